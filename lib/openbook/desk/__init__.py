@@ -1,0 +1,1 @@
+"""What we do: trades, safety, book."""

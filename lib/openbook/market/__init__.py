@@ -1,0 +1,1 @@
+"""The world: calendar, providers, quality, store, tables."""

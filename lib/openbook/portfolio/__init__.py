@@ -1,0 +1,1 @@
+"""What we would hold: regime, optimizers, construct, costs, backtest."""

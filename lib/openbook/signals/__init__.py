@@ -1,0 +1,1 @@
+"""What we predict: features, dataset, models."""
