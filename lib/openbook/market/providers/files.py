@@ -1,0 +1,250 @@
+"""Vendor files: a folder, file or URL of parquet or CSV, with a map from our names to theirs."""
+
+from typing import Literal
+
+import pandas as pd
+from pydantic import BaseModel, Field, model_validator
+
+from openbook.errors import DataError
+from openbook.market.providers.reading import column_names, file_name, list_files, read_table, shown
+from openbook.market.tables import ACTION_COLUMNS, ACTION_KINDS, BAR_FIELDS, FUNDAMENTAL_COLUMNS, Delivery
+
+BarField = Literal["symbol", "date", "open", "high", "low", "close", "volume", "market_cap", "split", "dividend"]
+PRICE_FIELDS = ("open", "high", "low", "close")
+PRICE_UNITS = {"USD": 1.0, "cents": 0.01}
+VOLUME_UNITS = {"shares": 1.0, "thousands": 1e3, "millions": 1e6}
+# What vendors call the columns that must not be applied to prices that are adjusted already.
+ACTION_NAMES = ("dividend", "dividends", "split", "splits", "split_ratio")
+
+
+class SideTable(BaseModel, frozen=True, extra="forbid"):
+    """A table beside the bars."""
+
+    path: str = Field(min_length=1, description="file, folder or URL; parquet or CSV")
+    columns: dict[str, str] = Field({}, description="our name → theirs, where they differ")
+    rename: dict[str, str] = Field({}, description="their symbol → the bars' symbol, for example BRK.B → BRK-B")
+    date_format: str | None = Field(None, description="strftime format of text dates; nothing: ISO 8601")
+
+
+class IndexTable(SideTable):
+    """Closes of a market index."""
+
+    symbol: str | None = Field(None, description="which one, if the file holds several")
+
+
+class FundamentalsTable(SideTable):
+    """Reports by symbol: columns period_end, and `available` (first session of use) or `filed` (usable after it)."""
+
+    items: dict[str, str] = Field({}, description="our item → their column; nothing: the file has columns item, value")
+
+
+class FilesSource(BaseModel, frozen=True, extra="forbid"):
+    """A vendor's files, as settings."""
+
+    provider: Literal["files"] = "files"
+    path: str = Field(min_length=1, description="file, folder or URL; parquet or CSV")
+    prices: Literal["raw", "adjusted"] = Field(description="as traded, or already adjusted for splits and dividends")
+    layout: Literal["long", "wide"] = Field(
+        "long", description="one row per symbol and session; or sessions × symbols, one file of closes or one per field"
+    )
+    columns: dict[BarField, str] = Field({}, description="our name → theirs, where they differ")
+    date_format: str | None = Field(None, description="strftime format of text dates; nothing: ISO 8601")
+    price_unit: Literal["USD", "cents"] = "USD"
+    volume_unit: Literal["shares", "thousands", "millions"] = "shares"
+    symbols: tuple[str, ...] | None = Field(None, description="a subset; nothing: all")
+    name: str | None = Field(None, description="what the pages call it; nothing: folder and file name")
+    sectors: SideTable | None = Field(None, description="columns symbol, sector")
+    members: SideTable | None = Field(None, description="columns symbol, start, end: when a name was in the universe")
+    index: IndexTable | None = Field(None, description="columns date, close, and symbol if it holds several")
+    actions: SideTable | None = Field(None, description="columns date, symbol, kind, value; see `tables.Delivery`")
+    fundamentals: FundamentalsTable | None = None
+
+    @model_validator(mode="after")
+    def _no_second_adjustment(self):
+        if self.prices == "adjusted" and self.actions is not None:
+            raise ValueError("adjusted prices take no actions: they would be applied twice")
+        return self
+
+
+def fetch_files(source: FilesSource) -> Delivery:
+    """Read the bars and every table beside them; nothing is judged here but names and types."""
+    bars, unused = _read_long(source) if source.layout == "long" else (_read_wide(source), [])
+    bars = _subset(bars, source)
+    actions = _actions(source, bars)
+    market_cap = bars.pivot(index="date", columns="symbol", values="market_cap") if "market_cap" in bars else None
+    members = _members(source)
+    return Delivery(
+        bars=bars[[name for name in ("symbol", "date", *BAR_FIELDS) if name in bars]],
+        name=source.name or file_name(source.path),
+        execution="next_open" if "open" in bars else "next_close",
+        adjusted=source.prices == "adjusted",
+        actions=actions,
+        fundamentals=_fundamentals(source, bars),
+        sectors=_sectors(source),
+        members=members,
+        market_cap=market_cap,
+        index=_index(source),
+        notes=tuple(_notes(source, bars, actions, members, unused)),
+    )
+
+
+def _read_long(source: FilesSource) -> tuple[pd.DataFrame, list[str]]:
+    """One row per symbol and session; also the names of action columns that adjusted prices leave unused."""
+    present = column_names(list_files(source.path)[0])
+    wanted = {field: field for field in ("symbol", "date", "close")}
+    wanted |= {field: field for field in BAR_FIELDS if field in present} | source.columns
+    unused = []
+    if source.prices == "adjusted":
+        named = {wanted.pop(field) for field in ("split", "dividend") if field in wanted}
+        unused = sorted(set(present) & (named | set(ACTION_NAMES)))
+    return _in_our_units(read_table(source.path, wanted, date_format=source.date_format), source), unused
+
+
+def _read_wide(source: FilesSource) -> pd.DataFrame:
+    """sessions × symbols tables as one row per symbol and session; the files of a folder are named by field."""
+    date = source.columns.get("date", "date")
+    files = {_stem(file): file for file in list_files(source.path)}
+    if list(files.values()) == [source.path]:
+        found = {"close": source.path}
+    else:
+        names = {field: source.columns.get(field, field) for field in (*BAR_FIELDS, "market_cap")}
+        found = {field: files[name] for field, name in names.items() if name in files}
+    if "close" not in found:
+        raise DataError(f"{shown(source.path)} has no file of closes; it has {', '.join(sorted(files))}")
+    long = [_melt(file, field, date, source.date_format) for field, file in found.items()]
+    return _in_our_units(pd.concat(long, axis=1).reset_index(), source)
+
+
+def _melt(file: str, field: str, date: str, date_format: str | None) -> pd.Series:
+    """One wide file as values by (date, symbol), empty cells left out."""
+    columns = {"date": date} | {f"={name}": name for name in column_names(file) if name != date}
+    wide = read_table(file, columns, date_format=date_format).set_index("date")
+    wide.columns = pd.Index([name[1:] for name in wide.columns], dtype="str", name="symbol")
+    if not wide.index.is_unique:
+        raise DataError(f"{shown(file)} has {wide.index[wide.index.duplicated()][0]:%Y-%m-%d} twice")
+    return wide.stack().rename(field)
+
+
+def _stem(file: str) -> str:
+    """File name without its suffixes."""
+    return shown(file).rsplit("/", 1)[-1].split(".")[0]
+
+
+def _in_our_units(bars: pd.DataFrame, source: FilesSource) -> pd.DataFrame:
+    """Prices and dividends in USD, volume in shares."""
+    scale = dict.fromkeys((*PRICE_FIELDS, "dividend"), PRICE_UNITS[source.price_unit])
+    scale["volume"] = VOLUME_UNITS[source.volume_unit]
+    for field, factor in scale.items():
+        if field in bars and factor != 1.0:
+            bars[field] = bars[field] * factor
+    return bars
+
+
+def _subset(bars: pd.DataFrame, source: FilesSource) -> pd.DataFrame:
+    """Only the symbols asked for, each of which must exist."""
+    if source.symbols is None:
+        return bars
+    missing = sorted(set(source.symbols) - set(bars["symbol"].unique()))
+    if missing:
+        raise DataError(f"{shown(source.path)} has no bars of {', '.join(missing)}; correct `symbols`")
+    return bars[bars["symbol"].isin(list(source.symbols))].reset_index(drop=True)
+
+
+def _side(table: SideTable, fields: tuple[str, ...]) -> pd.DataFrame:
+    """The fields of a side table under our names, symbols as the bars write them."""
+    unknown = sorted(set(table.columns) - set(fields))
+    if unknown:
+        raise DataError(f"{shown(table.path)}: nothing uses {', '.join(unknown)}; its fields are {', '.join(fields)}")
+    columns = {field: table.columns.get(field, field) for field in fields}
+    out = read_table(table.path, columns, date_format=table.date_format)
+    if "symbol" in out and table.rename:
+        out["symbol"] = out["symbol"].replace(table.rename).astype("str")
+    return out
+
+
+def _sectors(source: FilesSource) -> pd.Series | None:
+    """Sector by symbol; two sectors for one symbol are an error."""
+    if source.sectors is None:
+        return None
+    table = _side(source.sectors, ("symbol", "sector")).drop_duplicates()
+    twice = table.loc[table["symbol"].duplicated(), "symbol"]
+    if len(twice):
+        raise DataError(f"{shown(source.sectors.path)} gives {twice.iloc[0]} more than one sector")
+    return table.set_index("symbol")["sector"].sort_index()
+
+
+def _members(source: FilesSource) -> pd.DataFrame | None:
+    """Intervals of membership, as delivered."""
+    return None if source.members is None else _side(source.members, ("symbol", "start", "end"))
+
+
+def _index(source: FilesSource) -> pd.Series | None:
+    """Closes of the index by session, oldest first."""
+    if source.index is None:
+        return None
+    several = source.index.symbol is not None
+    table = _side(source.index, ("date", "close", "symbol") if several else ("date", "close"))
+    if several:
+        chosen = table["symbol"] == source.index.symbol
+        if not chosen.any():
+            known = ", ".join(sorted(table["symbol"].unique())[:20])
+            raise DataError(f"{shown(source.index.path)} has no {source.index.symbol}; it has {known}")
+        table = table[chosen]
+    if not table["date"].is_unique:
+        raise DataError(f"{shown(source.index.path)} has a date twice; name the index by `symbol`")
+    return table.set_index("date")["close"].sort_index().rename(source.index.symbol or "index")
+
+
+def _actions(source: FilesSource, bars: pd.DataFrame) -> pd.DataFrame | None:
+    """Corporate actions: from their own table, or from columns split and dividend beside raw bars."""
+    parts = [] if source.actions is None else [_side(source.actions, tuple(ACTION_COLUMNS))]
+    neutral = {"split": (0.0, 1.0), "dividend": (0.0,)}  # vendors write "no split" as 0 or as 1
+    for kind in neutral.keys() & set(bars.columns):
+        rows = bars[bars[kind].notna() & ~bars[kind].isin(neutral[kind])]
+        parts.append(rows[["date", "symbol"]].assign(kind=kind, value=rows[kind]).astype({"kind": "str"}))
+    if not parts:
+        return None
+    table = pd.concat(parts, ignore_index=True).sort_values(["date", "symbol", "kind"], ignore_index=True)
+    unknown = sorted(set(table["kind"]) - set(ACTION_KINDS))
+    if unknown:
+        known = ", ".join(ACTION_KINDS)
+        raise DataError(f"{shown(source.actions.path)} has an action of kind {unknown[0]!r}; known are {known}")
+    return table[ACTION_COLUMNS]
+
+
+def _fundamentals(source: FilesSource, bars: pd.DataFrame) -> pd.DataFrame | None:
+    """Reports as one row per symbol, period and item; `available` is the first session with bars after `filed`."""
+    spec = source.fundamentals
+    if spec is None:
+        return None
+    since = "filed" if "filed" in spec.columns else "available"
+    keys = ["symbol", since, "period_end"]
+    if spec.items:
+        wide = _side(spec.model_copy(update={"columns": spec.columns | spec.items}), (*keys, *spec.items))
+        table = wide.melt(id_vars=keys, value_vars=list(spec.items), var_name="item").dropna(subset="value")
+    else:
+        table = _side(spec, (*keys, "item", "value"))
+    if since == "filed":
+        sessions = pd.DatetimeIndex(bars["date"].unique()).sort_values()
+        after = sessions.searchsorted(table["filed"], side="right")
+        table = table[after < len(sessions)].assign(available=sessions[after[after < len(sessions)]])
+    table = table.astype({"item": "str"}).sort_values(["available", "symbol", "item", "period_end"], ignore_index=True)
+    return table[FUNDAMENTAL_COLUMNS]
+
+
+def _notes(source: FilesSource, bars: pd.DataFrame, actions, members, unused: list[str]) -> list[str]:
+    """What a reader of the pages must know about this source."""
+    notes = []
+    if source.prices == "adjusted":
+        notes.append("Prices are adjusted by the vendor: past share counts and USD amounts are not historical ones.")
+    elif actions is None:
+        notes.append("Raw prices without corporate actions: a split or dividend looks like a loss.")
+    if unused:
+        notes.append(f"Columns {', '.join(unused)} are not applied: the prices are adjusted already.")
+    if "open" not in bars:
+        notes.append("No opening prices: orders fill at the next close.")
+    if members is not None:
+        listed = set(members["symbol"])
+        lacking = len(listed - set(bars["symbol"].unique()))
+        notes.append(f"{lacking} of {len(listed)} past and present members have no bars.")
+    return notes
