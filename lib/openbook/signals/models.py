@@ -1,0 +1,269 @@
+"""Candidates, how they are trained and judged walk-forward, and what a trained model answers."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from openbook import metrics
+from openbook.errors import ParameterError, SchemaError
+from openbook.signals.algorithms import ALGORITHMS, Recipe, Rows
+from openbook.signals.dataset import MLDataset, Split, create_time_based_split, hold_out_last, scored_rows
+
+if TYPE_CHECKING:  # features brings numba in, which loading a model does not need
+    from openbook.signals.features import Features
+
+# A model stopped after its first tree has a few dozen distinct scores: too coarse to rank a universe.
+MIN_TREES = 25
+
+
+class Candidate(BaseModel, frozen=True, extra="forbid", strict=True):
+    """One model to be tried: an algorithm with its settings."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]{0,62}$", description="names its folder and its row in every table")
+    algorithm: str = Field(description="a key of ALGORITHMS")
+    params: dict[str, float | int] = Field(default={}, description="the library's own, where not the default")
+    n_estimators: int = Field(default=500, ge=1, le=20_000, description="trees, at most")
+    early_stopping: int | None = Field(default=50, ge=1, description="trees without a gain; null: all trees, always")
+    held_out: float = Field(default=0.15, gt=0, lt=0.5, description="share of the dates, the last, that stop early")
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
+    @field_validator("algorithm")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in ALGORITHMS:
+            raise ValueError(f"unknown algorithm {value!r}; there are {', '.join(ALGORITHMS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _params_fit(self) -> Candidate:
+        defaults = ALGORITHMS[self.algorithm].defaults
+        for key, value in self.params.items():
+            if key not in defaults:
+                raise ValueError(f"{self.algorithm} has no parameter {key!r} here; there are {', '.join(defaults)}")
+            whole = isinstance(defaults[key], int)  # 2.5 where a whole number belongs is cut to 2 without a word
+            if not (math.isfinite(value) and (isinstance(value, int) or not whole)):
+                raise ValueError(f"{key} must be a {'whole ' if whole else ''}number like {defaults[key]}, not {value}")
+        return self
+
+
+def define_candidates(entries: list[dict]) -> list[Candidate]:
+    """The candidates of a parameter file, in its order. Raises ParameterError naming the entry and the field."""
+    if not isinstance(entries, list) or not entries:
+        raise ParameterError("candidates must be a list with at least one entry: {name: ..., algorithm: ...}")
+    candidates = [_define(i, entry) for i, entry in enumerate(entries)]
+    names = [candidate.name for candidate in candidates]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ParameterError(f"candidates must have different names; {', '.join(twice)} is there twice")
+    return candidates
+
+
+def _define(i: int, entry: dict) -> Candidate:
+    try:
+        return Candidate.model_validate(entry)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ParameterError(f"candidates[{i}]{'.' + field if field else ''}: {first['msg']}") from error
+
+
+class Training(BaseModel, frozen=True, extra="forbid", strict=True):
+    """What a model was made from; travels in its bundle. Dates are ISO text.
+
+    train_start, train_end : first and last decision date it learned from
+    trained_through : last session whose prices its labels used; it may score from that date on
+    """
+
+    candidate: Candidate
+    horizon: int = Field(ge=1)
+    label: str
+    train_start: str
+    train_end: str
+    trained_through: str
+    train_rows: int = Field(ge=1)
+    trees: int = Field(ge=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained model: what it sees, in which order, and the booster that answers."""
+
+    algorithm: str
+    features: tuple[str, ...]
+    booster: Any
+    training: Training
+
+    def predict(self, features: Features, *, n_jobs: int = 1) -> pd.DataFrame:
+        """Scores, dates × symbols; higher is better, within a date only. NaN for a name with no feature that day.
+
+        Raises SchemaError unless the features are those of the training, in that order.
+        """
+        check_features(features, self.features)
+        chosen = scored_rows(features)
+        scores = np.full(chosen.shape, np.nan)
+        if chosen.any():
+            scores[chosen] = ALGORITHMS[self.algorithm].predict(self.booster, features.values[chosen], n_jobs)
+        return pd.DataFrame(scores, index=features.dates, columns=features.symbols)
+
+
+def check_features(features: Features, expected: tuple[str, ...]) -> None:
+    """Raise SchemaError unless names, order and dtype are those that the model was trained on."""
+    names = tuple(features.names)
+    missing, extra = list(Counter(expected) - Counter(names)), list(Counter(names) - Counter(expected))
+    if missing or extra:
+        raise SchemaError(f"not the model's features: missing {missing}, extra {extra}; retrain, or compute these")
+    if names != expected:
+        i = next(i for i in range(len(names)) if names[i] != expected[i])
+        raise SchemaError(f"features are not in the model's order: column {i} is {names[i]}, not {expected[i]}")
+    if features.values.dtype != np.float32 or features.values.shape[2] != len(expected):
+        raise SchemaError(f"features must be float32 with {len(expected)} columns, not {features.values.dtype}")
+
+
+def check_scores(scores: pd.Series, *, min_distinct: int) -> None:
+    """Raise SchemaError if a name that should be scored is not, or if the scores cannot rank the universe.
+
+    scores : by symbol, only the names that should have one
+    min_distinct : fewer different scores are called degenerate
+    """
+    bad = scores.index[~np.isfinite(scores.to_numpy(dtype=float))]
+    if len(bad):
+        raise SchemaError(f"no finite score for {', '.join(map(str, bad[:10]))} ({len(bad)} of {len(scores)} names)")
+    distinct = scores.nunique()
+    if not (distinct >= max(2, min_distinct)):
+        raise SchemaError(f"degenerate scores: {distinct} different values for {len(scores)} names; retrain the model")
+
+
+@dataclass(frozen=True)
+class ModelTrainer:
+    """Trains one candidate. n_jobs: threads; 1 inside parallel work, more only when it has the machine to itself."""
+
+    candidate: Candidate
+    n_jobs: int = 1
+
+    def train(self, dataset: MLDataset, dates) -> Model:
+        """The model of `dates`, those with labels.
+
+        Early stopping finds the number of trees on the last dates, held out and purged; then all dates are fitted with
+        that many, so that the newest history is learned from and not only looked at.
+        """
+        algorithm = ALGORITHMS[self.candidate.algorithm]
+        X, y, per_date = dataset.rows(dates)
+        used = pd.DatetimeIndex(dates)[per_date > 0]
+        if len(y) == 0:
+            raise ParameterError(f"no labelled row to train {self.candidate.name} on; take an earlier or longer span")
+        trees = self._count_trees(Rows(X, y), per_date[per_date > 0], dataset)
+        booster, _ = algorithm.fit(Rows(X, y), None, self._recipe(dataset, trees))
+        training = Training(
+            candidate=self.candidate,
+            horizon=dataset.horizon,
+            label=dataset.label,
+            train_start=_iso(used[0]),
+            train_end=_iso(used[-1]),
+            trained_through=_iso(dataset.matured[dataset.dates.get_loc(used[-1])]),
+            train_rows=len(y),
+            trees=trees,
+        )
+        return Model(self.candidate.algorithm, tuple(dataset.features.names), booster, training)
+
+    def walk_forward(
+        self,
+        dataset: MLDataset,
+        n_folds: int,
+        *,
+        embargo: int = 0,
+        kind: str = "expanding",
+        min_train: int | None = None,
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Out-of-sample scores of every fold, stitched (dates × symbols), and one row of figures per fold.
+
+        Each date is scored once, by a model that saw no label reaching into its fold. progress(done, n_folds, text) is
+        called after each fold. Columns of the second table: see `run_fold`.
+        """
+        scores, rows = [], []
+        for fold in range(n_folds):
+            how = {"horizon": dataset.horizon, "embargo": embargo, "kind": kind, "min_train": min_train}
+            split = create_time_based_split(dataset.dates, fold, n_folds, **how)
+            tested, row = run_fold(dataset, self.candidate, split, fold=fold, n_jobs=self.n_jobs)
+            scores.append(tested)
+            rows.append(row)
+            if progress is not None:
+                progress(fold + 1, n_folds, f"{self.candidate.name} {row['test_start'].date()}")
+        return pd.concat(scores), pd.DataFrame(rows)
+
+    def _count_trees(self, rows: Rows, per_date: np.ndarray, dataset: MLDataset) -> int:
+        """Trees that did best on the held out dates, at least MIN_TREES; all of them without early stopping."""
+        if self.candidate.early_stopping is None:
+            return self.candidate.n_estimators
+        end, start = hold_out_last(len(per_date), self.candidate.held_out, dataset.horizon)
+        until, since = per_date[:end].sum(), per_date[:start].sum()  # rows are in date order, so slices do
+        recipe = self._recipe(dataset, self.candidate.n_estimators)
+        fit = ALGORITHMS[self.candidate.algorithm].fit
+        _, best = fit(Rows(rows.X[:until], rows.y[:until]), Rows(rows.X[since:], rows.y[since:]), recipe)
+        return min(max(best, MIN_TREES), self.candidate.n_estimators)
+
+    def _recipe(self, dataset: MLDataset, trees: int) -> Recipe:
+        return Recipe(
+            names=tuple(dataset.features.names),
+            params={**ALGORITHMS[self.candidate.algorithm].defaults, **self.candidate.params},
+            trees=trees,
+            patience=self.candidate.early_stopping or trees,
+            seed=self.candidate.seed,
+            n_jobs=self.n_jobs,
+        )
+
+
+def run_fold(
+    dataset: MLDataset, candidate: Candidate, split: Split, *, fold: int = 0, n_jobs: int = 1
+) -> tuple[pd.DataFrame, dict]:
+    """Train on split.train, score split.test: the scores, and a row of what they were worth. Needs nothing else.
+
+    The row: candidate, fold, train_start, train_end, test_start, test_end, rows, rank_ic, ic, icir, newey_west_t,
+    quantile_spread, best_iteration, seconds. Only `seconds` differs from run to run.
+    """
+    started = time.perf_counter()
+    model = ModelTrainer(candidate, n_jobs).train(dataset, split.train)
+    scores = model.predict(dataset.features_on(split.test), n_jobs=n_jobs)
+    row = {
+        "candidate": candidate.name,
+        "fold": fold,
+        "train_start": pd.Timestamp(model.training.train_start),
+        "train_end": pd.Timestamp(model.training.train_end),
+        "test_start": split.test[0],
+        "test_end": split.test[-1],
+        "rows": model.training.train_rows,
+        **evaluate_scores(scores, dataset.labels.loc[split.test], dataset.horizon),
+        "best_iteration": model.training.trees,
+        "seconds": time.perf_counter() - started,
+    }
+    return scores, row
+
+
+def evaluate_scores(scores: pd.DataFrame, labels: pd.DataFrame, horizon: int) -> dict[str, float]:
+    """What scores were worth, per date first, then the mean over dates whose label is known.
+
+    rank_ic, ic : mean correlation within the date; icir : of the rank IC; newey_west_t : of the mean rank IC, with
+    `horizon` lags for the overlap of the labels; quantile_spread : mean return of the top fifth less the bottom fifth
+    """
+    daily = metrics.information_coefficient(scores, labels)
+    quantiles = metrics.quantile_returns(scores, labels, n=5)
+    return {
+        "rank_ic": daily["rank_ic"].mean(),
+        "ic": daily["ic"].mean(),
+        "icir": metrics.icir(daily["rank_ic"]),
+        "newey_west_t": metrics.newey_west_t(daily["rank_ic"], lags=horizon),
+        "quantile_spread": quantiles.iloc[-1] - quantiles.iloc[0],
+    }
+
+
+def _iso(date: pd.Timestamp) -> str:
+    return date.strftime("%Y-%m-%d")
