@@ -1,0 +1,155 @@
+"""The champion's bundle: a model, and the card that says what was selected with it and why."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+from pydantic import BaseModel, Field, ValidationError
+
+from openbook.errors import ModelError
+from openbook.portfolio.construct import PortfolioSettings
+from openbook.portfolio.costs import Costs
+from openbook.portfolio.regime import RegimeSettings
+from openbook.selection import Selection, SelectionWeights
+from openbook.signals.bundle import SCHEMA, bundle_hash, load_model
+from openbook.signals.models import Model
+
+CARD = "champion_metadata.json"
+METRICS = ("cagr", "volatility", *SelectionWeights.model_fields, "deflated_sharpe")
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What a champion is chosen from: figures, daily returns and files of everything that was compared.
+
+    summary : one row per combination; see `summarise_backtests`
+    returns : sessions × combination, the baselines among them, by the names in `baselines`
+    models : by candidate, its bundle as file name -> bytes
+    portfolio, regime, costs : the settings of the comparison; runs : notebook -> inputs hash of what led here
+    """
+
+    summary: pd.DataFrame
+    returns: pd.DataFrame
+    baselines: tuple[str, ...]
+    models: dict[str, dict[str, bytes]]
+    portfolio: PortfolioSettings
+    regime: RegimeSettings
+    costs: Costs
+    runs: dict[str, str]
+
+    @property
+    def sentence(self) -> str:
+        """What was compared, for the head of a page."""
+        models, optimizers = self.summary["model"].nunique(), self.summary["optimizer"].nunique()
+        return f"{models} models × {optimizers} optimizers, {len(self.summary)} combinations, all counted as trials."
+
+
+class ChampionCard(BaseModel, frozen=True, extra="forbid"):
+    """What was selected is what trades: the settings that travel with a model, and how it came to be chosen."""
+
+    format_version: Literal[1] = 1
+    model: str
+    optimizer: str
+    vetted: bool = Field(description="passed every gate; an unvetted one may run the paper book, marked, live never")
+    reason: str
+    selected: str = Field(description="date of the selection, YYYY-MM-DD")
+    score: float = Field(description="weighted score, 0 to 1")
+    n_trials: int = Field(ge=1, description="combinations that it was the best of")
+    metrics: dict[str, float | None]
+    features: tuple[str, ...]
+    horizon: int
+    trained_through: str = Field(description="last session whose prices the labels used")
+    portfolio: PortfolioSettings
+    regime: RegimeSettings
+    costs: Costs
+    model_sha256: str
+    data_fingerprint: str
+    runs: dict[str, str] = Field(description="notebook → inputs hash of the sealed runs that led here")
+
+    def to_bytes(self) -> bytes:
+        """The same card gives the same bytes."""
+        return (json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True) + "\n").encode()
+
+    @property
+    def sentence(self) -> str:
+        """Who it is and whether it passed, for the head of a page."""
+        who = f"{self.model} × {self.optimizer}, selected {self.selected} from {self.n_trials} combinations"
+        return f"{who}: passed every gate." if self.vetted else f"{who}: NOT VETTED, paper only. {self.reason}"
+
+    def summary(self, date) -> dict[str, str]:
+        """What a reader of a page should know of it, by name."""
+        age = (pd.Timestamp(date) - pd.Timestamp(self.trained_through)).days
+        return {
+            "Model": self.model,
+            "Optimizer": self.optimizer,
+            "Passed every gate": "yes" if self.vetted else "no: paper only",
+            "Learned through": f"{self.trained_through}, {age} days ago",
+            "Looks ahead": f"{self.horizon} sessions",
+            "Features": f"{len(self.features)}",
+            "Score": f"{self.score:.2f}, best of {self.n_trials}",
+        }
+
+
+def champion_hash(files: dict[str, bytes]) -> str:
+    """The sha256 that names a champion: of its card, which pins the model's schema, which pins the model."""
+    return hashlib.sha256(files[CARD]).hexdigest()
+
+
+def read_champion(folder) -> tuple[Model, dict, ChampionCard]:
+    """The model, its schema and its card from a bundle folder that is named by its hash.
+
+    Raises ModelError (40) if anything is missing or altered; no parser sees a byte before its hash was compared.
+    """
+    folder = Path(folder)
+    try:
+        data = (folder / CARD).read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read the champion: {folder / CARD}: {error.strerror}; promote one again") from None
+    if hashlib.sha256(data).hexdigest() != folder.name:
+        raise ModelError(f"{folder / CARD} was altered: its hash is not the name of its folder; promote one again")
+    try:
+        card = ChampionCard.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ModelError(f"{folder / CARD}: {'.'.join(map(str, first['loc']))} {first['msg']}") from None
+    model, schema = load_model(folder, sha256=card.model_sha256)
+    return model, schema, card
+
+
+def bundle_champion(
+    chosen: pd.Series, *, vetted: bool, selection: Selection, compared: Comparison, selected
+) -> tuple[dict[str, bytes], ChampionCard]:
+    """The files of a champion and its card.
+
+    chosen : row of the ranking; compared : what it was chosen from. Raises ModelError if its model cannot be read.
+    """
+    files = compared.models[chosen["model"]]
+    schema = json.loads(files[SCHEMA])
+    card = ChampionCard(
+        model=chosen["model"],
+        optimizer=chosen["optimizer"],
+        vetted=vetted,
+        reason=selection.reason,
+        selected=f"{pd.Timestamp(selected):%Y-%m-%d}",
+        score=float(chosen["score"]),
+        n_trials=selection.n_trials,
+        metrics={name: _number(chosen[name]) for name in METRICS},
+        features=tuple(schema["features"]),
+        horizon=schema["horizon"],
+        trained_through=schema["trained_through"],
+        portfolio=compared.portfolio.model_copy(update={"optimizer": chosen["optimizer"]}),
+        regime=compared.regime,
+        costs=compared.costs,
+        model_sha256=bundle_hash(files),
+        data_fingerprint=schema["data_fingerprint"],
+        runs=compared.runs,
+    )
+    return {**files, CARD: card.to_bytes()}, card
+
+
+def _number(value) -> float | None:
+    """A plain number, or None for what is undefined."""
+    return float(value) if pd.notna(value) else None
