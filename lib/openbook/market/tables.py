@@ -12,6 +12,7 @@ ACTION_COLUMNS = ["date", "symbol", "kind", "value"]
 ACTION_KINDS = ("split", "dividend", "delisting")
 FUNDAMENTAL_COLUMNS = ["symbol", "available", "period_end", "item", "value"]
 EXECUTIONS = ("next_open", "next_close")
+REFUSED_COLUMNS = ["date", "symbol", "rule", "detail"]
 
 
 def empty_actions() -> pd.DataFrame:
@@ -24,6 +25,12 @@ def empty_actions() -> pd.DataFrame:
             "value": pd.Series(dtype="float64"),
         }
     )
+
+
+def refused_rows(date, symbol, rule: str, detail) -> pd.DataFrame:
+    """Lines of the table of what the door refused, REFUSED_COLUMNS; `rule` names a rule of `arrival.DOOR`."""
+    table = {"date": np.asarray(date, dtype="datetime64[us]"), "symbol": symbol, "rule": rule, "detail": detail}
+    return pd.DataFrame(table).astype(dict.fromkeys(("symbol", "rule", "detail"), "str"))
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ class Market:
         for name, table in self._wide().items():
             if not (table.index.equals(self.dates) and table.columns.equals(self.symbols)):
                 raise DataError(f"table {name} does not have the sessions and symbols of close")
-            freeze(table)
+            object.__setattr__(self, name, frozen(table))
 
     @property
     def dates(self) -> pd.DatetimeIndex:
@@ -120,6 +127,18 @@ class Market:
         """The total-return twin of `execution_price`; only its ratios mean anything."""
         return self.open * self.adjustment if self.execution == "next_open" else self.adjusted
 
+    def summary(self) -> dict[str, str]:
+        """What a page says of the market: source, size, span, fields, and how orders execute."""
+        there = int(self.close.iloc[-1].notna().sum())
+        return {
+            "Source": self.name,
+            "Last close": f"{self.dates[-1]:%Y-%m-%d}",
+            "Names with a bar": f"{there} of {len(self.symbols)}",
+            "Sessions": f"{len(self.dates):,} since {self.dates[0]:%Y-%m-%d}",
+            "Fields": ", ".join(self.bar_fields),
+            "Execution": self.execution.replace("_", " "),
+        }
+
     def upto(self, date) -> "Market":
         """The market as known at the close of `date`: every later row is gone."""
         date = pd.Timestamp(date)
@@ -145,34 +164,71 @@ class Market:
         }
 
 
-def freeze(table: pd.DataFrame) -> None:
-    """Make the numbers of a single-dtype table read-only, so that nobody can change the market by accident."""
-    for block in np.atleast_1d(np.asarray(table._mgr.blocks, dtype=object)):
-        block.values.flags.writeable = False
+def wide(values: np.ndarray, dates: pd.DatetimeIndex, symbols: pd.Index) -> pd.DataFrame:
+    """A sessions × symbols table over `values`, which becomes read-only: writing into one raises ValueError."""
+    values.flags.writeable = False
+    return pd.DataFrame(values, index=dates, columns=symbols, copy=False)
+
+
+def frozen(table: pd.DataFrame) -> pd.DataFrame:
+    """The same table over a read-only array; the numbers are copied only if somebody could still change them."""
+    values = table.to_numpy()
+    return wide(values.copy() if _writable(values) else values, table.index, table.columns)
+
+
+def _writable(values: np.ndarray) -> bool:
+    """Whether the numbers can be changed through this array or through the one that it is a view of."""
+    if values.base is None:
+        return values.flags.writeable
+    return not isinstance(values.base, np.ndarray) or _writable(values.base)
 
 
 def adjust(close: pd.DataFrame, actions: pd.DataFrame) -> pd.DataFrame:
-    """Total-return close, sessions × symbols, carried forward from each symbol's first bar.
+    """Total-return close: what one share of each symbol's first bar has become, sessions × symbols, USD.
 
-    return(t) = split(t) · (close(t) + dividend(t)) / close(last bar before t) − 1, so that no later action changes an
-    earlier value; a gap in the bars keeps its return.
+    A split multiplies the shares; a dividend is paid per share after the splits of its day, and buys more shares at
+    that session's close. Where a symbol has no bar, both wait for its next one, so a gap keeps its return. Carried
+    forward: no later action changes an earlier value. Actions up to the first bar change nothing; without actions the
+    result is `close` itself.
     """
-    factor = _pivot_actions(actions, "split", close, 1.0)
-    dividend = _pivot_actions(actions, "dividend", close, 0.0)
-    growth = factor * (close + dividend) / close.ffill().shift(1)
-    first = close.notna() & close.ffill().shift(1).isna()
-    growth = growth.mask(first, close)
-    return growth.fillna(1.0).cumprod().where(close.notna())
+    growth = np.ones(close.shape)
+    rows, columns, ratios = _effective(actions, "split", close)
+    np.multiply.at(growth, (rows, columns), ratios)
+    reinvested = _reinvested(_effective(actions, "dividend", close), growth, close.to_numpy())
+    if not (len(rows) or len(reinvested[0])):
+        return close
+    np.multiply.at(growth, reinvested[:2], reinvested[2])
+    shares = np.cumprod(growth, axis=0, out=growth)
+    return wide(shares * close.to_numpy(), close.index, close.columns)
 
 
-def _pivot_actions(actions: pd.DataFrame, kind: str, like: pd.DataFrame, neutral: float) -> pd.DataFrame:
-    """Actions of one kind as sessions × symbols; those between two sessions take effect on the next one."""
-    out = pd.DataFrame(neutral, index=like.index, columns=like.columns)
-    chosen = actions[(actions["kind"] == kind) & actions["symbol"].isin(like.columns)]
-    rows = like.index.searchsorted(chosen["date"])
-    values = out.to_numpy(copy=True)
-    for row, symbol, value in zip(rows, chosen["symbol"], chosen["value"], strict=True):
-        if row < len(out):
-            col = like.columns.get_loc(symbol)
-            values[row, col] = values[row, col] * value if kind == "split" else values[row, col] + value
-    return pd.DataFrame(values, index=like.index, columns=like.columns)
+def _effective(actions: pd.DataFrame, kind: str, close: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row, column and value of the actions of one kind after the symbol's first bar.
+
+    One between two sessions takes effect on the next; one after the last session is not known yet.
+    """
+    chosen = actions[(actions["kind"] == kind) & actions["symbol"].isin(close.columns)]
+    rows, columns = close.index.searchsorted(chosen["date"]), close.columns.get_indexer(chosen["symbol"])
+    first_bar = close.notna().to_numpy().argmax(axis=0)
+    known = (rows < len(close)) & (rows > first_bar[columns])
+    return rows[known], columns[known], chosen["value"].to_numpy("float64")[known]
+
+
+def _reinvested(dividends, splits: np.ndarray, close: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row, column and growth of the shares by reinvesting the dividends due at each bar.
+
+    dividends : rows, columns, USD per share
+    splits : sessions × symbols, new shares per old
+    """
+    rows, columns, value = (array.copy() for array in dividends)
+    for i in np.flatnonzero(np.isnan(close[rows, columns])):
+        row, column = rows[i], columns[i]
+        wait = int(np.argmax(~np.isnan(close[row:, column])))
+        rows[i] += wait  # 0 if no bar has come since: left out below
+        value[i] /= splits[row + 1 : row + wait + 1, column].prod()
+    arrived = ~np.isnan(close[rows, columns])
+    rows, columns, value = rows[arrived], columns[arrived], value[arrived]
+    bars, which = np.unique(rows * close.shape[1] + columns, return_inverse=True)
+    rows, columns = np.divmod(bars, close.shape[1])
+    due = np.bincount(which, weights=value, minlength=len(bars))
+    return rows, columns, 1.0 + due / close[rows, columns]

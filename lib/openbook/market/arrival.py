@@ -1,0 +1,284 @@
+"""The door, passed once: a vendor's long tables in, a frozen `Market` and the list of what was refused out.
+
+Every rule looks at its own bar and at earlier ones only, so a market admitted day by day is the one admitted at once.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from openbook.errors import DataError
+from openbook.market import calendar
+from openbook.market.side_tables import clean_actions, clean_filings, clean_index, clean_sectors, membership
+from openbook.market.tables import BAR_FIELDS, REFUSED_COLUMNS, Delivery, Market, adjust, refused_rows, wide
+
+PRICES = ("open", "high", "low", "close")
+
+
+class DoorRule(NamedTuple):
+    """A threshold, and why a bar on the wrong side of it is not believed."""
+
+    threshold: float | None
+    reason: str
+
+
+DOOR = {
+    "reserved": DoorRule(None, "CASH is the row of cash in every table of weights; rename the symbol"),
+    "holiday": DoorRule(None, "the exchange was closed, or the date lies before 1960"),
+    "duplicate": DoorRule(None, "sent twice and identical: one is kept; if they differ, nothing is admitted"),
+    "price": DoorRule(0.0, "a price is a finite number above this; open, high and low may be absent"),
+    "volume": DoorRule(0.0, "a volume is a finite number of shares, at least this; it may be absent"),
+    "range": DoorRule(1e-4, "high ≥ low and the close between them, to this share of the price: vendors round"),
+    "level": DoorRule(25.0, "no stock closes this many times above or below its last believed close, splits aside"),
+    "filing": DoorRule(None, "an item sent twice on one day with different values: the last one counts"),
+    "action": DoorRule(None, "an action sent twice and identical: one is kept"),
+}
+# The rules that leave a hole where a session should have a bar.
+BAR_RULES = ("price", "volume", "range", "level")
+# After so many sessions without a believed close, a new level is a new beginning.
+LEVEL_MEMORY = 20
+
+
+class Bars(NamedTuple):
+    """Long bars in plain arrays of one length: `day` (datetime64[D]), `column` into `symbols`, values by field."""
+
+    day: np.ndarray
+    column: np.ndarray
+    symbols: pd.Index
+    values: dict[str, np.ndarray]
+
+    def take(self, keep: np.ndarray) -> "Bars":
+        """The bars where `keep` is true."""
+        if keep.all():
+            return self
+        values = {field: array[keep] for field, array in self.values.items()}
+        return self._replace(day=self.day[keep], column=self.column[keep], values=values)
+
+
+def admit(delivery: Delivery, *, through=None, today=None) -> tuple[Market, pd.DataFrame]:
+    """Check a delivery and shape it into a `Market` of every session from its first bar to its last.
+
+    through : what is dated later is ignored, as if it had not been sent (None: nothing is)
+    today : the date now in New York (None: by this machine's clock)
+
+    Returns the market, and what was refused: date, symbol, rule (of DOOR), detail; a refused bar is missing.
+    Raises DataError for a bar after today, for two different bars of one symbol and session, for a symbol, date or
+    action that makes no sense, and if nothing is left.
+    """
+    bars = _until(_read(delivery), through, calendar.today() if today is None else calendar.as_day(today))
+    bars, misplaced = _refuse(bars, ("reserved", "holiday"))
+    dates = _span(bars, delivery, through)
+    bars, wrong = _refuse(bars, ("duplicate", "price", "volume", "range"))
+    bars = _with_listed_symbols(bars)
+    actions, repeated = clean_actions(delivery, bars.symbols, dates)
+    tables, adjusted, unbelieved = _believed(_pivot(bars, dates), actions, dates, bars.symbols)
+    filings, late = clean_filings(delivery.fundamentals, bars.symbols, dates)
+    market = Market(
+        **{field: wide(values, dates, bars.symbols) for field, values in tables.items()},
+        adjusted=adjusted,
+        name=delivery.name,
+        execution=delivery.execution,
+        actions=actions,
+        fundamentals=filings,
+        sectors=clean_sectors(delivery.sectors, bars.symbols),
+        members=membership(delivery.members, dates, bars.symbols),
+        market_cap=None if delivery.market_cap is None else _like(delivery.market_cap, dates, bars.symbols),
+        index=clean_index(delivery.index, dates),
+        notes=delivery.notes,
+    )
+    refused = pd.concat([misplaced, wrong, repeated, unbelieved, late])
+    return market, refused.sort_values(REFUSED_COLUMNS, ignore_index=True)
+
+
+def _read(delivery: Delivery) -> Bars:
+    """The delivered bars as plain arrays, symbols sorted; rows without any price are no bars."""
+    table = delivery.bars
+    lacking = [name for name in ("symbol", "date", "close") if name not in table]
+    if lacking:
+        raise DataError(f"{delivery.name} has no column {lacking[0]}; map it in the source's columns")
+    column, symbols = _codes(table["symbol"], delivery.name)
+    if not pd.api.types.is_datetime64_any_dtype(table["date"]) or table["date"].isna().any():
+        raise DataError(f"{delivery.name} has rows without a readable date; give the source its date_format")
+    day = table["date"].dt.tz_localize(None).to_numpy().astype("datetime64[D]")
+    fields = [field for field in BAR_FIELDS if field in table]
+    values = {field: table[field].to_numpy("float64", na_value=np.nan) for field in fields}
+    empty = np.logical_and.reduce([np.isnan(values[field]) for field in fields if field in PRICES])
+    return Bars(day, column, symbols, values).take(~empty)
+
+
+def _codes(symbol: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
+    """Position of each row's symbol among the sorted symbols."""
+    codes, found = pd.factorize(symbol)
+    text = all(isinstance(value, str) and value.strip() for value in found)
+    if not text or (codes < 0).any():
+        raise DataError(
+            f"{name} has rows whose symbol is missing or no text; read the column as text, with NA and TRUE as written"
+        )
+    symbols = pd.Index(sorted(found), dtype="str", name="symbol")
+    return symbols.get_indexer(pd.Index(found, dtype="str"))[codes], symbols
+
+
+def _until(bars: Bars, through, today: pd.Timestamp) -> Bars:
+    """The bars up to `through`; DataError if any bar, wanted or not, is dated after today."""
+    future = np.flatnonzero(bars.day > today.to_datetime64())
+    if len(future):
+        first = future[0]
+        raise DataError(
+            f"{bars.symbols[bars.column[first]]} has a bar of {bars.day[first]}, after today ({today:%Y-%m-%d}), and "
+            f"{len(future) - 1} more; correct the source, or this machine's clock"
+        )
+    return bars if through is None else bars.take(bars.day <= calendar.as_day(through).to_datetime64())
+
+
+def _span(bars: Bars, delivery: Delivery, through) -> pd.DatetimeIndex:
+    """Every session from the first bar to the last, with bars or without."""
+    if not len(bars.day):
+        until = "" if through is None else f" up to {calendar.as_day(through):%Y-%m-%d}"
+        raise DataError(f"{delivery.name} has no bars on any session{until}; check the source's path and dates")
+    return calendar.sessions(bars.day.min(), bars.day.max())
+
+
+def _refuse(bars: Bars, rules: tuple[str, ...]) -> tuple[Bars, pd.DataFrame]:
+    """The bars that pass these rules of DOOR, one after the other, and a table of those that do not."""
+    refused = []
+    for rule in rules:
+        bad = _IS_BAD[rule](bars)
+        refused.append(_listed(bars, np.flatnonzero(bad), rule))
+        bars = bars.take(~bad)
+    return bars, pd.concat(refused)
+
+
+def _listed(bars: Bars, rows: np.ndarray, rule: str) -> pd.DataFrame:
+    """The bars at these rows as lines of the refused table, their numbers spelled out."""
+    detail = [", ".join(f"{field} {values[i]:.7g}" for field, values in bars.values.items()) for i in rows]
+    return refused_rows(bars.day[rows], bars.symbols[bars.column[rows]], rule, detail)
+
+
+def _is_reserved(bars: Bars) -> np.ndarray:
+    return bars.column == (bars.symbols.get_loc("CASH") if "CASH" in bars.symbols else -1)
+
+
+def _is_holiday(bars: Bars) -> np.ndarray:
+    if not len(bars.day):
+        return np.zeros(0, dtype=bool)
+    first = max(bars.day.min(), np.datetime64(calendar.FIRST))
+    known = calendar.sessions(first, max(bars.day.max(), first)).to_numpy().astype("datetime64[D]")
+    is_open = np.zeros(int((known[-1:].max(initial=first) - first).astype(int)) + 1, dtype=bool)
+    is_open[(known - first).astype(int)] = True
+    offset = (bars.day - first).astype(int)
+    return ~((offset >= 0) & (offset < len(is_open)) & is_open[np.clip(offset, 0, len(is_open) - 1)])
+
+
+def _is_duplicate(bars: Bars) -> np.ndarray:
+    """Second and later copies of a bar; DataError if two bars of one symbol and session differ."""
+    key = bars.day.astype("int64") * len(bars.symbols) + bars.column
+    key -= key.min(initial=0)
+    rows = np.flatnonzero((np.bincount(key) > 1)[key]) if len(key) else np.zeros(0, dtype=int)
+    copies = pd.DataFrame({"key": key[rows], **{field: values[rows] for field, values in bars.values.items()}})
+    again = copies.duplicated()
+    differ = rows[(copies.duplicated("key") & ~again).to_numpy()]
+    if len(differ):
+        named = [f"{bars.symbols[bars.column[i]]} on {bars.day[i]}" for i in differ[:5]]
+        raise DataError(
+            f"two different bars of {', '.join(named)}{' and others' if len(differ) > 5 else ''}; "
+            "keep the right one in the source, or give the two companies two symbols"
+        )
+    out = np.zeros(len(key), dtype=bool)
+    out[rows[again.to_numpy()]] = True
+    return out
+
+
+def _is_wrong_price(bars: Bars) -> np.ndarray:
+    positive = _positive(bars.values["close"])
+    for field in ("open", "high", "low"):
+        if field in bars.values:
+            positive &= _positive(bars.values[field]) | np.isnan(bars.values[field])
+    return ~positive
+
+
+def _positive(values: np.ndarray) -> np.ndarray:
+    return (values > DOOR["price"].threshold) & np.isfinite(values)
+
+
+def _is_wrong_volume(bars: Bars) -> np.ndarray:
+    if "volume" not in bars.values:
+        return np.zeros(len(bars.day), dtype=bool)
+    volume = bars.values["volume"]
+    return ~(((volume >= DOOR["volume"].threshold) & np.isfinite(volume)) | np.isnan(volume))
+
+
+def _is_out_of_range(bars: Bars) -> np.ndarray:
+    close, slack = bars.values["close"], DOOR["range"].threshold * bars.values["close"]
+    high, low = (bars.values.get(field, close) for field in ("high", "low"))
+    high, low = (np.where(np.isnan(values), close, values) for values in (high, low))
+    return ~((high >= low - slack) & (close <= high + slack) & (close >= low - slack))
+
+
+_IS_BAD = {
+    "reserved": _is_reserved,
+    "holiday": _is_holiday,
+    "duplicate": _is_duplicate,
+    "price": _is_wrong_price,
+    "volume": _is_wrong_volume,
+    "range": _is_out_of_range,
+}
+
+
+def _with_listed_symbols(bars: Bars) -> Bars:
+    """Only symbols that still have a bar."""
+    listed = np.bincount(bars.column, minlength=len(bars.symbols)) > 0
+    if not listed.any():
+        raise DataError("every bar of the delivery was refused; check the units and columns of the source")
+    return bars._replace(column=(np.cumsum(listed) - 1)[bars.column], symbols=bars.symbols[listed])
+
+
+def _pivot(bars: Bars, dates: pd.DatetimeIndex) -> dict[str, np.ndarray]:
+    """Each field as sessions × symbols, NaN where there is no bar."""
+    days = dates.to_numpy().astype("datetime64[D]")
+    row_of = np.zeros(int((days[-1] - days[0]).astype(int)) + 1, dtype=np.int64)
+    row_of[(days - days[0]).astype(int)] = np.arange(len(days))
+    cell = row_of[(bars.day - days[0]).astype(int)] * len(bars.symbols) + bars.column
+    out = {}
+    for field, values in bars.values.items():
+        out[field] = np.full((len(days), len(bars.symbols)), np.nan)
+        out[field].ravel()[cell] = values
+    return out
+
+
+def _believed(tables, actions, dates, symbols) -> tuple[dict[str, np.ndarray], pd.DataFrame, pd.DataFrame]:
+    """The tables without bars at an impossible level, the adjusted close, and the refused bars."""
+    adjusted = adjust(pd.DataFrame(tables["close"], index=dates, columns=symbols, copy=False), actions)
+    rows, columns = _impossible_levels(adjusted)
+    detail = [f"close {tables['close'][cell]:.7g}" for cell in zip(rows, columns, strict=True)]
+    refused = refused_rows(dates[rows], symbols[columns], "level", detail)
+    if len(rows):
+        for values in tables.values():
+            values[rows, columns] = np.nan
+        adjusted = adjust(pd.DataFrame(tables["close"], index=dates, columns=symbols, copy=False), actions)
+    return tables, adjusted, refused
+
+
+def _impossible_levels(adjusted: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of bars that fail the rule `level`."""
+    level = np.log(adjusted.to_numpy())
+    limit = np.log(DOOR["level"].threshold)
+    before = pd.DataFrame(level).ffill(limit=LEVEL_MEMORY).shift(1).to_numpy()
+    cells = []
+    for column in np.flatnonzero((np.abs(level - before) > limit).any(axis=0)):
+        believed = None
+        for row in np.flatnonzero(~np.isnan(level[:, column])):
+            far = believed is not None and abs(level[row, column] - level[believed, column]) > limit
+            if far and row - believed <= LEVEL_MEMORY:
+                cells.append((row, column))
+            else:
+                believed = row
+    rows, columns = np.array(cells, dtype=int).reshape(-1, 2).T
+    return rows, columns
+
+
+def _like(table: pd.DataFrame, dates: pd.DatetimeIndex, symbols: pd.Index) -> pd.DataFrame:
+    """A wide table on the market's sessions and symbols; what is not a positive finite number is missing."""
+    values = table.reindex(index=dates, columns=symbols).to_numpy("float64", copy=True)
+    values[~_positive(values)] = np.nan
+    return wide(values, dates, symbols)

@@ -1,0 +1,125 @@
+"""The exchange calendar, XNYS: which days are sessions and when they close; beyond what is known, an error."""
+
+import re
+from datetime import UTC, date, datetime
+from functools import cache
+
+import pandas as pd
+
+from openbook.errors import CalendarError, NoSession, UsageError
+
+EXCHANGE = "XNYS"
+FIRST = "1960-01-01"
+# The exchange announces its holidays a few years ahead; anything later is a guess.
+YEARS_AHEAD = 1
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+
+
+def parse_date(text: str) -> pd.Timestamp:
+    """A day written as YYYY-MM-DD and nothing else; UsageError (64) otherwise."""
+    try:
+        if not (isinstance(text, str) and _DATE.fullmatch(text)):
+            raise ValueError("not written so")
+        return pd.Timestamp(date.fromisoformat(text)).as_unit("us")
+    except ValueError:
+        raise UsageError(f"{text!a} is not a date; write YYYY-MM-DD, for example 2024-12-31") from None
+
+
+def sessions(start, end) -> pd.DatetimeIndex:
+    """The sessions from `start` to `end`, both included, as datetime64[us]; CalendarError beyond the calendar."""
+    known = _sessions()
+    return known[known.searchsorted(_inside(start)) : known.searchsorted(_inside(end), side="right")]
+
+
+def is_session(day) -> bool:
+    """Whether the exchange opens on `day`; CalendarError beyond the calendar."""
+    return _inside(day) in _sessions()
+
+
+def next_session(day) -> pd.Timestamp:
+    """The first session after `day`."""
+    known = _sessions()
+    after = known[known.searchsorted(_inside(day), side="right") :]
+    if after.empty:
+        raise _beyond(day)
+    return after[0]
+
+
+def previous_session(day) -> pd.Timestamp:
+    """The last session before `day`."""
+    known = _sessions()
+    before = known[: known.searchsorted(_inside(day))]
+    if before.empty:
+        raise _beyond(day)
+    return before[-1]
+
+
+def require_session(day) -> pd.Timestamp:
+    """`day` as a naive Timestamp; NoSession (0) if the exchange is closed, CalendarError (32) beyond the calendar."""
+    moment = _inside(day)
+    if moment not in _sessions():
+        following = f"; next is {next_session(moment):%Y-%m-%d}" if moment < _sessions()[-1] else ""
+        raise NoSession(f"{moment:%Y-%m-%d} is not an {EXCHANGE} session ({_why_closed(moment)}){following}")
+    return moment
+
+
+def session_close(day) -> pd.Timestamp:
+    """When the session of `day` closes, in UTC: 16:00 in New York, 13:00 on a half day."""
+    moment = require_session(day)
+    return _calendar().session_close(moment).as_unit("us")
+
+
+def today() -> pd.Timestamp:
+    """The date now where the exchange is, by this machine's clock."""
+    return pd.Timestamp.now("America/New_York").tz_localize(None).normalize().as_unit("us")
+
+
+def as_day(day) -> pd.Timestamp:
+    """A date as text, date or Timestamp, as a naive Timestamp at midnight."""
+    if isinstance(day, str):
+        return parse_date(day)
+    moment = pd.Timestamp(day)
+    if moment is pd.NaT:
+        raise UsageError("a date is missing; write YYYY-MM-DD")
+    return moment.tz_localize(None).normalize().as_unit("us")
+
+
+@cache
+def _calendar():
+    """The calendar of the exchange; built once, 0.2 s."""
+    import exchange_calendars
+
+    last = f"{datetime.now(UTC).year + YEARS_AHEAD}-12-31"
+    return exchange_calendars.get_calendar(EXCHANGE, start=FIRST, end=last)
+
+
+@cache
+def _sessions() -> pd.DatetimeIndex:
+    """All known sessions, without time zone or frequency."""
+    return pd.DatetimeIndex(_calendar().sessions.tz_localize(None).to_numpy(), name="date").as_unit("us")
+
+
+def _inside(day) -> pd.Timestamp:
+    """`day` normalized, or CalendarError if nobody knows whether the exchange opens."""
+    moment = as_day(day)
+    # Whole years are known, not only the span from the first session to the last.
+    if not (_sessions()[0].year <= moment.year <= _sessions()[-1].year):
+        raise _beyond(moment)
+    return moment
+
+
+def _beyond(day) -> CalendarError:
+    """The error for a date that the calendar does not reach."""
+    first, last = _sessions()[0].year, _sessions()[-1].year
+    return CalendarError(
+        f"{as_day(day).date()} lies beyond the {EXCHANGE} calendar, known from {first} to {last}; "
+        "if the date is right, update exchange-calendars and check the clock"
+    )
+
+
+def _why_closed(moment: pd.Timestamp) -> str:
+    """Weekend, the holiday's name, or an unscheduled closure."""
+    if moment.weekday() >= 5:
+        return f"{moment:%A}"
+    named = _calendar().regular_holidays.holidays(moment, moment, return_name=True)
+    return f"{moment:%A}, {named.iloc[0] if len(named) else 'unscheduled closure'}"

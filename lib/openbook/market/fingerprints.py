@@ -1,0 +1,130 @@
+"""A content hash of everything known at a date, as a chain: each session's digest covers all sessions before it."""
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from openbook.market.tables import Market
+
+VERSION = "openbook market 1"
+
+
+class Lines(NamedTuple):
+    """Rows of a side table in the order of the session on which each is first known: `start[t]` to `start[t + 1]`."""
+
+    start: np.ndarray
+    texts: tuple[list[str], ...]
+    numbers: tuple[np.ndarray, ...]
+
+    def update(self, digest, t: int) -> None:
+        """Hash the rows first known at session t."""
+        rows = slice(self.start[t], self.start[t + 1])
+        if rows.start == rows.stop:
+            return
+        for text in self.texts:
+            digest.update("\n".join(text[rows]).encode() + b"\0")
+        for number in self.numbers:
+            digest.update(number[rows].tobytes())
+
+
+def fingerprint(market: Market) -> str:
+    """Hex digest of what the market holds: bars, actions, reports, membership, caps, index, sectors of listed names.
+
+    A later session, or a name that is listed later, never changes the fingerprint of `market.upto(date)`.
+    """
+    digests = session_digests(market)
+    return digests[-1] if digests else _header(market)
+
+
+def session_digests(market: Market) -> list[str]:
+    """The fingerprint of `market.upto(t)` for each session t, oldest first."""
+    if market.dates.empty:
+        return []
+    bar = market.close.notna().to_numpy()
+    first_bar = np.where(bar.any(axis=0), bar.argmax(axis=0), len(bar))
+    tables = [_canonical(getattr(market, field)) for field in market.bar_fields]
+    caps = None if market.market_cap is None else _canonical(market.market_cap)
+    members = None if market.members is None else market.members.to_numpy()
+    lines = [part for part in _side_lines(market, first_bar) if part is not None]
+    bar_names, cap_names, member_names = (_Names(market.symbols) for _ in range(3))
+    chain, out = _header(market), []
+    for t, day in enumerate(market.dates.strftime("%Y-%m-%d")):
+        digest = hashlib.sha256(f"{chain}\n{day}\n".encode())
+        digest.update(bar_names.of(bar[t]))
+        for table in tables:
+            digest.update(table[t, bar[t]].tobytes())
+        listed = first_bar <= t
+        if caps is not None:
+            has_cap = listed & ~np.isnan(caps[t])
+            digest.update(cap_names.of(has_cap) + caps[t, has_cap].tobytes())
+        if members is not None:
+            digest.update(member_names.of(listed & members[t]))
+        for part in lines:
+            part.update(digest, t)
+        chain = digest.hexdigest()
+        out.append(chain)
+    return out
+
+
+def _header(market: Market) -> str:
+    """What the chain begins with: how to read the numbers."""
+    present = [name for name in ("fundamentals", "sectors", "members", "market_cap", "index") if _has(market, name)]
+    text = "\n".join([VERSION, market.execution, *market.bar_fields, *present])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _has(market: Market, name: str) -> bool:
+    return getattr(market, name) is not None
+
+
+def _canonical(table: pd.DataFrame) -> np.ndarray:
+    """The numbers as little-endian float64 with one NaN and one zero."""
+    values = table.to_numpy().astype("<f8") + 0.0
+    values[np.isnan(values)] = np.nan
+    return values
+
+
+class _Names:
+    """Symbols under a mask as bytes; the join is kept while the mask stays the same, as it mostly does."""
+
+    def __init__(self, symbols: pd.Index):
+        self.symbols, self.mask, self.text = symbols.to_numpy(object), None, b""
+
+    def of(self, mask: np.ndarray) -> bytes:
+        if self.mask is None or not np.array_equal(mask, self.mask):
+            self.mask, self.text = mask, "\n".join(self.symbols[mask]).encode() + b"\0"
+        return self.text
+
+
+def _side_lines(market: Market, first_bar: np.ndarray) -> list[Lines | None]:
+    """Actions, reports, sectors and the index as lines by the session on which they are first known."""
+    actions = market.actions
+    out = [_lines(market, first_bar, actions["date"], actions["symbol"], [actions["kind"]], [actions["value"]])]
+    if (filed := market.fundamentals) is not None:
+        period = filed["period_end"].to_numpy("datetime64[D]").astype("<i8")
+        out.append(
+            _lines(market, first_bar, filed["available"], filed["symbol"], [filed["item"]], [filed["value"], period])
+        )
+    if (sectors := market.sectors) is not None:
+        since = pd.Series(market.dates[0], index=sectors.index)
+        out.append(_lines(market, first_bar, since, sectors.index, [sectors], []))
+    if (index := market.index) is not None:
+        start = np.searchsorted(market.dates.searchsorted(index.index), np.arange(len(market.dates) + 1))
+        days = index.index.to_numpy("datetime64[D]").astype("<i8")
+        out.append(Lines(start, (), (days, index.to_numpy("<f8"))))
+    return out
+
+
+def _lines(market: Market, first_bar: np.ndarray, date, symbol, texts, numbers) -> Lines | None:
+    """Rows of symbols that the market has, by the later of their date and the symbol's first bar."""
+    column = market.symbols.get_indexer(symbol)
+    row = np.maximum(market.dates.searchsorted(date), np.where(column >= 0, first_bar[column], len(market.dates)))
+    order = np.argsort(row, kind="stable")
+    order = order[row[order] < len(market.dates)]
+    return Lines(
+        np.searchsorted(row[order], np.arange(len(market.dates) + 1)),
+        tuple(np.asarray(text, dtype=object)[order].tolist() for text in [symbol, *texts]),
+        tuple(np.asarray(number)[order] for number in [np.asarray(date, "datetime64[D]").astype("<i8"), *numbers]),
+    )
