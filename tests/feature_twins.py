@@ -1,0 +1,222 @@
+"""The features a second time: the same lines spoken with pandas words, and markets to try them on.
+
+A feature's line is code over a handful of words (`mean`, `lag`, `np` …). `respoken` runs the very same line with other
+words bound to those names, so a twin differs in every operator and in nothing else.
+"""
+
+from types import FunctionType
+
+import numpy as np
+import pandas as pd
+
+from openbook.market.tables import Market, adjust, empty_actions
+from openbook.signals.features import Feature
+from openbook.signals.operators import Fit, enough
+
+
+def respoken(feature: Feature, words):
+    """The feature's line over the operators of `words`."""
+    return FunctionType(
+        feature.line.__code__,
+        {name: getattr(words, name) for name in feature.line.__code__.co_names if hasattr(words, name)},
+    )
+
+
+class WideWords:
+    """pandas operators on sessions × symbols frames."""
+
+    np = np
+
+    def lag(self, x, n):
+        return x.shift(n)
+
+    def change(self, x, n):
+        return x / self.lag(x, n) - 1.0
+
+    def mean(self, x, n, least=None):
+        return self.rolling(x, n, least or enough(n)).mean()
+
+    def std(self, x, n):
+        return self.rolling(x, n, enough(n)).std()
+
+    def skew(self, x, n):
+        return self.rolling(x, n, enough(n)).skew()
+
+    def highest(self, x, n):
+        return self.rolling(x, n, enough(n)).max()
+
+    def lowest(self, x, n):
+        return self.rolling(x, n, enough(n)).min()
+
+    def ema(self, x, span):
+        return x.ewm(span=span, ignore_na=True, min_periods=enough(span)).mean().where(x.notna())
+
+    def fit(self, y, x, n):
+        both = np.isfinite(x) & np.isfinite(y)
+        x, y = x.where(both), y.where(both)
+        xx, yy, count = self.std(x, n) ** 2, self.std(y, n) ** 2, self.rolling(both.astype(float), n, 1).sum()
+        xy = (self.mean(x * y, n) - self.mean(x, n) * self.mean(y, n)) * count / (count - 1)
+        residual = np.sqrt(((yy - xy**2 / xx) * (count - 1) / (count - 2)).clip(lower=0))
+        return Fit(xy / xx, residual, xy / np.sqrt(xx * yy))
+
+    def correlation(self, y, x, n):
+        return self.fit(y, x.replace([np.inf, -np.inf], np.nan), n).correlation
+
+    def seasonal(self, x, years, ahead):
+        past = [self.lag(x, 252 * k - ahead) for k in range(1, years + 1)]
+        count = sum(p.notna().astype(float) for p in past)
+        return (sum(p.fillna(0.0) for p in past) / count).where(count >= min(2, years))
+
+    def only(self, x, condition):
+        return x.where(condition)
+
+    def rolling(self, x, n, least):
+        return x.rolling(n, min_periods=least)
+
+
+class GroupedWords(WideWords):
+    """pandas operators on one long column per field, sorted by symbol, then date: groupby and rolling."""
+
+    def __init__(self, symbol: pd.Series):
+        self.symbol = symbol
+
+    def lag(self, x, n):
+        return x.groupby(self.symbol, sort=False).shift(n)
+
+    def ema(self, x, span):
+        weighted = x.groupby(self.symbol, sort=False).ewm(span=span, ignore_na=True, min_periods=enough(span)).mean()
+        return weighted.droplevel(0).where(x.notna())
+
+    def rolling(self, x, n, least):
+        return _Ungrouped(x.groupby(self.symbol, sort=False).rolling(n, min_periods=least))
+
+
+class _Ungrouped:
+    """A grouped rolling window whose answers have the rows of the column again."""
+
+    def __init__(self, window):
+        self.window = window
+
+    def __getattr__(self, name):
+        return lambda: getattr(self.window, name)().droplevel(0)
+
+
+class TwinPanel:
+    """What a line sees, from plain fields: adjusted open, high, low, close; volume, dollars, market, is_turn."""
+
+    def __init__(self, words, fields: dict):
+        self.words, self.shared = words, {}
+        self.__dict__.update(fields)
+        np, close = words.np, fields["close"]
+        self.returns = words.change(close, 1)
+        self.steps = close - words.lag(close, 1)
+        self.turn_of_month = words.only(self.returns, self.is_turn)
+        if "volume" in fields:
+            self.log_volume = np.log(self.volume)
+            self.impact = np.abs(self.returns) / self.dollars
+        if "open" in fields:
+            last = words.lag(close, 1)
+            self.overnight, self.intraday = self.open / last - 1.0, close / self.open - 1.0
+            self.true_range = np.maximum(self.high, last) - np.minimum(self.low, last)
+            self.close_location = (2.0 * close - self.low - self.high) / (self.high - self.low)
+            typical = (self.high + self.low + close) / 3.0
+            self.money_flow = np.sign(typical - words.lag(typical, 1)) * typical * self.volume
+
+    def market_fit(self, n):
+        if ("fit", n) not in self.shared:
+            self.shared["fit", n] = self.words.fit(self.returns, self.market, n)
+        return self.shared["fit", n]
+
+    def volatility(self, n):
+        if ("volatility", n) not in self.shared:
+            self.shared["volatility", n] = self.words.std(self.returns, n)
+        return self.shared["volatility", n]
+
+
+def wide_fields(market: Market) -> dict[str, pd.DataFrame]:
+    """The fields of a twin panel as frames, the obvious way."""
+    day = market.dates.day
+    like = {"index": market.dates, "columns": market.symbols}
+    returns = market.adjusted / market.adjusted.shift(1) - 1
+    average = returns.where(market.members).mean(axis=1) if market.members is not None else returns.mean(axis=1)
+    if market.index is not None:
+        average = market.index.reindex(market.dates) / market.index.reindex(market.dates).shift(1) - 1
+    fields = {
+        "close": market.adjusted,
+        "market": pd.DataFrame(np.repeat(average.to_numpy()[:, None], len(market.symbols), axis=1), **like),
+        "is_turn": np.repeat(((day >= 29) | (day <= 4))[:, None], len(market.symbols), axis=1),
+    }
+    if market.open is not None:
+        fields |= {name: getattr(market, name) * market.adjustment for name in ("open", "high", "low")}
+    if market.volume is not None:
+        split = pd.DataFrame(1.0, **like)
+        for action in market.actions[market.actions["kind"] == "split"].itertuples():
+            split.loc[action.date :, action.symbol] *= action.value
+        fields |= {"volume": market.volume / split, "dollars": market.close * market.volume}
+    return fields
+
+
+def lab_market(n_dates=800, n_symbols=9, seed=0, *, gaps=0.02, actions=True, fundamentals=False) -> Market:
+    """A random market of daily bars with gaps, splits, dividends, late listings and delistings."""
+    rng = np.random.default_rng(seed)
+    dates = pd.bdate_range("2015-01-05", periods=n_dates)
+    symbols = pd.Index([f"S{i:04d}" for i in range(n_symbols)], dtype="str")
+    shape = (n_dates, n_symbols)
+    moves = rng.normal(0, 0.008, (n_dates, 1)) * rng.uniform(0.5, 1.5, n_symbols) + rng.normal(0.0002, 0.015, shape)
+    close = 40.0 * np.exp(rng.normal(0, 0.7, n_symbols) + np.cumsum(moves, axis=0))
+    opening = close * np.exp(rng.normal(0, 0.006, shape))
+    high = np.maximum(close, opening) * np.exp(np.abs(rng.normal(0, 0.005, shape)))
+    low = np.minimum(close, opening) * np.exp(-np.abs(rng.normal(0, 0.005, shape)))
+    volume = np.round(np.exp(rng.normal(12, 1, n_symbols) + rng.normal(0, 0.5, shape) + 5 * np.abs(moves)))
+    missing = rng.random(shape) < gaps
+    missing[: n_dates // 3, :1] = True
+    missing[-n_dates // 5 :, -1:] = True
+    table = _lab_actions(rng, dates, symbols) if actions else empty_actions()
+    per_share = np.ones(shape)
+    for action in table[table["kind"] == "split"].itertuples():
+        per_share[dates.get_loc(action.date) :, symbols.get_loc(action.symbol)] *= action.value
+
+    def frame(values):
+        return pd.DataFrame(np.where(missing, np.nan, values), index=dates, columns=symbols)
+
+    raw = frame(close / per_share)
+    return Market(
+        close=raw,
+        adjusted=adjust(raw, table),
+        open=frame(opening / per_share),
+        high=frame(high / per_share),
+        low=frame(low / per_share),
+        volume=frame(np.round(volume * per_share)),
+        name="lab",
+        execution="next_open",
+        actions=table,
+        market_cap=frame(close * 1e7) if fundamentals else None,
+        fundamentals=_lab_reports(rng, dates, symbols) if fundamentals else None,
+    )
+
+
+def _lab_actions(rng, dates, symbols) -> pd.DataFrame:
+    rows = []
+    for i, symbol in enumerate(symbols[::2]):
+        rows.append((dates[(len(dates) // 2 + 7 * i) % len(dates)], symbol, "split", [2.0, 4.0, 0.1][i % 3]))
+        rows += [(dates[j], symbol, "dividend", 0.2) for j in range(40 + i, len(dates), 63)]
+    table = pd.DataFrame(rows, columns=empty_actions().columns)
+    return table.astype({"symbol": "str", "kind": "str"}).sort_values(["date", "symbol"], ignore_index=True)
+
+
+def _lab_reports(rng, dates, symbols) -> pd.DataFrame:
+    """Quarterly reports, some of them late, restated, or never followed by another."""
+    rows = []
+    for i, symbol in enumerate(symbols):
+        for end in pd.date_range("2013-12-31", dates[-1], freq="QE"):
+            filed = end + pd.Timedelta(days=int(rng.integers(25, 70)))
+            if i == 2 and end > pd.Timestamp("2015-09-01"):
+                continue
+            for item in ("sales", "earnings", "cash_flow", "gross_profit", "book", "assets"):
+                value = float(np.round(rng.lognormal(15, 1)) * (1 if item != "earnings" else rng.choice([-1, 1])))
+                rows.append((symbol, filed, end, item, value))
+                if rng.random() < 0.1:
+                    rows.append((symbol, filed + pd.Timedelta(days=int(rng.integers(1, 200))), end, item, value * 1.1))
+    table = pd.DataFrame(rows, columns=["symbol", "available", "period_end", "item", "value"])
+    table = table[table["available"] <= dates[-1]]
+    return table.astype({"symbol": "str", "item": "str"}).sort_values(["available", "symbol"], ignore_index=True)
