@@ -1,0 +1,318 @@
+"""Portfolios through time: the evening's decision applied date after date, then walked with exact costs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, Field
+
+from openbook import metrics
+from openbook.errors import DataError, LimitError, OptimizerError
+from openbook.market.tables import Market
+from openbook.portfolio.construct import CASH, cash_of, sector_codes
+from openbook.portfolio.costs import Costs
+from openbook.portfolio.decision import Decision, Evening, PortfolioSettings, decide, rank_rows, turnover
+from openbook.portfolio.regime import NORMAL
+from openbook.portfolio.simulate import Tape, Walk, read_tape, walk
+
+LOG_COLUMNS = ["regime", "optimizer", "outcome", "reason", "names", "invested", "turnover", "way"]
+
+
+@dataclass(frozen=True, eq=False)
+class Decisions:
+    """What `construct_portfolio` would have decided on each date, knowing nothing later.
+
+    weights : dates × symbols and CASH, each row sums to 1
+    held : likewise, the drifted weights at the close of the date, before the decision
+    log : by date, LOG_COLUMNS; outcome is "decided", or "kept" where no portfolio could be made (reason says why) and
+        what was held stayed, as it would have lived through
+    """
+
+    weights: pd.DataFrame
+    held: pd.DataFrame
+    log: pd.DataFrame
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        """The dates on which no portfolio could be made."""
+        return self.log[self.log["outcome"] == "kept"]
+
+
+@dataclass(frozen=True, eq=False)
+class BacktestResult:
+    """The raw facts of one backtest; everything else is derived from them through `openbook.metrics`.
+
+    returns : by session, close to close after costs, from the session after the first decision
+    equity, cash : by session, USD at the close, from the first decision
+    weights, held : by decision date, targets and the weights before; columns symbols and CASH
+    turnover : by decision date, ½Σ|change| at execution, cash included; costs : likewise, USD
+    gone : date, symbol, kind, usd of each held name that became cash without an order
+    notes : sentences that every page shows
+    """
+
+    returns: pd.Series
+    equity: pd.Series
+    cash: pd.Series
+    weights: pd.DataFrame
+    held: pd.DataFrame
+    turnover: pd.Series
+    costs: pd.Series
+    gone: pd.DataFrame
+    notes: tuple[str, ...]
+
+    @property
+    def total_return(self) -> float:
+        """Growth from the first decision to the last session, as a fraction."""
+        return metrics.total_return(self.returns)
+
+    @property
+    def cagr(self) -> float:
+        """Growth a year."""
+        return metrics.cagr(self.returns)
+
+    @property
+    def volatility(self) -> float:
+        """Standard deviation of daily returns, a year."""
+        return metrics.volatility(self.returns)
+
+    @property
+    def sharpe(self) -> float:
+        """Mean over standard deviation of daily returns, a year."""
+        return metrics.sharpe(self.returns)
+
+    @property
+    def sortino(self) -> float:
+        """Mean over downside deviation of daily returns, a year."""
+        return metrics.sortino(self.returns)
+
+    @property
+    def max_drawdown(self) -> float:
+        """Deepest fall from a peak, a negative number."""
+        return metrics.max_drawdown(self.returns)
+
+    @property
+    def calmar(self) -> float:
+        """Growth a year over the deepest fall."""
+        return metrics.calmar(self.returns)
+
+    @property
+    def win_rate(self) -> float:
+        """Share of sessions with a gain."""
+        return metrics.win_rate(self.returns)
+
+    @property
+    def mean_turnover(self) -> float:
+        """Mean turnover of a rebalance, the first build left out; NaN if there was no other."""
+        later = self.turnover.iloc[1:].dropna()
+        return float(later.mean()) if len(later) else float("nan")
+
+    @property
+    def total_costs(self) -> float:
+        """USD paid in commission and slippage."""
+        return float(self.costs.sum())
+
+
+class VectorizedBacktester(BaseModel, frozen=True, extra="forbid"):
+    """Decides date after date as `construct_portfolio` does, and walks any weights through a market."""
+
+    settings: PortfolioSettings = PortfolioSettings()
+    costs: Costs = Costs()
+    capital: float = Field(1_000_000.0, gt=0, description="USD at the start; matters for minimum commissions only")
+
+    def decide(self, scores: pd.DataFrame, market: Market, regimes: pd.Series | None, dates) -> Decisions:
+        """Target weights of each of `dates`, from the weights that had drifted there.
+
+        scores : dates × symbols, out of sample; regimes : by date, or None: always normal
+        Raises OptimizerError if not a single date has a portfolio, with the reason of the first.
+        """
+        rows = _rows(market, dates)
+        tape = read_tape(market)
+        table = _evenings(scores, market, regimes, rows, tape, self.settings)
+        log: list[dict] = []
+
+        def decide_row(k: int, held: np.ndarray) -> np.ndarray:
+            weights, entry = _try(table(k, held), self.settings)
+            log.append(entry)
+            return weights
+
+        done = walk(tape, rows, decide_row, self.costs, self.capital)
+        index = market.dates[rows]
+        decisions = Decisions(
+            weights=_with_cash(done.targets, index, market.symbols),
+            held=_with_cash(done.held, index, market.symbols),
+            log=pd.DataFrame(log, index=index, columns=LOG_COLUMNS),
+        )
+        if len(decisions.failed) == len(rows):
+            raise OptimizerError(f"no date has a portfolio; on {index[0]:%Y-%m-%d}: {log[0]['reason']}")
+        return decisions
+
+    def run(self, weights: pd.DataFrame, market: Market) -> BacktestResult:
+        """Walk decided weights through the market: each row is executed at the next session's execution price.
+
+        weights : dates × symbols, with or without CASH; a name left at its drifted weight is no order
+        Raises LimitError if a row is negative, not a number, or sums to more than 1 (to other than 1 with CASH).
+        """
+        rows = _rows(market, weights.index)
+        targets = _check_weights(weights, market)
+        done = walk(read_tape(market), rows, lambda k, held: targets[k], self.costs, self.capital)
+        return _result(done, rows, market)
+
+
+def rebalance_dates(dates: pd.DatetimeIndex, every: int) -> pd.DatetimeIndex:
+    """Every `every`-th of `dates`, the first included."""
+    return dates[::every]
+
+
+def equal_weight_universe(market: Market, dates) -> pd.DataFrame:
+    """The baseline of doing nothing clever: on each date the same weight for every name with a bar (and a member)."""
+    there = market.adjusted.notna()
+    if market.members is not None:
+        there &= market.members
+    there = there.loc[pd.DatetimeIndex(dates)].astype(float)
+    count = there.sum(axis=1)
+    if not (count > 0).all():
+        raise DataError(f"no name has a bar on {count.index[~(count > 0)][0]:%Y-%m-%d}")
+    weights = there.div(count, axis=0)
+    return weights.assign(**{CASH: np.maximum(1.0 - weights.sum(axis=1), 0.0)})
+
+
+def random_scores(market: Market, seed: int) -> pd.DataFrame:
+    """The baseline of knowing nothing: independent normal scores where a name has a bar, sessions × symbols."""
+    draws = np.random.default_rng(seed).standard_normal(market.close.shape)
+    return pd.DataFrame(draws, index=market.dates, columns=market.symbols).where(market.close.notna())
+
+
+# ---- inside ----
+
+
+def _rows(market: Market, dates) -> list[int]:
+    """Positions of increasing dates among the sessions; DataError names one that is no session."""
+    dates = pd.DatetimeIndex(dates)
+    rows = market.dates.get_indexer(dates)
+    if len(dates) == 0:
+        raise DataError("a backtest needs at least one decision date")
+    if (rows < 0).any():
+        raise DataError(f"{dates[rows < 0][0]:%Y-%m-%d} is not a session of this market")
+    if not (np.diff(rows) > 0).all():
+        raise DataError("decision dates must increase")
+    return [int(row) for row in rows]
+
+
+def _evenings(
+    scores: pd.DataFrame, market: Market, regimes: pd.Series | None, rows: list[int], tape: Tape, settings
+) -> Callable[[int, np.ndarray], Evening]:
+    """A function (k, held) -> what is known on the evening of the k-th decision, without a later row."""
+    scores = scores.reindex(columns=market.symbols)
+    places = scores.index.get_indexer(market.dates[rows])
+    if (places < 0).any():
+        raise DataError(f"no scores on {market.dates[rows][places < 0][0]:%Y-%m-%d}")
+    codes = [NORMAL] * len(rows) if regimes is None else _regimes_on(regimes, market.dates[rows])
+    ranks = rank_rows(scores.to_numpy(dtype=float))
+    close = market.adjusted.to_numpy(dtype=float)
+    sectors, names = sector_codes(market.sectors, market.symbols)
+    symbols = market.symbols.to_numpy(dtype=object)
+
+    def evening(k: int, held: np.ndarray) -> Evening:
+        row, place = rows[k], places[k]
+        return Evening(
+            ranks=ranks[max(place + 1 - settings.score_window, 0) : place + 1],
+            close=close[max(row - settings.lookback, 0) : row + 1],
+            held=held,
+            locked=(held > 0) & ~tape.bar[row],
+            sectors=sectors,
+            sector_names=names,
+            sector_caps=market.sectors is not None,
+            symbols=symbols,
+            regime=codes[k],
+        )
+
+    return evening
+
+
+def _regimes_on(regimes: pd.Series, dates: pd.DatetimeIndex) -> list[int]:
+    """The regime of each date; DataError names a date without one."""
+    found = regimes.reindex(dates)
+    if found.isna().any():
+        raise DataError(f"no regime on {found.index[found.isna()][0]:%Y-%m-%d}")
+    return [int(code) for code in found]
+
+
+def _try(evening: Evening, settings: PortfolioSettings) -> tuple[np.ndarray, dict]:
+    """The decided weights and their row of the log; what is held stays where no portfolio can be made."""
+    try:
+        decision = decide(evening, settings)
+    except OptimizerError as error:
+        entry = {"optimizer": "", "outcome": "kept", "reason": str(error), "turnover": 0.0, "way": 0.0}
+        return evening.held, {"regime": evening.regime, **entry, **_size(evening.held)}
+    return decision.weights, {"regime": evening.regime, **_entry(decision, evening), **_size(decision.weights)}
+
+
+def _entry(decision: Decision, evening: Evening) -> dict:
+    """Optimizer, why it was not the first choice, and how far the portfolio moved."""
+    failed = "; ".join(f"{step.optimizer}: {step.reason}" for step in decision.chain if step.outcome == "failed")
+    moved = turnover(decision.weights, evening.held)
+    return {
+        "optimizer": decision.optimizer,
+        "outcome": "decided",
+        "reason": failed,
+        "turnover": moved,
+        "way": decision.way,
+    }
+
+
+def _size(weights: np.ndarray) -> dict:
+    """Number of names and their total weight."""
+    return {"names": int(np.count_nonzero(weights > 0)), "invested": float(weights.sum())}
+
+
+def _with_cash(weights: np.ndarray, dates: pd.DatetimeIndex, symbols: pd.Index) -> pd.DataFrame:
+    """Rows of weights with what they lack to 1 as CASH, the last column."""
+    columns = pd.Index([*symbols, CASH], dtype="str", name=symbols.name)
+    cash = np.array([cash_of(row) for row in weights])
+    return pd.DataFrame(np.column_stack([weights, cash]), index=dates, columns=columns)
+
+
+def _check_weights(weights: pd.DataFrame, market: Market) -> np.ndarray:
+    """Weights in the order of the market's symbols, (k, n), cash left out; LimitError names the first bad row."""
+    stray = weights.columns.difference([*market.symbols, CASH])
+    if len(stray):
+        raise DataError(f"weights of {stray[0]!r}, which is not in this market")
+    total = weights.sum(axis=1, skipna=False)
+    fits = (total - 1).abs() <= 1e-9 if CASH in weights.columns else total <= 1 + 1e-9
+    good = fits & (weights >= 0).all(axis=1)
+    if not good.all():
+        date = weights.index[~good][0]
+        raise LimitError(f"weights of {date:%Y-%m-%d} are negative, missing, or sum to {total[date]:.6f}")
+    return weights.reindex(columns=market.symbols, fill_value=0.0).to_numpy(dtype=float)
+
+
+def _result(done: Walk, rows: list[int], market: Market) -> BacktestResult:
+    """The arrays of a walk as frames."""
+    dates, decided = market.dates[rows[0] :], market.dates[rows]
+    equity = pd.Series(done.equity, index=dates, name="equity")
+    gone = [(market.dates[row], market.symbols[name], kind, usd) for row, name, kind, usd in done.gone]
+    return BacktestResult(
+        returns=equity.pct_change().iloc[1:].rename("returns"),
+        equity=equity,
+        cash=pd.Series(done.cash, index=dates, name="cash"),
+        weights=_with_cash(done.targets, decided, market.symbols),
+        held=_with_cash(done.held, decided, market.symbols),
+        turnover=pd.Series(done.turnover, index=decided, name="turnover"),
+        costs=pd.Series(done.costs, index=decided, name="costs"),
+        gone=pd.DataFrame(gone, columns=["date", "symbol", "kind", "usd"]),
+        notes=_notes(done, rows, market),
+    )
+
+
+def _notes(done: Walk, rows: list[int], market: Market) -> tuple[str, ...]:
+    """Sentences about what a reader would not expect."""
+    notes = list(market.notes)
+    if market.execution == "next_close":
+        notes.append("executed at the next close: the source has no opens")
+    silent = sum(kind == "no bars" for _, _, kind, _ in done.gone)
+    if silent:
+        notes.append(f"{silent} held names without bars or a recorded delisting became cash at their last price")
+    if rows[-1] == len(market.dates) - 1:
+        notes.append("the last decision has no next session and was not executed")
+    return tuple(notes)

@@ -1,0 +1,344 @@
+"""From scores to tonight's target weights: frames in, one frozen `Portfolio` out, with the reason for each weight."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from openbook.errors import DataError
+from openbook.portfolio.decision import (
+    DUST,
+    Decision,
+    Evening,
+    PortfolioSettings,
+    RegimeAdaptation,
+    decide,
+    rank_rows,
+    smooth,
+    turnover,
+)
+from openbook.portfolio.limits import Limits
+from openbook.portfolio.regime import NORMAL, REGIME_NAMES
+
+__all__ = [
+    "CASH",
+    "Portfolio",
+    "PortfolioSettings",
+    "RegimeAdaptation",
+    "construct_portfolio",
+    "sector_codes",
+    "smooth_scores",
+]
+
+CASH = "CASH"
+UNKNOWN = "unknown"
+AT_LIMIT = 1e-6  # a weight this close to its limit is bound by it
+
+
+@dataclass(frozen=True, eq=False)
+class Portfolio:
+    """Tonight's target weights and everything that led to them.
+
+    weights : by symbol, sorted, CASH last; sums to 1
+    held : the weights before, likewise; target : the optimizer's, before no-trade band and turnover cap
+    optimizer : the one used; chain : optimizer, outcome, reason of each that was tried
+    binding : limit, name, value, cap of each limit that holds something back
+    turnover : ½Σ|change|, cash included; wanted : what it would be without the cap; way : part of the way moved
+    chosen : symbol, score, rank, held, expected, volatility, target, weight of the names chosen tonight
+    story : one row per chosen or held symbol: sector, score, rank, held, target, weight, change, reason
+    expected, covariance : of the chosen, a year; limits : under which the optimizer worked
+    """
+
+    date: pd.Timestamp
+    regime: int
+    weights: pd.Series
+    held: pd.Series
+    target: pd.Series
+    optimizer: str
+    chain: pd.DataFrame
+    binding: pd.DataFrame
+    turnover: float
+    wanted: float
+    way: float
+    chosen: pd.DataFrame
+    story: pd.DataFrame
+    expected: pd.Series
+    covariance: pd.DataFrame
+    limits: Limits
+    notes: tuple[str, ...]
+
+    @property
+    def reasons(self) -> pd.Series:
+        """Why each chosen or held name has its weight, one sentence by symbol."""
+        return self.story["reason"]
+
+
+def construct_portfolio(
+    scores: pd.DataFrame,
+    close: pd.DataFrame,
+    *,
+    held: pd.Series | None = None,
+    sectors: pd.Series | None = None,
+    regime: int = NORMAL,
+    locked: tuple[str, ...] = (),
+    settings: PortfolioSettings = PortfolioSettings(),  # noqa: B008 (frozen)
+) -> Portfolio:
+    """Target weights of the last date of `scores` and `close`, to be traded in the next session.
+
+    scores : dates × symbols up to tonight; higher is better; NaN: no score
+    close : adjusted closes, sessions × symbols, up to tonight
+    held : weights now, by symbol, with or without CASH; None: everything is cash, and the turnover cap does not apply
+    sectors : by symbol; a name without one counts to the sector "unknown"; None: sector limits are not applied
+    locked : held symbols that cannot trade; they keep their weight and use up their part of the limits
+
+    Raises DataError if the tables do not fit together, OptimizerError (50) if no weights satisfy the limits.
+    """
+    close = _sorted_columns(close, "close")
+    scores = _scores_like(scores, close)
+    symbols = close.columns
+    codes, names = sector_codes(sectors, symbols)
+    evening = Evening(
+        ranks=rank_rows(scores.to_numpy(dtype=float)[-settings.score_window :]),
+        close=close.to_numpy(dtype=float)[-(settings.lookback + 1) :],
+        held=_held_weights(held, close, locked),
+        locked=symbols.isin(list(locked)),
+        sectors=codes,
+        sector_names=names,
+        sector_caps=sectors is not None,
+        symbols=symbols.to_numpy(dtype=object),
+        regime=int(regime),
+    )
+    return _portfolio(close.index[-1], evening, decide(evening, settings), settings)
+
+
+def smooth_scores(scores: pd.DataFrame, half_life: float) -> pd.Series:
+    """Tonight's scores by symbol: the mean of each name's within-date percentile ranks in [-0.5, 0.5], the weight
+    halving every `half_life` rows back and ending after six of them; only names with a score in the last row."""
+    window = PortfolioSettings(score_half_life=half_life).score_window
+    ranks = rank_rows(scores.to_numpy(dtype=float)[-window:])
+    return pd.Series(smooth(ranks, half_life), index=scores.columns, name="score").dropna()
+
+
+def sector_codes(sectors: pd.Series | None, symbols: pd.Index) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Each symbol's sector as a code into the sorted names; those without one share the sector "unknown"."""
+    if sectors is None:
+        return np.zeros(len(symbols), dtype=np.intp), ("all",)
+    known = sectors.reindex(symbols)
+    labels = np.where(known.isna() | (known == ""), UNKNOWN, known.astype(object))
+    names, codes = np.unique(labels.astype(str), return_inverse=True)
+    return codes.astype(np.intp), tuple(str(name) for name in names)
+
+
+def weights_table(weights: pd.Series, scores: pd.Series, sectors: pd.Series | None) -> pd.DataFrame:
+    """portfolio_weights.csv: symbol, weight, score, sector; sorted by symbol, CASH last."""
+    known = pd.Series(dtype="str") if sectors is None else sectors
+    symbols = weights.index
+    return pd.DataFrame(
+        {
+            "symbol": symbols,
+            "weight": weights.to_numpy(),
+            "score": scores.reindex(symbols).to_numpy(),
+            "sector": known.reindex(symbols).fillna("").to_numpy(),
+        }
+    )
+
+
+# ---- the door ----
+
+
+def _sorted_columns(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The table by symbol; DataError if it is empty or a symbol comes twice."""
+    if table.empty:
+        raise DataError(f"{name} has no rows or no symbols")
+    if not table.columns.is_unique:
+        raise DataError(f"{name} has symbol {table.columns[table.columns.duplicated()][0]!r} twice")
+    return table if table.columns.is_monotonic_increasing else table.sort_index(axis=1)
+
+
+def _scores_like(scores: pd.DataFrame, close: pd.DataFrame) -> pd.DataFrame:
+    """The scores with the symbols of close; DataError if they are not of tonight, or of names without prices."""
+    scores = _sorted_columns(scores, "scores")
+    if scores.index[-1] != close.index[-1]:
+        raise DataError(f"scores end on {scores.index[-1]:%Y-%m-%d}, prices on {close.index[-1]:%Y-%m-%d}")
+    stray = scores.columns[scores.iloc[-1].notna()].difference(close.columns)
+    if len(stray):
+        raise DataError(f"scored but without prices: {', '.join(stray[:5])}")
+    return scores if scores.columns.equals(close.columns) else scores.reindex(columns=close.columns)
+
+
+def _held_weights(held: pd.Series | None, close: pd.DataFrame, locked: tuple[str, ...]) -> np.ndarray:
+    """Held weights in the order of close's symbols, (n,), cash left out; DataError names what is wrong with them."""
+    if held is None:
+        held = pd.Series({CASH: 1.0})
+    if not held.index.is_unique:
+        raise DataError(f"held has {held.index[held.index.duplicated()][0]!r} twice")
+    if not (held >= -DUST).all():
+        raise DataError(f"held weight of {held.index[~(held >= -DUST)][0]} is negative or missing")
+    names = held.drop(CASH, errors="ignore")
+    total = float(held.sum())
+    if not (total <= 1 + 1e-6 if CASH not in held.index else abs(total - 1) <= 1e-6):
+        raise DataError(f"held weights sum to {total:.6f}, not 1")
+    names = names[names > DUST]
+    free = names.index.difference(list(locked))
+    tonight = close.iloc[-1].reindex(free)
+    if tonight.isna().any():
+        raise DataError(f"held {tonight.index[tonight.isna()][0]} has no price tonight; import one, or lock the name")
+    absent = pd.Index(list(locked)).difference(names.index.intersection(close.columns))
+    if len(absent):
+        raise DataError(f"locked {absent[0]!r} is not a held symbol with a column of prices")
+    return names.reindex(close.columns).fillna(0.0).to_numpy(dtype=float)
+
+
+# ---- the account of it ----
+
+
+def _portfolio(date, evening: Evening, decision: Decision, settings: PortfolioSettings) -> Portfolio:
+    """The arrays of a decision as frames."""
+    symbols = pd.Index(evening.symbols, dtype="str", name="symbol")
+    chosen = symbols[decision.chosen]
+    story = _story(symbols, evening, decision, settings)
+    volatility = np.sqrt(np.diag(decision.covariance))
+    table = story.loc[chosen].assign(expected=decision.expected, volatility=volatility)
+    return Portfolio(
+        date=pd.Timestamp(date),
+        regime=evening.regime,
+        weights=with_cash(decision.weights, symbols, "weight"),
+        held=with_cash(evening.held, symbols, "held"),
+        target=with_cash(decision.target, symbols, "target"),
+        optimizer=decision.optimizer,
+        chain=pd.DataFrame([vars(step) for step in decision.chain], columns=["optimizer", "outcome", "reason"]),
+        binding=pd.DataFrame(_binding(evening, decision, settings), columns=["limit", "name", "value", "cap"]),
+        turnover=turnover(decision.weights, evening.held),
+        wanted=decision.wanted,
+        way=decision.way,
+        chosen=table[["score", "rank", "held", "expected", "volatility", "target", "weight"]].reset_index(),
+        story=story,
+        expected=pd.Series(decision.expected, index=chosen, name="expected"),
+        covariance=pd.DataFrame(decision.covariance, index=chosen, columns=chosen),
+        limits=decision.limits,
+        notes=_notes(evening, decision, settings),
+    )
+
+
+def with_cash(weights: np.ndarray, symbols: pd.Index, name: str) -> pd.Series:
+    """The positive weights by symbol, CASH last; together they are 1, and what rounding leaves is cash."""
+    some = np.flatnonzero(weights > 0)
+    values = np.append(weights[some], cash_of(weights))
+    return pd.Series(values, index=pd.Index([*symbols[some], CASH], dtype="str", name="symbol"), name=name)
+
+
+def cash_of(weights: np.ndarray) -> float:
+    """What the weights leave to 1, never below 0."""
+    return max(1.0 - math.fsum(weights[weights > 0]), 0.0)
+
+
+def _binding(evening: Evening, decision: Decision, settings: PortfolioSettings) -> list[tuple]:
+    """Rows limit, name, value, cap of what held the optimizer back, then of what slowed the way there."""
+    limits, hard, target = decision.limits, decision.hard, decision.target
+    found = target[decision.chosen]
+    rows = [
+        ("position", limits.symbols[i], found[i], limits.upper[i])
+        for i in np.flatnonzero(found >= limits.upper - AT_LIMIT)
+    ]
+    locked = np.where(evening.locked, evening.held, 0.0)
+    tight = (hard.group_sums(target - locked) >= hard.caps - AT_LIMIT) & (hard.group_sums(target) > 0)
+    if evening.sector_caps:
+        value, cap = hard.group_sums(target), settings.max_sector_weight
+        rows += [("sector", evening.sector_names[g], value[g], cap) for g in np.flatnonzero(tight)]
+    exposure = settings.rule(evening.regime).exposure
+    if exposure < 1:
+        rows.append(("exposure", REGIME_NAMES[evening.regime], target.sum(), exposure))
+    if limits.exposure + locked.sum() < exposure - AT_LIMIT:
+        rows.append(("room", "cash absorbs the rest", target.sum(), exposure))
+    cut = np.flatnonzero(evening.held - locked > decision.floor + AT_LIMIT)
+    rows += [("held above a limit", evening.symbols[i], evening.held[i], decision.floor[i]) for i in cut]
+    if decision.way < 1:
+        rows.append(("turnover", f"{decision.way:.0%} of the way", decision.wanted, settings.max_turnover))
+    return rows
+
+
+def _story(symbols: pd.Index, evening: Evening, decision: Decision, settings: PortfolioSettings) -> pd.DataFrame:
+    """One row per chosen or held symbol, with the reason for its weight."""
+    chosen = np.zeros(len(symbols), dtype=bool)
+    chosen[decision.chosen] = True
+    rows = np.flatnonzero(chosen | (evening.held > DUST))
+    sector = np.array(evening.sector_names, dtype=object)[evening.sectors]
+    table = pd.DataFrame(
+        {
+            "sector": pd.array(sector if evening.sector_caps else [""] * len(symbols), dtype="str"),
+            "score": decision.score,
+            "rank": decision.rank,
+            "held": evening.held,
+            "target": decision.target,
+            "weight": decision.weights,
+            "change": decision.weights - evening.held,
+        },
+        index=symbols,
+    ).iloc[rows]
+    reasons = [_reason(i, bool(chosen[i]), evening, decision, settings) for i in rows]
+    return table.assign(reason=pd.array(reasons, dtype="str"))
+
+
+def _reason(i: int, chosen: bool, evening: Evening, decision: Decision, settings: PortfolioSettings) -> str:
+    """Why symbol i has its weight, in one sentence."""
+    if evening.locked[i]:
+        return "cannot trade tonight: kept as it is"
+    said = _move(i, chosen, evening, decision, settings)
+    bounds = []
+    if chosen and decision.target[i] >= decision.hard.upper[i] - AT_LIMIT:
+        bounds.append(f"at the position limit {decision.hard.upper[i]:.1%}")
+    sector = evening.sectors[i]
+    full = decision.hard.group_sums(decision.target)[sector] >= decision.hard.caps[sector] - AT_LIMIT
+    if chosen and evening.sector_caps and full and decision.target[i] > 0:
+        bounds.append(f"{evening.sector_names[sector]} at its limit {settings.max_sector_weight:.1%}")
+    if evening.held[i] > decision.floor[i] + AT_LIMIT:
+        bounds.append("held above a limit")
+    if decision.way < 1 and abs(decision.target[i] - evening.held[i]) > DUST and not decision.kept[i]:
+        bounds.append(f"{decision.way:.0%} of the way, turnover limit")
+    return "; ".join([said, *bounds])
+
+
+def _move(i: int, chosen: bool, evening: Evening, decision: Decision, settings: PortfolioSettings) -> str:
+    """What happens to symbol i and what its rank has to do with it."""
+    rank, ranked = decision.rank[i], int(np.count_nonzero(decision.rank))
+    held, weight = evening.held[i], decision.weights[i]
+    if not chosen:
+        return f"sold: {_why_not(i, decision, settings)}"
+    place = f"rank {rank} of {ranked}"
+    if decision.target[i] <= DUST:
+        return f"{'sold' if held > DUST else 'not bought'}: the optimizer gives it no weight, {place}"
+    if decision.kept[i]:
+        return f"{'kept' if held > DUST else 'not bought'}: change within the no-trade band, {place}"
+    if held <= DUST:
+        return f"bought: {place}"
+    return f"{'raised' if weight > held else 'lowered'}: {place}"
+
+
+def _why_not(i: int, decision: Decision, settings: PortfolioSettings) -> str:
+    """Why a held symbol was not chosen again."""
+    if np.isnan(decision.score[i]):
+        return "no score tonight"
+    rank, last = decision.rank[i], settings.hold_buffer * settings.top_n
+    if rank == 0:
+        return "too short a price history"
+    if rank > last:
+        return f"rank {rank} is beyond {last:g}, where held names stay"
+    return f"rank {rank}, and {settings.top_n} held names rank better"
+
+
+def _notes(evening: Evening, decision: Decision, settings: PortfolioSettings) -> tuple[str, ...]:
+    """Sentences that the page shows beside the weights."""
+    notes = []
+    if not evening.sector_caps:
+        notes.append("sector limits not applied: no sectors")
+    elif UNKNOWN in evening.sector_names:
+        code = evening.sector_names.index(UNKNOWN)
+        count = int(np.count_nonzero(evening.sectors[decision.chosen] == code))
+        if count:
+            notes.append(f"{count} chosen names without a sector share one limit of {settings.max_sector_weight:.0%}")
+    if len(evening.close) <= settings.lookback:
+        notes.append(f"covariance from {len(evening.close) - 1} sessions, fewer than the {settings.lookback} asked for")
+    if decision.chain[0].outcome == "failed":
+        notes.append(f"{decision.chain[0].optimizer} failed, {decision.optimizer} was used: {decision.chain[0].reason}")
+    return tuple(notes)

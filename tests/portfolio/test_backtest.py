@@ -1,0 +1,393 @@
+"""Backtests: a case by hand, a slow twin, conservation, and the same decisions as live."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import portfolio_lab as lab
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openbook import metrics
+from openbook.errors import DataError, LimitError, OptimizerError
+from openbook.portfolio.backtest import (
+    VectorizedBacktester,
+    equal_weight_universe,
+    random_scores,
+    rebalance_dates,
+)
+from openbook.portfolio.construct import CASH, PortfolioSettings, RegimeAdaptation, construct_portfolio
+from openbook.portfolio.costs import Costs
+from openbook.portfolio.optimizers import OPTIMIZERS
+from openbook.portfolio.simulate import spend
+
+FREE = Costs(commission_bps=0, slippage_bps=0)
+ONE_PERCENT = Costs(commission_bps=0, slippage_bps=100)
+
+
+def table(rows: dict, dates=None) -> pd.DataFrame:
+    """A small sessions × symbols table."""
+    found = pd.DataFrame(rows, dtype=float)
+    found.index = lab.sessions(len(found)) if dates is None else dates
+    return found
+
+
+def walk(weights, market, costs=FREE, capital=1000.0):
+    return VectorizedBacktester(costs=costs, capital=capital).run(weights, market)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """Three sessions, two names, opens and closes."""
+    return lab.make_market(
+        table({"A": [10, 11, 12], "B": [20, 18, 21]}), table({"A": [9.9, 10, 11], "B": [19.5, 20, 20]})
+    )
+
+
+# ---- by hand ----
+
+
+def test_three_days_two_assets_by_hand(tiny):
+    """Half and half at the first open, then 20% and 30%, each trade costing 1% of its notional.
+
+    Open 2: V + 0.01·V = 1000, so V = 990.0990 and 9.90099 is paid; 49.50495 A at 10, 24.75248 B at 20.
+    Close 2: 49.50495·11 + 24.75248·18 = 990.0990; A 55%, B 45%.
+    Open 3: A 544.5545, B 495.0495, together 1039.6040. Both are sold down: V + 0.01·(1039.6040 − 0.5·V) = 1039.6040,
+    so V = 1029.2079/0.995 = 1034.3798 and 5.22414 is paid; A 206.8760, B 310.3139, cash 517.1899.
+    Close 3: 206.8760·12/11 + 310.3139·21/20 + 517.1899 = 1068.7024.
+    """
+    weights = table({"A": [0.5, 0.2], "B": [0.5, 0.3]}, tiny.dates[:2])
+    found = walk(weights, tiny, ONE_PERCENT)
+    np.testing.assert_allclose(found.costs, [1000 - 1000 / 1.01, 5.2241405], rtol=1e-7)
+    np.testing.assert_allclose(found.equity, [1000.0, 990.0990099, 1068.7024230], rtol=1e-9)
+    np.testing.assert_allclose(found.cash, [1000.0, 0.0, 517.1899100], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found.held.iloc[1], [0.55, 0.45, 0.0], atol=1e-12)
+    sold = (544.5544554 - 206.8759620) + (495.0495050 - 310.3139429)
+    np.testing.assert_allclose(found.turnover, [990.0990099 / 1000, sold / 1039.6039604], rtol=1e-8)
+    np.testing.assert_allclose(found.returns, found.equity.pct_change().iloc[1:])
+
+
+def test_next_close_executes_at_the_next_close():
+    market = lab.make_market(table({"A": [10, 12, 15]}))
+    found = walk(table({"A": [1.0]}, market.dates[:1]), market)
+    np.testing.assert_allclose(found.equity, [1000.0, 1000.0, 1250.0])
+    assert "executed at the next close: the source has no opens" in found.notes
+
+
+def test_dividends_and_splits_are_in_the_total_return_price():
+    close = table({"A": [10, 5.5, 5.0]})  # 2:1 split on day 2, 0.55 dividend on day 3
+    market = lab.make_market(close, table({"A": [10, 5.2, 4.9]}), adjusted=table({"A": [10, 11, 11.1]}))
+    found = walk(table({"A": [1.0]}, market.dates[:1]), market)
+    np.testing.assert_allclose(found.equity, [1000, 1000 * 5.5 / 5.2, 1000 * 5.5 / 5.2 * 11.1 / 11])
+
+
+def test_a_missing_execution_bar_is_no_trade_and_stays_in_cash(tiny):
+    opens = table({"A": [9.9, np.nan, 11], "B": [19.5, 20, 20]})
+    market = lab.make_market(tiny.close, opens)
+    found = walk(table({"A": [0.5], "B": [0.5]}, tiny.dates[:1]), market)
+    np.testing.assert_allclose(found.cash, [1000, 500, 500])
+    np.testing.assert_allclose(found.equity, [1000, 500 + 450, 500 + 525])
+
+
+def test_when_a_sale_cannot_be_made_the_purchases_shrink_and_cash_is_never_negative(tiny):
+    opens = table({"A": [9.9, 10, np.nan], "B": [19.5, 20, 20]})
+    market = lab.make_market(tiny.close, opens)
+    weights = table({"A": [0.5, 0.0], "B": [0.5, 1.0]}, tiny.dates[:2])
+    found = walk(weights, market)
+    # A stays at its last close, 550; B may take what is left, which is what it is already worth
+    np.testing.assert_allclose(found.cash, [1000, 0, 0], atol=1e-9)
+    np.testing.assert_allclose(found.equity.iloc[-1], 550 * 12 / 11 + 500 * 21 / 20)
+
+
+def test_a_recorded_delisting_becomes_cash_at_the_final_return_on_the_next_session():
+    close = table({"A": [10, 10, 8, np.nan, np.nan], "B": [10, 10, 10, 10, 10]})
+    opens = table({"A": [10, 10, 9, np.nan, np.nan], "B": [10, 10, 10, 10, 10]})
+    market = lab.make_market(close, opens, actions=lab.delisting("2015-01-07", "A", -0.5))
+    found = walk(table({"A": [0.5], "B": [0.5]}, market.dates[:1]), market)
+    np.testing.assert_allclose(found.equity, [1000, 1000, 900, 700, 700])
+    np.testing.assert_allclose(found.cash, [1000, 0, 0, 200, 200], atol=1e-9)
+    assert found.gone.iloc[0].to_list() == [market.dates[3], "A", "delisting", 200.0]
+
+
+def test_the_proceeds_of_a_delisting_can_be_spent_on_the_same_session():
+    close = table({"A": [10, 10, np.nan], "B": [10, 10, 10]})
+    market = lab.make_market(close, actions=lab.delisting("2015-01-06", "A", 0.0))
+    found = walk(table({"A": [1.0, 0.0], "B": [0.0, 1.0]}, market.dates[:2]), market)
+    assert found.cash.iloc[-1] == pytest.approx(0.0, abs=1e-9)
+    assert found.equity.iloc[-1] == pytest.approx(1000.0)
+
+
+def test_a_name_that_falls_silent_becomes_cash_after_twenty_sessions():
+    prices = np.r_[10.0, 10.0, 12.0, np.full(30, np.nan)]
+    market = lab.make_market(table({"A": prices, "B": np.full(33, 5.0)}))
+    found = walk(table({"A": [0.5], "B": [0.5]}, market.dates[:1]), market)
+    assert found.gone["date"].to_list() == [market.dates[22]]
+    assert found.cash.iloc[21] == pytest.approx(0, abs=1e-9)
+    assert found.cash.iloc[22] == pytest.approx(600)
+    assert (found.equity.iloc[2:] == 1100).all()
+    assert any("1 held names without bars" in note for note in found.notes)
+
+
+def test_buy_and_hold_is_one_trade(market):
+    date = market.dates[100]
+    weights = equal_weight_universe(market, [date])
+    found = walk(weights, market)
+    growth = market.adjusted.loc[date:].iloc[1:] / market.open.loc[date:].iloc[1]
+    np.testing.assert_allclose(found.equity.iloc[1:], 1000 * growth.mean(axis=1), rtol=1e-12)
+
+
+def test_targets_equal_to_what_is_held_are_no_orders(market):
+    weights = equal_weight_universe(market, market.dates[[100]])
+    once = walk(weights, market, ONE_PERCENT)
+    later = market.dates[150]
+    days = (market.dates > market.dates[100]) & (market.dates <= later)
+    shares = once.equity.iloc[1] / market.open.iloc[101] / 40  # any scale: weights only
+    value = shares * market.adjusted.loc[later]
+    again = pd.concat([weights, (value / value.sum()).to_frame(later).T]).fillna({CASH: 0.0})
+    both = walk(again, market, ONE_PERCENT)
+    assert days.sum() == 50
+    assert both.turnover.iloc[1] == 0
+    assert both.costs.iloc[1] == 0
+    np.testing.assert_allclose(both.equity, once.equity, rtol=1e-12)
+
+
+# ---- the slow twin ----
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 6e-4, 0.02]), st.booleans())
+def test_equals_the_share_by_share_twin(seed, rate, at_open):
+    rng = np.random.default_rng(seed)
+    full = lab.random_market(8, 70, seed, gaps=0.08)
+    close = full.close.copy()
+    close.iloc[40:, 0] = np.nan  # delisted on record
+    close.iloc[30:, 1] = np.nan  # silent
+    opens = full.open.where(close.notna()) if at_open else None
+    market = lab.make_market(close, opens, actions=lab.delisting(market_date(full, 39), "S000", -0.3))
+    dates = market.dates[[3, 8, 9, 20, 29, 30, 39, 40, 55]]
+    weights = pd.DataFrame(rng.dirichlet(np.full(9, 0.5), len(dates)), dates, [*market.symbols, CASH])
+    costs = Costs(commission_bps=rate * 1e4 / 2, slippage_bps=rate * 1e4 / 2)
+    found = walk(weights, market, costs)
+    twin = lab.slow_walk(weights.drop(columns=CASH), market, rate, 1000.0).loc[dates[0] :]
+    np.testing.assert_allclose(found.equity, twin["equity"], rtol=1e-10)
+    np.testing.assert_allclose(found.cash, twin["cash"], rtol=1e-10, atol=1e-7)
+    assert found.total_costs == pytest.approx(twin["costs"].sum(), rel=1e-9, abs=1e-9)
+
+
+def market_date(market, row: int):
+    return market.dates[row]
+
+
+# ---- laws ----
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0, 30), st.floats(0, 30))
+def test_higher_costs_never_raise_equity(seed, low, more):
+    market = lab.random_market(6, 60, seed)
+    rng = np.random.default_rng(seed)
+    weights = pd.DataFrame(rng.dirichlet(np.ones(7), 10), market.dates[5:55:5], [*market.symbols, CASH])
+    cheap = walk(weights, market, Costs(commission_bps=low))
+    dear = walk(weights, market, Costs(commission_bps=low + more))
+    assert (dear.equity <= cheap.equity * (1 + 1e-12)).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 5.0]))
+def test_value_before_is_value_after_plus_costs(seed, minimum):
+    """Executed at the close, nothing but costs can change equity on a session whose prices stand still."""
+    rng = np.random.default_rng(seed)
+    prices = np.exp(np.cumsum(rng.normal(size=(12, 5)) * 0.05, axis=0)) * 20
+    prices = np.repeat(prices, 2, axis=0)  # every second session repeats the one before
+    market = lab.make_market(pd.DataFrame(prices, lab.sessions(24), lab.names(5)))
+    weights = pd.DataFrame(rng.dirichlet(np.ones(6), 12), market.dates[::2], [*market.symbols, CASH])
+    found = walk(weights, market, Costs(commission_bps=30, slippage_bps=70, min_commission=minimum), 10_000.0)
+    lost = -found.equity.diff().iloc[1::2].to_numpy()
+    np.testing.assert_allclose(lost, found.costs, rtol=1e-9, atol=1e-9)
+    assert (found.cash >= 0).all()
+
+
+def test_a_minimum_commission_that_is_due_or_not_ends_at_what_is_affordable():
+    """Worth 990 USD the first name would trade and cost 10 more; worth 980 it would not: 980 can be paid."""
+    fee = Costs(commission_bps=0, slippage_bps=0, min_commission=10)
+    after, paid = spend(np.array([490.0, 0.0]), np.array([0.5, 0.1]), 1000.0, 0.0, fee)
+    np.testing.assert_allclose(after, [490.0, 98.0])
+    assert paid == 10.0
+
+
+def test_capital_scales_everything_without_a_minimum_commission(market):
+    weights = equal_weight_universe(market, market.dates[50:300:20])
+    small, large = (walk(weights, market, ONE_PERCENT, capital) for capital in (1024.0, 1024.0**2))
+    pd.testing.assert_series_equal(small.returns, large.returns, rtol=1e-12)
+
+
+def test_equity_ignores_the_future(gappy):
+    dates = gappy.dates[20:200:7]
+    weights = equal_weight_universe(gappy, dates)
+    cut = gappy.dates[198]
+    whole, short = walk(weights, gappy, ONE_PERCENT), walk(weights, gappy.upto(cut), ONE_PERCENT)
+    pd.testing.assert_series_equal(whole.equity.loc[:cut], short.equity, check_exact=True)
+    pd.testing.assert_frame_equal(whole.held, short.held, check_exact=True)
+
+
+def test_the_last_session_decides_but_does_not_trade(market):
+    found = walk(equal_weight_universe(market, market.dates[-1:]), market)
+    assert found.equity.to_list() == [1000.0]
+    assert np.isnan(found.turnover.iloc[0])
+    assert "the last decision has no next session and was not executed" in found.notes
+
+
+def test_results_are_derived_from_returns_by_the_one_set_of_formulas(market):
+    found = walk(equal_weight_universe(market, market.dates[50:300:20]), market, ONE_PERCENT)
+    for name in ("total_return", "cagr", "volatility", "sharpe", "sortino", "max_drawdown", "calmar", "win_rate"):
+        assert getattr(found, name) == getattr(metrics, name)(found.returns)
+    assert found.total_return == pytest.approx(found.equity.iloc[-1] / 1000 - 1)
+    assert found.mean_turnover == pytest.approx(found.turnover.iloc[1:].mean())
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [({"A": 0.5, "B": np.nan}, "missing"), ({"A": -0.1, "B": 0.5}, "negative"), ({"A": 0.6, "B": 0.6}, "sum to 1.2")],
+)
+def test_p02_weights_that_cannot_be_held_are_refused(tiny, row, said):
+    with pytest.raises(LimitError, match=said):
+        walk(table({k: [v] for k, v in row.items()}, tiny.dates[:1]), tiny)
+
+
+def test_p02_a_sum_of_97_percent_with_cash_is_refused(tiny):
+    with pytest.raises(LimitError, match=r"sum to 0\.97"):
+        walk(table({"A": [0.5], CASH: [0.47]}, tiny.dates[:1]), tiny)
+
+
+def test_dates_and_symbols_are_checked(tiny):
+    with pytest.raises(DataError, match="2015-02-01 is not a session"):
+        walk(table({"A": [1.0]}, pd.DatetimeIndex(["2015-02-01"])), tiny)
+    with pytest.raises(DataError, match="must increase"):
+        walk(table({"A": [1.0, 1.0]}, tiny.dates[[1, 0]]), tiny)
+    with pytest.raises(DataError, match="at least one"):
+        walk(table({"A": []}, tiny.dates[:0]), tiny)
+    with pytest.raises(DataError, match="'Z', which is not in this market"):
+        walk(table({"Z": [1.0]}, tiny.dates[:1]), tiny)
+
+
+# ---- decisions through time ----
+
+RULES = PortfolioSettings(top_n=10, lookback=100, score_half_life=2.0, regimes={0: RegimeAdaptation(exposure=0.5)})
+
+
+def regimes_of(market) -> pd.Series:
+    """Spells of each regime."""
+    return pd.Series(np.arange(len(market.dates)) // 40 % 3, market.dates)
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_backtest_decides_what_live_decides_bit_for_bit(gappy, optimizer):
+    rules = RULES.model_copy(update={"optimizer": optimizer, "cash_absorbs": True})
+    scores, regimes = lab.random_score_table(gappy, 3), regimes_of(gappy)
+    decisions = VectorizedBacktester(settings=rules).decide(scores, gappy, regimes, gappy.dates[150:400:9])
+    assert decisions.failed.empty
+    for date in decisions.weights.index:
+        known, held = gappy.upto(date), decisions.held.loc[date]
+        there = held.index[held > 0].difference([CASH])
+        live = construct_portfolio(
+            scores.loc[:date],
+            known.adjusted,
+            held=held,
+            sectors=known.sectors,
+            regime=regimes[date],
+            locked=tuple(there[known.adjusted.iloc[-1][there].isna()]),
+            settings=rules,
+        )
+        row = decisions.weights.loc[date]
+        pd.testing.assert_series_equal(
+            live.weights, row[(row > 0) | (row.index == CASH)], check_exact=True, check_names=False
+        )
+        assert live.optimizer == decisions.log.loc[date, "optimizer"]
+
+
+def test_held_weights_of_the_decisions_are_those_of_the_walk(gappy):
+    scores = lab.random_score_table(gappy, 3)
+    tester = VectorizedBacktester(settings=RULES.model_copy(update={"cash_absorbs": True}))
+    decisions = tester.decide(scores, gappy, None, gappy.dates[150:400:9])
+    found = tester.run(decisions.weights, gappy)
+    pd.testing.assert_frame_equal(found.held, decisions.held, check_exact=True)
+    pd.testing.assert_frame_equal(found.weights, decisions.weights, check_exact=True)
+    assert (found.turnover.iloc[1:] <= 0.40 + 0.02).all()  # the cap is on weights at the close, executed at the open
+    assert all(math.fsum(row) == 1.0 for row in decisions.weights.to_numpy())
+
+
+def test_decisions_ignore_the_future(gappy):
+    scores, rules = lab.random_score_table(gappy, 3), RULES.model_copy(update={"cash_absorbs": True})
+    tester, cut = VectorizedBacktester(settings=rules), gappy.dates[249]
+    whole = tester.decide(scores, gappy, regimes_of(gappy), gappy.dates[150:400:9])
+    short = tester.decide(scores.loc[:cut], gappy.upto(cut), regimes_of(gappy), gappy.dates[150:250:9])
+    pd.testing.assert_frame_equal(whole.weights.loc[:cut], short.weights, check_exact=True)
+
+
+def test_a_date_without_a_portfolio_keeps_what_is_held_and_is_logged(market):
+    scores = lab.random_score_table(market, 5)
+    dates = market.dates[150:250:10]
+    scores.loc[dates[4]] = np.nan
+    tester = VectorizedBacktester(settings=RULES.model_copy(update={"cash_absorbs": True}))
+    decisions = tester.decide(scores, market, None, dates)
+    assert list(decisions.failed.index) == [dates[4]]
+    assert "no name to hold" in decisions.failed["reason"].iloc[0]
+    pd.testing.assert_series_equal(decisions.weights.loc[dates[4]], decisions.held.loc[dates[4]], rtol=1e-14)
+    assert tester.run(decisions.weights, market).turnover[dates[4]] == 0
+
+
+def test_p01_limits_that_no_date_can_meet_are_an_error(market):
+    tester = VectorizedBacktester(settings=RULES.model_copy(update={"top_n": 5}))
+    with pytest.raises(OptimizerError, match=r"no date has a portfolio; on .*raise top_n or max_weight"):
+        tester.decide(lab.random_score_table(market, 5), market, None, market.dates[150:200:10])
+
+
+def test_scores_and_regimes_must_cover_the_dates(market):
+    scores, tester = lab.random_score_table(market, 5), VectorizedBacktester(settings=RULES)
+    with pytest.raises(DataError, match="no scores on"):
+        tester.decide(scores.iloc[:160], market, None, market.dates[150:200:10])
+    with pytest.raises(DataError, match="no regime on"):
+        tester.decide(scores, market, regimes_of(market).iloc[:160], market.dates[150:200:10])
+
+
+def test_perfect_foresight_beats_equal_weight_and_the_opposite_loses(market):
+    """The sign of everything between a score and a return."""
+    ahead = (market.open.shift(-6) / market.open.shift(-1) - 1).iloc[:-6]
+    dates = rebalance_dates(market.dates[150:400], 5)
+    rules = RULES.model_copy(update={"score_half_life": 0.0, "max_turnover": 1.0})
+    tester = VectorizedBacktester(settings=rules)
+    even = tester.run(equal_weight_universe(market, dates), market).cagr
+    good, bad = (tester.run(tester.decide(sign * ahead, market, None, dates).weights, market).cagr for sign in (1, -1))
+    assert good > even + 0.5 > even - 0.2 > bad
+
+
+# ---- baselines ----
+
+
+def test_equal_weight_universe_is_equal_among_what_can_be_had(gappy):
+    dates = gappy.dates[10:60:5]
+    weights = equal_weight_universe(gappy, dates)
+    for date in dates:
+        row = weights.loc[date].drop(CASH)
+        there = gappy.adjusted.loc[date].notna()
+        np.testing.assert_allclose(row[there], 1 / there.sum())
+        assert (row[~there] == 0).all()
+    members = gappy.close.notna() & (gappy.symbols < "S010")
+    only = equal_weight_universe(lab.make_market(gappy.close, gappy.open, members=members), dates)
+    assert (only.loc[:, "S010":"S019"] == 0).all().all()
+    with pytest.raises(DataError, match="no name has a bar"):
+        equal_weight_universe(lab.make_market(gappy.close, members=members & False), dates)
+
+
+def test_random_scores_know_nothing_and_repeat(gappy):
+    first, again = random_scores(gappy, 4), random_scores(gappy, 4)
+    pd.testing.assert_frame_equal(first, again)
+    assert first.notna().equals(gappy.close.notna())
+    ahead = gappy.adjusted.shift(-2) / gappy.adjusted.shift(-1) - 1
+    assert abs(first.corrwith(ahead, axis=1).mean()) < 0.05
+    assert not first.equals(random_scores(gappy, 5))
+
+
+def test_rebalance_dates_are_every_so_many_sessions(market):
+    assert list(rebalance_dates(market.dates, 5)[:3]) == list(market.dates[[0, 5, 10]])
