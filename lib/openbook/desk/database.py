@@ -1,0 +1,205 @@
+"""The file of a book: how it is created, read without leaving a trace, and changed in one transaction.
+
+SQLite in WAL mode with synchronous=FULL; at rest it is one single file, without -wal and -shm beside it.
+"""
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from openbook.desk.schema import APPLICATION_ID, SCHEMA_VERSION, statements
+from openbook.errors import BookError, LockError, StorageError
+
+T = TypeVar("T")
+GENESIS = "0" * 64
+LAST = "9999-99-99"  # later than any session
+BUSY_SECONDS = 10
+
+
+def create(path: Path, begin: Callable[[sqlite3.Connection], None]) -> None:
+    """A new file with the schema and what `begin` writes; it appears under its name whole, or not at all.
+
+    Raises BookError if there is a file already: it is never replaced.
+    """
+    if path.exists():
+        raise BookError(f"{path} exists; a book is never begun twice")
+    draft = path.with_name(f".{path.name}.new")
+    with _spoken(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.unlink(missing_ok=True)
+        try:
+            with _connection(draft, "rwc") as db:
+                db.execute("PRAGMA journal_mode = WAL")
+                db.executescript(f"BEGIN; {statements()} COMMIT;")
+                with _transaction(db, "BEGIN IMMEDIATE"):
+                    begin(db)
+            os.link(draft, path)  # unlike a rename, never replaces a file
+        finally:
+            draft.unlink(missing_ok=True)
+        _fsync_folder(path.parent)
+
+
+def read(path: Path, query: Callable[[sqlite3.Connection], T]) -> T:
+    """What `query` returns, from a connection that cannot write; the book is checked first.
+
+    At rest the file is opened immutable, so that reading leaves nothing beside it and needs no right to write. If a
+    commit began meanwhile, it is read again under SQLite's own locks.
+
+    Raises BookError for a missing, empty, cut or foreign file, and for a broken chain of events; creates nothing.
+    """
+    _require_file(path)
+    before = _at_rest(path)
+    if before is not None:
+        try:
+            result = _query(path, "ro&immutable=1", query)
+        except BookError:
+            if _at_rest(path) == before:
+                raise
+        else:
+            if _at_rest(path) == before:
+                return result
+    return _query(path, "ro", query)
+
+
+@contextmanager
+def write(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection inside one transaction: all of it is kept, durably, or nothing.
+
+    Raises BookError as `read` does, LockError while somebody else writes, StorageError if the disk refuses.
+    """
+    _require_file(path)
+    with _spoken(path), _connection(path, "rw") as db:
+        db.execute("PRAGMA foreign_keys = ON")
+        db.execute("PRAGMA synchronous = FULL")
+        with _transaction(db, "BEGIN IMMEDIATE"):
+            check(db, path)
+            yield db
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def append(db: sqlite3.Connection, body: dict) -> int:
+    """Append an event to the chain; returns its number. `body` has `kind` and `session`, and must be plain JSON."""
+    text = canonical(body)
+    last, previous = db.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone() or (0, GENESIS)
+    db.execute("INSERT INTO events (seq, body, hash) VALUES (?, ?, ?)", (last + 1, text, chain(previous, text)))
+    return last + 1
+
+
+def chain(previous: str, body: str) -> str:
+    """sha256 of the hash before and the body: changing, dropping or reordering an event breaks every later one."""
+    return hashlib.sha256(f"{previous}|{body}".encode()).hexdigest()
+
+
+def canonical(body: dict) -> str:
+    """The one JSON text of an object."""
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def check(db: sqlite3.Connection, path: Path) -> None:
+    """BookError unless the file is a whole book of this version with an unbroken chain of events."""
+    if _pragma(db, "application_id") != APPLICATION_ID:
+        raise BookError(f"{path} is not a book")
+    if _pragma(db, "user_version") != SCHEMA_VERSION:
+        raise BookError(f"{path} has version {_pragma(db, 'user_version')}; this openbook reads {SCHEMA_VERSION}")
+    damage = _pragma(db, "quick_check")
+    if damage != "ok":
+        raise BookError(f"{path} is damaged: {damage}; restore it from a copy")
+    previous = GENESIS
+    for n, (seq, body, hash_) in enumerate(db.execute("SELECT seq, body, hash FROM events ORDER BY seq"), start=1):
+        previous = chain(previous, body)
+        if seq != n or hash_ != previous:
+            raise BookError(f"{path}: event {n} was altered or removed; restore the book from a copy")
+    if previous == GENESIS:
+        raise BookError(f"{path} has no events; restore it from a copy")
+
+
+def _require_file(path: Path) -> None:
+    """BookError, with the way out, unless there is an SQLite file."""
+    if not path.exists():
+        raise BookError(f"no book at {path}; begin one with `openbook init --cash USD`")
+    if not path.is_file():
+        raise BookError(f"{path} is not a file; a book is one")
+    with path.open("rb") as file:
+        if file.read(16) != b"SQLite format 3\0":
+            raise BookError(f"{path} is empty or not a book; restore it from a copy")
+
+
+def _at_rest(path: Path) -> tuple[int, int, int] | None:
+    """What tells one version of the file from the next; None while somebody writes, or after a crash."""
+    if path.with_name(f"{path.name}-wal").exists():
+        return None
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def _query(path: Path, mode: str, query: Callable[[sqlite3.Connection], T]) -> T:
+    """Check the book and ask it, both on one snapshot."""
+    with _spoken(path), _connection(path, mode) as db, _transaction(db, "BEGIN"):
+        check(db, path)
+        try:
+            return query(db)
+        except (ValueError, TypeError) as error:  # a date that is none, a row that is missing
+            raise BookError(f"{path} is damaged: {error}; restore it from a copy") from error
+
+
+@contextmanager
+def _connection(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
+    """A connection that is closed again; transactions are begun by hand."""
+    uri = f"{path.resolve().as_uri()}?mode={mode}"
+    db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS)
+    try:
+        yield db
+    finally:
+        db.close()
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection, begin: str) -> Iterator[None]:
+    """All or nothing."""
+    db.execute(begin)
+    try:
+        yield
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+@contextmanager
+def _spoken(path: Path) -> Iterator[None]:
+    """SQLite's errors as ours, by what can be done about them."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read or written: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BookError(f"{path} is damaged: text that is none; restore it from a copy") from error
+    except sqlite3.IntegrityError as error:
+        raise BookError(f"{path} refuses the change: {error}") from error
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise LockError(f"{path} is being written by somebody else; try again") from error
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+            raise StorageError(f"{path} cannot be read or written: {error}") from error
+        raise BookError(f"{path} is damaged: {error}; restore it from a copy") from error
+
+
+def _pragma(db: sqlite3.Connection, name: str):
+    """One value of a PRAGMA."""
+    return db.execute(f"PRAGMA {name}").fetchone()[0]
+
+
+def _fsync_folder(folder: Path) -> None:
+    """Make a new name in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

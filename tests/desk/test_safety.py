@@ -1,0 +1,323 @@
+"""Limits: each breach names its offender, NaN passes nothing, and one can always get out."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+
+from openbook.desk.safety import CHECK_COLUMNS, MarketCapBucket, SafetyLimits, SafetyValidator, TradeLimits
+from openbook.desk.trades import TradeGenerator
+from openbook.errors import LimitError, ParameterError
+from openbook.portfolio.costs import Costs
+
+FREE = Costs(commission_bps=0, slippage_bps=0)
+VALIDATOR = SafetyValidator(SafetyLimits())
+
+
+def names(n: int) -> list[str]:
+    return [f"S{i:02d}" for i in range(n)]
+
+
+def spread(**special: float) -> pd.Series:
+    """The given weights; the rest in equal parts of ten other names, no cash."""
+    rest = 1 - sum(special.values())
+    return pd.Series({**special, **dict.fromkeys(names(10), rest / 10), "CASH": 0.0})
+
+
+def row(checks: pd.DataFrame, check: str) -> pd.Series:
+    return checks.set_index("check").loc[check]
+
+
+def batch(shares: dict, price: float = 10.0, cost: float = 0.0) -> pd.DataFrame:
+    """A well-formed batch of orders, all at one price."""
+    table = pd.DataFrame({"symbol": pd.Series(list(shares), dtype="str"), "shares": list(shares.values())})
+    table["side"] = np.where(table["shares"] > 0, "BUY", "SELL")
+    notional = table["shares"].abs() * price
+    return table.assign(price=price, notional=notional, commission_est=cost, slippage_est=0.0)
+
+
+def check_batch(trades, *, held=None, cash=100_000.0, value=100_000.0, validator=VALIDATOR, **more) -> pd.DataFrame:
+    positions = pd.Series(held or {}, dtype="int64")
+    prices = pd.Series(10.0, index=[*positions.index, *trades["symbol"]]).groupby(level=0).first()
+    return validator.validate_trades(trades, positions, cash, prices, value, **more)
+
+
+def test_a_sound_portfolio_passes_every_check_and_shows_values_beside_limits():
+    weights = spread(A=0.15)
+    sectors = pd.Series({name: f"sector {i // 2}" for i, name in enumerate(weights.index)})
+    caps = pd.Series(50e9, index=weights.index)
+    checks = VALIDATOR.validate_portfolio(weights, sectors, caps)
+    assert list(checks) == CHECK_COLUMNS
+    assert checks["ok"].all()
+    assert set(checks["status"]) == {"pass"}
+    assert row(checks, "max_weight")[["value", "limit"]].tolist() == [0.15, 0.15]
+    VALIDATOR.require(checks)
+
+
+def test_what_the_source_lacks_is_said_and_not_counted_as_passed():
+    checks = VALIDATOR.validate_portfolio(spread())
+    for check in ("max_sector_weight", "market_cap"):
+        assert row(checks, check)["status"] == "not checked"
+        assert not row(checks, check)["ok"]
+        assert row(checks, check)["detail"].startswith("not checked: no ")
+    VALIDATOR.require(checks)
+
+
+def test_p02_nan_sum_and_negative_weights_stop():
+    nan = spread(A=0.1)
+    nan["A"] = np.nan
+    checks = VALIDATOR.validate_portfolio(nan)
+    assert {"weights", "sum", "long_only", "max_weight"} <= set(checks.loc[checks["status"] == "stop", "check"])
+    with pytest.raises(LimitError, match="weights: not a number, or twice: A"):
+        VALIDATOR.require(checks)
+    with pytest.raises(LimitError, match=r"sum: weights sum to 0\.97, not 1"):
+        VALIDATOR.require(VALIDATOR.validate_portfolio(spread() * 0.97))
+    with pytest.raises(LimitError, match="long_only: below 0: CASH"):
+        VALIDATOR.require(VALIDATOR.validate_portfolio(pd.Series({**dict.fromkeys(names(10), 0.101), "CASH": -0.01})))
+    twice = pd.concat([spread(A=0.1), pd.Series({"A": 0.0})])
+    with pytest.raises(LimitError, match="twice: A"):
+        VALIDATOR.require(VALIDATOR.validate_portfolio(twice))
+
+
+def test_p03_a_position_of_15_01_percent_stops_and_is_named():
+    with pytest.raises(LimitError, match=r"max_weight: A 15\.01% > 15%"):
+        VALIDATOR.require(VALIDATOR.validate_portfolio(spread(A=0.1501, B=0.15)))
+
+
+def test_p03_a_sector_of_30_01_percent_stops_and_is_named():
+    weights = spread(A=0.15, B=0.1501)
+    sectors = pd.Series({**{name: name for name in weights.index}, "A": "Energy", "B": "Energy"})
+    validator = SafetyValidator(SafetyLimits(max_weight=0.2))
+    with pytest.raises(LimitError, match=r"^max_sector_weight: Energy 30\.01% > 30%$"):
+        validator.require(validator.validate_portfolio(weights, sectors))
+
+
+def test_names_without_a_sector_count_as_one():
+    checks = VALIDATOR.validate_portfolio(spread(), pd.Series({"S00": "Energy"}))
+    assert row(checks, "max_sector_weight")["value"] == pytest.approx(0.9)
+    assert "(no sector) 90% > 30%" in row(checks, "max_sector_weight")["detail"]
+
+
+def test_a_breach_that_cannot_be_traded_away_is_flagged_only_while_not_raised():
+    weights = spread(A=0.17)
+    held = pd.Series({"A": 0.17})
+    assert row(VALIDATOR.validate_portfolio(weights, held=held), "max_weight")["status"] == "flag"
+    assert row(VALIDATOR.validate_portfolio(weights, held=held - 0.01), "max_weight")["status"] == "stop"
+    sectors = pd.Series("Energy", index=weights.index)
+    both = VALIDATOR.validate_portfolio(weights, sectors, held=weights)
+    assert row(both, "max_sector_weight")["detail"] == "Energy 100% > 30%, held before and not raised"
+
+
+def test_all_cash_is_sound():
+    caps = pd.Series(dtype=float)
+    checks = VALIDATOR.validate_portfolio(pd.Series({"CASH": 1.0}), pd.Series(dtype="str"), caps)
+    VALIDATOR.require(checks)
+    assert row(checks, "market_cap")["detail"] == "not checked: nothing invested"
+
+
+STOPPING = SafetyLimits(on_breach={})
+
+
+@pytest.mark.parametrize(
+    ("caps", "message"),
+    [
+        ({"S00": 1e9}, "market_cap small max: small 10% > 5%"),
+        (dict.fromkeys(names(3), 3e9), "market_cap mid max: mid 30% > 25%"),
+        (dict.fromkeys(names(8), 3e9), "market_cap large min: large 20% < 30%"),
+        ({"S00": np.nan}, "market_cap small max: small 10% > 5% \\(10% of unknown size\\)"),
+    ],
+)
+def test_market_cap_buckets_have_a_minimum_and_a_maximum(caps, message):
+    all_caps = pd.Series({**dict.fromkeys(names(10), 1e11), **caps})
+    checks = SafetyValidator(STOPPING).validate_portfolio(spread(), None, all_caps)
+    with pytest.raises(LimitError, match=message):
+        SafetyValidator(STOPPING).require(checks)
+
+
+def test_market_cap_is_of_the_invested_part_and_flagged_by_default():
+    half = spread() / 2
+    half["CASH"] = 0.5
+    caps = pd.Series({**dict.fromkeys(names(10), 1e11), "S00": 1e9})
+    checks = VALIDATOR.validate_portfolio(half, None, caps)
+    assert row(checks, "market_cap small max")["value"] == pytest.approx(0.10)
+    assert row(checks, "market_cap small max")["status"] == "flag"
+    VALIDATOR.require(checks)
+
+
+def test_buckets_can_be_left_out():
+    checks = SafetyValidator(SafetyLimits(market_cap_buckets={})).validate_portfolio(spread(), None, pd.Series())
+    assert not checks["check"].str.startswith("market_cap").any()
+
+
+@pytest.mark.parametrize(
+    ("buckets", "message"),
+    [
+        ({"large": {"at_least": 1e10, "max": 0.7}, "small": {"at_least": 0, "max": 0.2}}, "the maxima to 90%"),
+        ({"large": {"at_least": 1e10, "min": 0.7}, "small": {"at_least": 0, "min": 0.4}}, "minima sum to 110%"),
+        ({"large": {"at_least": 1e10, "min": 0.7, "max": 0.3}}, "large has min 70% above max 30%"),
+    ],
+)
+def test_infeasible_buckets_are_refused_before_anything_is_checked(buckets, message):
+    with pytest.raises(LimitError, match=message):
+        SafetyLimits(market_cap_buckets={name: MarketCapBucket(**values) for name, values in buckets.items()})
+
+
+def test_an_ordinary_batch_passes():
+    trades = batch({"A": -300, "B": 500, "C": 1000}, cost=5.0)
+    checks = check_batch(trades, held={"A": 1000}, volume=pd.Series(1e6, index=["A", "B", "C"]))
+    assert set(checks["status"]) == {"pass"}
+    assert row(checks, "turnover")["value"] == pytest.approx(0.15)
+    assert row(checks, "turnover")["detail"] == "15%; 3% more only reduces holdings"
+    assert row(checks, "max_trade")["value"] == pytest.approx(0.10)
+    assert row(checks, "max_cost")["value"] == pytest.approx(0.00015)
+    assert row(checks, "cash")["value"] == 87_985
+
+
+def test_no_orders_pass():
+    checks = check_batch(batch({}), volume=pd.Series(dtype=float))
+    assert set(checks["status"]) == {"pass"}
+
+
+def test_p04_nan_turnover_or_cost_stops():
+    trades = batch({"A": 100})
+    for column, check in (("notional", "turnover"), ("commission_est", "max_cost")):
+        checks = check_batch(trades.assign(**{column: np.nan}))
+        assert row(checks, check)["status"] == "stop"
+    unknown = check_batch(trades, value=np.nan)
+    assert row(unknown, "turnover")["status"] == row(unknown, "max_cost")["status"] == "stop"
+
+
+def test_nan_passes_no_check():
+    held = {"A": 100}
+    for column in ("shares", "price", "notional", "commission_est", "slippage_est"):
+        with pytest.raises(LimitError):
+            VALIDATOR.require(check_batch(batch({"A": 50}).assign(**{column: np.nan}), held=held))
+    with pytest.raises(LimitError, match="cash"):
+        VALIDATOR.require(check_batch(batch({"A": 50}), cash=np.nan))
+    assert row(check_batch(batch({"A": 50}), volume=pd.Series({"A": np.nan})), "liquidity")["status"] == "flag"
+
+
+def test_p05_51_orders_stop_or_are_flagged_as_the_parameters_say():
+    trades = batch(dict.fromkeys(names(51), 10))
+    with pytest.raises(LimitError, match="max_trades: 51 orders"):
+        VALIDATOR.require(check_batch(trades))
+    assert row(check_batch(trades[:50]), "max_trades")["status"] == "pass"
+    lenient = SafetyValidator(SafetyLimits(on_breach={"max_trades": "flag"}))
+    assert row(check_batch(trades, validator=lenient), "max_trades")["status"] == "flag"
+
+
+def test_p05_an_illiquid_order_is_flagged_or_stops_as_the_parameters_say():
+    trades, volume = batch({"A": 100}), pd.Series({"A": 19_000.0})
+    flagged = row(check_batch(trades, volume=volume), "liquidity")
+    assert flagged["status"] == "flag"
+    assert flagged["detail"] == "A 5.263% > 5%"
+    stopping = SafetyValidator(SafetyLimits(on_breach={}))
+    with pytest.raises(LimitError, match="liquidity: A"):
+        stopping.require(check_batch(trades, validator=stopping, volume=volume))
+    assert row(check_batch(trades), "liquidity")["detail"] == "not checked: no volume"
+
+
+def test_p05_an_order_over_a_tenth_of_the_portfolio_stops():
+    with pytest.raises(LimitError, match=r"max_trade: A 10\.01% > 10%"):
+        VALIDATOR.require(check_batch(batch({"A": 1001})))
+
+
+def test_turnover_above_the_limit_stops():
+    with pytest.raises(LimitError, match=r"turnover: 40\.05% > 40%"):
+        VALIDATOR.require(check_batch(batch(dict.fromkeys(names(5), 801))))
+
+
+def test_costs_above_the_limit_stop():
+    with pytest.raises(LimitError, match=r"max_cost: 0\.51% > 0\.5%; 510\.00 USD"):
+        VALIDATOR.require(check_batch(batch({"A": 100}, cost=510.0)))
+
+
+def test_p06_orders_beyond_the_cash_stop():
+    with pytest.raises(LimitError, match=r"cash: -10\.01 USD after the orders and their costs"):
+        VALIDATOR.require(check_batch(batch({"A": 100}, cost=10.01), cash=1000.0))
+
+
+def test_p06_what_the_generator_makes_passes_the_cash_check():
+    weights, prices = pd.Series(0.1, index=names(10)), pd.Series(33.3333, index=names(10))
+    generator = TradeGenerator(costs=Costs(commission_bps=10, slippage_bps=10))
+    trades = generator.generate_trades(pd.Series(dtype="int64"), 100_000, weights, prices)
+    checks = VALIDATOR.validate_trades(trades, pd.Series(dtype="int64"), 100_000, prices, 100_000, profile="initial")
+    assert row(checks, "cash")["ok"]
+    VALIDATOR.require(checks)
+
+
+def test_p07_selling_more_than_held_stops():
+    with pytest.raises(LimitError, match="holdings: A: sells 11, holds 10, B: sells 1, holds 0"):
+        VALIDATOR.require(check_batch(batch({"A": -11, "B": -1}), held={"A": 10}, profile="liquidation"))
+
+
+def test_a_sale_beyond_the_holding_is_not_reducing():
+    checks = check_batch(batch({"A": -3000}), held={"A": 10})
+    assert row(checks, "max_trade")["status"] == "stop"
+
+
+def test_orders_that_do_not_agree_with_themselves_stop():
+    good = batch({"A": 10, "B": 10})
+    for bad in (
+        good.assign(side="SELL"),
+        good.assign(shares=[10.5, 10], notional=[105.0, 100.0]),
+        good.assign(notional=[100.0, 101.0]),
+        good.assign(symbol=["A", "A"]),
+    ):
+        assert row(check_batch(bad), "orders")["status"] == "stop"
+
+
+def test_an_order_at_another_price_than_tonights_stops():
+    prices = pd.Series({"A": 10.0, "B": 11.0})
+    none = pd.Series(dtype="int64")
+    checks = VALIDATOR.validate_trades(batch({"A": 1, "B": 1, "C": 1}), none, 1e5, prices, 1e5)
+    assert row(checks, "prices")["detail"] == "no price, or not tonight's: B, C"
+    assert row(checks, "prices")["status"] == "stop"
+
+
+def test_sells_of_an_ordinary_batch_do_not_count_toward_trade_and_turnover():
+    trades = batch({"A": -5000, "B": 500})
+    VALIDATOR.require(check_batch(trades, held={"A": 5000}))
+
+
+def test_a_whole_book_can_be_liquidated_at_once():
+    held = dict.fromkeys(names(10), 1000)
+    checks = check_batch(batch(dict.fromkeys(held, -1000), cost=100), held=held, profile="liquidation")
+    VALIDATOR.require(checks)
+    assert set(checks["status"]) == {"pass", "not checked"}
+
+
+def test_a_batch_that_only_reduces_is_never_stopped_by_its_size():
+    held = dict.fromkeys(names(60), 100)
+    trades = batch(dict.fromkeys(held, -100), cost=20.0)
+    volume = pd.Series(100.0, index=names(60))
+    checks = check_batch(trades, held=held, validator=SafetyValidator(STOPPING), volume=volume)
+    VALIDATOR.require(checks)
+    assert {"max_trades", "max_cost", "liquidity"} <= set(checks.loc[checks["status"] == "flag", "check"])
+    mixed = batch({**dict.fromkeys(held, -100), "X": 1}, cost=20.0)
+    assert row(check_batch(mixed, held=held), "max_trades")["status"] == "stop"
+
+
+def test_the_first_build_has_its_own_limits():
+    trades = batch(dict.fromkeys(names(8), 1200))
+    with pytest.raises(LimitError, match="turnover"):
+        VALIDATOR.require(check_batch(trades))
+    VALIDATOR.require(check_batch(trades, profile="initial"))
+    with pytest.raises(LimitError, match=r"max_trade: A 16% > 15%"):
+        VALIDATOR.require(check_batch(batch({"A": 1600}), profile="initial"))
+
+
+def test_limits_of_a_profile():
+    limits = SafetyLimits(max_turnover=0.2)
+    assert limits.of("daily") == TradeLimits(max_turnover=0.2, max_trade=0.10, max_cost=0.005, max_trades=50)
+    assert limits.of("liquidation").max_trade == 1
+    with pytest.raises(ParameterError, match="not 'weekly'"):
+        limits.of("weekly")
+
+
+def test_settings_are_strict():
+    with pytest.raises(ValidationError):
+        SafetyLimits(on_breach={"prices": "flag"})
+    with pytest.raises(ValidationError):
+        SafetyLimits(max_wieght=0.1)
+    assert SafetyLimits.model_validate_json(SafetyLimits().model_dump_json(), strict=True) == SafetyLimits()
