@@ -1,0 +1,181 @@
+"""One kernel: this interpreter, on private sockets, in a process group of its own that is gone when we are done.
+
+It is launched before anything heavy is imported here, and imports what its notebook needs meanwhile.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from openbook.errors import KernelDied
+from openbook.record.disk import storage
+
+# What every notebook imports sooner or later; best while the runner is busy with checks of its own.
+PRELOAD = ("pandas", "exchange_calendars", "numba", "pyarrow.parquet", "matplotlib.figure", "PIL.Image", "scrapbook")
+CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
+GRACE = 2.0  # seconds that a resource tracker has to clean up
+UNKILLABLE = 10.0
+TRACKER = "resource_tracker import main"
+LAST_WORDS = 2000  # characters of a dead kernel's log that are kept
+
+
+class Kernel:
+    """A started kernel. As a context manager it ends every process of its group on leaving."""
+
+    def __init__(self, process: subprocess.Popen, folder: Path):
+        self.process = process
+        self.folder = folder
+        self._manager = None
+
+    def __enter__(self) -> "Kernel":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    @property
+    def group(self) -> int:
+        """The id of its process group; it leads a session of its own."""
+        return self.process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it lives; negative: the signal that ended it."""
+        return self.process.poll()
+
+    @property
+    def manager(self):
+        """The same kernel as nbclient wants to see it."""
+        if self._manager is None:
+            from jupyter_client.manager import AsyncKernelManager
+            from jupyter_client.provisioning import LocalProvisioner
+
+            self._manager = AsyncKernelManager(connection_file=str(self.folder / "kernel.json"))
+            self._manager.load_connection_file()
+            self._manager.provisioner = LocalProvisioner(parent=self._manager)
+            self._manager.provisioner.process = self.process
+            self._manager.provisioner.pgid = self.group
+        return self._manager
+
+    def kill(self) -> None:
+        """End the kernel at once; from any thread, any number of times. `close()` ends the rest of its group."""
+        self.process.kill()
+
+    def close(self) -> None:
+        """End every process of the group, wait until nothing of it runs, and remove the sockets."""
+        if not self.folder.exists():
+            return
+        self.kill()
+        self.process.wait()
+        _end_group(self.group)
+        if self._manager is not None:
+            self._manager.context.destroy(linger=0)
+        shutil.rmtree(self.folder)
+
+    def last_words(self) -> str:
+        """What the process wrote to its standard error, outside of any cell."""
+        return (self.folder / "stderr.log").read_text(encoding="utf-8", errors="replace")[-LAST_WORDS:]
+
+
+def start_kernel(modules: Iterable[str] = (), *, cwd: str | Path | None = None) -> Kernel:
+    """Launch a kernel and return at once, while it still starts and imports `modules`.
+
+    It runs the interpreter that runs this, whatever kernels the machine has installed, talks over Unix sockets in a
+    private folder, and reads no start-up file or history of the user. Sets are ordered alike in every run.
+    """
+    folder = _private_folder()
+    connection = {f"{name}_port": number for number, name in enumerate(CHANNELS, start=1)}
+    connection |= {"transport": "ipc", "ip": str(folder / "at"), "key": secrets.token_hex(16)}
+    connection |= {"signature_scheme": "hmac-sha256", "kernel_name": "openbook"}
+    with storage(f"write to {folder}"):
+        (folder / "kernel.json").write_text(json.dumps(connection))
+    try:
+        with open(folder / "stderr.log", "wb") as log:
+            process = subprocess.Popen(
+                _command(folder / "kernel.json", modules),
+                env=_environment(folder),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+    except OSError as error:
+        shutil.rmtree(folder)
+        raise KernelDied(f"the notebook's kernel could not be started: {error}") from error
+    return Kernel(process, folder)
+
+
+def _private_folder() -> Path:
+    """A folder that only we can read, with a short path: that of a socket may have 107 bytes."""
+    usual = tempfile.gettempdir()
+    with storage(f"make a folder in {usual}"):
+        return Path(tempfile.mkdtemp(prefix="openbook-kernel-", dir=usual if len(usual) <= 64 else "/tmp"))
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Ours, without what would run a user's start-up file.
+
+    A kernel whose parent dies ends itself: ipykernel looks for JPY_PARENT_PID once a second.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONSTARTUP"}
+    ours = {"IPYTHONDIR": str(folder / "ipython"), "PYTHONHASHSEED": "0", "JPY_PARENT_PID": str(os.getpid())}
+    return {**kept, **ours}
+
+
+def _command(connection: Path, modules: Iterable[str]) -> list[str]:
+    """How to launch the kernel; the imports run before it answers, and leave no name behind."""
+    warm_up = f"__import__('openbook.record.preload', fromlist=['preload']).preload({list(modules)!r})"
+    options = [f"--IPKernelApp.exec_lines={json.dumps([warm_up])}", "--HistoryManager.enabled=False"]
+    return [sys.executable, "-m", "ipykernel_launcher", "-f", str(connection), *options]
+
+
+def _end_group(group: int) -> None:
+    """Kill what the dead leader of a group left behind.
+
+    Resource trackers (of joblib, of multiprocessing) get a moment: they remove the shared memory that the others
+    cannot, and then end by themselves.
+    """
+    start = time.monotonic()
+    while members := _members(group):
+        waited = time.monotonic() - start
+        if waited > UNKILLABLE:
+            raise KernelDied(f"process {members[0].pid} of the notebook cannot be ended; it may still write")
+        for process in members:
+            if waited > GRACE or TRACKER not in process.info["cmdline"]:
+                _kill(process.pid)
+        time.sleep(0.01)
+
+
+def _kill(process: int) -> None:
+    try:
+        os.kill(process, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _members(group: int) -> list:
+    """The processes of a group that run; a zombie that nobody collects does not run."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return []
+    import psutil
+
+    found = []
+    for process in psutil.process_iter(["status", "cmdline"]):
+        try:
+            if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
+                process.info["cmdline"] = " ".join(process.info["cmdline"] or [])
+                found.append(process)
+        except ProcessLookupError:
+            continue
+    return found

@@ -1,0 +1,240 @@
+"""The runs folder: where a run is staged, and where it is sealed or kept as failed.
+
+A sealed run is never written again. Everything goes to the disk in full before a rename makes it visible, so that a
+crash at any point leaves the old state or the new one.
+"""
+
+import csv
+import datetime
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from openbook.errors import ConflictError, LockError, OpenbookError, UsageError
+from openbook.record import production, provenance
+from openbook.record.disk import replace_file, storage, sync
+from openbook.record.stage import ABOUT, REPORT, RUN, Stage, check_name, csv_bytes, json_bytes, open_stage
+
+__all__ = ["Run", "RunsFolder", "Stage", "check_date", "csv_bytes", "json_bytes", "open_stage"]
+
+STAGE, FAILED, BOOKS, STORE = ".stage", "failed", "books", "store"
+KEPT = {FAILED, BOOKS, STORE, production.FOLDER}  # folders that are no notebooks
+_NOTEBOOK = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_SEALED = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.([0-9]+))?", re.ASCII)
+
+
+@dataclass(frozen=True, order=True)
+class Run:
+    """One sealed run."""
+
+    date: str
+    notebook: str
+    version: int  # 1, or more where a run superseded another
+    folder: Path
+
+
+class RunsFolder:
+    """Everything that openbook writes, below one folder. It is made by the first write, never by a question."""
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the runs folder alone; LockError (61) names the process that holds it. A dead process holds nothing."""
+        with storage(f"lock {self.folder}"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = open(self.folder / ".lock", "a+", encoding="ascii")  # noqa: SIM115
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or "?"
+                raise LockError(f"process {holder} is working on {self.folder}; try again when it is done") from None
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            yield
+
+    def stage(self, notebook: str, date, *, profile: str, params: Mapping, inputs_hash: str) -> Stage:
+        """A new stage for one run, with what it is about. What a crashed run of that date left becomes failed.
+
+        No stage is used twice: a kernel that outlives its runner writes to the old one.
+        """
+        date = check_date(date)
+        above = self.folder / STAGE / check_notebook(notebook)
+        about = {"notebook": notebook, "date": date, "profile": profile, "params": params, "inputs_hash": inputs_hash}
+        about |= {"code": provenance.code(), "packages": provenance.packages()}
+        with storage(f"make a stage in {above}"):
+            for left in sorted(above.glob(f"{date}-*")):
+                self._fail(left)
+            folder = above / f"{date}-{self._attempts(notebook, date) + 1}"
+            folder.mkdir(parents=True)
+            (folder / ABOUT).write_bytes(json_bytes(about))
+        return Stage(folder)
+
+    def prepare(self, stage: Stage) -> dict:
+        """Check a finished stage and bring it to the disk in full; returns its run.json. IncompleteRun (73)."""
+        run = stage.require_finished()
+        with storage(f"bring {stage.folder} to the disk"):
+            (stage.folder / ABOUT).unlink(missing_ok=True)  # it is in run.json
+            for path in sorted(stage.folder.rglob("*")):
+                if path.is_file():
+                    path.chmod(0o444)
+                sync(path)
+            sync(stage.folder)
+        return run
+
+    def seal(self, stage: Stage) -> Path:
+        """Prepare a stage and rename it to its place among the runs, for good. ConflictError (62) if that is taken."""
+        run = self.prepare(stage)
+        target = self.folder / check_notebook(run["notebook"]) / check_date(run["date"])
+        if target.exists():
+            raise ConflictError(f"{target} is sealed already; a sealed run is never written again")
+        with storage(f"seal {target}"):
+            target.parent.mkdir(exist_ok=True)
+            os.rename(stage.folder, target)
+            sync(target.parent)
+            sync(self.folder)
+        return target
+
+    def fail(self, stage: Stage) -> Path:
+        """Move what a failed attempt left to failed/<notebook>/<date>-<attempt>."""
+        with storage(f"keep the failed run {stage.folder}"):
+            return self._fail(stage.folder)
+
+    def sealed(self, notebook: str, date) -> Path | None:
+        """The folder of the sealed run of that date, the newest if one superseded another."""
+        date = check_date(date)
+        runs = [run for run in self.list(notebook) if run.date == date]
+        return runs[-1].folder if runs else None
+
+    def latest(self, notebook: str, upto=None) -> Path | None:
+        """The folder of the last sealed run, of those up to and including a date if one is given."""
+        last = "9999-12-31" if upto is None else check_date(upto)
+        runs = [run for run in self.list(notebook) if run.date <= last]
+        return runs[-1].folder if runs else None
+
+    def list(self, notebook: str | None = None) -> list[Run]:
+        """Sealed runs by date; of one notebook or of all."""
+        names = (
+            [check_notebook(notebook)] if notebook is not None else sorted(path.name for path in self.folder.glob("*"))
+        )
+        found = []
+        for name in filter(_is_notebook, names):
+            for folder in (self.folder / name).glob("*"):
+                match = _SEALED.fullmatch(folder.name)
+                if match and (folder / RUN).is_file():
+                    found.append(Run(match[1], name, int(match[2] or 1), folder))
+        return sorted(found)
+
+    def publish(self, name: str, content: bytes) -> Path:
+        """Replace one file below the runs folder in one step: a view of a book, an index of pages."""
+        file = self.folder / check_name(name)
+        with storage(f"write {file}"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(file, content)
+        return file
+
+    def promote(self, files: Mapping[str, bytes], metadata: Mapping, sha256: str) -> Path:
+        """See `production.promote`."""
+        return production.promote(self.folder, files, metadata, sha256)
+
+    def champion(self) -> tuple[Path, dict] | None:
+        """See `production.champion`."""
+        return production.champion(self.folder)
+
+    def _fail(self, left: Path) -> Path:
+        target = self.folder / FAILED / left.parent.name / left.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(left, target)
+        return target
+
+    def _attempts(self, notebook: str, date: str) -> int:
+        """The highest attempt of that date so far."""
+        names = [path.name for path in (self.folder / FAILED / notebook).glob(f"{date}-*")]
+        return max((int(name.rpartition("-")[2]) for name in names), default=0)
+
+
+def check_date(date) -> str:
+    """A day as YYYY-MM-DD, from text or anything with strftime; UsageError (64) if there is no such day."""
+    text = date.strftime("%Y-%m-%d") if hasattr(date, "strftime") else date
+    try:
+        if not (isinstance(text, str) and _DATE.fullmatch(text)):
+            raise ValueError("write YYYY-MM-DD")
+        datetime.date.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"{str(text)[:80]!r} is no date: {error}") from None
+    return text
+
+
+def check_notebook(name: str) -> str:
+    """A notebook's name, or UsageError (64)."""
+    if not (isinstance(name, str) and _is_notebook(name)):
+        raise UsageError(f"{str(name)[:80]!r} is no name of a notebook: use lower case, digits and '_'")
+    return name
+
+
+def read_run(folder: Path) -> dict:
+    """The run.json of a sealed run."""
+    with storage(f"read {folder / RUN}"):
+        return json.loads((folder / RUN).read_bytes())
+
+
+def page_of(folder: str | Path, date: str | None = None, notebook: str = "daily_run") -> Path:
+    """The report of a sealed run, the latest if no date is given; UsageError (64) if there is none."""
+    runs = RunsFolder(folder)
+    found = runs.latest(notebook) if date is None else runs.sealed(notebook, date)
+    if found is None or not (found / REPORT).is_file():
+        raise UsageError(f"no page of {notebook}{f' for {date}' if date else ''} below {folder}; see openbook status")
+    return found / REPORT
+
+
+def status_lines(folder: str | Path) -> list[str]:
+    """The champion, the books and the runs, in a few lines; reads small files only."""
+    runs = RunsFolder(folder)
+    lines = [f"runs      {runs.folder.absolute()}", f"champion  {_champion_line(runs)}"]
+    lines += [f"book      {_book_line(file)}" for file in sorted((runs.folder / BOOKS).glob("*.db"))]
+    by_notebook: dict[str, list[Run]] = {}
+    for run in runs.list():
+        by_notebook.setdefault(run.notebook, []).append(run)
+    for name, found in sorted(by_notebook.items()):
+        lines.append(f"{name}: {len(found)} sealed, the last of {found[-1].date}")
+    failed = sorted((runs.folder / FAILED).glob("*/*"), key=lambda path: path.name)
+    if failed:
+        lines.append(f"failed: {len(failed)}, the last at {failed[-1]}")
+    return lines if by_notebook or failed else [*lines, "no run yet: try openbook demo"]
+
+
+def _is_notebook(name: str) -> bool:
+    return _NOTEBOOK.fullmatch(name) is not None and name not in KEPT
+
+
+def _champion_line(runs: RunsFolder) -> str:
+    try:
+        found = runs.champion()
+    except OpenbookError as error:
+        return str(error)
+    if found is None:
+        return "none yet"
+    folder, metadata = found
+    said = [str(metadata[key]) for key in ("model", "optimizer") if key in metadata]
+    return f"{' × '.join(said) or 'unnamed'}, {folder.name[:12]}"
+
+
+def _book_line(file: Path) -> str:
+    """A book and the last row of its published history, if there is one."""
+    view = file.with_suffix("") / "performance_history.csv"
+    if not view.is_file():
+        return str(file)
+    with open(view, encoding="utf-8", newline="") as lines:
+        rows = list(csv.reader(lines))
+    facts = ", ".join(f"{name} {value}" for name, value in zip(rows[0][:4], rows[-1], strict=False))
+    return f"{file.stem}: {facts}" if len(rows) > 1 else str(file)
