@@ -1,0 +1,328 @@
+"""What each command does, from the lock to the sealed folder: the one place where all rooms meet outside a notebook.
+
+The order is the promise: check everything that can be checked, run the notebook on a stage, commit the book in one
+transaction, then rename the stage to its sealed name. A crash between any two of these is healed by the next run: it
+makes the same outputs again, finds them committed, and seals them.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from openbook.champion import CARD, champion_hash
+from openbook.desk import book
+from openbook.errors import (
+    ApprovalError,
+    BookError,
+    ConflictError,
+    ModelError,
+    NoSession,
+    OpenbookError,
+    OutOfOrderError,
+    UsageError,
+)
+from openbook.market import calendar
+from openbook.market.store import has_session, store_fingerprint, update_store
+from openbook.params import NOTEBOOKS, Settings, load_params
+from openbook.record.kernel import Kernel, start_kernel
+from openbook.record.preload import FOR_NOTEBOOKS
+from openbook.record.provenance import checkout
+from openbook.record.report import render_report
+from openbook.record.runner import execute_notebook
+from openbook.record.runs import RunsFolder, read_run
+from openbook.record.stage import Stage, csv_bytes
+
+Say = Callable[[str], None]
+DEMO_CASH = 100_000.0
+DEMO_SESSIONS = 20
+DEMO_LAST = pd.Timestamp("2022-12-28")  # the last session of the bundled data
+MONTHLY = ("train_candidates", "compare", "select_champion")
+# Which sealed runs a notebook works on, and the parameter that says where each lies.
+NEEDS = {
+    "train_candidates": (),
+    "compare": ("train_candidates",),
+    "select_champion": ("train_candidates", "compare"),
+    "daily_run": (),
+}
+HANDED_AS = {"train_candidates": "training", "compare": "comparison"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended; every way that is not an error."""
+
+    status: str  # done, already done, no session
+    folder: Path | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run, checked and ready: nothing in it changes until it is sealed or failed.
+
+    inputs : hashes of what decides the outputs, beside the parameters: data, model, book, earlier runs
+    handed : parameters that say where things lie; no output depends on them
+    """
+
+    notebook: str
+    session: pd.Timestamp
+    profile: str
+    settings: Settings
+    inputs: dict[str, str]
+    handed: dict[str, str | None]
+
+    @property
+    def date(self) -> str:
+        """The session as text."""
+        return f"{self.session:%Y-%m-%d}"
+
+    @property
+    def params(self) -> dict:
+        """The settings as plain values, as papermill takes them."""
+        return self.settings.model_dump(mode="json")
+
+    @property
+    def inputs_hash(self) -> str:
+        """One hash of everything that decides the outputs."""
+        said = {**self.inputs, "notebook": self.notebook, "date": self.date, "params": self.params}
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+# ---- the commands ----
+
+
+def init(runs: Path, *, cash: float) -> str:
+    """Open the paper book; BookError if there is one already."""
+    path = paper_book(runs)
+    with RunsFolder(runs).lock():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        book.open_book(path, cash=cash)
+        _publish_views(RunsFolder(runs))
+    return f"opened {path} with {cash:,.2f} USD"
+
+
+def run(
+    notebook: str,
+    date: str,
+    runs: Path,
+    *,
+    profile: str = "demo",
+    sets: tuple[str, ...] = (),
+    say: Say = print,
+    kernel: Kernel | None = None,
+) -> Outcome:
+    """Run one notebook for one session, seal what it wrote, and commit the book if it is the daily one.
+
+    Raises an OpenbookError with the exit code of what went wrong; then the book, its views and the champion are as they
+    were, and what the attempt left lies below failed/.
+
+    kernel : one that was started before; it is used up in any case
+    """
+    if notebook not in NOTEBOOKS:
+        raise UsageError(f"no notebook {notebook!r}; there are {', '.join(NOTEBOOKS)}")
+    day = calendar.parse_date(date)
+    with kernel or start_kernel(FOR_NOTEBOOKS) as kernel:  # it imports while this process checks and fetches
+        try:
+            session = calendar.require_session(day)
+        except NoSession as closed:
+            return Outcome("no session", None, f"no session: {closed}")
+        settings = load_params(notebook, profile, sets, root=checkout())
+        folder = RunsFolder(runs)
+        with folder.lock():
+            plan = _plan(folder, notebook, session, profile, settings)
+            sealed = folder.sealed(notebook, plan.date)
+            return _already_done(sealed, plan) if sealed else _execute(folder, plan, kernel, say)
+
+
+def backfill(
+    notebook: str,
+    start: str,
+    end: str,
+    runs: Path,
+    *,
+    profile: str = "demo",
+    sets: tuple[str, ...] = (),
+    say: Say = print,
+) -> list[Outcome]:
+    """Run a notebook for each session of a span, oldest first. The first failure ends it and is raised."""
+    days = calendar.sessions(calendar.parse_date(start), calendar.parse_date(end))
+    outcomes = []
+    for done, day in enumerate(days, start=1):
+        outcome = run(notebook, f"{day:%Y-%m-%d}", runs, profile=profile, sets=sets, say=_silent)
+        outcomes.append(outcome)
+        say(f"[{done}/{len(days)}] {outcome.sentence}")
+    return outcomes
+
+
+def update_data(runs: Path, through: str, *, profile: str = "demo") -> str:
+    """Fetch what is new through a session into the store."""
+    settings = load_params("daily_run", profile, root=checkout())
+    folder = RunsFolder(runs)
+    with folder.lock():
+        report = update_store(_store(folder, settings.source), settings.source, through=calendar.parse_date(through))
+    return f"{report.new_sessions} new sessions, {len(report.revisions)} revised bars, {len(report.refused)} refused"
+
+
+def demo(runs: Path, *, say: Say = print) -> None:
+    """Everything on the bundled data: train, compare, select, open a book, and 20 daily pages. Safe to repeat."""
+    days = calendar.sessions(DEMO_LAST - pd.Timedelta(days=60), DEMO_LAST)[-DEMO_SESSIONS - 1 :]
+    steps = len(MONTHLY) + DEMO_SESSIONS
+    for step, notebook in enumerate(MONTHLY, start=1):
+        say(f"[{step}/{steps}] {run(notebook, f'{days[0]:%Y-%m-%d}', runs, say=say).sentence}")
+    if not paper_book(runs).exists():
+        say(init(runs, cash=DEMO_CASH))
+    for step, day in enumerate(days[1:], start=len(MONTHLY) + 1):
+        say(f"[{step}/{steps}] {run('daily_run', f'{day:%Y-%m-%d}', runs, say=_silent).sentence}")
+    last = RunsFolder(runs).sealed("daily_run", DEMO_LAST)
+    say(f"Done. Tonight's page: {(last / 'report.html').resolve()}")
+    say(f"The pages before it lie beside it, in {last.parent.resolve()}; `openbook open` shows the latest.")
+
+
+# ---- where things lie ----
+
+
+def paper_book(runs: Path) -> Path:
+    """Where the paper book lies."""
+    return runs / "books" / "paper.db"
+
+
+def _store(folder: RunsFolder, source) -> Path:
+    """Each source has a store of its own: settings that differ must not share bars."""
+    said = json.dumps(source.model_dump(mode="json"), sort_keys=True)
+    return folder.folder / "store" / f"{source.provider}-{hashlib.sha256(said.encode()).hexdigest()[:8]}"
+
+
+# ---- one run ----
+
+
+def _plan(folder: RunsFolder, notebook: str, session: pd.Timestamp, profile: str, settings: Settings) -> Plan:
+    """Fetch what is missing, find what earlier runs left, and hash all of it."""
+    inputs, handed = {}, {"date": f"{session:%Y-%m-%d}"}
+    if hasattr(settings, "source"):
+        store = _store(folder, settings.source)
+        if not has_session(store, session):
+            update_store(store, settings.source, through=calendar.today())  # all there is: the next sessions too
+        inputs["data"], handed["store"] = store_fingerprint(store, session), str(store.resolve())
+    for earlier in NEEDS[notebook]:
+        found = folder.latest(earlier, upto=session)
+        if found is None:
+            raise UsageError(f"{notebook} needs a run of {earlier} of {handed['date']} or before; run it first")
+        inputs[earlier], handed[HANDED_AS[earlier]] = read_run(found)["inputs_hash"], str(found.resolve())
+    if notebook == "daily_run":
+        _plan_daily(folder, session, settings, inputs, handed)
+    return Plan(notebook, session, profile, settings, inputs, handed)
+
+
+def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dict) -> None:
+    """The champion and the book of a daily run, into `inputs` and `handed`."""
+    if not settings.dry_run:
+        raise ApprovalError(
+            "dry_run: false needs the live book, which needs approvals; there are none yet: use the paper book"
+        )
+    champion = folder.champion()
+    if champion is None:
+        raise ModelError("there is no champion; run train_candidates, compare and select_champion first")
+    path = paper_book(folder.folder)
+    if not path.is_file():
+        raise BookError(f"there is no book at {path}; begin one with: openbook init --cash 100000")
+    if book.committed_inputs(path, session) is None:
+        last = book.read_book(path).last_session
+        if last is not None and session < last:
+            raise OutOfOrderError(f"{session:%Y-%m-%d} lies before the book's last session, {last:%Y-%m-%d}")
+    inputs |= {"champion": champion[0].name, "book": book.head(path, before=session)}
+    handed |= {"champion": str(champion[0].resolve()), "book": str(path.resolve())}
+
+
+def _already_done(sealed: Path, plan: Plan) -> Outcome:
+    """The same inputs again are done; others are refused, and what is sealed stays as it is."""
+    was = read_run(sealed)["inputs_hash"]
+    if was != plan.inputs_hash:
+        raise ConflictError(
+            f"{plan.notebook} of {plan.date} is sealed from other inputs ({was[:12]}, now {plan.inputs_hash[:12]}); "
+            f"compare with {sealed / 'run.json'}"
+        )
+    return Outcome("already done", sealed, f"already done: {plan.notebook} {plan.date} in {sealed}")
+
+
+def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel, say: Say) -> Outcome:
+    """Run the notebook on a stage, render it, commit, seal; whatever fails before the commit leaves all as it was."""
+    stage = folder.stage(
+        plan.notebook, plan.date, profile=plan.profile, params=plan.params, inputs_hash=plan.inputs_hash
+    )
+    notebook = checkout() / "notebooks" / f"{plan.notebook}.ipynb"
+    parameters = {**plan.params, **plan.handed, "stage": str(stage.folder)}
+    try:
+        with _progress(plan, say) as progress:
+            execute_notebook(notebook, stage, parameters, progress=progress, kernel=kernel)
+        stage.write("report.html", render_report(stage.folder / notebook.name))
+        folder.prepare(stage)
+        _commit(folder, plan, stage)
+    except OpenbookError as error:
+        left = folder.fail(stage)
+        raise type(error)(f"{error} (what it left: {left})") from None
+    verdict = read_run(stage.folder)["recorded"].get("verdict", "done")
+    sealed = folder.seal(stage)
+    _after(folder, plan, sealed)
+    return Outcome("done", sealed, f"{plan.notebook} {plan.date}: {verdict}")
+
+
+def _commit(folder: RunsFolder, plan: Plan, stage: Stage) -> None:
+    """The one transaction of a daily run: what was settled, and tonight's orders."""
+    if plan.notebook != "daily_run":
+        return
+    book.commit_session(
+        paper_book(folder.folder),
+        session=plan.session,
+        inputs_hash=plan.inputs_hash,
+        settlement=(stage.folder / "settlement.json").read_text(encoding="utf-8"),
+        trades=read_trades(stage.folder / "trades.csv"),
+    )
+
+
+def _after(folder: RunsFolder, plan: Plan, sealed: Path) -> None:
+    """What follows from a sealed run and can be made again from it: views of the book, the champion's pointer."""
+    if plan.notebook == "daily_run":
+        _publish_views(folder)
+    if plan.notebook == "select_champion" and (sealed / "bundle").is_dir():
+        files = {path.name: path.read_bytes() for path in sorted((sealed / "bundle").iterdir())}
+        folder.promote(files, json.loads(files[CARD]), champion_hash(files))
+
+
+def _publish_views(folder: RunsFolder) -> None:
+    """Rebuild the CSV views of the paper book."""
+    path = paper_book(folder.folder)
+    for name, table in book.views(path).items():
+        folder.publish(f"books/{path.stem}/{name}.csv", csv_bytes(table))
+
+
+def read_trades(file: Path) -> pd.DataFrame:
+    """trades.csv as it was written; a ticker NA, TRUE or 1E5 stays text."""
+    text = {"symbol": "str", "side": "str", "reason": "str", "liquidity_warning": "str"}
+    return pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"price": [""], "notional": [""]})
+
+
+@contextmanager
+def _progress(plan: Plan, say: Say):
+    """A bar on a terminal, nothing elsewhere; yields what the runner calls before each cell."""
+    if say is _silent or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"{plan.notebook} {plan.date}", total=None)
+        yield lambda cell, cells, heading: bar.update(
+            task, completed=cell, total=cells, description=f"{plan.notebook} {plan.date}: {heading}"
+        )
+
+
+def _silent(line: str) -> None:
+    """Say nothing: the caller reports in its own words."""

@@ -1,0 +1,155 @@
+"""The parameters of each notebook: read from YAML, checked in full before anything runs.
+
+A parameter is written once, in `params/<profile>/<notebook>.yaml`; what a file leaves out has the default stated here.
+Types are strict: the text "false" is not a bool, and a key that nobody reads is an error.
+"""
+
+import json
+from pathlib import Path
+from typing import ClassVar
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from openbook.desk.safety import SafetyLimits
+from openbook.errors import ParameterError
+from openbook.market.providers import Source
+from openbook.market.quality import QualityRules
+from openbook.portfolio.construct import PortfolioSettings
+from openbook.portfolio.costs import Costs
+from openbook.portfolio.optimizers import OPTIMIZERS
+from openbook.portfolio.regime import RegimeSettings
+from openbook.record.monitoring import OpsMonitor
+from openbook.selection import SelectionWeights, Thresholds
+from openbook.signals.models import Candidate
+
+PROFILE_FOLDER = Path("params")
+
+
+class Settings(BaseModel, frozen=True, extra="forbid"):
+    """What every notebook's parameters have in common: frozen, and unknown keys refused."""
+
+
+class TrainCandidates(Settings):
+    """Features, labels and universe are decided here, and travel with the model."""
+
+    source: Source = Field(description="where prices come from", discriminator="provider")
+    quality: QualityRules = QualityRules()
+    features: tuple[str, ...] = Field((), description="names of features; empty: all that the data allows")
+    horizon: int = Field(20, ge=1, description="sessions that a label looks ahead")
+    first: str | None = Field(None, description="first session to learn from; nothing: all")
+    candidates: tuple[Candidate, ...]
+    n_folds: int = Field(5, ge=2, description="walk-forward folds")
+    embargo: int = Field(5, ge=0, description="sessions left out before each test block, beside the purge")
+    n_jobs: int = Field(2, ge=1, description="threads of one fit")
+
+
+class Compare(Settings):
+    """Optimizer, regime rule and costs are decided here, and travel with the champion."""
+
+    source: Source = Field(description="where prices come from", discriminator="provider")
+    first: str | None = Field(None, description="first session to backtest; nothing: the first with scores")
+    optimizers: tuple[str, ...] = Field(tuple(OPTIMIZERS), description="every candidate is tried with each of them")
+    portfolio: PortfolioSettings = PortfolioSettings()
+    regime: RegimeSettings = RegimeSettings()
+    costs: Costs = Costs()
+    seed: int = Field(0, ge=0, description="of the random-scores baseline")
+
+
+class SelectChampion(Settings):
+    """Whom to trust, and how sure one wants to be."""
+
+    weights: SelectionWeights = SelectionWeights()
+    thresholds: Thresholds = Thresholds()
+
+
+class DailyRun(Settings):
+    """Limits of the desk; features, optimizer, regime rule and costs come with the champion."""
+
+    source: Source = Field(description="where prices come from", discriminator="provider")
+    quality: QualityRules = QualityRules()
+    limits: SafetyLimits = SafetyLimits()
+    monitor: OpsMonitor = OpsMonitor()
+    min_trade_size: float = Field(100.0, ge=0, description="USD; smaller trades are dropped, full exits never")
+    max_model_age: int = Field(92, ge=1, description="days since the last label that the model learned from")
+    dry_run: bool = Field(True, description="true: the paper book; the live book needs approvals")
+
+
+NOTEBOOKS = {
+    "train_candidates": TrainCandidates,
+    "compare": Compare,
+    "select_champion": SelectChampion,
+    "daily_run": DailyRun,
+}
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML without surprises: no tags, no duplicate keys, and a date stays the text that was written."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"key {twice[0]!r} is written twice", node.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
+def parse_yaml(text: str, where: str):
+    """A YAML text as plain Python values; ParameterError (78) names the place."""
+    try:
+        return yaml.load(text, Loader=_StrictLoader)
+    except yaml.YAMLError as error:
+        raise ParameterError(f"{where}: {' '.join(str(error).split())}") from None
+
+
+def load_params(notebook: str, profile: str, sets: tuple[str, ...] = (), *, root: Path = Path(".")) -> Settings:
+    """The checked parameters of one notebook: the profile's file, then each `key=value` of `sets` over it.
+
+    Raises ParameterError (78) naming the file and the key that is unknown, missing or of the wrong type.
+    """
+    folder = root / PROFILE_FOLDER
+    file = folder / profile / f"{notebook}.yaml"
+    if not file.is_file():
+        known = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+        raise ParameterError(f"no parameters at {file}; profiles are {', '.join(known) or 'missing'}")
+    values = parse_yaml(file.read_text(encoding="utf-8"), str(file))
+    if not isinstance(values, dict):
+        raise ParameterError(f"{file}: expected `key: value` lines, found {type(values).__name__}")
+    for text in sets:
+        _set(values, text)
+    return check_params(notebook, values, where=str(file))
+
+
+def check_params(notebook: str, values: dict, *, where: str = "parameters") -> Settings:
+    """`values` as the frozen settings of `notebook`, or ParameterError (78) naming each offending key."""
+    try:
+        return NOTEBOOKS[notebook].model_validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        faults = "; ".join(_sentence(fault) for fault in error.errors())
+        raise ParameterError(f"{where}: {faults}") from None
+
+
+def _sentence(fault) -> str:
+    """One pydantic fault in words: which key, what is wrong with it."""
+    key = ".".join(str(part) for part in fault["loc"]) or "the file"
+    if fault["type"] == "extra_forbidden":
+        return f"{key} is not a parameter"
+    return f"{key}: {fault['msg']}"
+
+
+def _set(values: dict, text: str) -> None:
+    """Apply one `key=value` of the command line; dots reach inside, the value is YAML."""
+    key, equals, value = text.partition("=")
+    if not (equals and all(part.isidentifier() or part.isdigit() for part in key.split("."))):
+        raise ParameterError(f"--set {text!r}: write key=value, for example portfolio.top_n=30")
+    *path, last = key.split(".")
+    for part in path:
+        values = values.setdefault(part, {})
+        if not isinstance(values, dict):
+            raise ParameterError(f"--set {text!r}: {part} has no parts")
+    values[last] = parse_yaml(value, f"--set {key}")

@@ -1,0 +1,48 @@
+"""pyproject.toml (ranges) and environment.yml (tested versions) name the same packages."""
+
+import re
+import tomllib
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+CONDA_NAMES = {"xgboost-cpu": "py-xgboost-cpu", "matplotlib": "matplotlib-base"}  # PyPI name → conda-forge name
+
+
+def ignored(root) -> set[str]:
+    """The patterns of .gitignore, comments left out."""
+    return {line for line in (root / ".gitignore").read_text().splitlines() if not line.startswith("#")}
+
+
+@pytest.fixture(scope="module")
+def ranges(project_root):
+    project = tomllib.loads((project_root / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    texts = project["dependencies"] + [text for extra in extras.values() for text in extra]
+    needs = [Requirement(text) for text in texts]
+    return {CONDA_NAMES.get(need.name, need.name).lower(): need.specifier for need in needs}
+
+
+@pytest.fixture(scope="module")
+def pins(project_root):
+    lines = yaml.safe_load((project_root / "environment.yml").read_text())["dependencies"]
+    found = [re.fullmatch(r"([\w.-]+)=([\w.]+)", line) for line in lines if isinstance(line, str)]
+    return {match[1]: match[2] for match in found if match}
+
+
+def test_same_packages(ranges, pins):
+    assert set(pins) - {"python"} == set(ranges)
+
+
+def test_tested_versions_lie_in_the_ranges(ranges, pins):
+    outside = {name: pins[name] for name, allowed in ranges.items() if not allowed.contains(pins[name])}
+    assert not outside
+
+
+def test_no_lock_file_is_committed(project_root):
+    assert "uv.lock" in ignored(project_root)
+
+
+def test_gitignore_keeps_lib(project_root):
+    assert not {"lib/", "lib", "/lib"} & ignored(project_root)

@@ -1,0 +1,85 @@
+"""The notebooks as files: they read like a page, hold no logic, and every parameter is used."""
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
+MOST_LINES, MOST_CODE_CELLS = 15, 40
+NOT_IN_A_CELL = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.For, ast.While, ast.Try)
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def cells(request) -> list[dict]:
+    """The cells of one notebook, each with its source as one text."""
+    found = json.loads(request.param.read_text(encoding="utf-8"))["cells"]
+    return [{**cell, "source": "".join(cell["source"])} for cell in found]
+
+
+def code(cells: list[dict]) -> list[dict]:
+    return [cell for cell in cells if cell["cell_type"] == "code"]
+
+
+def test_the_four_notebooks_are_there():
+    assert {path.stem for path in NOTEBOOKS} >= {"train_candidates", "compare", "select_champion", "daily_run"}
+
+
+def test_no_output_is_committed(cells):
+    assert not [cell["id"] for cell in code(cells) if cell["outputs"] or cell["execution_count"] is not None]
+
+
+def test_cells_have_ids_of_their_own(cells):
+    ids = [cell["id"] for cell in cells]
+    assert len(set(ids)) == len(ids)
+
+
+def test_cells_are_short(cells):
+    imports = {cell["id"] for cell in code(cells) if cell["source"].lstrip().startswith(("import", "from"))}
+    long = {
+        c["id"]: n for c in code(cells) if (n := c["source"].count("\n") + 1) > MOST_LINES and c["id"] not in imports
+    }
+    assert not long
+    assert len(code(cells)) <= MOST_CODE_CELLS
+
+
+def test_the_logic_is_in_the_library(cells):
+    found = [
+        type(n).__name__ for c in code(cells) for n in ast.walk(ast.parse(c["source"])) if isinstance(n, NOT_IN_A_CELL)
+    ]
+    assert not found
+
+
+def test_every_heading_has_words_below_it(cells):
+    headings = [c["source"] for c in cells if c["cell_type"] == "markdown" and c["source"].startswith("#")]
+    assert headings
+    assert headings[0].startswith("# ")
+
+
+def test_every_parameter_is_read_by_a_later_cell(cells):
+    tagged = [i for i, cell in enumerate(cells) if "parameters" in cell["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+    names = {t.id for n in ast.parse(cells[tagged[0]]["source"]).body for t in n.targets}
+    later = [cell["source"] for cell in cells[tagged[0] + 1 :] if cell["cell_type"] == "code"]
+    read = {n.id for source in later for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Name)}
+    assert names <= read
+
+
+def test_parameters_are_those_that_the_command_hands_over():
+    from openbook.jobs import HANDED_AS, NEEDS
+    from openbook.params import NOTEBOOKS as SETTINGS
+
+    for name, settings in SETTINGS.items():
+        found = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+        cell = next(c for c in found if "parameters" in c["metadata"].get("tags", []))
+        declared = {t.id for n in ast.parse("".join(cell["source"])).body for t in n.targets}
+        handed = {"date", "stage", *(HANDED_AS[earlier] for earlier in NEEDS[name])}
+        handed |= {"store"} if "source" in settings.model_fields else set()
+        handed |= {"champion", "book"} if name == "daily_run" else set()
+        assert declared == handed | set(settings.model_fields)
+
+
+def test_the_last_cell_is_the_sentinel(cells):
+    assert code(cells)[-1]["source"].rstrip().endswith("run.finish()")
