@@ -71,7 +71,7 @@ def run(
     ) as kernel:  # it imports what the notebook needs while we import what the command needs
         from openbook import jobs
 
-        done = jobs.run(notebook, date, State.runs, profile=profile, sets=tuple(set_ or ()), say=_say, kernel=kernel)
+        done = jobs.run(notebook, date, State.runs, profile=profile, sets=tuple(set_ or ()), kernel=kernel)
     _say(done.sentence)
 
 

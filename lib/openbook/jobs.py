@@ -21,6 +21,7 @@ from openbook.errors import (
     ApprovalError,
     BookError,
     ConflictError,
+    DataNotReady,
     ModelError,
     NoSession,
     OpenbookError,
@@ -114,7 +115,6 @@ def run(
     *,
     profile: str = "demo",
     sets: tuple[str, ...] = (),
-    say: Say = print,
     kernel: Kernel | None = None,
 ) -> Outcome:
     """Run one notebook for one session, seal what it wrote, and commit the book if it is the daily one.
@@ -132,12 +132,17 @@ def run(
             session = calendar.require_session(day)
         except NoSession as closed:
             return Outcome("no session", None, f"no session: {closed}")
+        if session > calendar.last_closed():
+            closes = calendar.session_close(session) + calendar.SETTLING
+            raise DataNotReady(
+                f"{date} is not over: its prices are final at {closes:%Y-%m-%d %H:%M} UTC; try again then"
+            )
         settings = load_params(notebook, profile, sets, root=checkout())
         folder = RunsFolder(runs)
         with folder.lock():
             plan = _plan(folder, notebook, session, profile, settings)
             sealed = folder.sealed(notebook, plan.date)
-            return _already_done(sealed, plan) if sealed else _execute(folder, plan, kernel, say)
+            return _already_done(folder, sealed, plan) if sealed else _execute(folder, plan, kernel)
 
 
 def backfill(
@@ -154,7 +159,7 @@ def backfill(
     days = calendar.sessions(calendar.parse_date(start), calendar.parse_date(end))
     outcomes = []
     for done, day in enumerate(days, start=1):
-        outcome = run(notebook, f"{day:%Y-%m-%d}", runs, profile=profile, sets=sets, say=_silent)
+        outcome = run(notebook, f"{day:%Y-%m-%d}", runs, profile=profile, sets=sets)
         outcomes.append(outcome)
         say(f"[{done}/{len(days)}] {outcome.sentence}")
     return outcomes
@@ -166,19 +171,22 @@ def update_data(runs: Path, through: str, *, profile: str = "demo") -> str:
     folder = RunsFolder(runs)
     with folder.lock():
         report = update_store(_store(folder, settings.source), settings.source, through=calendar.parse_date(through))
-    return f"{report.new_sessions} new sessions, {len(report.revisions)} revised bars, {len(report.refused)} refused"
+    return (
+        f"{len(report.new_sessions)} new sessions, {len(report.late)} late, {len(report.revisions)} revised, "
+        f"{len(report.refused)} bars refused so far"
+    )
 
 
 def demo(runs: Path, *, say: Say = print) -> None:
     """Everything on the bundled data: train, compare, select, open a book, and 20 daily pages. Safe to repeat."""
     days = calendar.sessions(DEMO_LAST - pd.Timedelta(days=60), DEMO_LAST)[-DEMO_SESSIONS - 1 :]
-    steps = len(MONTHLY) + DEMO_SESSIONS
-    for step, notebook in enumerate(MONTHLY, start=1):
-        say(f"[{step}/{steps}] {run(notebook, f'{days[0]:%Y-%m-%d}', runs, say=say).sentence}")
-    if not paper_book(runs).exists():
-        say(init(runs, cash=DEMO_CASH))
-    for step, day in enumerate(days[1:], start=len(MONTHLY) + 1):
-        say(f"[{step}/{steps}] {run('daily_run', f'{day:%Y-%m-%d}', runs, say=_silent).sentence}")
+    todo = [*((name, days[0]) for name in MONTHLY), *(("daily_run", day) for day in days[1:])]
+    say(f"{len(todo)} notebooks on the bundled data, below {runs.resolve()}")
+    for step, (notebook, day) in enumerate(todo, start=1):
+        if notebook == "daily_run" and not paper_book(runs).exists():
+            say(init(runs, cash=DEMO_CASH))
+        say(f"[{step}/{len(todo)}] {notebook} of {day:%Y-%m-%d} …")
+        say(f"        {run(notebook, f'{day:%Y-%m-%d}', runs).sentence}")
     last = RunsFolder(runs).sealed("daily_run", DEMO_LAST)
     say(f"Done. Tonight's page: {(last / 'report.html').resolve()}")
     say(f"The pages before it lie beside it, in {last.parent.resolve()}; `openbook open` shows the latest.")
@@ -207,7 +215,7 @@ def _plan(folder: RunsFolder, notebook: str, session: pd.Timestamp, profile: str
     if hasattr(settings, "source"):
         store = _store(folder, settings.source)
         if not has_session(store, session):
-            update_store(store, settings.source, through=calendar.today())  # all there is: the next sessions too
+            update_store(store, settings.source, through=calendar.last_closed())  # all that there is
         inputs["data"], handed["store"] = store_fingerprint(store, session), str(store.resolve())
     for earlier in NEEDS[notebook]:
         found = folder.latest(earlier, upto=session)
@@ -239,7 +247,7 @@ def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dic
     handed |= {"champion": str(champion[0].resolve()), "book": str(path.resolve())}
 
 
-def _already_done(sealed: Path, plan: Plan) -> Outcome:
+def _already_done(folder: RunsFolder, sealed: Path, plan: Plan) -> Outcome:
     """The same inputs again are done; others are refused, and what is sealed stays as it is."""
     was = read_run(sealed)["inputs_hash"]
     if was != plan.inputs_hash:
@@ -247,10 +255,12 @@ def _already_done(sealed: Path, plan: Plan) -> Outcome:
             f"{plan.notebook} of {plan.date} is sealed from other inputs ({was[:12]}, now {plan.inputs_hash[:12]}); "
             f"compare with {sealed / 'run.json'}"
         )
+    if plan.notebook == "daily_run":
+        _publish_views(folder)  # a crash may have come between sealing and this
     return Outcome("already done", sealed, f"already done: {plan.notebook} {plan.date} in {sealed}")
 
 
-def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel, say: Say) -> Outcome:
+def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Outcome:
     """Run the notebook on a stage, render it, commit, seal; whatever fails before the commit leaves all as it was."""
     stage = folder.stage(
         plan.notebook, plan.date, profile=plan.profile, params=plan.params, inputs_hash=plan.inputs_hash
@@ -258,7 +268,7 @@ def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel, say: Say) -> Outcom
     notebook = checkout() / "notebooks" / f"{plan.notebook}.ipynb"
     parameters = {**plan.params, **plan.handed, "stage": str(stage.folder)}
     try:
-        with _progress(plan, say) as progress:
+        with _progress(plan) as progress:
             execute_notebook(notebook, stage, parameters, progress=progress, kernel=kernel)
         stage.write("report.html", render_report(stage.folder / notebook.name))
         folder.prepare(stage)
@@ -289,9 +299,15 @@ def _after(folder: RunsFolder, plan: Plan, sealed: Path) -> None:
     """What follows from a sealed run and can be made again from it: views of the book, the champion's pointer."""
     if plan.notebook == "daily_run":
         _publish_views(folder)
-    if plan.notebook == "select_champion" and (sealed / "bundle").is_dir():
-        files = {path.name: path.read_bytes() for path in sorted((sealed / "bundle").iterdir())}
-        folder.promote(files, json.loads(files[CARD]), champion_hash(files))
+    if plan.notebook == "select_champion":
+        _promote(folder, {path.name: path.read_bytes() for path in sorted((sealed / "bundle").iterdir())})
+
+
+def _promote(folder: RunsFolder, files: dict[str, bytes]) -> None:
+    """Point to a new champion, unless that would put an unvetted one in the place of one that passed every gate."""
+    card, incumbent = json.loads(files[CARD]), folder.champion()
+    if card["vetted"] or incumbent is None or not incumbent[1]["vetted"]:
+        folder.promote(files, card, champion_hash(files))
 
 
 def _publish_views(folder: RunsFolder) -> None:
@@ -308,9 +324,9 @@ def read_trades(file: Path) -> pd.DataFrame:
 
 
 @contextmanager
-def _progress(plan: Plan, say: Say):
+def _progress(plan: Plan):
     """A bar on a terminal, nothing elsewhere; yields what the runner calls before each cell."""
-    if say is _silent or not sys.stderr.isatty():
+    if not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
@@ -322,7 +338,3 @@ def _progress(plan: Plan, say: Say):
         yield lambda cell, cells, heading: bar.update(
             task, completed=cell, total=cells, description=f"{plan.notebook} {plan.date}: {heading}"
         )
-
-
-def _silent(line: str) -> None:
-    """Say nothing: the caller reports in its own words."""

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from openbook.market.tables import Market, empty_actions
-from openbook.portfolio.backtest import VectorizedBacktester, rebalance_dates
+from openbook.portfolio.backtest import VectorizedBacktester
 from openbook.portfolio.construct import PortfolioSettings
 from openbook.portfolio.limits import Limits
 from openbook.portfolio.optimizers import OPTIMIZERS, expected_returns, hrp_raw, shrunk_covariance
@@ -107,7 +107,7 @@ def test_a_decision_of_50_from_500():
         sectors=pd.Series([f"sector {i % 11}" for i in range(500)], symbols),
     )
     scores = pd.DataFrame(rng.normal(size=close.shape), dates, symbols).ewm(halflife=30).mean()
-    evenings = rebalance_dates(market.dates[260:], 5)
+    evenings = market.dates[260::5]
     print()
     for name in OPTIMIZERS:
         tester = VectorizedBacktester(settings=PortfolioSettings(optimizer=name))

@@ -136,3 +136,20 @@ def test_a_missing_date_is_a_usage_error():
 def test_today_is_a_plain_date():
     assert calendar.today() == calendar.today().normalize()
     assert calendar.today().tz is None
+
+
+@pytest.mark.parametrize(
+    ("now", "day"),
+    [
+        ("2022-12-28 21:29:59", "2022-12-27"),  # T03: 16:00 in New York is 21:00 UTC in winter, and 30 minutes more
+        ("2022-12-28 21:30:00", "2022-12-28"),
+        ("2022-07-06 20:29:59", "2022-07-05"),  # and 20:00 UTC in summer
+        ("2022-07-06 20:30:00", "2022-07-06"),
+        ("2025-11-28 18:29:59", "2025-11-26"),  # T02: a half day, after Thanksgiving
+        ("2025-11-28 18:30:00", "2025-11-28"),
+        ("2022-12-25 23:00:00", "2022-12-23"),  # Christmas, a Sunday
+        ("2022-12-29 01:00:00", "2022-12-28"),  # still the 28th in New York
+    ],
+)
+def test_t03_a_session_is_over_half_an_hour_after_its_close(now, day):
+    assert calendar.last_closed(pd.Timestamp(now, tz="UTC")) == pd.Timestamp(day)

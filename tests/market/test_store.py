@@ -323,6 +323,13 @@ def test_load_market_with_and_without_a_store(tmp_path):
     assert report.fingerprint == fingerprint(load_market(source, store=tmp_path)[0])
 
 
+def test_has_session_asks_the_manifest_alone(tmp_path, full):
+    assert not store.has_session(tmp_path, YESTERDAY)
+    put(tmp_path, full, through=YESTERDAY)
+    assert store.has_session(tmp_path, YESTERDAY)
+    assert not store.has_session(tmp_path, "2023-06-30")
+
+
 def test_no_store_and_nothing_to_read(tmp_path, full):
     with pytest.raises(DataError, match=r"no market store at .*openbook data update"):
         read_store(tmp_path)
@@ -443,6 +450,14 @@ def test_d12_a_missing_file_is_noticed(damaged):
         with pytest.raises(DataError, match=f"{name} is missing; restore"):
             read_store(folder)
         (folder / name).write_bytes(sound)
+
+
+def test_an_unreadable_file_is_a_storage_error(damaged):
+    folder, names = damaged
+    (folder / names[0]).unlink()
+    (folder / names[0]).mkdir()
+    with pytest.raises(StorageError, match="cannot be read: Is a directory"):
+        read_store(folder)
 
 
 def test_d12_damage_stops_an_update_before_it_writes(damaged, full):

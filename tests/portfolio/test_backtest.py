@@ -15,7 +15,6 @@ from openbook.portfolio.backtest import (
     VectorizedBacktester,
     equal_weight_universe,
     random_scores,
-    rebalance_dates,
 )
 from openbook.portfolio.construct import CASH, PortfolioSettings, RegimeAdaptation, construct_portfolio
 from openbook.portfolio.costs import Costs
@@ -354,7 +353,7 @@ def test_scores_and_regimes_must_cover_the_dates(market):
 def test_perfect_foresight_beats_equal_weight_and_the_opposite_loses(market):
     """The sign of everything between a score and a return."""
     ahead = (market.open.shift(-6) / market.open.shift(-1) - 1).iloc[:-6]
-    dates = rebalance_dates(market.dates[150:400], 5)
+    dates = market.dates[150:400:5]
     rules = RULES.model_copy(update={"score_half_life": 0.0, "max_turnover": 1.0})
     tester = VectorizedBacktester(settings=rules)
     even = tester.run(equal_weight_universe(market, dates), market).cagr
@@ -387,7 +386,3 @@ def test_random_scores_know_nothing_and_repeat(gappy):
     ahead = gappy.adjusted.shift(-2) / gappy.adjusted.shift(-1) - 1
     assert abs(first.corrwith(ahead, axis=1).mean()) < 0.05
     assert not first.equals(random_scores(gappy, 5))
-
-
-def test_rebalance_dates_are_every_so_many_sessions(market):
-    assert list(rebalance_dates(market.dates, 5)[:3]) == list(market.dates[[0, 5, 10]])

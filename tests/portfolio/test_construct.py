@@ -170,10 +170,11 @@ def test_renaming_symbols_in_order_renames_the_weights(market, scores):
 def test_weights_do_not_depend_on_later_rows(market, scores, row, seed):
     date = market.dates[row]
     rng = np.random.default_rng(seed)
-    now = construct_portfolio(scores.loc[:date], market.adjusted.loc[:date], sectors=market.sectors, settings=BASE)
+    rules = BASE.model_copy(update={"cash_absorbs": True})
+    now = construct_portfolio(scores.loc[:date], market.adjusted.loc[:date], sectors=market.sectors, settings=rules)
     changed = market.adjusted.copy()
     changed.iloc[row + 1 :] *= rng.uniform(0.5, 2, changed.iloc[row + 1 :].shape)
-    later = construct_portfolio(scores.loc[:date], changed.loc[:date], sectors=market.sectors, settings=BASE)
+    later = construct_portfolio(scores.loc[:date], changed.loc[:date], sectors=market.sectors, settings=rules)
     same_portfolio(now, later)
 
 

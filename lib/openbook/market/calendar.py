@@ -12,6 +12,8 @@ EXCHANGE = "XNYS"
 FIRST = "1960-01-01"
 # The exchange announces its holidays a few years ahead; anything later is a guess.
 YEARS_AHEAD = 1
+SETTLING = pd.Timedelta(minutes=30)  # from the close until a vendor's bar of the session is final
+NEW_YORK = "America/New_York"
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
@@ -71,7 +73,19 @@ def session_close(day) -> pd.Timestamp:
 
 def today() -> pd.Timestamp:
     """The date now where the exchange is, by this machine's clock."""
-    return pd.Timestamp.now("America/New_York").tz_localize(None).normalize().as_unit("us")
+    return pd.Timestamp.now(NEW_YORK).tz_localize(None).normalize().as_unit("us")
+
+
+def last_closed(now=None) -> pd.Timestamp:
+    """The last session that closed at least SETTLING ago; a bar of today's open session is not the last word.
+
+    now : moment with a time zone; the clock's by default
+    """
+    now = pd.Timestamp.now(tz="UTC") if now is None else pd.Timestamp(now)
+    day = now.tz_convert(NEW_YORK).tz_localize(None).normalize()
+    if is_session(day) and now >= session_close(day) + SETTLING:
+        return day
+    return previous_session(day)
 
 
 def as_day(day) -> pd.Timestamp:

@@ -62,7 +62,9 @@ def _closed_history(stored: Market, sent: Market) -> Market:
 
 
 def lay(table: pd.DataFrame, dates: pd.DatetimeIndex, symbols: pd.Index, empty=np.nan) -> np.ndarray:
-    """A wide table's numbers on these sessions and symbols, `empty` where it has none."""
+    """A wide table's numbers on these sessions and symbols, `empty` where it has none; read-only."""
+    if dates.equals(table.index) and symbols.equals(table.columns):
+        return table.to_numpy()
     out = np.full((len(dates), len(symbols)), empty)
     rows, columns = dates.get_indexer(table.index), symbols.get_indexer(table.columns)
     row_of, column_of = np.flatnonzero(rows >= 0), np.flatnonzero(columns >= 0)
@@ -93,7 +95,7 @@ def _members(base: Market, sent: Market, dates: pd.DatetimeIndex, symbols: pd.In
     if sent.members is None:
         return None
     known = np.ix_(dates.isin(base.dates), symbols.isin(base.symbols))
-    out = lay(sent.members, dates, symbols, empty=False)
+    out = lay(sent.members, dates, symbols, empty=False).copy()
     out[known] = lay(base.members, dates, symbols, empty=False)[known]
     return wide(out, dates, symbols)
 

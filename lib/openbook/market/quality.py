@@ -56,7 +56,9 @@ def check_session(market: Market, date, *, held=(), rules: QualityRules | None =
     findings = _untraded(night) | jumps | _absent(night, held, rules, refused)
     problems = [*_session_problems(night, findings, rules), *_symbol_problems(findings, held)]
     if problems:
-        raise DataError(f"{date:%Y-%m-%d}: {'; '.join(problems)}")
+        raise DataError(
+            f"{date:%Y-%m-%d}: {'; '.join(problems)}; with a store, `openbook data update` brings a mended source in"
+        )
     left_out = [(symbol, finding.rule, finding.detail) for symbol, finding in sorted(findings.items())]
     if night.volume is None:
         notes = ["Names that did not trade are not recognised: this source has no volume.", *notes]

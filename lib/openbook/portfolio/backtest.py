@@ -159,11 +159,6 @@ class VectorizedBacktester(BaseModel, frozen=True, extra="forbid"):
         return _result(done, rows, market)
 
 
-def rebalance_dates(dates: pd.DatetimeIndex, every: int) -> pd.DatetimeIndex:
-    """Every `every`-th of `dates`, the first included."""
-    return dates[::every]
-
-
 def equal_weight_universe(market: Market, dates) -> pd.DataFrame:
     """The baseline of doing nothing clever: on each date the same weight for every name with a bar (and a member)."""
     there = market.adjusted.notna()

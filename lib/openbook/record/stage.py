@@ -79,7 +79,7 @@ class Stage:
             "schema_version": SCHEMA_VERSION,
             **self.about(),
             "recorded": self._recorded,
-            "outputs": self._hashes(set()),
+            "outputs": self._hashes(),
             "complete": True,
         }
         self._put(PurePosixPath(RUN), json_bytes(content))
@@ -96,8 +96,7 @@ class Stage:
         Raises IncompleteRun (73) if the last cell did not run or a file is missing, altered or not listed.
         """
         run = self._read_run()
-        runner_writes = {REPORT, *(path.name for path in self.folder.glob("*.ipynb"))}
-        found = self._hashes(runner_writes - set(run["outputs"]))
+        found = self._hashes()
         odd = sorted({name for name, _ in found.items() ^ run["outputs"].items()})
         if odd or run.get("complete") is not True:
             raise IncompleteRun(f"not what finish() listed: {', '.join(odd) or RUN}; run it again")
@@ -112,11 +111,11 @@ class Stage:
         except ValueError:
             raise IncompleteRun(f"{RUN} is not whole: nothing that the notebook wrote is believed") from None
 
-    def _hashes(self, leave_out: set[str]) -> dict[str, str]:
-        """sha256 by name of every file, but the runner's own."""
+    def _hashes(self) -> dict[str, str]:
+        """sha256 by name of every file, but the runner's own: the executed notebook is saved while it runs."""
         files = sorted(path for path in self.folder.rglob("*") if path.is_file())
         names = {path.relative_to(self.folder).as_posix(): path for path in files}
-        skip = leave_out | {RUN, ABOUT}
+        skip = {RUN, ABOUT, REPORT, *(path.name for path in self.folder.glob("*.ipynb"))}
         return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in names.items() if name not in skip}
 
     def _put(self, name: PurePosixPath, data: bytes) -> None:
