@@ -7,7 +7,11 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-CONDA_NAMES = {"xgboost-cpu": "py-xgboost-cpu", "matplotlib": "matplotlib-base"}  # PyPI name → conda-forge name
+CONDA_NAMES = {
+    "xgboost-cpu": "py-xgboost-cpu",
+    "matplotlib": "matplotlib-base",
+    "jupyter-client": "jupyter_client",
+}  # PyPI name → conda-forge name
 
 
 def ignored(root) -> set[str]:

@@ -145,3 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
         typer.echo("openbook: interrupted; nothing was sealed", err=True)
         return 130
     return result if isinstance(result, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

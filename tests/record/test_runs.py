@@ -4,10 +4,11 @@ import csv
 import datetime
 import io
 import json
-import multiprocessing
 import os
 import random
 import string
+import subprocess
+import sys
 from hashlib import sha256
 
 import numpy as np
@@ -30,7 +31,7 @@ def snapshot(folder) -> dict:
 
 def read_csv(data: bytes) -> list[list[str]]:
     """A CSV as any reader sees it."""
-    return list(csv.reader(io.StringIO(data.decode())))
+    return list(csv.reader(io.StringIO(data.decode(), newline="")))
 
 
 # ---- what is written ----
@@ -54,6 +55,14 @@ def test_csv_by_hand():
         b",0,1e-07,0.3333,2022-12-29,True\n"
     )
     assert csv_bytes(table, {"weight": ".4f"}) == expected
+
+
+def test_csv_texts_come_back_whatever_they_hold():
+    texts = ['a "quoted", b', "two\nlines", "a\rb", "", "NA", "TRUE", "1E5", "é"]
+    for table in (pd.DataFrame({"text": texts}), pd.DataFrame({"text": texts, "n": range(len(texts))})):
+        assert [row[0] for row in read_csv(csv_bytes(table))[1:]] == texts
+        back = pd.read_csv(io.BytesIO(csv_bytes(table)), dtype={"text": "str"}, keep_default_na=False)
+        assert back["text"].tolist() == texts
 
 
 def test_csv_keeps_a_named_index_and_drops_the_counter():
@@ -189,12 +198,7 @@ def test_sealed_once_and_for_good(runs, stage):
     (stage.folder / "daily_run.ipynb").write_text("{}")
     sealed = runs.seal(stage)
     assert sealed == runs.folder / "daily_run" / DATE == runs.sealed("daily_run", DATE)
-    assert sorted(path.name for path in sealed.iterdir()) == [
-        "daily_run.ipynb",
-        "report.html",
-        "run.json",
-        "trades.csv",
-    ]
+    assert set(snapshot(sealed)) == {"daily_run.ipynb", "report.html", "run.json", "trades.csv"}
     before = snapshot(runs.folder / "daily_run")
     again = new_stage(runs)
     again.finish()
@@ -311,28 +315,28 @@ def test_x01_a_notebook_name_that_is_none_is_refused(runs, name):
 # ---- the lock ----
 
 
-def _hold(folder, ready, done):
-    with RunsFolder(folder).lock():
-        ready.set()
-        done.wait(30)
+HOLD = """
+import sys, time
+from openbook.record.runs import RunsFolder
+with RunsFolder(sys.argv[1]).lock():
+    print("held", flush=True)
+    time.sleep(60)
+"""
 
 
 def test_s03_the_second_of_two_runs_is_told_who_holds_the_lock(runs):
-    context = multiprocessing.get_context("spawn")
-    ready, done = context.Event(), context.Event()
-    first = context.Process(target=_hold, args=(runs.folder, ready, done))
-    first.start()
+    first = subprocess.Popen([sys.executable, "-c", HOLD, runs.folder], stdout=subprocess.PIPE, text=True)
     try:
-        assert ready.wait(30)
+        assert first.stdout.readline() == "held\n"
         with pytest.raises(LockError, match=f"process {first.pid} "), runs.lock():
             pass
         first.kill()  # a dead process holds nothing
-        first.join()
+        first.wait()
         with runs.lock():
             assert (runs.folder / ".lock").read_text() == f"{os.getpid()}\n"
     finally:
-        done.set()
-        first.join()
+        first.kill()
+        first.communicate()
 
 
 def test_the_lock_is_free_after_an_error(runs):

@@ -1,4 +1,4 @@
-"""The figures of the pages: tables in, one picture with its alt text out. Nothing is computed here but what is drawn."""
+"""The figures of the pages: a table in, one picture with its alt text out; only what is drawn is computed here."""
 
 import numpy as np
 import pandas as pd
