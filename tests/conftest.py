@@ -21,3 +21,29 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set OPENBOOK_SHARED_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def desk_after_one_page(tmp_path_factory):
+    """A desk trained once, with its champion, its book and its first page. Copy it, never change it."""
+    from trained_desk import train_desk
+
+    return train_desk(tmp_path_factory.mktemp("desk"))
+
+
+@pytest.fixture(scope="session")
+def trained(desk_after_one_page, tmp_path_factory):
+    """The same desk with its second page. Copy it, never change it."""
+    from trained_desk import copied, succeed
+
+    desk = copied(desk_after_one_page, tmp_path_factory.mktemp("trained"))
+    succeed(desk.daily(date=desk.days[2]))
+    return desk
+
+
+@pytest.fixture
+def desk(trained, tmp_path):
+    """A copy of the trained desk, to be broken; the vendor has sent nothing for tonight yet."""
+    from trained_desk import copied
+
+    return copied(trained, tmp_path)

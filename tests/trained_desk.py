@@ -128,7 +128,7 @@ def make_vendor(folder: Path) -> Vendor:
     renamed = dict(zip(sorted(bars["symbol"].unique()), AWKWARD, strict=False))
     bars["symbol"] = bars["symbol"].replace(renamed).astype("str")
     days = pd.DatetimeIndex(sorted(bars["date"].unique()))
-    steady = np.where(bars["symbol"].isin(AWKWARD), np.exp(0.003 * days.get_indexer(bars["date"])), 1.0)
+    steady = np.where(bars["symbol"].isin(AWKWARD), np.exp(0.008 * (days.get_indexer(bars["date"]) - len(days))), 1.0)
     bars[["open", "high", "low", "close"]] = bars[["open", "high", "low", "close"]].mul(steady, axis=0)
     # Enough of each name trades that no order is large: the liquidity check is a fault test's to trip.
     bars["volume"] = bars["volume"].clip(lower=1e6)

@@ -37,7 +37,7 @@ class TrainCandidates(Settings):
     quality: QualityRules = QualityRules()
     features: tuple[str, ...] = Field((), description="names of features; empty: all that the data allows")
     horizon: int = Field(20, ge=1, description="sessions that a label looks ahead")
-    first: str | None = Field(None, description="first session to learn from; nothing: all")
+    first: str = Field("", description="first session to learn from; empty: all")
     candidates: tuple[Candidate, ...]
     n_folds: int = Field(5, ge=2, description="walk-forward folds")
     embargo: int = Field(5, ge=0, description="sessions left out before each test block, beside the purge")
@@ -48,7 +48,7 @@ class Compare(Settings):
     """Optimizer, regime rule and costs are decided here, and travel with the champion."""
 
     source: Source = Field(description="where prices come from", discriminator="provider")
-    first: str | None = Field(None, description="first session to backtest; nothing: the first with scores")
+    first: str = Field("", description="first session to backtest; empty: the first with scores")
     optimizers: tuple[str, ...] = Field(tuple(OPTIMIZERS), description="every candidate is tried with each of them")
     portfolio: PortfolioSettings = PortfolioSettings()
     regime: RegimeSettings = RegimeSettings()

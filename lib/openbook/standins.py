@@ -31,7 +31,7 @@ HORIZON = 20
 UNSEEN = 40  # sessions before the market's end that the stand-in champion has not learned from
 LEARNED = 2000  # sessions that a stand-in learns from
 CANDIDATE = Candidate(name="stand_in", algorithm="lightgbm", n_estimators=60, early_stopping=None)
-PORTFOLIO = PortfolioSettings(top_n=10, hold_buffer=1.5)
+PORTFOLIO = PortfolioSettings(top_n=10, hold_buffer=1.5, cash_absorbs=True)
 NOTE = "A stand-in, made on the spot because no run was given; it is never promoted."
 
 
@@ -97,7 +97,7 @@ def _small_comparison(date) -> Comparison:
     scores = {CANDIDATE.name: trainer.walk_forward(dataset, 4)[0]}
     regimes = detect_regime(market)["regime"]
     tester = VectorizedBacktester(settings=PORTFOLIO)
-    dates = common_dates(scores, market, None, PORTFOLIO.rebalance_every)
+    dates = common_dates(scores, market, "", PORTFOLIO.rebalance_every)
     results = backtest_grid(scores, market, regimes, optimizers=["hrp", "equal_weight"], backtester=tester, dates=dates)
     baselines = backtest_baselines(market, regimes, backtester=tester, dates=dates, seed=0)
     model = trainer.train(dataset, dataset.dates)

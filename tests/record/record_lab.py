@@ -4,7 +4,7 @@ from openbook.record.runs import RunsFolder, Stage
 
 DATE = "2022-12-28"
 OPEN = "from openbook.record.runs import open_stage\nrun = open_stage(stage)\nsession = date"
-FINISH = "run.record(session=session)\nrun.finish()"
+FINISH = "run.finish()"
 
 
 def new_stage(runs: RunsFolder, date: str = DATE) -> Stage:

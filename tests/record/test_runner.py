@@ -23,6 +23,7 @@ from openbook.errors import (
 )
 from openbook.record import kernel as kernel_module
 from openbook.record.inspection import check_parameters
+from openbook.record.preload import lean_imports
 from openbook.record.runner import execute_notebook, start_kernel
 from openbook.record.runs import read_run
 
@@ -48,39 +49,46 @@ def is_gone(pid: int) -> bool:
 # ---- a run that ends well ----
 
 
+EVIL = '"; import os; os._exit(3); "\\\n# {date}'
+
+
 def test_a_run_leaves_its_notebook_its_facts_and_no_process(runs, write_notebook):
-    facts = "run.record(n=7, turnover=0.118, names=['AAPL'], nothing=None, text='1')"
+    facts = "run.record(n=7, turnover=0.118, names=['AAPL'], nothing=None, text='1', day=session, evil=evil)"
     names = "sorted(name for name in globals() if name[0] != '_')"
-    notebook = write_notebook("## 1. The session", OPEN, names, "## 2. The end", facts, FINISH)
+    cells = ("## 1. The session", OPEN, names, "## 2. The end", facts, FINISH)
+    notebook = write_notebook(*cells, parameters='date = ""\nstage = None\nevil = ""')
     seen, made = [], []
     for _ in range(2):
         stage = new_stage(runs)
         kernel = start_kernel(["decimal", "no_such_module"])
-        execute(notebook, stage, kernel=kernel, progress=lambda *said: seen.append(said))
+        parameters = {"date": DATE, "stage": str(stage.folder), "evil": EVIL}
+        execute_notebook(notebook, stage, parameters, kernel=kernel, progress=lambda *said: seen.append(said))
         assert is_gone(kernel.group)
         assert not kernel.folder.exists()
-        made.append(_without_times(cells_of(stage)))
+        made.append(json.loads((stage.folder / notebook.name).read_text()))
         recorded = read_run(stage.folder)["recorded"]
         runs.fail(stage)
-    assert seen[:6] == [
-        (1, 9, "The daily page"),
-        (2, 9, "The daily page"),
-        (4, 9, "1. The session"),
-        (5, 9, "1. The session"),
-        (7, 9, "2. The end"),
-        (8, 9, "2. The end"),
-    ]
-    assert recorded == {"n": 7, "turnover": 0.118, "names": ["AAPL"], "nothing": None, "text": "1", "session": DATE}
+    places = [(1, "The daily page"), (2, "The daily page"), (4, "1. The session"), (5, "1. The session")]
+    places += [(7, "2. The end"), (8, "2. The end")]
+    assert seen[:6] == [(index, 9, heading) for index, heading in places]
+    assert recorded == {
+        **{"n": 7, "turnover": 0.118, "names": ["AAPL"], "nothing": None, "text": "1", "day": DATE},
+        "evil": EVIL,  # X02: text that looks like code stays text
+    }
     assert _scraps(runs) == {name: value for name, value in recorded.items() if value is not None}
-    ours = {"date", "stage", "run", "session", "open_stage"}
-    assert set(_shown(made[0][5])) - {"In", "Out", "exit", "quit", "open", "get_ipython"} == ours  # nothing preloaded
-    assert json.dumps(made[0]).replace(f"{DATE}-1", f"{DATE}-2") == json.dumps(made[1])
+    ours = {"date", "stage", "evil", "run", "session", "open_stage"}
+    assert set(_shown(made[0]["cells"][5])) - {"In", "Out", "exit", "quit", "open", "get_ipython"} == ours
+    assert _without_times(made[0]).replace(f"{DATE}-1", f"{DATE}-2") == _without_times(made[1])
 
 
-def _without_times(cells: list[dict]) -> list[dict]:
-    for cell in cells:
+def _without_times(notebook: dict) -> str:
+    """Everything but times: papermill's and the kernel's metadata."""
+    papermill = notebook["metadata"].pop("papermill")
+    assert papermill["input_path"] == papermill["output_path"] == "daily_run.ipynb"  # no folder, so none to differ
+    assert notebook["cells"][2]["id"] == "injected-parameters"
+    for cell in notebook["cells"]:
         cell["metadata"] = {"tags": cell["metadata"].get("tags")}
-    return cells
+    return json.dumps(notebook)
 
 
 def _shown(cell: dict) -> list[str]:
@@ -88,19 +96,11 @@ def _shown(cell: dict) -> list[str]:
 
 
 def _scraps(runs) -> dict:
-    import scrapbook
+    with lean_imports():
+        import scrapbook
 
     left = runs.folder / "failed" / "daily_run" / f"{DATE}-2" / "daily_run.ipynb"
     return dict(scrapbook.read_notebook(str(left)).scraps.data_dict)
-
-
-def test_the_notebook_says_when_but_not_where(runs, stage, write_notebook):
-    execute(write_notebook(OPEN, FINISH), stage)
-    papermill = json.loads((stage.folder / "daily_run.ipynb").read_text())["metadata"]["papermill"]
-    assert papermill["input_path"] == papermill["output_path"] == "daily_run.ipynb"
-    assert papermill["start_time"]
-    assert [cell["id"] for cell in cells_of(stage)][2] == "injected-parameters"
-    assert runs.seal(stage).is_dir()
 
 
 # ---- errors of the notebook ----
@@ -114,7 +114,7 @@ def test_an_error_of_ours_arrives_as_it_was_raised_and_takes_its_processes_along
         "run.write('left.json', f'[{child.pid}, \"{memory.name}\"]')"
     )
     fail = "from openbook.errors import DataError\nraise DataError('no price for held AAPL; import one')"
-    with pytest.raises(DataError, match="^no price for held AAPL; import one$"):
+    with pytest.raises(DataError, match=r"^no price for held AAPL; import one$"):
         execute(write_notebook(OPEN, spawn, fail), stage)
     pid, name = json.loads((stage.folder / "left.json").read_text())
     assert is_gone(pid)
@@ -144,7 +144,7 @@ def test_s09_a_killed_kernel(stage, write_notebook):
     "cells",
     [
         (OPEN, "import sys\nsys.exit(0)", FINISH),
-        (OPEN, "quit()", "1 + 1", FINISH),
+        (OPEN, "quit()", FINISH),
         (OPEN, "#tag skip-execution\n" + FINISH),
     ],
     ids=["sys.exit(0)", "quit()", "last cell skipped"],
@@ -153,14 +153,14 @@ def test_s10_a_run_without_its_last_cell(stage, write_notebook, cells):
     with pytest.raises(IncompleteRun, match="nothing that it wrote is believed") as caught:
         execute(write_notebook(*cells), stage)
     assert caught.value.exit_code == 73
-    assert "in cell " in str(caught.value) or "before cell " in str(caught.value)
+    assert "cell " in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("limits", "said"),
     [
         ({"cell_timeout": 1.5}, r"cell 4 \(1\. Prices\) took longer than 1\.5 s"),
-        ({"run_timeout": 6.0}, r"was stopped after 6 s, in cell 4 \(1\. Prices\)"),
+        ({"run_timeout": 4.0}, "was stopped after 4 s, in "),
     ],
     ids=["cell", "run"],
 )
@@ -170,7 +170,7 @@ def test_s11_a_cell_that_hangs(stage, write_notebook, limits, said):
     with pytest.raises(RunTimeout, match=said):
         execute(write_notebook("## 1. Prices", OPEN, hang, FINISH), stage, kernel=kernel, **limits)
     assert is_gone(kernel.group)
-    assert len(cells_of(stage)) == 7  # what ran is kept
+    assert len(cells_of(stage)) == 7  # what ran is kept, with what did not
 
 
 RUNNER = """
@@ -241,8 +241,8 @@ def test_good_parameters_pass(write_notebook):
         ("limit", float("nan"), "limit is nan"),
         ("source", [], "source must be a map"),
         ("source", {"a": {1: 2}}, "keys of a map must be texts"),
-        ("source", {"a": [Path("x")]}, "must be a plain text"),
-        ("store", object(), "must be a plain text"),
+        ("source", {"a": [Path("x")]}, "must be plain: text"),
+        ("store", object(), "must be plain: text"),
     ],
 )
 def test_x02_a_wrong_parameter(write_notebook, name, value, said):
@@ -279,13 +279,6 @@ def test_what_is_no_notebook(tmp_path):
         check_parameters(tmp_path / "bad.ipynb", {})
 
 
-def test_x02_text_that_looks_like_code_stays_text(stage, write_notebook):
-    evil = '"; import os; os._exit(3); "\\\n# {date}'
-    notebook = write_notebook(OPEN, "run.record(text=evil)", FINISH, parameters='date = ""\nstage = None\nevil = ""')
-    execute_notebook(notebook, stage, {"date": DATE, "stage": str(stage.folder), "evil": evil})
-    assert read_run(stage.folder)["recorded"]["text"] == evil
-
-
 # ---- the kernel itself ----
 
 
@@ -314,7 +307,7 @@ def test_memory_does_not_grow_over_60_runs(runs, write_notebook):
     for i in range(60):
         stage = new_stage(runs, f"20{i:02d}-12-28")
         execute(notebook, stage)
-        stage.write_report(render_report(stage.folder / notebook.name))
+        stage.write("report.html", render_report(stage.folder / notebook.name))
         runs.seal(stage)
         sizes.append(psutil.Process().memory_info().rss / 2**20)
     assert max(sizes[-5:]) - sizes[5] < 10  # MB

@@ -1,5 +1,8 @@
 """Each operator against an obvious pandas twin, and the laws that all of them keep."""
 
+import importlib.util
+
+import numba
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from openbook.signals import kernels, ranking
 from openbook.signals import operators as op
 from openbook.signals.ranking import rank_pages
 
@@ -229,3 +233,32 @@ def test_ranks_reach_from_minus_a_half_to_a_half():
     assert (ours.min(), ours.max()) == (-0.5, 0.5)
     np.testing.assert_array_equal(ours, (values[0, 0] / np.float64(7000) - 0.5).astype(np.float32))
     assert ranked(np.float32([[[np.nan, 3.0]]]))[0, 1, 0] == 0.0
+
+
+def interpreted(module, monkeypatch):
+    """The module's source once more, run by Python itself."""
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", True)
+    spec = importlib.util.spec_from_file_location("interpreted", module.__file__)
+    plain = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(plain)
+    return plain
+
+
+def test_compiled_windows_do_what_their_source_says(monkeypatch):
+    plain, x, y = interpreted(kernels, monkeypatch), walk(40, 3), walk(40, 3, seed=1) ** 2
+    calls = {"rolling_mean": (x, 7, 5), "rolling_std": (x, 7, 5), "rolling_skew": (x, 7, 5)}
+    calls |= {"rolling_highest": (x, 7, 5, -1.0), "rolling_fit": (y, x, 7, 5), "exponential_mean": (x, 0.2, 5)}
+    assert not hasattr(plain.rolling_mean, "py_func")
+    for name, arguments in calls.items():
+        np.testing.assert_array_equal(getattr(plain, name)(*arguments), getattr(kernels, name)(*arguments))
+
+
+def test_compiled_ranks_do_what_their_source_says(monkeypatch):
+    plain = interpreted(ranking, monkeypatch)
+    values = np.round(np.random.default_rng(0).normal(size=(2, 3, 20)), 1).astype(np.float32)
+    values[:, :, 3], values[:, 1, 4] = np.nan, np.inf
+    keep = np.random.default_rng(1).random((2, 20)) < 0.8
+    compiled, by_python = values.copy(), values.copy()
+    ranking.rank_pages(compiled.view(np.uint32), keep)
+    plain.rank_pages(by_python.view(np.uint32), keep)
+    np.testing.assert_array_equal(by_python, compiled)

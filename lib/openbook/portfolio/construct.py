@@ -130,6 +130,12 @@ def sector_codes(sectors: pd.Series | None, symbols: pd.Index) -> tuple[np.ndarr
     return codes.astype(np.intp), tuple(str(name) for name in names)
 
 
+def keep_tradable(scores: pd.DataFrame, tradable: pd.Index) -> pd.DataFrame:
+    """The scores with tonight's only of names that can be traded; earlier evenings stay as they were."""
+    tonight = scores.iloc[[-1]].where(scores.columns.isin(tradable)[None, :])
+    return pd.concat([scores.iloc[:-1], tonight])
+
+
 def weights_table(weights: pd.Series, scores: pd.Series, sectors: pd.Series | None) -> pd.DataFrame:
     """portfolio_weights.csv: symbol, weight, score, sector; sorted by symbol, CASH last."""
     known = pd.Series(dtype="str") if sectors is None else sectors

@@ -21,7 +21,7 @@ UNIVERSE = ("universe", "equal_weight")
 RANDOM = "random_scores"
 
 
-def common_dates(scores: Mapping[str, pd.DataFrame], market: Market, first, every: int) -> pd.DatetimeIndex:
+def common_dates(scores: Mapping[str, pd.DataFrame], market: Market, first: str, every: int) -> pd.DatetimeIndex:
     """The rebalance evenings from `first` on which every model has scores; DataError if there are none."""
     dates = market.dates[market.dates >= (pd.Timestamp(first) if first else market.dates[0])]
     for table in scores.values():

@@ -103,7 +103,7 @@ def table(
     if empty and not len(frame):
         return callout(empty)
     if any(name is not None for name in frame.index.names) or frame.index.dtype.kind not in "iu":
-        frame = frame.reset_index(names="" if frame.index.names == [None] else None)
+        frame = frame.reset_index(names="" if frame.index.names == [None] else None, allow_duplicates=True)
     formats = dict(formats or {})
     unknown = sorted((set(formats) | set(highlight)) - {str(name) for name in frame.columns})
     if unknown:

@@ -31,6 +31,7 @@ class Job:
     output: Path
     cell_timeout: float
     on_cell: Callable[[list, int], None]
+    on_reply: Callable[[dict], None]
 
 
 class Progress(NotebookExecutionManager):
@@ -65,6 +66,7 @@ class Engine(NBClientEngine):
             iopub_timeout=IOPUB_TIMEOUT,
             shell_timeout_interval=1,
             on_cell_start=lambda cell, cell_index: job.on_cell(nb.cells, cell_index),
+            on_cell_executed=lambda cell, cell_index, execute_reply: job.on_reply(execute_reply["content"]),
         )
         try:
             client.execute()

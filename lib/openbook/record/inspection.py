@@ -17,12 +17,11 @@ def read_cells(notebook: Path) -> list[dict]:
     """The cells of a notebook file, sources joined; UsageError (64) if there is none."""
     try:
         content = json.loads(notebook.read_bytes())
-        cells = content["cells"]
+        return [{**cell, "source": "".join(cell["source"])} for cell in content["cells"]]
     except OSError as error:
         raise UsageError(f"cannot read the notebook {notebook}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):
         raise UsageError(f"{notebook} is not a notebook of format 4") from None
-    return [{**cell, "source": "".join(cell["source"])} for cell in cells]
 
 
 def check_parameters(notebook: Path, parameters: Mapping) -> None:

@@ -18,8 +18,6 @@ from pathlib import Path
 from openbook.errors import KernelDied
 from openbook.record.disk import storage
 
-# What every notebook imports sooner or later; best while the runner is busy with checks of its own.
-PRELOAD = ("pandas", "exchange_calendars", "numba", "pyarrow.parquet", "matplotlib.figure", "PIL.Image", "scrapbook")
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 GRACE = 2.0  # seconds that a resource tracker has to clean up
 UNKILLABLE = 10.0

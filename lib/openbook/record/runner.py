@@ -14,7 +14,7 @@ from openbook import errors
 from openbook.errors import IncompleteRun, KernelDied, OpenbookError, RunTimeout
 from openbook.record.inspection import check_parameters, heading, where
 from openbook.record.kernel import Kernel, start_kernel
-from openbook.record.preload import lean_imports
+from openbook.record.preload import lean_imports, preload
 from openbook.record.stage import RUN, Stage
 
 __all__ = ["check_parameters", "execute_notebook", "start_kernel"]
@@ -50,6 +50,11 @@ class Execution:
         self.place = where(cells, index)
         if self.progress is not None:
             self.progress(index, len(cells), heading(cells, index))
+
+    def on_reply(self, reply: dict) -> None:
+        """Called after each cell: after quit() the kernel lives on for a moment, and would run more of them."""
+        if any(said.get("source") == "ask_exit" for said in reply.get("payload", ())):
+            raise IncompleteRun(f"{self.place} ended the notebook by itself, with quit() or exit(); {UNBELIEVED}")
 
     def _expire(self) -> None:
         self.expired = True
@@ -101,8 +106,9 @@ def _run(
         from papermill.exceptions import PapermillExecutionError
 
         from openbook.record.engine import Job, run_papermill
+    preload(["openbook.record.page"])  # for the report, while the kernel still starts
 
-    job = Job(execution.kernel, stage.folder / notebook.name, cell_timeout, execution.on_cell)
+    job = Job(execution.kernel, stage.folder / notebook.name, cell_timeout, execution.on_cell, execution.on_reply)
     try:
         run_papermill(notebook, parameters, job)
     except PapermillExecutionError as error:
@@ -122,7 +128,7 @@ def _translate(error, place: str) -> OpenbookError:
     if isinstance(known, type) and issubclass(known, OpenbookError):
         return known(error.evalue)
     if error.ename == "SystemExit":
-        return IncompleteRun(f"{place} ended the notebook by itself (exit {error.evalue or 0})")
+        return IncompleteRun(f"{place} ended the notebook by itself (exit {error.evalue or 0}); {UNBELIEVED}")
     text = re.sub(r"\s+", " ", f"{error.ename}: {error.evalue}").strip()
     return OpenbookError(f"{text[:LONGEST]} in {place}")
 

@@ -45,10 +45,6 @@ class Stage:
             raise UsageError(f"{file.name} is written by finish(); choose another name")
         self._put(file, content.encode() if isinstance(content, str) else content)
 
-    def write_report(self, page: str) -> None:
-        """The page, beside the executed notebook; the runner writes it after finish(), so run.json does not list it."""
-        self._put(PurePosixPath(REPORT), page.encode())
-
     def table(self, name: str, table, formats: Mapping[str, str] | None = None) -> None:
         """A DataFrame as CSV, rows as given; a named index is written first. See `csv_bytes`."""
         self.write(name, csv_bytes(table, formats))
@@ -232,7 +228,7 @@ def _neutral(text: str) -> str:
 def _glue(recorded: Mapping) -> None:
     """Leave each value in the notebook as a scrap, where there is a notebook. scrapbook has no null."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if getattr(shell, "kernel", None) is None:
+    if getattr(shell, "kernel", None) is None or not recorded:
         return
     with lean_imports():
         import scrapbook

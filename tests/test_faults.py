@@ -1,0 +1,335 @@
+"""The faults of the data, the model, the limits and the state, put into a whole desk; each test carries its fault's id.
+
+What every one of them shows: the exit code, one line that names the culprit, and the book, its views, the champion and
+all sealed runs byte for byte as they were. The rooms' own tests look at the same faults closer by, and at many more.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from openbook.champion import CARD, ChampionCard, champion_hash, read_champion
+from openbook.desk.book import views
+from openbook.errors import ModelError
+from openbook.market.calendar import today
+from openbook.market.providers import parse_source
+from openbook.market.store import load_market, read_store
+from openbook.record.runs import RunsFolder
+from openbook.signals.bundle import SCHEMA, bundle_hash, pack_model
+from openbook.signals.dataset import build_dataset
+from openbook.signals.features import compute_features
+from openbook.signals.models import Candidate, ModelTrainer
+from trained_desk import AWKWARD, SCRIPT, Answer, Desk, openbook, succeed
+
+
+@contextmanager
+def untouched(desk: Desk):
+    """Inside, nothing may happen to the book, its views, the champion or any sealed run."""
+    before = desk.kept()
+    yield
+    assert desk.kept() == before
+
+
+def complains(answer: Answer, code: int, *words: str) -> None:
+    """An exit code, and one line that says these words."""
+    assert answer.code == code, answer
+    assert answer.err.startswith("openbook: ")
+    assert answer.err.count("\n") == 1
+    assert "Traceback" not in answer.out + answer.err
+    missing = [word for word in words if word not in answer.err]
+    assert not missing, answer.err
+
+
+def stays_put(desk: Desk, files, code: int, *words: str, sets: tuple[str, ...] = ()) -> None:
+    """The vendor delivers `files`; tonight's page ends with `code`, these words, and nothing else."""
+    with untouched(desk):
+        complains(desk.daily(files, *sets), code, *words)
+
+
+def at_held(desk: Desk) -> str:
+    """A held symbol with a plain name and no order waiting."""
+    return next(symbol for symbol in desk.held() if symbol not in AWKWARD)
+
+
+# ---- data ----
+
+
+def test_d01_d04_d07_d08_d13_d18_a_doubtful_name_that_is_not_held_is_left_out_and_listed(desk):
+    absent, spiked, free, untraded, upside_down, *_ = [name for name in desk.others() if name not in AWKWARD]
+    night, files = desk.tonight, desk.evening().without([desk.others()[0]], pd.Timestamp("1999-01-01"))
+    files = files.without([absent], night).scaled(spiked, night, 100.0).edited(free, night, close=0.0)
+    bar = files.bars[(files.bars["symbol"] == upside_down) & (files.bars["date"] == night)].iloc[0]
+    files = files.edited(upside_down, night, high=bar["low"] * 0.99).edited(untraded, night, volume=0.0)
+    holiday = files.bars[files.bars["date"] == night].assign(date=pd.Timestamp("2024-06-19"))
+    files = type(files)(pd.concat([files.bars, holiday], ignore_index=True), files.actions)
+    succeed(desk.daily(files, "quality.min_coverage=0.8"))
+    listed = (desk.page() / "report.html").read_text()
+    told = {absent: "missing", spiked: "level", free: "price", untraded: "zero volume", upside_down: "range"}
+    section = listed[listed.index("5. What was left out") : listed.index("6. The scores")]
+    assert all(symbol in section and rule in section for symbol, rule in told.items())
+    signals = json.loads((desk.page() / "signals.json").read_bytes())
+    assert not set(told) & set(signals["scores"])
+    ordered = set(pd.read_csv(desk.page() / "trades.csv", keep_default_na=False)["symbol"])
+    assert not set(told) & ordered
+    _, refused = read_store(next((desk.runs / "store").iterdir()))
+    assert (refused["rule"] == "holiday").sum() == len(holiday)
+
+
+def test_d02_thirty_percent_of_the_universe_missing(desk):
+    gone = desk.others()[:8]
+    stays_put(desk, desk.evening().without(gone, desk.tonight), 30, "coverage 68% < 95%", gone[0])
+
+
+def test_d03_a_held_symbol_missing(desk):
+    held = at_held(desk)
+    stays_put(desk, desk.evening().without([held], desk.tonight), 30, held)
+
+
+def test_d04_a_held_close_times_one_hundred(desk):
+    held = at_held(desk)
+    stays_put(desk, desk.evening().scaled(held, desk.tonight, 100.0), 30, held)
+
+
+def test_d05_a_split_that_nobody_recorded(desk):
+    held = at_held(desk)
+    files = desk.evening().scaled(held, desk.tonight, 0.25, volume=4.0)
+    stays_put(desk, files, 30, held, "suspected split 4:1", "record the split")
+
+
+def test_d06_a_recorded_split_of_a_held_symbol(desk):
+    held, before = at_held(desk), desk.state()
+    files = desk.evening().scaled(held, desk.tonight, 0.25, volume=4.0)
+    succeed(desk.daily(files.with_action(desk.tonight, held, "split", 4.0)))
+    after = desk.state()
+    assert after.positions[held] == 4 * before.positions[held]
+    settled = json.loads((desk.page() / "settlement.json").read_bytes())
+    assert [row["symbol"] for row in settled["actions"]] == [held]
+    # the market moves a few percent at most; an unnoticed split would take three quarters of the position
+    assert abs(after.history["equity"].iloc[-1] / before.history["equity"].iloc[-1] - 1) < 0.05
+
+
+def test_d09_two_different_bars_of_one_symbol_and_session(desk):
+    symbol, files = desk.others()[-1], desk.evening()
+    bar = files.bars[(files.bars["symbol"] == symbol) & (files.bars["date"] == desk.tonight)]
+    twice = pd.concat([files.bars, bar.assign(close=bar["close"] * 1.0001)], ignore_index=True)
+    stays_put(desk, type(files)(twice, files.actions), 30, symbol, f"{desk.tonight:%Y-%m-%d}")
+
+
+def test_d10_backfill_stops_at_the_first_night_without_bars(desk):
+    said = ["--runs", desk.runs, "backfill", "daily_run", "--set", desk.vendor.source]
+    with untouched(desk):
+        answer = openbook(*said, "--from", f"{desk.days[1]:%Y-%m-%d}", "--to", f"{desk.days[5]:%Y-%m-%d}")
+    complains(answer, 31, f"no bars of {desk.tonight:%Y-%m-%d}", f"{desk.days[2]:%Y-%m-%d}")
+    lines = answer.out.splitlines()
+    assert [line[:18] for line in lines] == ["[1/5] already done", "[2/5] already done"]
+    assert [path.name for path in (desk.runs / "failed" / "daily_run").iterdir()] == [f"{desk.tonight:%Y-%m-%d}-1"]
+
+
+def test_d11_a_bar_dated_after_today(desk):
+    files = desk.evening()
+    late = files.bars[files.bars["date"] == desk.tonight].assign(date=today() + pd.Timedelta(days=5))
+    with_late = type(files)(pd.concat([files.bars, late], ignore_index=True), files.actions)
+    stays_put(desk, with_late, 30, "after today", "correct the source")
+
+
+@pytest.mark.parametrize("part", ["bars-2024-*", "actions-*", "manifest.json"])
+@pytest.mark.parametrize("damage", ["flip", "cut"])
+def test_d12_a_damaged_store(desk, part, damage):
+    store = next((desk.runs / "store").iterdir())
+    file = sorted(store.glob(part), key=os.path.getmtime)[-1]
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(bytes(data) if damage == "flip" else bytes(data[: len(data) // 2]))
+    with untouched(desk):
+        complains(desk.daily(desk.evening()), 30, file.name, "damaged")
+
+
+def test_d14_tickers_that_look_like_something_else(trained):
+    page, tables = trained.page(trained.days[2]), views(trained.book)
+    read = {"keep_default_na": False, "dtype": {"symbol": "str"}}
+    assert {"NA", "TRUE", "1E5", "BRK.B"} <= set(trained.state().positions.index)
+    assert {"NA", "TRUE", "1E5", "BRK.B"} <= set(tables["current_positions"]["symbol"])
+    view = pd.read_csv(trained.runs / "books" / "paper" / "current_positions.csv", **read)
+    assert list(view["symbol"]) == list(tables["current_positions"]["symbol"])
+    first = pd.read_csv(trained.page(trained.days[1]) / "trades.csv", **read)
+    assert {"NA", "TRUE", "1E5", "BRK.B"} <= set(first["symbol"])
+    assert set(pd.read_csv(page / "portfolio_weights.csv", **read)["symbol"]) >= {"NA", "TRUE", "1E5", "BRK.B"}
+    assert set(AWKWARD) <= set(json.loads((page / "signals.json").read_bytes())["scores"])
+
+
+def test_d17_a_feed_that_stands_still(desk):
+    files = desk.evening(desk.days[2])
+    again = files.bars[files.bars["date"] == desk.days[2]].assign(date=desk.tonight)
+    stays_put(desk, type(files)(pd.concat([files.bars, again]), files.actions), 30, "frozen feed")
+
+
+# ---- the model ----
+
+
+class Loud:
+    """Runs as soon as it is unpickled."""
+
+    def __init__(self, file):
+        self.file = str(file)
+
+    def __reduce__(self):
+        return (open, (self.file, "w"))
+
+
+def test_m01_a_pickle_in_the_place_of_the_model_never_runs(desk, tmp_path):
+    import pickle
+
+    model = desk.bundle() / "model.txt"
+    model.write_bytes(pickle.dumps(Loud(tmp_path / "ran")))
+    with untouched(desk):
+        complains(desk.daily(desk.evening()), 40, "model.txt")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["model.txt", SCHEMA, CARD])
+def test_m02_one_byte_flipped_in_any_file_of_the_champion(desk, name):
+    file = desk.bundle() / name
+    whole = file.read_bytes()
+    for at in np.linspace(0, len(whole) - 1, 25).astype(int):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(ModelError, match=name):
+            read_champion(desk.bundle())
+
+
+def test_m05_constant_scores(desk):
+    source = parse_source(json.loads(desk.vendor.source.removeprefix("source=")))
+    market, _ = load_market(source, through=desk.days[0])
+    _, schema, card = read_champion(desk.bundle())
+    features = compute_features(market, tuple(schema["features"]), dates=market.dates[-150:])
+    dataset = build_dataset(market, features, card.horizon)
+    # no leaf can be so full: every tree is a single leaf
+    dull = Candidate(name="dull", algorithm="lightgbm", n_estimators=1, params={"min_child_samples": 10**8})
+    model = ModelTrainer(dull).train(dataset, dataset.dates)
+    files = pack_model(model, dataset.features_on(dataset.dates[-5:]), data_fingerprint=card.data_fingerprint)
+    told = card.model_copy(update={"model": "dull", "model_sha256": bundle_hash(files)})
+    files[CARD] = told.to_bytes()
+    RunsFolder(desk.runs).promote(files, told.model_dump(mode="json"), champion_hash(files))
+    stays_put(desk, desk.evening(), 41, "degenerate")
+
+
+def test_m06_the_pointer_points_to_nothing(desk):
+    desk.bundle().rename(desk.runs / "production" / "moved")
+    stays_put(desk, desk.evening(), 40, "is missing", "promote another")
+
+
+def test_m06_no_champion_yet(desk):
+    (desk.runs / "production" / "champion.json").unlink()
+    stays_put(desk, desk.evening(), 40, "no champion", "select_champion")
+
+
+def test_m08_a_model_that_is_too_old(desk):
+    stays_put(
+        desk,
+        desk.evening(),
+        42,
+        ChampionCard.model_validate_json((desk.bundle() / CARD).read_bytes()).trained_through,
+        sets=("max_model_age=1",),
+    )
+
+
+# ---- the limits ----
+
+
+def test_p03_p05_a_target_and_a_batch_beyond_the_limits(desk):
+    sets = ("limits.max_weight=0.02", "limits.max_sector_weight=0.03", "limits.max_trades=0", "limits.max_cost=0.0")
+    stays_put(desk, desk.evening(), 51, "max_weight", "max_sector_weight", "max_trades", "max_cost", sets=sets)
+
+
+# ---- state ----
+
+
+def test_s03_the_second_of_two_runs(desk):
+    script = (
+        "import sys, time\nfrom openbook.record.runs import RunsFolder\n"
+        "with RunsFolder(sys.argv[1]).lock():\n    print('held', flush=True)\n    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(desk.runs)], stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout.readline() == "held\n"
+            stays_put(desk, desk.evening(), 61, str(holder.pid), "try again")
+        finally:
+            holder.kill()
+
+
+def test_s04_the_same_inputs_again(desk):
+    for notebook, day in [("daily_run", desk.days[2]), ("daily_run", desk.days[1]), ("select_champion", desk.days[0])]:
+        with untouched(desk):
+            answer = succeed(desk.run(notebook, day))
+        assert answer.out.startswith("already done")
+    assert not (desk.runs / "failed").exists()
+
+
+def test_s04_views_and_pointer_that_a_crash_left_behind_are_made_again(desk):
+    before = desk.kept()
+    (desk.runs / "production" / "champion.json").unlink()
+    for view in (desk.runs / "books" / "paper").iterdir():
+        view.unlink()
+    succeed(desk.run("select_champion", desk.days[0]))
+    succeed(desk.run("daily_run", desk.days[2]))
+    assert desk.kept() == before
+
+
+def test_s05_the_same_date_with_other_inputs(desk):
+    with untouched(desk):
+        answer = desk.run("daily_run", desk.days[2], "min_trade_size=250.0")
+    complains(answer, 62, f"{desk.days[2]:%Y-%m-%d}", "other inputs", "run.json")
+
+
+def test_s06_a_date_before_the_last_of_the_book(desk):
+    with untouched(desk):
+        complains(desk.run("daily_run", desk.days[0]), 63, f"{desk.days[0]:%Y-%m-%d}", f"{desk.days[2]:%Y-%m-%d}")
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "no book", "altered"])
+def test_s07_no_whole_book(desk, damage):
+    data = desk.book.read_bytes()
+    broken = {"empty": b"", "cut": data[: len(data) // 2], "no book": b"a line of text\n" * 500}
+    at = data.index(b'"inputs_hash":"') + 15
+    broken["altered"] = data[:at] + (b"f" if data[at : at + 1] != b"f" else b"e") + data[at + 1 :]
+    desk.book.unlink()
+    if damage != "missing":
+        desk.book.write_bytes(broken[damage])
+    way_out = "openbook init" if damage == "missing" else "paper.db"
+    stays_put(desk, desk.evening(), 60, way_out)
+
+
+def test_the_live_book_needs_approvals(desk):
+    stays_put(desk, desk.evening(), 55, "dry_run", sets=("dry_run=false",))
+
+
+# ---- security ----
+
+
+def test_x03_a_script_in_a_ticker_a_sector_or_a_name_is_text(trained):
+    pages = sorted(trained.runs.glob("*/*/report.html"))
+    assert len(pages) == 5
+    for page in pages:
+        assert "<script" not in page.read_text().lower(), page
+    daily = (trained.page(trained.days[1]) / "report.html").read_text()
+    assert "&lt;script&gt;X" in daily  # the ticker
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in daily
+    weights = pd.read_csv(trained.page(trained.days[1]) / "portfolio_weights.csv", keep_default_na=False)
+    assert SCRIPT in set(weights["sector"])
+
+
+def test_x04_a_ticker_that_a_spreadsheet_would_run_stays_itself_in_the_book(tmp_path):
+    from openbook.jobs import read_trades
+    from openbook.record.stage import csv_bytes
+
+    names = ["=CMD", "+A", "-B", "@C", "NA", "'D"]
+    trades = pd.DataFrame({"symbol": names, "side": "BUY", "shares": 1, "price": 2.5, "reason": "=1+1"})
+    (tmp_path / "trades.csv").write_bytes(csv_bytes(trades.assign(notional=2.5, liquidity_warning="")))
+    back = read_trades(tmp_path / "trades.csv")
+    assert list(back["symbol"]) == names
+    assert list(back["reason"]) == ["=1+1"] * 6
