@@ -186,10 +186,9 @@ def test_x01_two_thousand_strings_are_dates_or_usage_errors(text):
     for parse in (parse_date, check_date):
         try:
             parse(text)
-        except UsageError as error:
-            assert error.exit_code == 64
-        else:
-            assert re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text)
+        except UsageError:
+            continue
+        assert re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text)
 
 
 # ---- parameters ----

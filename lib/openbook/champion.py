@@ -77,7 +77,12 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid"):
     def sentence(self) -> str:
         """Who it is and whether it passed, for the head of a page."""
         who = f"{self.model} × {self.optimizer}, selected {self.selected} from {self.n_trials} combinations"
-        return f"{who}: passed every gate." if self.vetted else f"{who}: NOT VETTED, paper only. {self.reason}"
+        mine = [part for part in self.reason.split("; ") if part.startswith(f"{self.model} × {self.optimizer} ")]
+        return (
+            f"{who}: passed every gate."
+            if self.vetted
+            else f"{who}: NOT VETTED, paper only; {(mine or [self.reason])[0]}"
+        )
 
     def summary(self, date) -> dict[str, str]:
         """What a reader of a page should know of it, by name."""

@@ -2,13 +2,14 @@
 
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
 
-from openbook.errors import OpenbookError, UsageError
+from openbook.errors import OpenbookError, StorageError, UsageError
 
 app = typer.Typer(
     name="openbook",
@@ -19,6 +20,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
+INTERRUPTED = 130  # what a shell reports after Ctrl-C
 START, DAY, LOOK, DATA = "Start here", "Every day", "Look", "Data"
 
 
@@ -133,19 +135,32 @@ def _say(line: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code; an error that a user can meet is one line, never a traceback."""
+    State.verbose = False
     try:
         result = app(arguments, standalone_mode=False)
     except OpenbookError as error:
-        typer.echo(f"openbook: {error}", err=True)
-        return error.exit_code
+        return _end(error, error.exit_code, str(error))
     except TyperException as error:
         error.show()
         return UsageError.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("openbook: interrupted; nothing was sealed", err=True)
-        return 130
+        result = INTERRUPTED
+    except OSError as error:
+        return _end(error, StorageError.exit_code, f"{error.filename or 'the disk'}: {error.strerror or error}")
+    except Exception as error:  # a bug: its place is for whoever asks with -v
+        return _end(error, OpenbookError.exit_code, f"unexpected {type(error).__name__}: {error}; -v says where")
+    if result == INTERRUPTED:  # typer, too, answers Ctrl-C with this code, and says nothing
+        typer.echo("openbook: interrupted; what was not sealed does not count", err=True)
     return result if isinstance(result, int) else 0
 
 
 if __name__ == "__main__":
     sys.exit(main())
+
+
+def _end(error: Exception, code: int, said: str) -> int:
+    """Say why in one line, after the traceback if -v asked for more; returns the exit code."""
+    if State.verbose:
+        traceback.print_exception(error)
+    typer.echo(f"openbook: {' '.join(said.split())}", err=True)
+    return code

@@ -52,6 +52,7 @@ NEEDS = {
     "daily_run": (),
 }
 HANDED_AS = {"train_candidates": "training", "compare": "comparison"}
+NEUTRALISED = r"^'(?=[=+\-@\t\r\n])"  # what csv_bytes puts before a text that a spreadsheet would run
 
 
 @dataclass(frozen=True)
@@ -167,10 +168,10 @@ def backfill(
 
 def update_data(runs: Path, through: str, *, profile: str = "demo") -> str:
     """Fetch what is new through a session into the store."""
-    settings = load_params("daily_run", profile, root=checkout())
+    settings, last = load_params("daily_run", profile, root=checkout()), calendar.parse_date(through)
     folder = RunsFolder(runs)
     with folder.lock():
-        report = update_store(_store(folder, settings.source), settings.source, through=calendar.parse_date(through))
+        report = update_store(_store(folder, settings.source), settings.source, through=last)
     return (
         f"{len(report.new_sessions)} new sessions, {len(report.late)} late, {len(report.revisions)} revised, "
         f"{len(report.refused)} bars refused so far"
@@ -255,8 +256,8 @@ def _already_done(folder: RunsFolder, sealed: Path, plan: Plan) -> Outcome:
             f"{plan.notebook} of {plan.date} is sealed from other inputs ({was[:12]}, now {plan.inputs_hash[:12]}); "
             f"compare with {sealed / 'run.json'}"
         )
-    if plan.notebook == "daily_run":
-        _publish_views(folder)  # a crash may have come between sealing and this
+    if sealed == folder.latest(plan.notebook):
+        _after(folder, plan, sealed)  # a crash may have come between sealing and this
     return Outcome("already done", sealed, f"already done: {plan.notebook} {plan.date} in {sealed}")
 
 
@@ -318,9 +319,10 @@ def _publish_views(folder: RunsFolder) -> None:
 
 
 def read_trades(file: Path) -> pd.DataFrame:
-    """trades.csv as it was written; a ticker NA, TRUE or 1E5 stays text."""
+    """trades.csv as it was before it was written; a ticker NA, TRUE, 1E5 or =A stays that text."""
     text = {"symbol": "str", "side": "str", "reason": "str", "liquidity_warning": "str"}
-    return pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"price": [""], "notional": [""]})
+    table = pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"price": [""], "notional": [""]})
+    return table.assign(**{name: table[name].str.replace(NEUTRALISED, "", regex=True) for name in text})
 
 
 @contextmanager

@@ -114,8 +114,8 @@ def load_params(notebook: str, profile: str, sets: tuple[str, ...] = (), *, root
     """
     folder = root / PROFILE_FOLDER
     file = folder / profile / f"{notebook}.yaml"
-    if not file.is_file():
-        known = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    known = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    if profile not in known or not file.is_file():  # a name among these, so that ../ leads nowhere
         raise ParameterError(f"no parameters at {file}; profiles are {', '.join(known) or 'missing'}")
     values = parse_yaml(file.read_text(encoding="utf-8"), str(file))
     if not isinstance(values, dict):

@@ -101,7 +101,7 @@ def table(
     empty : the sentence that stands for a table without rows
     """
     if empty and not len(frame):
-        return callout(empty)
+        return _html(f'<p class="empty">{html.escape(empty)}</p>', empty)
     if any(name is not None for name in frame.index.names) or frame.index.dtype.kind not in "iu":
         frame = frame.reset_index(names="" if frame.index.names == [None] else None, allow_duplicates=True)
     formats = dict(formats or {})
@@ -178,7 +178,9 @@ def figure(fig, alt: str) -> Element:
 
 
 def _dress(fig) -> None:
-    """What matplotlib decides when a title or legend is made, after the house style was left."""
+    """What matplotlib decides when a line, a title or a legend is made, after the house style was left."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
     with house_style():
         for ax in fig.axes:
             title = ax.get_title("left") or ax.get_title("center")
@@ -186,6 +188,10 @@ def _dress(fig) -> None:
             ax.set_title(title, loc="left")
             if ax.get_legend() is not None:
                 ax.get_legend().set_frame_on(False)
+            if isinstance(ax.xaxis.get_major_locator(), AutoDateLocator):
+                locator = AutoDateLocator(minticks=3, maxticks=8)
+                ax.xaxis.set_major_locator(locator)
+                ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
 def _png(fig) -> tuple[bytes, int, int]:

@@ -20,7 +20,7 @@ TAGS = [
     *("table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul"),
 ]
 CLASSES = {"callout", "note", "ok", "warn", "stop", "title", "facts", "fact", "label", "value"}  # made by `elements`
-CLASSES |= {"num", "text", "long", "pos", "neg", "ob-table"}
+CLASSES |= {"num", "text", "long", "pos", "neg", "empty", "ob-table"}
 _STYLE = re.compile(r"<style\b[^>]*>.*?</style\s*>", re.DOTALL | re.IGNORECASE)
 _INSIDE = re.compile(r"#[\w-]*|[\w][\w./-]*", re.ASCII)  # a link into this page or to a file beside it
 
