@@ -102,12 +102,16 @@ def test_the_orders_of_a_page_wait_in_the_book_and_are_filled_on_the_next(traine
         == before.pending.set_index("symbol")["shares"].to_dict()
     )
     after = trained.state()
-    assert after.positions.to_dict() == before.pending.set_index("symbol")["shares"].to_dict()
     fills = json.loads((trained.page(trained.days[2]) / "settlement.json").read_bytes())["fill_rows"]
     opens = trained.vendor.files.bars.set_index(["date", "symbol"])["open"]
     assert all(fill["price"] == opens[trained.days[2], fill["symbol"]] for fill in fills)
+    filled = {fill["symbol"]: fill["shares"] for fill in fills}
+    assert after.positions.to_dict() == filled
+    # the market opened higher than it had closed: what the cash cannot pay for is not bought
+    ordered = before.pending.set_index("symbol")["shares"]
+    assert all(0.9 * n <= filled[symbol] <= n for symbol, n in ordered.items())
     spent = sum(f["notional_cents"] + f["commission_cents"] + f["slippage_cents"] for f in fills)
-    assert after.cash_cents == CASH * 100 - spent
+    assert after.cash_cents == CASH * 100 - spent >= 0
 
 
 def test_the_files_of_a_page_say_the_same(trained):

@@ -402,3 +402,17 @@ def test_a_longer_half_life_trades_less(market, scores):
         ranks = pd.DataFrame({d: smooth_scores(scores.loc[:d], half_life).rank() for d in market.dates[200:260:5]}).T
         moved[half_life] = ranks.diff().abs().mean().mean()
     assert moved[10.0] < moved[0.0]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_no_weight_grows_by_more_than_max_trade_and_exits_are_not_slowed(market, scores, optimizer):
+    held = pd.Series({"S000": 0.14, CASH: 0.86})
+    found = build(market, scores.assign(S000=np.nan), held=held, optimizer=optimizer, max_turnover=1.0, max_trade=0.03)
+    grown = found.weights.drop(CASH) - held.reindex(found.weights.index).fillna(0.0)
+    assert grown.max() == pytest.approx(0.03)
+    assert "S000" not in found.weights.index
+    assert "single trade" in set(found.binding["limit"])
+
+
+def test_the_first_build_is_not_held_back_by_max_trade(market, scores):
+    assert build(market, scores, max_trade=0.01).weights.drop(CASH).max() > 0.01

@@ -194,7 +194,7 @@ def test_nothing_is_written_after_finish(stage):
 def test_sealed_once_and_for_good(runs, stage):
     stage.write("trades.csv", b"symbol\n")
     stage.finish()
-    stage.write("report.html", "<p>page</p>")
+    Stage(stage.folder).write("report.html", "<p>page</p>")  # as the runner does, with a stage object of its own
     (stage.folder / "daily_run.ipynb").write_text("{}")
     sealed = runs.seal(stage)
     assert sealed == runs.folder / "daily_run" / DATE == runs.sealed("daily_run", DATE)

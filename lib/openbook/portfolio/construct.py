@@ -261,7 +261,16 @@ def _binding(evening: Evening, decision: Decision, settings: PortfolioSettings) 
     rows += [("held above a limit", evening.symbols[i], evening.held[i], decision.floor[i]) for i in cut]
     if decision.way < 1:
         rows.append(("turnover", f"{decision.way:.0%} of the way", decision.wanted, settings.max_turnover))
+    for i in _capped(evening, decision, settings):
+        rows.append(("single trade", evening.symbols[i], target[i] - evening.held[i], settings.max_trade))
     return rows
+
+
+def _capped(evening: Evening, decision: Decision, settings: PortfolioSettings) -> np.ndarray:
+    """Positions of the names that may not grow as far as the optimizer wants in one evening."""
+    if not (evening.held > DUST).any():
+        return np.array([], dtype=np.intp)
+    return np.flatnonzero(decision.target - evening.held > settings.max_trade + AT_LIMIT)
 
 
 def _story(symbols: pd.Index, evening: Evening, decision: Decision, settings: PortfolioSettings) -> pd.DataFrame:
@@ -300,6 +309,8 @@ def _reason(i: int, chosen: bool, evening: Evening, decision: Decision, settings
         bounds.append(f"{evening.sector_names[sector]} at its limit {settings.max_sector_weight:.1%}")
     if evening.held[i] > decision.floor[i] + AT_LIMIT:
         bounds.append("held above a limit")
+    if i in _capped(evening, decision, settings):
+        bounds.append(f"grows by at most {settings.max_trade:.1%} an evening")
     if decision.way < 1 and abs(decision.target[i] - evening.held[i]) > DUST and not decision.kept[i]:
         bounds.append(f"{decision.way:.0%} of the way, turnover limit")
     return "; ".join([said, *bounds])

@@ -48,6 +48,7 @@ class PortfolioSettings(BaseModel, frozen=True, extra="forbid"):
     max_weight: float = Field(0.15, gt=0, le=1, description="largest weight of one name")
     max_sector_weight: float = Field(0.30, gt=0, le=1, description="largest total weight of one sector")
     max_turnover: float = Field(0.40, gt=0, le=1, description="½Σ|change|, cash included, per rebalance")
+    max_trade: float = Field(0.10, gt=0, le=1, description="largest increase of one weight per rebalance")
     no_trade_band: float = Field(0.002, ge=0, lt=1, description="a smaller change of weight is not traded; exits are")
     cash_absorbs: bool = Field(False, description="hold cash where the limits leave no room, instead of failing")
     lookback: int = Field(252, ge=20, description="sessions of returns that the covariance is estimated from")
@@ -290,8 +291,9 @@ def optimizer_limits(
 def approach(target, held, locked, hard: Limits, settings: PortfolioSettings) -> dict:
     """From the held weights towards the target: no-trade band, then turnover cap; every hard limit holds afterwards.
 
-    Held weights that break a limit are cut to it first, whatever turnover that takes; the rest moves the part of the
-    way that the cap leaves, which keeps every limit because both ends do. The first build from cash is not slowed.
+    Held weights that break a limit are cut to it first, whatever turnover that takes; no weight grows by more than
+    max_trade; the rest moves the part of the way that the cap leaves, which keeps every limit because both ends do. The
+    first build from cash is not slowed.
     """
     stuck = np.where(locked, held, 0.0)
     held, target = held - stuck, target - stuck
@@ -300,6 +302,9 @@ def approach(target, held, locked, hard: Limits, settings: PortfolioSettings) ->
         return {"weights": target + stuck, "kept": kept, "floor": held, "wanted": turnover(target, held), "way": 1.0}
     floor = reduce_to(held, hard)
     goal, kept = apply_band(target, held, hard, settings.no_trade_band)
+    goal = np.minimum(
+        goal, held + settings.max_trade
+    )  # giving weight up breaks no limit; cash takes it until next time
     way = part_of_way(held, floor, goal, settings.max_turnover)
     weights = goal if way == 1.0 else floor + way * (goal - floor)
     weights = np.where(weights <= DUST, 0.0, weights)
