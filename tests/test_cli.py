@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from openbook import cli
 from openbook.errors import OpenbookError, UsageError
+from openbook.market import calendar
 from openbook.market.calendar import parse_date
 from openbook.record.runs import check_date
 from trained_desk import openbook
@@ -298,3 +299,12 @@ def test_the_command_is_installed(project_root):
     (command,) = entry_points(group="console_scripts", name="openbook")
     assert command.load() is cli.main
     assert os.access(project_root / "notebooks", os.R_OK)
+
+
+@pytest.mark.parametrize("command", [["run", "daily_run", "--date"], ["data", "update", "--through"]])
+def test_t03_a_session_that_is_not_over_is_not_ready(tmp_path, command):
+    coming = calendar.next_session(calendar.last_closed())
+    answer = openbook("--runs", tmp_path / "runs", *command, f"{coming:%Y-%m-%d}")
+    assert answer.code == 31
+    assert "is not over" in answer.err
+    assert not (tmp_path / "runs").exists()

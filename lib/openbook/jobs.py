@@ -133,11 +133,7 @@ def run(
             session = calendar.require_session(day)
         except NoSession as closed:
             return Outcome("no session", None, f"no session: {closed}")
-        if session > calendar.last_closed():
-            closes = calendar.session_close(session) + calendar.SETTLING
-            raise DataNotReady(
-                f"{date} is not over: its prices are final at {closes:%Y-%m-%d %H:%M} UTC; try again then"
-            )
+        _require_over(session)
         settings = load_params(notebook, profile, sets, root=checkout())
         folder = RunsFolder(runs)
         with folder.lock():
@@ -169,6 +165,7 @@ def backfill(
 def update_data(runs: Path, through: str, *, profile: str = "demo") -> str:
     """Fetch what is new through a session into the store."""
     settings, last = load_params("daily_run", profile, root=checkout()), calendar.parse_date(through)
+    _require_over(last)
     folder = RunsFolder(runs)
     with folder.lock():
         report = update_store(_store(folder, settings.source), settings.source, through=last)
@@ -191,6 +188,20 @@ def demo(runs: Path, *, say: Say = print) -> None:
     last = RunsFolder(runs).sealed("daily_run", DEMO_LAST)
     say(f"Done. Tonight's page: {(last / 'report.html').resolve()}")
     say(f"The pages before it lie beside it, in {last.parent.resolve()}; `openbook open` shows the latest.")
+
+
+def _require_over(day: pd.Timestamp) -> None:
+    """DataNotReady (31) for a day whose prices are not final yet: a bar of an open session is not the last word."""
+    if day > calendar.last_closed():
+        close = (
+            calendar.session_close(day)
+            if calendar.is_session(day)
+            else calendar.session_close(calendar.next_session(day))
+        )
+        final = close + calendar.SETTLING
+        raise DataNotReady(
+            f"{day:%Y-%m-%d} is not over: its prices are final at {final:%Y-%m-%d %H:%M} UTC; try again then"
+        )
 
 
 # ---- where things lie ----

@@ -60,7 +60,7 @@ def weights(held: pd.Series, target: pd.Series):
     ax.barh(at - 0.2, shown["held"], height=0.38, color=PALETTE["soft"], label="held now")
     ax.set_yticks(at, list(shown.index))
     ax.xaxis.set_major_formatter("{x:.0%}")
-    ax.legend(frameon=False, loc="lower right")
+    ax.legend(frameon=False, loc="best")
     more = len(both) - len(shown)
     rest = f", the largest {MOST_BARS}; {more} smaller are in portfolio_weights.csv" if more > 0 else ""
     ax.set_title(f"Weights{rest}")
