@@ -1,0 +1,117 @@
+"""The tournament's grid: every combination, the baselines, and returns by the regime that was known."""
+
+import numpy as np
+import pandas as pd
+import portfolio_lab as lab
+import pytest
+
+from openbook import metrics
+from openbook.errors import DataError
+from openbook.portfolio.backtest import VectorizedBacktester
+from openbook.portfolio.construct import PortfolioSettings
+from openbook.portfolio.grid import (
+    RANDOM,
+    UNIVERSE,
+    backtest_baselines,
+    backtest_grid,
+    common_dates,
+    daily_returns,
+    regime_breakdown,
+)
+from openbook.selection import summarise_backtests
+
+OPTIMIZERS = ["inverse_vol", "equal_weight"]
+
+
+@pytest.fixture(scope="module")
+def market():
+    return lab.random_market(20, 420, seed=3)
+
+
+@pytest.fixture(scope="module")
+def regimes(market):
+    return pd.Series(np.arange(len(market.dates)) // 7 % 3, index=market.dates)
+
+
+@pytest.fixture(scope="module")
+def grid(market, regimes):
+    """Backtester, dates, scores and the results of 2 models × 2 optimizers."""
+    tester = VectorizedBacktester(settings=PortfolioSettings(top_n=10, lookback=100))
+    scores = {name: lab.random_score_table(market, seed) for name, seed in {"a": 1, "b": 2}.items()}
+    dates = common_dates(scores, market, "2015-10-01", 5)
+    seen = []
+    results = backtest_grid(
+        scores,
+        market,
+        regimes,
+        optimizers=OPTIMIZERS,
+        backtester=tester,
+        dates=dates,
+        progress=lambda *p: seen.append(p),
+    )
+    return tester, dates, scores, results, seen
+
+
+def test_every_combination_is_there_and_counted(grid):
+    _, _, _, results, seen = grid
+    assert list(results) == [(model, optimizer) for model in "ab" for optimizer in OPTIMIZERS]
+    assert [step[:2] for step in seen] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_a_combination_is_a_backtest_of_its_own(grid, market, regimes):
+    tester, dates, scores, results, _ = grid
+    settings = tester.settings.model_copy(update={"optimizer": "inverse_vol"})
+    alone = VectorizedBacktester(settings=settings)
+    again = alone.run(alone.decide(scores["b"], market, regimes, dates).weights, market)
+    pd.testing.assert_series_equal(again.returns, results["b", "inverse_vol"].returns)
+
+
+def test_baselines_are_the_universe_and_chance(grid, market, regimes):
+    tester, dates, _, _, _ = grid
+    found = backtest_baselines(market, regimes, backtester=tester, dates=dates, seed=0)
+    assert set(found) == {UNIVERSE, (RANDOM, "equal_weight")}
+    np.testing.assert_allclose(found[UNIVERSE].weights.drop(columns="CASH"), 1 / 20)
+
+
+def test_no_common_evening_is_an_error(market):
+    with pytest.raises(DataError, match="evenings from 2040-01-01"):
+        common_dates({"a": lab.random_score_table(market, 1)}, market, "2040-01-01", 5)
+
+
+def test_daily_returns_name_each_combination(grid, market):
+    _, _, _, results, _ = grid
+    table = daily_returns(results, market)
+    assert list(table)[:4] == ["a × inverse_vol", "a × equal_weight", "b × inverse_vol", "b × equal_weight"]
+    pd.testing.assert_series_equal(table["a × inverse_vol"], results["a", "inverse_vol"].returns, check_names=False)
+
+
+def test_the_return_belongs_to_the_regime_of_the_evening_before(grid, regimes):
+    _, _, _, results, _ = grid
+    table = regime_breakdown(results, regimes)
+    returns = results["a", "inverse_vol"].returns
+    mine = table[(table["model"] == "a") & (table["optimizer"] == "inverse_vol")].set_index("regime")
+    assert mine["sessions"].sum() == len(returns)
+    by_hand = [
+        value for date, value in returns.items() if regimes.iloc[regimes.index.get_loc(date) - 1] == 2
+    ]  # known on the evening before
+    assert mine.loc[2, "sessions"] == len(by_hand)
+    assert mine.loc[2, "avg_return"] == pytest.approx(sum(by_hand) / len(by_hand))
+
+
+def test_a_regime_that_never_was_has_no_figures(grid, regimes):
+    _, _, _, results, _ = grid
+    table = regime_breakdown(results, regimes * 0)
+    assert table.loc[table["regime"] == 2, "sharpe"].isna().all()
+    assert (table.loc[table["regime"] == 0, "sessions"] > 0).all()
+
+
+def test_the_summary_counts_every_combination_as_a_trial(grid, regimes):
+    _, _, _, results, _ = grid
+    table = summarise_backtests(results, regimes)
+    daily = table["sharpe"] / 252**0.5
+    row = table.iloc[2]
+    expected = metrics.deflated_sharpe(results[row["model"], row["optimizer"]].returns, 4, daily.var(ddof=1))
+    assert row["deflated_sharpe"] == pytest.approx(expected)
+    assert row["deflated_sharpe"] < metrics.probabilistic_sharpe(results[row["model"], row["optimizer"]].returns)
+    with pytest.raises(DataError, match="no backtest"):
+        summarise_backtests({}, regimes)

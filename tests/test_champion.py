@@ -1,0 +1,147 @@
+"""The champion's bundle and the stand-ins: what was selected is what trades, and nothing can be altered unnoticed."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from openbook import standins
+from openbook.champion import CARD, bundle_champion, champion_hash, read_champion
+from openbook.errors import ModelError
+from openbook.market.providers import SampleSource
+from openbook.market.store import load_market
+from openbook.selection import SelectionWeights, Thresholds, detailed_results, select_champion, write_report
+from openbook.signals.dataset import build_dataset
+from openbook.signals.features import compute_features
+from openbook.signals.models import Candidate
+from openbook.signals.training import train_candidates
+
+DATE = "2022-11-29"
+
+
+@pytest.fixture(scope="module")
+def compared():
+    """The small comparison that the selection notebook makes for itself on a fresh clone."""
+    return standins.comparison(None, None, DATE)
+
+
+@pytest.fixture(scope="module")
+def bundle(compared):
+    """Files and card of the best combination, and the selection that chose it."""
+    selection = select_champion(compared.summary, SelectionWeights(), Thresholds())
+    chosen = selection.ranking.iloc[0]
+    files, card = bundle_champion(chosen, vetted=False, selection=selection, compared=compared, selected=DATE)
+    return files, card, selection
+
+
+@pytest.fixture
+def folder(bundle, tmp_path):
+    """The bundle in a folder named by its hash."""
+    place = tmp_path / champion_hash(bundle[0])
+    place.mkdir()
+    for name, data in bundle[0].items():
+        (place / name).write_bytes(data)
+    return place
+
+
+def test_what_was_selected_is_read_back(bundle, folder, compared):
+    model, schema, card = read_champion(folder)
+    assert card == bundle[1]
+    assert model.features == card.features == tuple(schema["features"])
+    assert card.portfolio.optimizer == card.optimizer == bundle[2].ranking.iloc[0]["optimizer"]
+    assert card.n_trials == len(compared.summary)
+    assert card.trained_through <= DATE
+
+
+def test_the_same_card_gives_the_same_bytes(bundle):
+    files, card, _ = bundle
+    assert files[CARD] == card.to_bytes()
+    assert json.loads(files[CARD])["model_sha256"] == card.model_sha256
+
+
+def test_an_unvetted_champion_says_so_and_what_stopped_it(bundle):
+    _, card, _ = bundle
+    assert "NOT VETTED, paper only" in card.sentence
+    assert f"{card.model} × {card.optimizer} stopped by" in card.sentence
+    assert card.sentence.count("stopped by") == 1
+    assert card.summary("2022-12-28")["Passed every gate"] == "no: paper only"
+
+
+@pytest.mark.parametrize("name", [CARD, "schema.json", "model.txt"])
+def test_m02_any_altered_file_is_refused(folder, name):
+    data = bytearray((folder / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / name).write_bytes(bytes(data))
+    with pytest.raises(ModelError, match="altered") as caught:
+        read_champion(folder)
+    assert caught.value.exit_code == 40
+
+
+def test_a_folder_that_is_not_named_by_its_hash_is_refused(folder):
+    moved = folder.rename(folder.with_name("f" * 64))
+    with pytest.raises(ModelError, match="not the name of its folder"):
+        read_champion(moved)
+
+
+def test_m06_a_missing_bundle_is_named(tmp_path):
+    with pytest.raises(ModelError, match="cannot read the champion"):
+        read_champion(tmp_path / "gone")
+
+
+def test_the_report_names_every_combination_and_who_was_stopped(bundle, compared):
+    text = write_report(bundle[2], SelectionWeights(), Thresholds())
+    assert text.startswith("# Model selection")
+    for row in compared.summary.itertuples():
+        assert f"{row.model} | {row.optimizer}" in text
+    stopped = bundle[2].gates[~bundle[2].gates["passed"]]
+    assert text.count(" stopped by ") == len(stopped)
+
+
+def test_settings_travel_through_the_files_of_a_comparison(compared, tmp_path):
+    from openbook.portfolio.backtest import VectorizedBacktester
+
+    tester = VectorizedBacktester(settings=compared.portfolio, costs=compared.costs)
+    details = detailed_results(compared.summary, compared.summary, backtester=tester, regime=compared.regime)
+    training, comparison = tmp_path / "train_candidates" / DATE, tmp_path / "compare" / DATE
+    for place in (training / "candidates" / "stand_in", comparison):
+        place.mkdir(parents=True)
+    (comparison / "backtest_detailed_results.json").write_text(json.dumps(details))
+    compared.returns.to_parquet(comparison / "returns.parquet")
+    for name, data in compared.models["stand_in"].items():
+        (training / "candidates" / "stand_in" / name).write_bytes(data)
+    for place in (training, comparison):
+        (place / "run.json").write_text(json.dumps({"inputs_hash": place.parent.name}))
+    found = standins.comparison(str(comparison), str(training), DATE)
+    assert (found.portfolio, found.regime, found.costs) == (compared.portfolio, compared.regime, compared.costs)
+    assert found.models == compared.models
+    assert found.runs == {"train_candidates": "train_candidates", "compare": "compare"}
+    pd.testing.assert_frame_equal(found.returns, compared.returns, check_freq=False)
+
+
+def test_a_stand_in_champion_is_marked_and_has_not_seen_the_last_sessions():
+    market, _ = load_market(SampleSource(), through=DATE)
+    model, card = standins.champion(None, market)
+    assert not card.vetted
+    assert "stand-in" in card.sentence
+    assert model.training.trained_through <= f"{market.dates[-standins.UNSEEN]:%Y-%m-%d}"
+
+
+def test_training_keeps_every_candidate_fold_and_score(tmp_path):
+    market, _ = load_market(SampleSource(), through=DATE)
+    dataset = build_dataset(market, compute_features(market, dates=market.dates[-900:]), 10)
+    candidates = [
+        Candidate(name=name, algorithm=algorithm, n_estimators=5, early_stopping=None)
+        for name, algorithm in {"one": "lightgbm", "two": "xgboost"}.items()
+    ]
+    steps = []
+    trained = train_candidates(dataset, candidates, n_folds=2, progress=lambda *step: steps.append(step))
+    assert [step[:2] for step in steps] == [(i, 6) for i in range(1, 7)]
+    assert list(trained.folds["candidate"]) == ["one", "one", "two", "two"]
+    assert list(trained.summary["candidate"]) == list(trained.models) == ["one", "two"]
+    for name in trained.models:
+        assert trained.importance(name).sum() == pytest.approx(1.0)
+    trained.stacked_scores().to_parquet(tmp_path / "oos_scores.parquet")
+    again = standins.oos_scores(str(tmp_path), market)
+    for name, scores in trained.oos_scores.items():
+        known = scores.dropna(how="all")
+        pd.testing.assert_frame_equal(again[name], known, check_names=False, check_freq=False)
