@@ -44,6 +44,72 @@ FIGURES = {
 }
 
 
+def noise(n: int, names: int, level: float = 1.0) -> pd.DataFrame:
+    """Random walks from `level`, always the same ones: the size of a picture must not depend on which tests ran."""
+    steps = np.random.default_rng(0).standard_normal((n, names))
+    table = pd.DataFrame(level + 0.01 * np.cumsum(steps, axis=0), index=sessions(n))
+    table.columns = [f"candidate_{i} × min_volatility" for i in range(names)]
+    return table
+
+
+def holes(table: pd.DataFrame) -> pd.DataFrame:
+    """The same with a first, a middle and a last value missing, and one column altogether."""
+    table = table.copy()
+    table.iloc[[0, len(table) // 2, -1], 0] = np.nan
+    table.iloc[:, -1] = np.nan
+    return table
+
+
+def months(years: int) -> pd.DataFrame:
+    """Returns by year and month, and of the year."""
+    returns = 0.05 * np.random.default_rng(0).standard_normal((years, 13))
+    return pd.DataFrame(returns, range(2023 - years, 2023), [*"JFMAMJJASOND", "EOY"])
+
+
+MANY = pd.Series(RNG.standard_normal(500), index=[f"S{i:03d}" for i in range(500)])
+HARD = {
+    "no score": lambda: charts.score_distribution(MANY * np.nan),
+    "one score": lambda: charts.score_distribution(MANY.iloc[:1]),
+    "the same score": lambda: charts.score_distribution(MANY * 0, tuple(MANY.index[:50])),
+    "scores with holes": lambda: charts.score_distribution(MANY.where(MANY > 0), tuple(MANY.index[:50])),
+    "regime of one session": lambda: charts.regime(regime_table(1).assign(volatility=np.nan)),
+    "regime of 30 years": lambda: charts.regime(regime_table(7500)),
+    "regime with holes": lambda: charts.regime(regime_table(50).assign(volatility=np.nan)),
+    "regime of a universe near 1": lambda: charts.regime(regime_table(300).assign(level=noise(300, 1).to_numpy())),
+    "weights of 500": lambda: charts.weights(weights(500), weights(500)),
+    "first build": lambda: charts.weights(weights(0), weights(50)),
+    "liquidation": lambda: charts.weights(weights(50), weights(0)),
+    "weight not known": lambda: charts.weights(weights(3) * np.nan, weights(3)),
+    "6 curves of 10 years": lambda: charts.equity(noise(2500, 6, 5.0), "Growth of 1 USD"),
+    "12 curves of a quarter": lambda: charts.equity(noise(63, 12, 5.0), "Growth of 1 USD"),
+    "curves with holes": lambda: charts.equity(holes(noise(60, 3)), "Growth"),
+    "one session of three": lambda: charts.equity(noise(1, 3), "Growth"),
+    "nothing to draw": lambda: charts.equity(noise(60, 2) * np.nan, "Growth"),
+    "9 lines": lambda: charts.lines(noise(1000, 9, 0.0), "Rank IC"),
+    "a line too short for its mean": lambda: charts.lines(noise(50, 2).rolling(126, min_periods=60).mean(), "Rank IC"),
+    "lines with holes": lambda: charts.lines(holes(noise(60, 3)), "Rank IC"),
+    "lines of one session": lambda: charts.lines(noise(1, 3), "Rank IC"),
+    "500 bars": lambda: charts.bars(MANY, "Share of the gain"),
+    "bars with holes": lambda: charts.bars(MANY.where(MANY > 0).iloc[:10], "Share of the gain"),
+    "one bar": lambda: charts.bars(MANY.iloc[:1], "Share of the gain"),
+    "months of 33 years": lambda: charts.heatmap(months(33), "stand_in × hrp: return of each month and year", "{:.1%}"),
+    "heatmap of zeros": lambda: charts.heatmap(months(2) * 0, "Sharpe"),
+    "heatmap of nothing": lambda: charts.heatmap(months(2) * np.nan, "Sharpe"),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", HARD)
+def test_a_figure_of_what_is_hard_to_draw_is_small_and_described(name):
+    made = HARD[name]()
+    about = made.metadata["image/png"]
+    assert len(made.png) <= 60_000
+    assert about["width"] <= 576
+    assert about["height"] <= 700
+    assert 10 < len(about["alt"]) < 300
+    assert "nan" not in about["alt"]
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_is_small_crisp_and_described(name):
     made = FIGURES[name]()
@@ -61,3 +127,29 @@ def test_the_same_figure_has_the_same_bytes():
 def test_many_weights_say_how_many_are_not_shown():
     made = charts.weights(weights(80), weights(80))
     assert made.metadata["image/png"]["height"] < 700
+
+
+def test_the_alt_text_says_what_the_figure_shows():
+    curves = pd.DataFrame({"book": [100.0, 80.0, 110.0], "market": [5.0, 5.0, np.nan]}, index=sessions(3))
+    alt = charts.equity(curves, "Growth").metadata["image/png"]["alt"]
+    assert alt == "Growth; deepest drawdown -20.0%: book +10.0%, market +0.0%"
+    alt = charts.weights(weights(0), weights(2)).metadata["image/png"]["alt"]
+    assert alt == "Target weights: S000 45.0%, S001 45.0%, CASH 10.0%"
+    scores = pd.Series([1.0, 2.0, np.nan], index=list("ABC"))
+    alt = charts.score_distribution(scores, ("B", "C")).metadata["image/png"]["alt"]
+    assert alt == "Histogram of 2 scores, 1 of them of chosen names"
+
+
+def test_a_long_list_says_how_many_more_there_are():
+    alt = charts.weights(weights(500), weights(500)).metadata["image/png"]["alt"]
+    said = alt.count("%")
+    assert alt.endswith(f", and {501 - said} more")
+    assert charts.bars(MANY, "Gain").metadata["image/png"]["alt"].startswith("Gain (the first 30 of 500): S000")
+    assert "(the last 12 of 33)" in charts.heatmap(months(33), "Months").metadata["image/png"]["alt"]
+
+
+def test_names_without_a_weight_are_not_counted_as_not_shown():
+    """Those of the last evening that are neither held nor wanted tonight are no smaller weights."""
+    some = weights(20)
+    zeros = pd.Series(0.0, index=[f"Z{i:03d}" for i in range(40)])
+    assert charts.weights(pd.concat([zeros, some]), some).png == charts.weights(some, some).png

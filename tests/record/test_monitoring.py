@@ -8,7 +8,7 @@ import pytest
 
 from openbook import metrics
 from openbook.errors import DataError
-from openbook.record.monitoring import OpsMonitor, SessionFacts, monitoring_log
+from openbook.record.monitoring import OpsMonitor, SessionFacts, health, monitoring_log
 
 MONITOR = OpsMonitor()
 DATES = pd.bdate_range("2024-01-01", periods=60)
@@ -254,3 +254,32 @@ def test_later_labels_change_only_what_has_matured_since(tables, facts):
     scores, labels = tables
     earlier = MONITOR.calculate_information_coefficient(scores.iloc[:40], labels.iloc[:40])
     pd.testing.assert_frame_equal(earlier, MONITOR.calculate_information_coefficient(scores, labels).iloc[:40])
+
+
+# --- for the page -----------------------------------------------------------------------------------------------------
+
+
+def test_health_repeats_the_log_in_words(tables, facts):
+    scores, labels = tables
+    log = monitoring_log(facts, scores=scores, labels=labels, checks=CHECKS)
+    table = health(log).set_index("measure")
+    assert table.loc["signal dates judged", "value"] == str(60 - HORIZON - 1)
+    assert table.loc["signal dates judged", "meaning"] == f"matured through {DATES[-HORIZON - 2]:%Y-%m-%d}"
+    assert table.loc["mean rank IC", "value"] == f"{log['ic']['mean_rank_ic']:.3f}"
+    assert table.loc["mean rank IC, last 20", "meaning"] == "within the threshold"
+    assert table.loc["best of 5 groups less worst", "value"] == f"{log['quantiles']['top_minus_bottom']:.2%}"
+    assert (table.dtypes == "str").all()
+
+
+def test_health_of_the_first_night_says_not_yet_known(tables, facts):
+    scores, _ = tables
+    table = health(monitoring_log(facts, scores=scores.iloc[-1:], labels=None, checks=CHECKS)).set_index("measure")
+    assert table.loc["signal dates judged"].tolist() == ["0", "matured through none yet"]
+    assert table["value"].iloc[1:].eq("not yet known").all()
+    assert "insufficient history: 0 of 20" in table.loc["mean rank IC, last 20", "meaning"]
+
+
+def test_health_names_as_many_groups_as_the_monitor_has(tables, facts):
+    scores, labels = tables
+    log = monitoring_log(facts, scores=scores, labels=labels, checks=CHECKS, monitor=OpsMonitor(n_quantiles=10))
+    assert "best of 10 groups less worst" in set(health(log)["measure"])

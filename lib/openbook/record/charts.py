@@ -8,75 +8,78 @@ from openbook.record.report import PALETTE, chart, figure
 REGIME_COLOURS = {0: PALETTE["stop"], 1: PALETTE["muted"], 2: PALETTE["ok"]}
 REGIME_WORDS = {0: "risk-off", 1: "normal", 2: "risk-on"}
 MOST_BARS = 30
+MOST_CELLS = 160  # numbers in a heatmap; more would not stay below 60 KB
+LONGEST = 290  # characters of an alt text that somebody will listen to
 
 
 def score_distribution(scores: pd.Series, marked: tuple[str, ...] = ()):
     """Histogram of tonight's scores, with those of the `marked` names (the ones chosen) in colour."""
     fig, ax = chart(8, 2.8)
-    edges = np.histogram_bin_edges(scores.dropna(), bins=min(30, max(5, len(scores) // 4)))
+    scores = scores.dropna()
+    edges = np.histogram_bin_edges(scores, bins=min(30, max(5, len(scores) // 4)))
     inside = scores.index.isin(list(marked))
     ax.hist([scores[inside], scores[~inside]], bins=edges, stacked=True, color=[PALETTE["main"], PALETTE["soft"]])
     ax.legend(["chosen", "not chosen"], frameon=False)
     ax.set_xlabel("score: higher is better, within this evening only")
     ax.set_ylabel("names")
-    return figure(fig, f"Histogram of {scores.notna().sum()} scores, {inside.sum()} of them of chosen names")
+    return figure(fig, f"Histogram of {len(scores)} scores, {inside.sum()} of them of chosen names")
 
 
 def regime(table: pd.DataFrame):
     """Market level on bands coloured by regime, with volatility below; `table` as detect_regime gives it."""
     fig, (top, low) = chart(8, 4.2, rows=2, heights=(2, 1))
-    dates = table.index
-    top.plot(dates, table["level"], color=PALETTE["ink"], linewidth=1.2)
-    top.set_yscale("log")
-    top.yaxis.set_major_formatter("{x:,.0f}")
-    top.yaxis.set_minor_formatter("{x:,.0f}")
+    dates, marker = table.index, _marker(table)
+    top.plot(dates, table["level"], color=PALETTE["ink"], linewidth=1.2, marker=marker)
+    _log_scale(top, table["level"].dropna())
+    codes = np.repeat(table["regime"].to_numpy(), 2)[:-1]  # a regime's band lasts until the next session
     for code, colour in REGIME_COLOURS.items():
-        here = (table["regime"] == code).to_numpy()
-        span = np.array([0, 1])[:, None]
-        top.fill_between(dates, *span, where=here, color=colour, alpha=0.16, linewidth=0, step="post",
+        top.fill_between(np.repeat(dates, 2)[1:], 0, 1, where=codes == code, color=colour, alpha=0.16, linewidth=0,
                          transform=top.get_xaxis_transform(), label=REGIME_WORDS[code])  # fmt: skip
     top.legend(frameon=False, ncols=3, loc="upper left")
     top.set_title("Market level and regime", loc="left")
-    low.plot(dates, table["volatility"], color=PALETTE["main"], linewidth=1)
+    low.plot(dates, table["volatility"], color=PALETTE["main"], linewidth=1, marker=marker)
     low.yaxis.set_major_formatter("{x:.0%}")
     low.set_title("Volatility a year", loc="left")
     last = table.iloc[-1]
     return figure(
         fig,
         f"Market level since {dates[0]:%Y-%m-%d} with its regimes; tonight {REGIME_WORDS[int(last['regime'])]}, "
-        f"volatility {last['volatility']:.0%} a year",
+        f"volatility {_said(last['volatility'], '.0%')} a year",
     )
 
 
 def weights(held: pd.Series, target: pd.Series):
     """Target beside current weights, largest first, cash last; a weight is a fraction of the portfolio."""
+    from matplotlib.ticker import PercentFormatter
+
     both = pd.DataFrame({"held": held, "target": target}).fillna(0.0)
     names = both.drop("CASH", errors="ignore")
-    names = names[(names > 0).any(axis=1)].sort_values(["target", "held"], ascending=False).iloc[:MOST_BARS]
-    shown = pd.concat([names, both.loc[["CASH"]]]).iloc[::-1]
+    names = names[(names > 0).any(axis=1)].sort_values(["target", "held"], ascending=False)
+    shown = pd.concat([names.iloc[:MOST_BARS], both.loc[["CASH"]]]).iloc[::-1]
     fig, ax = chart(8, 0.9 + 0.24 * len(shown))
     at = np.arange(len(shown))
     ax.barh(at + 0.2, shown["target"], height=0.38, color=PALETTE["main"], label="target")
     ax.barh(at - 0.2, shown["held"], height=0.38, color=PALETTE["soft"], label="held now")
     ax.set_yticks(at, list(shown.index))
-    ax.xaxis.set_major_formatter("{x:.0%}")
+    most, cash = names.to_numpy().max(initial=0.0), both.loc["CASH"]
+    if cash.max() > 2 * most > 0:  # else the names beside it could not be told apart
+        ax.set_xlim(0, 2 * most)
+        ax.set_yticks(at, [f"CASH {cash['target']:.0%}, now {cash['held']:.0%}", *shown.index[1:]])
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0))
     ax.legend(frameon=False, loc="best")
-    more = len(both) - len(shown)
+    more = len(names) - MOST_BARS
     rest = f", the largest {MOST_BARS}; {more} smaller are in portfolio_weights.csv" if more > 0 else ""
     ax.set_title(f"Weights{rest}")
-    return figure(
-        fig, "Target and current weights: " + ", ".join(f"{n} {w:.1%}" for n, w in target.items() if w > 0.02)
-    )
+    largest = target.sort_values(ascending=False, kind="stable")
+    return figure(fig, _listed("Target weights", [f"{name} {w:.1%}" for name, w in largest.items() if w > 0]))
 
 
 def equity(curves: pd.DataFrame, title: str):
     """Equity curves (sessions × name, any unit) from 1, with the drawdown of the first below."""
     growth = curves / curves.bfill().iloc[0]
-    marker = "o" if len(growth) < 3 else None  # one session is no line
     fig, (top, low) = chart(8, 4.2, rows=2, heights=(2, 1))
     for i, name in enumerate(growth):
-        style = {"linewidth": 1.6 if i == 0 else 1.0, "color": PALETTE["series"][i], "marker": marker}
-        top.plot(growth.index, growth[name], label=name, **style)
+        top.plot(growth.index, growth[name], label=name, linewidth=1.6 if i == 0 else 1.0, **_style(i, growth))
     top.legend(frameon=False, ncols=2)
     top.set_title(title, loc="left")
     first = growth.iloc[:, 0]
@@ -84,47 +87,100 @@ def equity(curves: pd.DataFrame, title: str):
     low.fill_between(drawdown.index, drawdown, 0, color=PALETTE["stop"], alpha=0.5, linewidth=0)
     low.yaxis.set_major_formatter("{x:.1%}")
     low.set_title(f"Drawdown of {growth.columns[0]}", loc="left")
-    ends = ", ".join(f"{name} {growth[name].iloc[-1] - 1:+.1%}" for name in growth)
-    return figure(fig, f"{title}: {ends}; deepest drawdown {drawdown.min():.1%}")
+    ends = [f"{name} {_said(_last(growth[name]) - 1, '+.1%')}" for name in growth]
+    return figure(fig, _listed(f"{title}; deepest drawdown {_said(drawdown.min(), '.1%')}", ends))
 
 
 def lines(table: pd.DataFrame, title: str, form: str = "{x:.2f}", zero: bool = True):
     """Several series through time on one axis."""
     fig, ax = chart(8, 2.8)
     for i, name in enumerate(table):
-        ax.plot(table.index, table[name], label=name, linewidth=1.2, color=PALETTE["series"][i])
+        ax.plot(table.index, table[name], label=name, linewidth=1.2, **_style(i, table))
     if zero:
         ax.axhline(0, color=PALETTE["muted"], linewidth=0.8)
     ax.yaxis.set_major_formatter(form)
     ax.set_title(title, loc="left")
     ax.legend(frameon=False, ncols=3)
-    return figure(
-        fig, f"{title}: " + ", ".join(f"{name} ends at {table[name].dropna().iloc[-1]:.3f}" for name in table)
-    )
+    return figure(fig, _listed(title, [f"{name} ends at {_said(_last(table[name]), '.3f')}" for name in table]))
 
 
 def bars(values: pd.Series, title: str, form: str = "{x:.2f}"):
-    """Horizontal bars, in the order given."""
-    fig, ax = chart(8, 0.8 + 0.24 * len(values))
-    ax.barh(np.arange(len(values))[::-1], values, color=PALETTE["main"], height=0.7)
-    ax.set_yticks(np.arange(len(values))[::-1], list(values.index))
+    """Horizontal bars, in the order given, the first MOST_BARS of them."""
+    shown = values.iloc[:MOST_BARS]
+    if len(values) > len(shown):
+        title = f"{title} (the first {len(shown)} of {len(values)})"
+    fig, ax = chart(8, 0.8 + 0.24 * len(shown))
+    at = np.arange(len(shown))[::-1]
+    ax.barh(at, shown, color=PALETTE["main"], height=0.7)
+    ax.set_yticks(at, list(shown.index))
     ax.xaxis.set_major_formatter(form)
     ax.set_title(title, loc="left")
-    return figure(fig, f"{title}: " + ", ".join(f"{name} {value:.3g}" for name, value in values.items()))
+    return figure(fig, _listed(title, [f"{name} {_said(value, '.3g')}" for name, value in shown.items()]))
 
 
 def heatmap(table: pd.DataFrame, title: str, form: str = "{:.2f}"):
-    """A small table as coloured cells with their numbers; rows × columns."""
-    fig, ax = chart(8, 1.1 + 0.42 * len(table))
-    values = table.to_numpy(dtype=float)
-    reach = np.nanmax(np.abs(values)) if np.isfinite(values).any() else 1.0
+    """A small table as coloured cells with their numbers, rows × columns; of a large one the last rows."""
+    shown = table.iloc[-max(MOST_CELLS // table.shape[1], 1) :]
+    if len(table) > len(shown):
+        title = f"{title} (the last {len(shown)} of {len(table)})"
+    fig, ax = chart(8, 1.1 + 0.42 * len(shown))
+    values = shown.to_numpy(dtype=float)
+    reach = np.abs(values[np.isfinite(values)]).max(initial=0.0) or 1.0
     ax.imshow(values, cmap="RdYlGn", vmin=-reach, vmax=reach, aspect="auto", alpha=0.75)
-    ax.set_xticks(np.arange(len(table.columns)), list(table.columns))
-    ax.set_yticks(np.arange(len(table)), list(table.index))
+    ax.set_xticks(np.arange(len(shown.columns)), list(shown.columns))
+    ax.set_yticks(np.arange(len(shown)), list(shown.index))
     for row, column in np.ndindex(values.shape):
-        ax.text(column, row, form.format(values[row, column]), ha="center", va="center", fontsize=9)
+        value = values[row, column]
+        text = form.format(value) if np.isfinite(value) else "–"
+        ax.text(column, row, text, ha="center", va="center", fontsize=9)
     ax.grid(visible=False)
     ax.set_title(title, loc="left")
-    return figure(
-        fig, f"{title}: rows {', '.join(map(str, table.index))}; columns {', '.join(map(str, table.columns))}"
-    )
+    columns = ", ".join(map(str, shown.columns))
+    return figure(fig, _listed(f"{title}: columns {columns}; rows", list(map(str, shown.index))))
+
+
+def _style(i: int, table: pd.DataFrame) -> dict:
+    """How the i-th of several lines is drawn: eight colours, then the same ones dashed."""
+    colours = PALETTE["series"]
+    return {
+        "color": colours[i % len(colours)],
+        "linestyle": "-" if i < len(colours) else "--",
+        "marker": _marker(table),
+    }
+
+
+def _marker(table: pd.DataFrame) -> str | None:
+    """A dot where there are too few sessions for a line."""
+    return "o" if len(table) < 3 else None
+
+
+def _log_scale(ax, level: pd.Series) -> None:
+    """A logarithmic axis with a handful of ticks, whether the level doubles or grows a hundredfold."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+    wide = len(level) and level.max() > 5 * level.min()
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter("{x:,.0f}" if len(level) and level.min() >= 20 else "{x:,.2f}")
+
+
+def _last(series: pd.Series) -> float:
+    """The last value that there is, NaN if there is none."""
+    known = series.dropna()
+    return float(known.iloc[-1]) if len(known) else float("nan")
+
+
+def _said(value: float, form: str) -> str:
+    """A number in words."""
+    return format(value, form) if np.isfinite(value) else "not yet known"
+
+
+def _listed(title: str, parts: list[str]) -> str:
+    """An alt text: the title and as many of the parts as one can listen to, then how many more there are."""
+    title, text = title[: LONGEST - 20], ""
+    for said, part in enumerate(parts):
+        if len(title) + len(text) + len(part) > LONGEST - 20:
+            return f"{title}{text}, and {len(parts) - said} more"
+        text += f"{', ' if text else ': '}{part}"
+    return title + text

@@ -149,12 +149,17 @@ def monitoring_log(
 def health(log: dict) -> pd.DataFrame:
     """The part of a monitoring log that a portfolio manager reads: measure, value, what it means."""
     ic, drift, scores = log["ic"], log["drift"], log["scores"]
+    groups = len(log["quantiles"]["avg_return"])
     rows = [
         ("signal dates judged", _say(ic["n_matured"], "d"), f"matured through {ic['matured_through'] or 'none yet'}"),
         ("mean rank IC", _say(ic["mean_rank_ic"], ".3f"), "scores against what came of them; 0.02 to 0.05 is good"),
         ("t-value (Newey–West)", _say(ic["newey_west_t"], ".1f"), "beyond 2 is unlikely to be luck"),
         (f"mean rank IC, last {drift['lookback']}", _say(drift["avg_ic"], ".3f"), str(drift["status"])),
-        ("best fifth less worst fifth", _say(log["quantiles"]["top_minus_bottom"], ".2%"), "mean return of a label"),
+        (
+            f"best of {groups} groups less worst",
+            _say(log["quantiles"]["top_minus_bottom"], ".2%"),
+            "mean return of a label",
+        ),
         ("score autocorrelation", _say(scores["autocorrelation"], ".2f"), "tonight's ranks against the evening before"),
     ]
     return pd.DataFrame(rows, columns=["measure", "value", "meaning"], dtype="str")
