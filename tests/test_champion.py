@@ -77,6 +77,58 @@ def test_m02_any_altered_file_is_refused(folder, name):
     assert caught.value.exit_code == 40
 
 
+@pytest.mark.parametrize("name", [CARD, "schema.json", "model.txt"])
+def test_m02_no_parser_sees_an_altered_file(folder, monkeypatch, name):
+    """One byte flipped all over each file; whatever would read it fails the test."""
+    whole = (folder / name).read_bytes()
+    readers = {
+        CARD: "openbook.champion.ChampionCard.model_validate_json",
+        "schema.json": "openbook.signals.bundle.Schema.model_validate_json",
+        "model.txt": "lightgbm.Booster.__init__",
+    }
+    monkeypatch.setattr(readers[name], lambda *_, **__: pytest.fail(f"{name} was parsed"))
+    for at in range(0, len(whole), max(len(whole) // 40, 1)):
+        (folder / name).write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(ModelError, match="altered") as caught:
+            read_champion(folder)
+        assert caught.value.exit_code == 40
+
+
+def test_a_card_of_another_time_is_named_with_its_field(folder, tmp_path):
+    """Only who promotes can write one whose hash fits its folder; it is refused all the same."""
+    card = json.loads((folder / CARD).read_bytes()) | {"format_version": 2}
+    data = json.dumps(card).encode()
+    other = tmp_path / champion_hash({CARD: data})
+    folder.rename(other)
+    (other / CARD).write_bytes(data)
+    with pytest.raises(ModelError, match="format_version"):
+        read_champion(other)
+
+
+def test_what_is_undefined_or_infinite_travels_as_nothing(compared, bundle):
+    selection = bundle[2]
+    chosen = selection.ranking.iloc[0].copy()
+    chosen["calmar"], chosen["cagr"] = float("inf"), float("nan")
+    files, card = bundle_champion(chosen, vetted=False, selection=selection, compared=compared, selected=DATE)
+    assert card.metrics["calmar"] is card.metrics["cagr"] is None
+    json.loads(files[CARD], parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+
+
+def test_the_card_of_one_that_passed_says_so_and_does_not_boast(compared, bundle):
+    selection = bundle[2]
+    chosen = selection.ranking.iloc[-1]
+    _, card = bundle_champion(chosen, vetted=True, selection=selection, compared=compared, selected=DATE)
+    assert card.sentence.endswith("from 2 combinations: passed every gate.")
+    said = card.summary("2022-12-28")
+    assert said["Passed every gate"] == "yes"
+    assert said["Score"].endswith("chosen from 2")  # another may have scored higher and failed a gate
+    assert card.portfolio == compared.portfolio.model_copy(update={"optimizer": chosen["optimizer"]})
+
+
+def test_a_comparison_says_what_was_compared(compared):
+    assert compared.sentence == "1 models × 2 optimizers, 2 combinations, all counted as trials."
+
+
 def test_a_folder_that_is_not_named_by_its_hash_is_refused(folder):
     moved = folder.rename(folder.with_name("f" * 64))
     with pytest.raises(ModelError, match="not the name of its folder"):

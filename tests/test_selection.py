@@ -1,5 +1,7 @@
 """Scores by hand, gates that nothing undefined passes, and the right to promote nobody."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from openbook import metrics
 from openbook.errors import DataError
+from openbook.portfolio.backtest import BacktestResult, VectorizedBacktester
+from openbook.portfolio.construct import PortfolioSettings
+from openbook.portfolio.regime import RegimeSettings
 from openbook.selection import (
     GATES,
     SCALES,
@@ -15,9 +21,12 @@ from openbook.selection import (
     Thresholds,
     calculate_weighted_score,
     create_comparison_matrix,
+    detailed_results,
     filter_by_thresholds,
     regime_consistency,
     select_champion,
+    summarise_backtests,
+    write_report,
 )
 
 WEIGHTS, THRESHOLDS = SelectionWeights(), Thresholds()
@@ -193,3 +202,142 @@ def test_the_comparison_matrix_is_models_by_optimizers():
     assert matrix.loc["b", "hrp"] == 1.0
     assert np.isnan(matrix.loc["b", "equal_weight"])
     assert create_comparison_matrix(results, "turnover").loc["a", "hrp"] == 0.20
+
+
+# --- from backtests to a report ---------------------------------------------------------------------------------------
+
+
+def backtest(returns, turnover=(1.0, 0.2, 0.4)) -> BacktestResult:
+    """A backtest of which only the returns, turnovers and costs matter."""
+    days = pd.bdate_range("2024-01-01", periods=len(returns) + 1)
+    earned = pd.Series(returns, index=days[1:], name="returns", dtype=float)
+    traded = pd.Series(turnover, index=days[: len(turnover)])
+    empty = pd.DataFrame(index=days[: len(turnover)])
+    return BacktestResult(earned, (1 + earned).cumprod(), 0 * earned, empty, empty, traded, 10 * traded, empty, ())
+
+
+@pytest.fixture
+def backtests() -> dict:
+    """Five combinations of noise with different means, 300 sessions."""
+    rng = np.random.default_rng(0)
+    return {(f"m{i}", "hrp"): backtest(0.01 * rng.standard_normal(300) + 0.0004 * i) for i in range(5)}
+
+
+@pytest.fixture
+def regimes() -> pd.Series:
+    days = pd.bdate_range("2024-01-01", periods=301)
+    return pd.Series(np.arange(301) // 50 % 3, index=days)
+
+
+def test_the_summary_repeats_each_backtest(backtests, regimes):
+    summary = summarise_backtests(backtests, regimes).set_index("combination")
+    assert summary.index.tolist() == [f"m{i} × hrp" for i in range(5)]
+    for (model, _), result in backtests.items():
+        row = summary.loc[f"{model} × hrp"]
+        assert row["sharpe"] == metrics.sharpe(result.returns)
+        assert row["max_drawdown"] == result.max_drawdown <= 0
+        assert row["turnover"] == pytest.approx(0.3)  # the first build is not a rebalance
+        assert row["total_costs"] == pytest.approx(16.0)
+        assert row["kurtosis"] == pytest.approx(metrics.kurtosis(result.returns))
+
+
+def test_the_deflated_sharpe_counts_every_combination(backtests, regimes):
+    """By hand from the formula of metrics: N is the number of rows, V the variance of their daily Sharpe ratios."""
+    summary = summarise_backtests(backtests, regimes)
+    spread = np.var([result.sharpe / 252**0.5 for result in backtests.values()], ddof=1)
+    for row, result in zip(summary.itertuples(), backtests.values(), strict=True):
+        assert row.deflated_sharpe == pytest.approx(metrics.deflated_sharpe(result.returns, 5, spread))
+    alone = summarise_backtests({("m4", "hrp"): backtests["m4", "hrp"]}, regimes)
+    assert alone["deflated_sharpe"][0] == metrics.probabilistic_sharpe(backtests["m4", "hrp"].returns)
+    assert alone["deflated_sharpe"][0] > summary["deflated_sharpe"].iloc[-1]
+
+
+def test_the_more_was_tried_the_less_the_same_result_says(backtests, regimes):
+    """The same combinations twice: the spread of their Sharpe ratios hardly changes, the number of trials does."""
+    twice = backtests | {(model, "again"): result for (model, _), result in backtests.items()}
+    once = summarise_backtests(backtests, regimes)["deflated_sharpe"]
+    assert (summarise_backtests(twice, regimes)["deflated_sharpe"].iloc[:5] < once).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_combination_that_held_nothing_is_a_trial_without_a_sharpe_ratio(backtests, regimes):
+    """Its Sharpe ratio is undefined; that used to leave the spread undefined, and no summary at all."""
+    cash = {("cash", "hrp"): backtest(np.zeros(300))}
+    pair = summarise_backtests(cash | {("m4", "hrp"): backtests["m4", "hrp"]}, regimes).set_index("model")
+    assert np.isnan(pair.loc["cash", "deflated_sharpe"])
+    assert 0 < pair.loc["m4", "deflated_sharpe"] < 1
+    assert summarise_backtests(cash, regimes)["deflated_sharpe"].isna().all()
+    six = summarise_backtests(cash | backtests, regimes).set_index("model")
+    five = summarise_backtests(backtests, regimes).set_index("model")
+    assert (six.loc[five.index, "deflated_sharpe"] < five["deflated_sharpe"]).all()
+    assert not filter_by_thresholds(six, THRESHOLDS).loc["cash"].all()
+
+
+def test_consistency_looks_at_the_regime_of_the_evening_before():
+    """Risk-off evenings lose the session after, risk-on evenings win it: 4 of 8 sessions."""
+    days = pd.bdate_range("2024-01-01", periods=9)
+    regimes = pd.Series([0, 2, 0, 2, 0, 2, 0, 2, 0], index=days)
+    returns = [-0.01, 0.01, -0.02, 0.02, -0.01, 0.02, -0.02, 0.01]
+    assert summarise_backtests({("m", "hrp"): backtest(returns)}, regimes)["regime_consistency"][0] == 0.5
+    always = summarise_backtests({("m", "hrp"): backtest(np.abs(returns))}, regimes)
+    assert always["regime_consistency"][0] == 1.0
+
+
+def test_no_backtest_is_an_error(regimes):
+    with pytest.raises(DataError, match="give every combination"):
+        summarise_backtests({}, regimes)
+
+
+def test_settings_and_figures_come_back_from_the_details(backtests, regimes):
+    tester = VectorizedBacktester(settings=PortfolioSettings(top_n=7, rebalance_every=3))
+    summary = summarise_backtests(backtests, regimes)
+    details = detailed_results(summary, summary.iloc[:2], backtester=tester, regime=RegimeSettings(confirm=5))
+    read = json.loads(json.dumps(details))
+    assert PortfolioSettings.model_validate_json(json.dumps(read["settings"]["portfolio"])) == tester.settings
+    assert RegimeSettings.model_validate(read["settings"]["regime"]).confirm == 5
+    assert read["baseline_names"] == ["m0 × hrp", "m1 × hrp"]
+    pd.testing.assert_frame_equal(pd.DataFrame(read["combinations"]), summary)
+    judged = select_champion(pd.DataFrame(read["combinations"]), WEIGHTS, THRESHOLDS)
+    assert judged.ranking["combination"].tolist() == (
+        select_champion(summary, WEIGHTS, THRESHOLDS).ranking["combination"].tolist()
+    )
+
+
+def test_the_gates_in_words():
+    summary = Thresholds(sharpe_min=1.5).summary().set_index("figure")
+    assert summary.loc["sharpe"].tolist() == ["at least", 1.5]
+    assert summary.loc["turnover"].tolist() == ["at most", 0.40]
+    assert len(summary) == len(GATES)
+
+
+def test_the_sentence_is_the_decision_alone():
+    results = table(combination("a", "hrp"), combination("b", "hrp", sharpe=2.0, deflated_sharpe=0.5))
+    assert select_champion(results, WEIGHTS, THRESHOLDS).sentence == (
+        "a × hrp: score 0.615, the best of those that passed every gate."
+    )
+    nobody = select_champion(results.assign(sharpe=0.1), WEIGHTS, THRESHOLDS)
+    assert nobody.sentence == "no promotion: none of 2 combinations passed every gate."
+
+
+def test_the_report_names_every_combination_that_a_gate_stopped():
+    """Those below the champion too: the reader asks why each of them was not chosen."""
+    results = table(
+        combination("best", "hrp"),
+        combination("higher", "hrp", sharpe=2.0, calmar=1.5, deflated_sharpe=0.5),
+        combination("lower", "hrp", sharpe=0.4, max_drawdown=float("nan")),
+        combination("passed", "hrp", sharpe=1.1),
+    )
+    selection = select_champion(results, WEIGHTS, THRESHOLDS)
+    text = write_report(selection, WEIGHTS, THRESHOLDS)
+    assert "4 combinations were tried" in text
+    stopped = text.split("## Stopped")[1].split()
+    assert "higher" in stopped
+    assert "lower" in stopped
+    assert "passed" not in stopped
+    assert "- lower × hrp stopped by sharpe 0.400 (at least 1), max_drawdown nan (at least -0.2)" in text
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "| hrp |" in line]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == selection.ranking["model"].tolist()
+    assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {10}
+    assert "- sharpe at least 1" in text
+    assert "- nobody" in write_report(select_champion(results.iloc[:1], WEIGHTS, THRESHOLDS), WEIGHTS, THRESHOLDS)
+    assert text == write_report(select_champion(results, WEIGHTS, THRESHOLDS), WEIGHTS, THRESHOLDS)

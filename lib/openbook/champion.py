@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -57,7 +58,7 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid"):
     reason: str
     selected: str = Field(description="date of the selection, YYYY-MM-DD")
     score: float = Field(description="weighted score, 0 to 1")
-    n_trials: int = Field(ge=1, description="combinations that it was the best of")
+    n_trials: int = Field(ge=1, description="combinations that it was chosen from")
     metrics: dict[str, float | None]
     features: tuple[str, ...]
     horizon: int
@@ -94,7 +95,7 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid"):
             "Learned through": f"{self.trained_through}, {age} days ago",
             "Looks ahead": f"{self.horizon} sessions",
             "Features": f"{len(self.features)}",
-            "Score": f"{self.score:.2f}, best of {self.n_trials}",
+            "Score": f"{self.score:.2f}, chosen from {self.n_trials}",
         }
 
 
@@ -156,5 +157,5 @@ def bundle_champion(
 
 
 def _number(value) -> float | None:
-    """A plain number, or None for what is undefined."""
-    return float(value) if pd.notna(value) else None
+    """A plain number, or None for what is undefined or infinite, which JSON has no word for."""
+    return float(value) if pd.notna(value) and math.isfinite(value) else None

@@ -175,7 +175,8 @@ def write_report(selection: Selection, weights: SelectionWeights, thresholds: Th
     rows = [" | ".join(_text(row[name]) for name in shown) for row in selection.ranking.to_dict("records")]
     counted = ", ".join(f"{name} {weight:.0%}" for name, weight in weights.model_dump().items())
     gates = [f"- {row.figure} {row.rule} {row.limit:g}" for row in thresholds.summary().itertuples()]
-    stopped = [f"- {part}" for part in selection.reason.split("; ")[1:]] or ["- nobody"]
+    failed = selection.ranking[~selection.ranking["passed"]]
+    stopped = [f"- {_name(row)} stopped by {_failed(row, thresholds)}" for _, row in failed.iterrows()] or ["- nobody"]
     return "\n".join(
         [
             "# Model selection",
@@ -259,8 +260,9 @@ def summarise_backtests(results: Mapping[tuple[str, str], BacktestResult], regim
     """
     if not results:
         raise DataError("no backtest to summarise; give every combination that was tried")
-    daily = [result.sharpe / metrics.PERIODS**0.5 for result in results.values()]
-    spread = float(np.nanvar(daily, ddof=1)) if len(daily) > 1 else 0.0
+    daily = np.array([result.sharpe for result in results.values()]) / metrics.PERIODS**0.5
+    known = daily[np.isfinite(daily)]  # one that held nothing has no Sharpe ratio, and still counts as a trial
+    spread = float(known.var(ddof=1)) if len(known) > 1 else 0.0
     rows = []
     for (model, optimizer), result in results.items():
         row = {"combination": label((model, optimizer)), "model": model, "optimizer": optimizer}

@@ -12,6 +12,7 @@ import pandas as pd
 from openbook.champion import ChampionCard, Comparison, read_champion
 from openbook.desk.book import BookState, read_book
 from openbook.desk.statement import new_state
+from openbook.errors import DataError, UsageError
 from openbook.market.providers import SampleSource
 from openbook.market.store import fingerprint, load_market
 from openbook.market.tables import Market
@@ -40,7 +41,9 @@ def champion(folder: str | None, market: Market) -> tuple[Model, ChampionCard]:
     if folder is not None:
         model, _, card = read_champion(folder)
         return model, card
-    known = market.upto(market.dates[-UNSEEN])
+    if not (len(market.dates) > UNSEEN):
+        raise DataError(f"{len(market.dates)} sessions are too few for a stand-in model; give the folder of a champion")
+    known = market.upto(market.dates[-UNSEEN - 1])
     dataset = _dataset(known)
     model = ModelTrainer(CANDIDATE, n_jobs=2).train(dataset, dataset.dates)
     return model, _card(model, known)
@@ -62,8 +65,10 @@ def oos_scores(training: str | None, market: Market) -> dict[str, pd.DataFrame]:
 
 def comparison(folder: str | None, training: str | None, date) -> Comparison:
     """What a sealed comparison left, or a small one of the bundled data made here."""
-    if folder is None or training is None:
+    if folder is None and training is None:
         return _small_comparison(date)
+    if folder is None or training is None:
+        raise UsageError("a sealed comparison and the training run that it compared go together; give both, or neither")
     details = json.loads((Path(folder) / "backtest_detailed_results.json").read_bytes())
     settings = details["settings"]
     return Comparison(

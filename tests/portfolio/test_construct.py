@@ -15,8 +15,10 @@ from openbook.portfolio.construct import (
     PortfolioSettings,
     RegimeAdaptation,
     construct_portfolio,
+    keep_tradable,
     sector_codes,
     smooth_scores,
+    weights_table,
 )
 from openbook.portfolio.optimizers import OPTIMIZERS
 from openbook.portfolio.regime import NORMAL, RISK_OFF
@@ -416,3 +418,42 @@ def test_no_weight_grows_by_more_than_max_trade_and_exits_are_not_slowed(market,
 
 def test_the_first_build_is_not_held_back_by_max_trade(market, scores):
     assert build(market, scores, max_trade=0.01).weights.drop(CASH).max() > 0.01
+
+
+# ---- around it ----
+
+
+def test_only_tonight_is_kept_from_names_that_cannot_trade(market, scores):
+    before = scores.copy()
+    tradable = market.symbols[5:]
+    kept = keep_tradable(scores, tradable)
+    pd.testing.assert_frame_equal(kept.iloc[:-1], scores.iloc[:-1])
+    assert kept.iloc[-1].first_valid_index() == "S005"
+    pd.testing.assert_series_equal(kept.iloc[-1][tradable], scores.iloc[-1][tradable])
+    pd.testing.assert_frame_equal(scores, before)
+    assert not set(build(market, kept).chosen["symbol"]) & set(market.symbols[:5])
+    pd.testing.assert_frame_equal(keep_tradable(kept, tradable), kept)
+    pd.testing.assert_frame_equal(keep_tradable(scores, market.symbols), scores)
+
+
+def test_the_table_of_weights_has_what_a_person_checks(market, scores):
+    found = build(market, scores)
+    table = weights_table(found.weights, scores.iloc[-1], market.sectors)
+    assert list(table) == ["symbol", "weight", "score", "sector"]
+    assert math.fsum(table["weight"]) == 1.0
+    assert table["symbol"].iloc[-1] == CASH
+    assert table["symbol"].iloc[:-1].is_monotonic_increasing
+    cash, names = table.iloc[-1], table.iloc[:-1]
+    assert np.isnan(cash["score"])
+    assert cash["sector"] == ""
+    assert names["sector"].tolist() == market.sectors[names["symbol"]].tolist()
+    assert names["score"].tolist() == scores.iloc[-1][names["symbol"]].tolist()
+    assert weights_table(found.weights, scores.iloc[-1], None)["sector"].eq("").all()
+
+
+def test_a_name_without_a_score_or_a_sector_keeps_its_row():
+    held = pd.Series({"AAA": 0.25, "NA": 0.25, CASH: 0.5})
+    table = weights_table(held, pd.Series({"AAA": 1.5}), pd.Series({"AAA": "Energy"}))
+    assert table["symbol"].tolist() == ["AAA", "NA", CASH]
+    assert table["sector"].tolist() == ["Energy", "", ""]
+    assert table["score"].isna().tolist() == [False, True, True]

@@ -1,5 +1,7 @@
 """The tournament's grid: every combination, the baselines, and returns by the regime that was known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import portfolio_lab as lab
@@ -7,7 +9,7 @@ import pytest
 
 from openbook import metrics
 from openbook.errors import DataError
-from openbook.portfolio.backtest import VectorizedBacktester
+from openbook.portfolio.backtest import BacktestResult, VectorizedBacktester
 from openbook.portfolio.construct import PortfolioSettings
 from openbook.portfolio.grid import (
     RANDOM,
@@ -115,3 +117,65 @@ def test_the_summary_counts_every_combination_as_a_trial(grid, regimes):
     assert row["deflated_sharpe"] < metrics.probabilistic_sharpe(results[row["model"], row["optimizer"]].returns)
     with pytest.raises(DataError, match="no backtest"):
         summarise_backtests({}, regimes)
+
+
+def result_of(returns: pd.Series):
+    """A backtest of which only the returns matter."""
+    nothing = pd.DataFrame(index=returns.index[:2])
+    none = pd.Series(0.0, index=returns.index[:2])
+    return BacktestResult(returns, (1 + returns).cumprod(), none, nothing, nothing, none, none, nothing, ())
+
+
+def test_a_breakdown_by_hand():
+    """Evenings 1–5 are risk-off, risk-off, risk-on, normal, risk-on: the return of day 2 was earned in the regime of
+    evening 1, and so on; the regime of the last evening has earned nothing yet.
+
+    risk-off: +1%, −3%, mean −1%, daily deviation √(2·0.02²) = 2.83%; risk-on: +2% alone; normal: +4% alone.
+    """
+    days = lab.sessions(5)
+    regimes = pd.Series([0, 0, 2, 1, 2], index=days)
+    returns = pd.Series([0.01, -0.03, 0.02, 0.04], index=days[1:])
+    table = regime_breakdown({("m", "hrp"): result_of(returns)}, regimes).set_index("regime_name")
+    assert table["sessions"].to_dict() == {"risk-off": 2, "normal": 1, "risk-on": 1}
+    off = table.loc["risk-off"]
+    assert off["avg_return"] == pytest.approx(-0.01)
+    assert off["volatility"] == pytest.approx(0.0008**0.5 * 252**0.5)
+    assert off["sharpe"] == pytest.approx(-0.01 / 0.0008**0.5 * 252**0.5)
+    assert off["win_rate"] == 0.5
+    assert table.loc[["normal", "risk-on"], ["avg_return", "sharpe"]].isna().all(axis=None)
+
+
+def test_the_sessions_of_the_regimes_add_up_and_so_do_their_returns(grid, regimes):
+    _, _, _, results, _ = grid
+    table = regime_breakdown(results, regimes)
+    for (model, optimizer), result in results.items():
+        mine = table[(table["model"] == model) & (table["optimizer"] == optimizer)]
+        assert mine["sessions"].sum() == len(result.returns)
+        assert (mine["sessions"] * mine["avg_return"]).sum() == pytest.approx(result.returns.sum())
+
+
+def test_a_later_regime_changes_no_earlier_attribution(grid, regimes):
+    _, _, _, results, _ = grid
+    changed = regimes.copy()
+    changed.iloc[-1] = (changed.iloc[-1] + 1) % 3  # known on the last evening, so no return belongs to it yet
+    pd.testing.assert_frame_equal(regime_breakdown(results, changed), regime_breakdown(results, regimes))
+
+
+def test_every_model_must_have_scores_on_every_evening(market):
+    full, late = lab.random_score_table(market, 1), lab.random_score_table(market, 2).iloc[200:]
+    evenings = common_dates({"a": full, "b": late}, market, "", 5)
+    assert evenings[0] >= late.index[0]
+    assert evenings.equals(common_dates({"b": late}, market, "2015-01-06", 5))
+    with pytest.raises(DataError, match="from the first session on which every model has scores"):
+        common_dates({"a": full.iloc[:100], "b": late}, market, "", 5)
+
+
+def test_the_index_beside_the_combinations_loses_no_growth_to_a_hole(grid, market):
+    """A session without a level has no return of its own; the next one earns both."""
+    _, _, _, results, _ = grid
+    level = pd.Series(np.linspace(100, 200, len(market.dates)), index=market.dates)
+    whole = daily_returns(results, replace(market, index=level))["index"]
+    holed = daily_returns(results, replace(market, index=level.drop(market.dates[350])))["index"]
+    assert holed.notna().all()
+    assert (1 + holed).prod() == pytest.approx((1 + whole).prod())
+    assert "index" not in daily_returns(results, market)

@@ -45,3 +45,38 @@ def test_a_day_without_a_session_is_never_one():
     christmas = pd.DatetimeIndex(["2015-12-25"])
     assert not len(rebalance_dates(christmas, 1))
     assert rebalance_dates(DAYS[:0], 5).empty
+
+
+def test_no_closed_day_of_two_years_is_ever_one():
+    every_day = pd.date_range(DAYS[0], DAYS[-1])
+    closed = every_day.difference(DAYS)
+    assert len(closed) > 200
+    assert rebalance_dates(closed, 1).empty
+    assert rebalance_dates(every_day, 1).equals(every_day.intersection(DAYS))
+    assert not is_rebalance("2015-07-03", 1)  # Independence Day, observed
+
+
+@given(place=st.integers(0, 470), every=st.integers(1, 25))
+def test_the_next_evening_lies_after_tonight_and_none_between(place, every):
+    coming = next_rebalance(DAYS[place], every)
+    assert coming > DAYS[place]
+    assert is_rebalance(coming, every)
+    between = DAYS[(DAYS[place] < DAYS) & (coming > DAYS)]
+    assert rebalance_dates(between, every).empty
+    assert len(between) < every
+
+
+def test_the_next_evening_of_a_closed_day_is_the_first_one_after_it():
+    assert next_rebalance("2015-12-25", 1) == pd.Timestamp("2015-12-28")
+
+
+def test_a_span_that_ends_before_the_epoch_is_counted_too():
+    """A market that ends in the 1980s, or one old evening, used to be a KeyError."""
+    long, short = calendar.sessions("1985-01-02", "1990-12-31"), calendar.sessions("1985-01-02", "1985-12-31")
+    assert rebalance_dates(short, 5).equals(long[long.isin(rebalance_dates(long, 5)) & (long <= short[-1])])
+    assert {is_rebalance(day, 5) for day in short[:5]} == {True, False}
+
+
+def test_dates_in_any_order_are_the_same_evenings():
+    some = DAYS[[200, 3, 100, 50, 4, 5, 6, 7]]
+    assert set(rebalance_dates(some, 5)) == set(rebalance_dates(some.sort_values(), 5)) != set()

@@ -28,7 +28,8 @@ def common_dates(scores: Mapping[str, pd.DataFrame], market: Market, first: str,
         dates = dates.intersection(table.index)
     evenings = rebalance_dates(dates, every)
     if len(evenings) < 2:
-        raise DataError(f"only {len(evenings)} evenings from {first} on which every model has scores; begin earlier")
+        since = first or "the first session"
+        raise DataError(f"only {len(evenings)} evenings from {since} on which every model has scores; begin earlier")
     return evenings
 
 
@@ -94,7 +95,8 @@ def daily_returns(results: Mapping[Combination, BacktestResult], market: Market)
     """Daily returns, sessions × combination by its label, and those of the index where the source has one."""
     table = pd.DataFrame({label(pair): result.returns for pair, result in results.items()})
     if market.index is not None:
-        table["index"] = market.index.reindex(market.dates).pct_change().reindex(table.index)
+        level = market.index.reindex(market.dates, method="ffill")  # a session without a level earns its return later
+        table["index"] = level.pct_change().reindex(table.index)
     return table
 
 

@@ -11,7 +11,7 @@ def rebalance_dates(dates: pd.DatetimeIndex, every: int) -> pd.DatetimeIndex:
     """Those of `dates` that are rebalance evenings: every `every`-th session since the EPOCH."""
     if len(dates) == 0:
         return dates
-    all_sessions = calendar.sessions(min(EPOCH, dates[0]), dates[-1])
+    all_sessions = calendar.sessions(min(EPOCH, dates.min()), max(EPOCH, dates.max()))
     counted = all_sessions.get_indexer(dates) - all_sessions.get_loc(EPOCH)
     return dates[(all_sessions.get_indexer(dates) >= 0) & (counted % every == 0)]
 

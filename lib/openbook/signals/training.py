@@ -31,7 +31,7 @@ class Trained:
         columns = {
             name: scores.rename_axis(index="date", columns="symbol").stack() for name, scores in self.oos_scores.items()
         }
-        return pd.DataFrame(columns).sort_index()
+        return pd.DataFrame(columns).dropna(how="all").sort_index()
 
     def importance(self, name: str) -> pd.Series:
         """Share of the gain by feature, largest first; sums to 1, or is all 0 for a model without a split."""
