@@ -47,3 +47,12 @@ def desk(trained, tmp_path):
     from trained_desk import copied
 
     return copied(trained, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """The address of a real Dask cluster of two worker processes."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as running:
+        yield running.scheduler_address.replace("tcp://", "dask://")

@@ -153,3 +153,25 @@ def test_names_without_a_weight_are_not_counted_as_not_shown():
     some = weights(20)
     zeros = pd.Series(0.0, index=[f"Z{i:03d}" for i in range(40)])
     assert charts.weights(pd.concat([zeros, some]), some).png == charts.weights(some, some).png
+
+
+# ---- the tournament's figures ----
+
+
+def alt(element) -> str:
+    return element.metadata["image/png"]["alt"]
+
+
+def test_an_interval_says_where_it_reaches():
+    table = pd.DataFrame({"low": [-0.02, 0.01], "value": [0.01, 0.03], "high": [0.04, 0.05]}, index=["one", "two"])
+    assert "one -2.0% to +4.0%, two +1.0% to +5.0%" in alt(charts.intervals(table, "Active return"))
+
+
+def test_a_histogram_says_how_much_lies_below_the_mark():
+    assert "4 values, 75% of them at or below 0" in alt(charts.histogram([-1.0, -2.0, 0.0, 3.0, np.nan], "Logits"))
+    assert "0 values" in alt(charts.histogram([], "Logits"))
+
+
+def test_a_curve_names_its_best_point():
+    table = pd.DataFrame({"rank_ic": [0.01, 0.03, 0.02]}, index=pd.Index([10, 20, 30], name="trees"))
+    assert "rank_ic best at 20" in alt(charts.curve(table, "Learning"))

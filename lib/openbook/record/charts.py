@@ -118,6 +118,60 @@ def bars(values: pd.Series, title: str, form: str = "{x:.2f}"):
     return figure(fig, _listed(title, [f"{name} {_said(value, '.3g')}" for name, value in shown.items()]))
 
 
+def curve(table: pd.DataFrame, title: str, form: str = "{x:.3f}"):
+    """Several series against a number, such as trees or sessions, on one axis; the best point of each is marked."""
+    fig, ax = chart(8, 2.8)
+    for i, name in enumerate(table):
+        ax.plot(table.index, table[name], label=name, linewidth=1.4, **_style(i, table))
+        if table[name].notna().any():
+            best = table[name].idxmax()
+            ax.plot([best], [table.loc[best, name]], "o", color=PALETTE["series"][i % len(PALETTE["series"])])
+    ax.yaxis.set_major_formatter(form)
+    ax.set_xlabel(str(table.index.name or ""))
+    ax.set_title(title, loc="left")
+    ax.legend(frameon=False, ncols=3)
+    tops = [
+        f"{name} best at {_said(float(table[name].idxmax()), '.0f')}" for name in table if table[name].notna().any()
+    ]
+    return figure(fig, _listed(title, tops))
+
+
+def intervals(table: pd.DataFrame, title: str, form: str = "{x:.0%}"):
+    """Estimates with their intervals, one row each, the first MOST_BARS; columns low, value, high."""
+    shown = table.iloc[:MOST_BARS]
+    if len(table) > len(shown):
+        title = f"{title} (the first {len(shown)} of {len(table)})"
+    fig, ax = chart(8, 0.9 + 0.24 * len(shown))
+    at = np.arange(len(shown))[::-1]
+    sure = (shown["low"] > 0) | (shown["high"] < 0)
+    for clear, colour in ((True, PALETTE["ok"]), (False, PALETTE["muted"])):
+        these = (sure == clear).to_numpy()
+        ax.hlines(at[these], shown["low"][these], shown["high"][these], color=colour, linewidth=2)
+        ax.plot(shown["value"][these], at[these], "o", color=colour, markersize=4)
+    ax.axvline(0, color=PALETTE["ink"], linewidth=0.8)
+    ax.set_yticks(at, list(shown.index))
+    ax.xaxis.set_major_formatter(form)
+    ax.set_title(title, loc="left")
+    said = [f"{name} {_said(row.low, '+.1%')} to {_said(row.high, '+.1%')}" for name, row in shown.iterrows()]
+    return figure(fig, _listed(title, said))
+
+
+def histogram(values, title: str, mark: float = 0.0, label: str = ""):
+    """How often values fall where, with a line at `mark`; what lies below it in the colour of a stop."""
+    values = np.asarray(values, dtype=float)
+    values = values[np.isfinite(values)]
+    fig, ax = chart(8, 2.8)
+    edges = np.histogram_bin_edges(np.append(values, mark), bins=40)
+    below = values <= mark
+    ax.hist([values[below], values[~below]], bins=edges, stacked=True, color=[PALETTE["stop"], PALETTE["main"]])
+    ax.axvline(mark, color=PALETTE["ink"], linewidth=0.8)
+    ax.set_xlabel(label)
+    ax.set_title(title, loc="left")
+    return figure(
+        fig, f"{title}: {len(values)} values, {below.mean() if len(values) else 0:.0%} of them at or below {mark:g}"
+    )
+
+
 def heatmap(table: pd.DataFrame, title: str, form: str = "{:.2f}"):
     """A small table as coloured cells with their numbers, rows × columns; of a large one the last rows."""
     shown = table.iloc[-max(MOST_CELLS // table.shape[1], 1) :]

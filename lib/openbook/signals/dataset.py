@@ -111,6 +111,18 @@ class MLDataset:
         chosen = slice(at[0], at[0] + len(at)) if solid else at
         return replace(self.features, values=self.features.values[chosen], dates=self.dates[chosen])
 
+    def upto(self, date) -> MLDataset:
+        """What was known at the close of `date`: no later row, and no label that had not matured by then."""
+        n = int(self.dates.searchsorted(pd.Timestamp(date), side="right"))
+        known = np.asarray(self.matured[:n] <= pd.Timestamp(date))
+        return replace(
+            self,
+            features=self.features_on(self.dates[:n]),
+            labels=self.labels.iloc[:n].where(known[:, None]),
+            ranks=self.ranks.iloc[:n].where(known[:, None]),
+            matured=pd.DatetimeIndex(np.where(known, self.matured[:n], np.datetime64("NaT"))),
+        )
+
     def _positions(self, dates) -> np.ndarray:
         dates = pd.DatetimeIndex(dates)
         at = self.dates.get_indexer(dates)
@@ -186,6 +198,18 @@ def create_time_based_split(
     end = block[0] - gap
     start = end - first if kind == "rolling" else 0
     return Split(train=dates[start:end], test=dates[block[0] : block[-1] + 1])
+
+
+def holdout_split(dates: pd.DatetimeIndex, holdout: int, *, horizon: int, embargo: int = 0) -> Split:
+    """The last `holdout` dates, kept for one look at the end, and the dates before them that a model may learn from.
+
+    Raises ParameterError if nothing is left to learn from.
+    """
+    start = len(dates) - holdout
+    end = start - (horizon + 1 + embargo)
+    if not (holdout >= 1 and end >= 1):
+        raise ParameterError(f"a holdout of {holdout} of {len(dates)} dates leaves nothing to learn from; take fewer")
+    return Split(train=dates[:end], test=dates[start:])
 
 
 def hold_out_last(n_dates: int, fraction: float, horizon: int) -> tuple[int, int]:
