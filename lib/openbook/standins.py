@@ -27,11 +27,13 @@ from openbook.signals.bundle import pack_model
 from openbook.signals.dataset import MLDataset, build_dataset
 from openbook.signals.features import compute_features
 from openbook.signals.models import Candidate, Model, ModelTrainer
+from openbook.signals.training import WalkForward, train_candidates
 
 HORIZON = 20
 UNSEEN = 40  # sessions before the market's end that the stand-in champion has not learned from
 LEARNED = 2000  # sessions that a stand-in learns from
 CANDIDATE = Candidate(name="stand_in", algorithm="lightgbm", n_estimators=60, early_stopping=None)
+WALK_FORWARD = WalkForward(n_folds=4, holdout=126)
 PORTFOLIO = PortfolioSettings(top_n=10, hold_buffer=1.5, cash_absorbs=True)
 NOTE = "A stand-in, made on the spot because no run was given; it is never promoted."
 
@@ -57,9 +59,13 @@ def book(file: str | None, date, cash: float = 100_000.0) -> BookState:
 def oos_scores(training: str | None, market: Market) -> dict[str, pd.DataFrame]:
     """Out-of-sample scores by candidate, dates × symbols: of a sealed training run, or of a small one made here."""
     if training is None:
-        scores, _ = ModelTrainer(CANDIDATE, n_jobs=2).walk_forward(_dataset(market), 4)
-        return {CANDIDATE.name: scores}
-    table = pd.read_parquet(Path(training) / "oos_scores.parquet")
+        return train_candidates(_dataset(market), [CANDIDATE], WALK_FORWARD).oos_scores
+    return read_scores(Path(training) / "oos_scores.parquet")
+
+
+def read_scores(file: Path) -> dict[str, pd.DataFrame]:
+    """Scores by candidate, dates × symbols, from a table of (date, symbol) × candidate."""
+    table = pd.read_parquet(file)
     return {name: table[name].dropna().unstack("symbol") for name in table}
 
 
@@ -99,7 +105,7 @@ def _small_comparison(date) -> Comparison:
     market = market.upto(date)
     dataset = _dataset(market)
     trainer = ModelTrainer(CANDIDATE, n_jobs=2)
-    scores = {CANDIDATE.name: trainer.walk_forward(dataset, 4)[0]}
+    scores = train_candidates(dataset, [CANDIDATE], WALK_FORWARD).oos_scores
     regimes = detect_regime(market)["regime"]
     tester = VectorizedBacktester(settings=PORTFOLIO)
     dates = common_dates(scores, market, "", PORTFOLIO.rebalance_every)

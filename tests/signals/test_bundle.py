@@ -16,9 +16,10 @@ from lab import planted_dataset
 from pandas.testing import assert_frame_equal
 
 from openbook.errors import ModelError, SchemaError, StaleModelError
-from openbook.signals.algorithms import ALGORITHMS
+from openbook.signals.algorithms import ALGORITHMS, ENSEMBLE
 from openbook.signals.bundle import bundle_hash, load_model, pack_model, require_fresh
-from openbook.signals.models import Candidate, ModelTrainer
+from openbook.signals.learners import LEARNERS
+from openbook.signals.models import Candidate, ModelTrainer, combine
 
 EACH = pytest.mark.parametrize("algorithm", list(ALGORITHMS))
 
@@ -28,10 +29,17 @@ def dataset():
     return planted_dataset(200, 20)
 
 
+def train(algorithm: str):
+    if algorithm == ENSEMBLE:
+        return combine({name: train(name) for name in LEARNERS}, Candidate(name="kept", algorithm=ENSEMBLE))
+    params = {} if algorithm == "random_forest" else {"learning_rate": 0.1}
+    candidate = Candidate(name="kept", algorithm=algorithm, n_estimators=30, params=params)
+    return ModelTrainer(candidate).train(dataset(), dataset().dates)
+
+
 @cache
 def trained(algorithm: str):
-    candidate = Candidate(name="kept", algorithm=algorithm, n_estimators=30, params={"learning_rate": 0.1})
-    return ModelTrainer(candidate).train(dataset(), dataset().dates)
+    return train(algorithm)
 
 
 @cache
@@ -88,16 +96,15 @@ def test_the_schema_says_what_an_auditor_asks(algorithm):
     assert schema["label"].startswith("close[t+1+5] / close[t+1] - 1")
     assert schema["trained_through"] == str(dataset().dates[-1].date())
     assert schema["train_rows"] == 194 * 20
-    assert set(schema["libraries"]) == {algorithm, "numpy", "python"}
-    assert schema["candidate"]["params"] == {"learning_rate": 0.1}
+    assert set(schema["libraries"]) == {*ALGORITHMS[algorithm].libraries, "numpy", "python"}
+    assert schema["candidate"]["params"] == trained(algorithm).training.candidate.params
     rows = np.frombuffer(base64.b64decode(schema["golden"]["inputs"]), "<f4").reshape(-1, 5)
     assert len(rows) == schema["golden"]["rows"] == 32
 
 
 @EACH
 def test_the_same_model_gives_the_same_bytes(algorithm):
-    candidate = trained(algorithm).training.candidate
-    again = ModelTrainer(candidate).train(dataset(), dataset().dates)
+    again = train(algorithm)
     sample = dataset().features_on(dataset().dates[-3:])
     assert pack_model(again, sample, data_fingerprint="f" * 64) == packed(algorithm)
 
@@ -222,8 +229,9 @@ def test_m07_golden_predictions_that_differ_are_refused(algorithm, tmp_path):
     golden = json.loads(packed(algorithm)["schema.json"])["golden"]
     said = np.frombuffer(base64.b64decode(golden["predictions"]), "<f8").copy()
     said[7] = np.nextafter(said[7], 1)  # the last bit of one of them
+    library = ALGORITHMS[algorithm].libraries[0]
     golden["predictions"] = base64.b64encode(said.tobytes()).decode()
-    with pytest.raises(ModelError, match=rf"golden predictions differ; trained with .*{algorithm} \d.*install those"):
+    with pytest.raises(ModelError, match=rf"golden predictions differ; trained with .*{library} \d.*install those"):
         load_model(put(forge(algorithm, golden=golden), tmp_path))
 
 

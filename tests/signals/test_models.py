@@ -13,6 +13,7 @@ from openbook import metrics
 from openbook.errors import ParameterError, SchemaError
 from openbook.signals.algorithms import ALGORITHMS
 from openbook.signals.dataset import build_dataset, create_time_based_split
+from openbook.signals.learners import LEARNERS
 from openbook.signals.models import (
     MIN_TREES,
     Candidate,
@@ -20,26 +21,17 @@ from openbook.signals.models import (
     check_scores,
     define_candidates,
     evaluate_scores,
-    run_fold,
 )
+from openbook.signals.training import WalkForward, train_candidates
 
-EACH = pytest.mark.parametrize("algorithm", list(ALGORITHMS))
-FOLD_COLUMNS = [
-    "candidate",
-    "fold",
-    "train_start",
-    "train_end",
-    "test_start",
-    "test_end",
-    "rows",
-    "rank_ic",
-    "ic",
-    "icir",
-    "newey_west_t",
-    "quantile_spread",
-    "best_iteration",
-    "seconds",
-]
+EACH = pytest.mark.parametrize("algorithm", list(LEARNERS))
+BOOSTERS = pytest.mark.parametrize("algorithm", ["xgboost", "lightgbm"])
+
+
+def walk_forward(chosen: Candidate, dataset, n_folds: int):
+    """The stitched scores of one candidate, and its folds."""
+    done = train_candidates(dataset, [chosen], WalkForward(n_folds=n_folds, embargo=0, holdout=0))
+    return done.oos_scores[chosen.name], done.folds
 
 
 def candidate(algorithm: str, **changes) -> Candidate:
@@ -111,7 +103,7 @@ def test_a_value_that_the_library_refuses_is_a_parameter_error(algorithm, params
 
 @EACH
 def test_a_planted_feature_is_found(algorithm):
-    _, folds = ModelTrainer(candidate(algorithm)).walk_forward(planted(), 3)
+    _, folds = walk_forward(candidate(algorithm), planted(), 3)
     assert (folds["rank_ic"] > 0.2).all()  # the signal's own rank IC over five sessions is about 0.45
     assert (folds["newey_west_t"] > 3).all()
     assert (folds["quantile_spread"] > 0.01).all()
@@ -122,7 +114,7 @@ def test_noise_stays_noise(algorithm):
     """A model of noise has no rank IC out of sample: within three Newey-West errors. In sample it always has."""
     market, _ = random_market(11, 400, 40)
     noise = build_dataset(market, noise_features(market, 6), 5)
-    scores, _ = ModelTrainer(candidate(algorithm)).walk_forward(noise, 3)
+    scores, _ = walk_forward(candidate(algorithm), noise, 3)
     daily = metrics.information_coefficient(scores, noise.labels)["rank_ic"]
     assert abs(metrics.newey_west_t(daily, lags=5)) < 3
     again = ModelTrainer(candidate(algorithm)).train(noise, noise.dates).predict(noise.features)
@@ -173,7 +165,7 @@ def test_dates_without_a_label_are_not_part_of_the_training():
         ModelTrainer(candidate("lightgbm")).train(planted(), planted().dates[-6:])
 
 
-@EACH
+@BOOSTERS
 def test_without_early_stopping_every_tree_is_grown(algorithm):
     chosen = candidate(algorithm, early_stopping=None, n_estimators=7)
     model = ModelTrainer(chosen).train(planted(), planted().dates[:20])
@@ -182,26 +174,15 @@ def test_without_early_stopping_every_tree_is_grown(algorithm):
         ModelTrainer(candidate(algorithm)).train(planted(), planted().dates[:7])
 
 
-def test_walk_forward_scores_each_later_date_once_and_reports_each_fold():
-    heard = []
-    trainer = ModelTrainer(candidate("lightgbm", n_estimators=30))
-    scores, folds = trainer.walk_forward(planted(), 3, embargo=2, min_train=200, progress=lambda *m: heard.append(m))
-    assert scores.index.equals(planted().dates[200 + 6 + 2 :])
-    assert scores.columns.equals(planted().features.symbols)
-    assert scores.notna().all(axis=None)
-    assert list(folds.columns) == FOLD_COLUMNS
-    assert folds["fold"].tolist() == [0, 1, 2]
-    assert (folds["train_end"] < folds["test_start"]).all()
-    assert [(done, total) for done, total, _ in heard] == [(1, 3), (2, 3), (3, 3)]
-
-
-def test_a_fold_is_a_task_of_its_own():
-    trainer = ModelTrainer(candidate("lightgbm", n_estimators=30))
-    scores, folds = trainer.walk_forward(planted(), 3)
-    split = create_time_based_split(planted().dates, 1, 3, horizon=5)
-    alone, row = run_fold(planted(), trainer.candidate, split, fold=1)
-    assert_frame_equal(alone, scores.loc[split.test])
-    assert all(row[name] == folds.loc[1, name] for name in FOLD_COLUMNS if name != "seconds")
+def test_long_short_sharpe_takes_dates_whose_labels_do_not_overlap():
+    """Ten names, horizon 2: top fifth less bottom fifth is 4, 5, 2 % on dates 0, 2, 4; the others do not count."""
+    rank = np.arange(10.0)
+    scores = pd.DataFrame([rank] * 5)
+    labels = pd.DataFrame(0.0, index=range(5), columns=range(10))
+    for date, top in enumerate([0.04, -0.9, 0.05, -0.9, 0.02]):
+        labels.loc[date, [8, 9]] = top
+    expected = np.mean([0.04, 0.05, 0.02]) / np.std([0.04, 0.05, 0.02], ddof=1) * np.sqrt(252 / 2)
+    assert evaluate_scores(scores, labels, 2)["long_short_sharpe"] == pytest.approx(expected)
 
 
 def test_scores_are_judged_by_date_before_they_are_averaged():

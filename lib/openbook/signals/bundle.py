@@ -19,7 +19,7 @@ import pandas as pd
 from pydantic import BaseModel, Field, ValidationError
 
 from openbook.errors import ModelError, StaleModelError
-from openbook.signals.algorithms import ALGORITHMS
+from openbook.signals.algorithms import ALGORITHMS, Algorithm
 from openbook.signals.dataset import scored_rows
 from openbook.signals.models import Model, Training, check_features
 
@@ -76,7 +76,7 @@ def pack_model(model: Model, sample: Features, *, data_fingerprint: str) -> dict
         algorithm=model.algorithm,
         features=list(model.features),
         data_fingerprint=data_fingerprint,
-        libraries=_libraries(algorithm.library),
+        libraries=_libraries(algorithm),
         model_file=algorithm.filename,
         model_sha256=_sha256(data),
         golden=Golden(rows=len(rows), inputs=_encode(rows, "<f4"), predictions=_encode(said, "<f8")),
@@ -160,9 +160,9 @@ def _check_golden(model: Model, schema: Schema, folder: Path) -> None:
     now = algorithm.predict(model.booster, rows, 1)
     if not np.array_equal(now, then):
         trained = ", ".join(f"{name} {number}" for name, number in schema.libraries.items())
-        here = _libraries(algorithm.library)[algorithm.library]
+        here = ", ".join(f"{name} {number}" for name, number in _libraries(algorithm).items())
         raise ModelError(
-            f"{folder}: golden predictions differ; trained with {trained}, here {algorithm.library} {here}: "
+            f"{folder}: golden predictions differ; trained with {trained}, here {here}: "
             "install those versions or retrain"
         )
 
@@ -203,6 +203,7 @@ def _decode(text: str, dtype: str, folder: Path) -> np.ndarray:
         raise ModelError(f"{folder}: the golden rows cannot be read: {error}") from error
 
 
-def _libraries(name: str) -> dict[str, str]:
+def _libraries(algorithm: Algorithm) -> dict[str, str]:
     """Versions by module name; a module's own, because xgboost comes in several packages."""
-    return {name: import_module(name).__version__, "numpy": np.__version__, "python": platform.python_version()}
+    versions = {name: import_module(name).__version__ for name in algorithm.libraries}
+    return {**versions, "numpy": np.__version__, "python": platform.python_version()}

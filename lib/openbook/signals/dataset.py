@@ -118,8 +118,8 @@ class MLDataset:
         return replace(
             self,
             features=self.features_on(self.dates[:n]),
-            labels=self.labels.iloc[:n].where(known[:, None]),
-            ranks=self.ranks.iloc[:n].where(known[:, None]),
+            labels=self.labels.iloc[:n].mul(np.where(known, 1.0, np.nan), axis=0),
+            ranks=self.ranks.iloc[:n].mul(np.where(known, 1.0, np.nan), axis=0),
             matured=pd.DatetimeIndex(np.where(known, self.matured[:n], np.datetime64("NaT"))),
         )
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,9 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from openbook import metrics
 from openbook.errors import ParameterError, SchemaError
-from openbook.signals.algorithms import ALGORITHMS, Recipe, Rows
-from openbook.signals.dataset import MLDataset, Split, create_time_based_split, hold_out_last, scored_rows
+from openbook.signals.algorithms import ALGORITHMS, ENSEMBLE, Recipe, Rows
+from openbook.signals.dataset import MLDataset, hold_out_last, scored_rows
+from openbook.signals.ensemble import members_of
 
 if TYPE_CHECKING:  # features brings numba in, which loading a model does not need
     from openbook.signals.features import Features
@@ -25,8 +25,18 @@ if TYPE_CHECKING:  # features brings numba in, which loading a model does not ne
 MIN_TREES = 25
 
 
+class Tuning(BaseModel, frozen=True, extra="forbid"):
+    """How a candidate's settings are searched for: see `tuning`."""
+
+    n_trials: int = Field(default=30, ge=1, description="in all: spread over the folds, the holdout and the final fit")
+    startup: int = Field(default=10, ge=1, description="trials at random before the search learns from them")
+    space: dict[str, tuple[float, float, bool]] = Field(
+        default={}, description="by parameter: lowest, highest, on a logarithmic scale; over the usual space"
+    )
+
+
 class Candidate(BaseModel, frozen=True, extra="forbid", strict=True):
-    """One model to be tried: an algorithm with its settings."""
+    """One model to be tried: an algorithm with its settings, or an ensemble of others."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]{0,62}$", description="names its folder and its row in every table")
     algorithm: str = Field(description="a key of ALGORITHMS")
@@ -35,6 +45,11 @@ class Candidate(BaseModel, frozen=True, extra="forbid", strict=True):
     early_stopping: int | None = Field(default=50, ge=1, description="trees without a gain; null: all trees, always")
     held_out: float = Field(default=0.15, gt=0, lt=0.5, description="share of the dates, the last, that stop early")
     seed: int = Field(default=0, ge=0, lt=2**31)
+    tuning: Tuning | None = Field(default=None, description="search for better params inside each fold; null: do not")
+    members: tuple[str, ...] = Field(
+        default=(), strict=False, description="of an ensemble, by name; empty: the top ones"
+    )
+    top: int = Field(default=3, ge=2, description="of an ensemble without named members: the best so many so far")
 
     @field_validator("algorithm")
     @classmethod
@@ -54,6 +69,14 @@ class Candidate(BaseModel, frozen=True, extra="forbid", strict=True):
                 raise ValueError(f"{key} must be a {'whole ' if whole else ''}number like {defaults[key]}, not {value}")
         return self
 
+    @model_validator(mode="after")
+    def _ensembles_are_not_tuned(self) -> Candidate:
+        if self.algorithm == ENSEMBLE and self.tuning is not None:
+            raise ValueError("an ensemble has nothing to tune; tune its members")
+        if self.algorithm != ENSEMBLE and self.members:
+            raise ValueError(f"only an ensemble has members, not {self.algorithm}")
+        return self
+
 
 def define_candidates(entries: list[dict]) -> list[Candidate]:
     """The candidates of a parameter file, in its order. Raises ParameterError naming the entry and the field."""
@@ -64,7 +87,20 @@ def define_candidates(entries: list[dict]) -> list[Candidate]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ParameterError(f"candidates must have different names; {', '.join(twice)} is there twice")
+    learners = [candidate.name for candidate in candidates if candidate.algorithm != ENSEMBLE]
+    for candidate in candidates:
+        if candidate.algorithm == ENSEMBLE:
+            _check_members(candidate, learners)
     return candidates
+
+
+def _check_members(ensemble: Candidate, learners: list[str]) -> None:
+    """Raise ParameterError unless the ensemble has at least two candidates beside it to be made of."""
+    strangers = [name for name in ensemble.members if name not in learners]
+    if strangers:
+        raise ParameterError(f"{ensemble.name}: {strangers[0]!r} is no candidate beside it; there are {learners}")
+    if len(set(ensemble.members or learners)) < 2:
+        raise ParameterError(f"{ensemble.name}: an ensemble needs at least two candidates beside it")
 
 
 def _define(i: int, entry: dict) -> Candidate:
@@ -108,10 +144,12 @@ class Model:
         Raises SchemaError unless the features are those of the training, in that order.
         """
         check_features(features, self.features)
-        chosen = scored_rows(features)
+        chosen, algorithm = scored_rows(features), ALGORITHMS[self.algorithm]
         scores = np.full(chosen.shape, np.nan)
-        if chosen.any():
-            scores[chosen] = ALGORITHMS[self.algorithm].predict(self.booster, features.values[chosen], n_jobs)
+        blocks = range(len(chosen)) if algorithm.within_date else [slice(None)]
+        for at in blocks:
+            if chosen[at].any():
+                scores[at][chosen[at]] = algorithm.predict(self.booster, features.values[at][chosen[at]], n_jobs)
         return pd.DataFrame(scores, index=features.dates, columns=features.symbols)
 
 
@@ -174,35 +212,9 @@ class ModelTrainer:
         )
         return Model(self.candidate.algorithm, tuple(dataset.features.names), booster, training)
 
-    def walk_forward(
-        self,
-        dataset: MLDataset,
-        n_folds: int,
-        *,
-        embargo: int = 0,
-        kind: str = "expanding",
-        min_train: int | None = None,
-        progress: Callable[[int, int, str], None] | None = None,
-    ) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Out-of-sample scores of every fold, stitched (dates × symbols), and one row of figures per fold.
-
-        Each date is scored once, by a model that saw no label reaching into its fold. progress(done, n_folds, text) is
-        called after each fold. Columns of the second table: see `run_fold`.
-        """
-        scores, rows = [], []
-        for fold in range(n_folds):
-            how = {"horizon": dataset.horizon, "embargo": embargo, "kind": kind, "min_train": min_train}
-            split = create_time_based_split(dataset.dates, fold, n_folds, **how)
-            tested, row = run_fold(dataset, self.candidate, split, fold=fold, n_jobs=self.n_jobs)
-            scores.append(tested)
-            rows.append(row)
-            if progress is not None:
-                progress(fold + 1, n_folds, f"{self.candidate.name} {row['test_start'].date()}")
-        return pd.concat(scores), pd.DataFrame(rows)
-
     def _count_trees(self, rows: Rows, per_date: np.ndarray, dataset: MLDataset) -> int:
         """Trees that did best on the held out dates, at least MIN_TREES; all of them without early stopping."""
-        if self.candidate.early_stopping is None:
+        if self.candidate.early_stopping is None or not ALGORITHMS[self.candidate.algorithm].stops_early:
             return self.candidate.n_estimators
         end, start = hold_out_last(len(per_date), self.candidate.held_out, dataset.horizon)
         until, since = per_date[:end].sum(), per_date[:start].sum()  # rows are in date order, so slices do
@@ -222,47 +234,46 @@ class ModelTrainer:
         )
 
 
-def run_fold(
-    dataset: MLDataset, candidate: Candidate, split: Split, *, fold: int = 0, n_jobs: int = 1
-) -> tuple[pd.DataFrame, dict]:
-    """Train on split.train, score split.test: the scores, and a row of what they were worth. Needs nothing else.
-
-    The row: candidate, fold, train_start, train_end, test_start, test_end, rows, rank_ic, ic, icir, newey_west_t,
-    quantile_spread, best_iteration, seconds. Only `seconds` differs from run to run.
-    """
-    started = time.perf_counter()
-    model = ModelTrainer(candidate, n_jobs).train(dataset, split.train)
-    scores = model.predict(dataset.features_on(split.test), n_jobs=n_jobs)
-    row = {
-        "candidate": candidate.name,
-        "fold": fold,
-        "train_start": pd.Timestamp(model.training.train_start),
-        "train_end": pd.Timestamp(model.training.train_end),
-        "test_start": split.test[0],
-        "test_end": split.test[-1],
-        "rows": model.training.train_rows,
-        **evaluate_scores(scores, dataset.labels.loc[split.test], dataset.horizon),
-        "best_iteration": model.training.trees,
-        "seconds": time.perf_counter() - started,
-    }
-    return scores, row
+def combine(models: Mapping[str, Model], candidate: Candidate) -> Model:
+    """The ensemble of trained models, in the order given; it has learned from all that any of them has."""
+    parts = [model.training for model in models.values()]
+    training = Training(
+        candidate=candidate,
+        horizon=parts[0].horizon,
+        label=parts[0].label,
+        train_start=min(part.train_start for part in parts),
+        train_end=max(part.train_end for part in parts),
+        trained_through=max(part.trained_through for part in parts),
+        train_rows=max(part.train_rows for part in parts),
+        trees=sum(part.trees for part in parts),
+    )
+    members = members_of(models)
+    return Model(ENSEMBLE, next(iter(models.values())).features, members, training)
 
 
 def evaluate_scores(scores: pd.DataFrame, labels: pd.DataFrame, horizon: int) -> dict[str, float]:
     """What scores were worth, per date first, then the mean over dates whose label is known.
 
     rank_ic, ic : mean correlation within the date; icir : of the rank IC; newey_west_t : of the mean rank IC, with
-    `horizon` lags for the overlap of the labels; quantile_spread : mean return of the top fifth less the bottom fifth
+    `horizon` lags for the overlap of the labels; quantile_spread : mean return of the top fifth less the bottom fifth;
+    long_short_sharpe : of that difference a year, before costs, from every horizon-th date, whose labels do not overlap
     """
     daily = metrics.information_coefficient(scores, labels)
-    quantiles = metrics.quantile_returns(scores, labels, n=5)
+    spread = _spread(scores, labels)
     return {
         "rank_ic": daily["rank_ic"].mean(),
         "ic": daily["ic"].mean(),
         "icir": metrics.icir(daily["rank_ic"]),
         "newey_west_t": metrics.newey_west_t(daily["rank_ic"], lags=horizon),
-        "quantile_spread": quantiles.iloc[-1] - quantiles.iloc[0],
+        "quantile_spread": spread.mean(),
+        "long_short_sharpe": metrics.sharpe(spread.iloc[::horizon], periods=metrics.PERIODS / horizon),
     }
+
+
+def _spread(scores: pd.DataFrame, labels: pd.DataFrame) -> pd.Series:
+    """By date, the mean label of the top fifth of the scores less that of the bottom fifth."""
+    quantiles = metrics.quantile_returns_by_date(scores, labels, n=5)
+    return quantiles.iloc[:, -1] - quantiles.iloc[:, 0]
 
 
 def _iso(date: pd.Timestamp) -> str:

@@ -1,37 +1,104 @@
-"""All candidates over all folds, and their final fits: what the training notebook shows and hands on."""
+"""All candidates over all folds, the holdout and their final fits: what the training notebook shows and hands on."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, Field
 
-from openbook.signals.algorithms import ALGORITHMS
-from openbook.signals.dataset import MLDataset
-from openbook.signals.models import Candidate, Model, ModelTrainer, evaluate_scores
+from openbook import metrics
+from openbook.engine import run_tasks
+from openbook.errors import ParameterError
+from openbook.signals.algorithms import ALGORITHMS, ENSEMBLE
+from openbook.signals.dataset import MLDataset, Split, create_time_based_split, holdout_split
+from openbook.signals.ensemble import ensemble_scores
+from openbook.signals.models import Candidate, Model, ModelTrainer, combine, evaluate_scores
+from openbook.signals.tuning import COLUMNS as LEDGER_COLUMNS
+from openbook.signals.tuning import tune
+
+FINAL = -1  # the fold number of a final fit in the trial ledger
+
+
+class WalkForward(BaseModel, frozen=True, extra="forbid"):
+    """How history is cut: folds that judge the candidates, then a holdout that nobody looks at before the end."""
+
+    n_folds: int = Field(5, ge=1, description="test blocks, each judged by a model of the dates before it")
+    embargo: int = Field(5, ge=0, description="sessions left out before each test block, beside the purge")
+    kind: str = Field("expanding", pattern="^(expanding|rolling)$", description="rolling forgets the oldest sessions")
+    min_train: int | None = Field(None, ge=1, description="sessions of the first training; null: as a test block")
+    holdout: int = Field(252, ge=0, description="last sessions, kept for one look after the selection; 0: none")
+
+    def splits(self, dataset: MLDataset) -> dict[int, Split]:
+        """By fold: 0 … n_folds - 1 before the holdout, n_folds the holdout itself, FINAL every date."""
+        horizon, dates = dataset.horizon, dataset.dates
+        before = self.known_before(dataset).dates
+        how = {"horizon": horizon, "embargo": self.embargo, "kind": self.kind, "min_train": self.min_train}
+        splits = {i: create_time_based_split(before, i, self.n_folds, **how) for i in range(self.n_folds)}
+        if self.holdout:
+            splits[self.n_folds] = holdout_split(dates, self.holdout, horizon=horizon, embargo=self.embargo)
+        return splits | {FINAL: Split(train=dates, test=dates[:0])}
+
+    def describe(self, dataset: MLDataset) -> pd.DataFrame:
+        """What each part of history is for: part, learned_from, learned_to, judged_from, judged_to; NaT: not judged."""
+        rows = []
+        for fold, split in self.splits(dataset).items():
+            tested = (split.test[0], split.test[-1]) if len(split.test) else (pd.NaT, pd.NaT)
+            rows.append((fold_name(fold, self), split.train[0], split.train[-1], *tested))
+        return pd.DataFrame(rows, columns=["part", "learned_from", "learned_to", "judged_from", "judged_to"])
+
+    def holdout_span(self, dataset: MLDataset) -> str | None:
+        """First to last session of the holdout, or None where none is kept."""
+        held = dataset.dates[len(dataset.dates) - self.holdout :]
+        return f"{held[0]:%Y-%m-%d} to {held[-1]:%Y-%m-%d}" if len(held) else None
+
+    def known_before(self, dataset: MLDataset) -> MLDataset:
+        """The dataset as it was on the evening before the holdout began."""
+        if not (self.holdout < len(dataset.dates)):
+            raise ParameterError(f"a holdout of {self.holdout} sessions leaves none of {len(dataset.dates)}; take less")
+        return dataset.upto(dataset.dates[len(dataset.dates) - self.holdout - 1])
+
+
+@dataclass(frozen=True, eq=False)
+class FoldResult:
+    """What one candidate made of one fold.
+
+    scores : test dates × symbols, or None of a final fit; row : figures of the fold, or None where nothing is judged
+    trials : what tuning tried in this fold, LEDGER_COLUMNS
+    """
+
+    model: Model
+    scores: pd.DataFrame | None
+    row: dict | None
+    trials: pd.DataFrame
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
     """What came of training several candidates on one dataset.
 
-    oos_scores : by candidate, dates × symbols, walk-forward: the only scores that may be backtested
-    folds : one row per candidate and fold; see `models.run_fold`
-    models : by candidate, fitted on every date with a label
+    oos_scores : by candidate, dates × symbols, walk-forward before the holdout: the only scores that may be compared
+    holdout_scores : likewise over the holdout, for one look at the end; empty without a holdout
+    learners : the candidates that are fitted, the ensembles left out
+    folds : one row per candidate and fold; see `judge_fold`
+    models : by candidate, fitted on every date with a label; last : by candidate, of the last fold before the holdout
     summary : one row per candidate, its figures over all folds together
+    trials : the ledger of everything that was tried: trial, candidate, fold, kind, state, params, trees, date, rank_ic
     """
 
     oos_scores: dict[str, pd.DataFrame]
+    holdout_scores: dict[str, pd.DataFrame]
+    learners: tuple[Candidate, ...]
     folds: pd.DataFrame
     models: dict[str, Model]
+    last: dict[str, Model]
     summary: pd.DataFrame
-
-    def stacked_scores(self) -> pd.DataFrame:
-        """oos_scores as one table: (date, symbol) × candidate, float64, sorted; rows without any score left out."""
-        columns = {
-            name: scores.rename_axis(index="date", columns="symbol").stack() for name, scores in self.oos_scores.items()
-        }
-        return pd.DataFrame(columns).dropna(how="all").sort_index()
+    trials: pd.DataFrame = field(repr=False)
 
     def importance(self, name: str) -> pd.Series:
         """Share of the gain by feature, largest first; sums to 1, or is all 0 for a model without a split."""
@@ -40,39 +107,187 @@ class Trained:
         return (gain / (gain.sum() or 1.0)).sort_values(ascending=False, kind="stable")
 
 
+def stack_scores(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Scores by candidate as one table: (date, symbol) × candidate, float64, sorted; rows without a score left out."""
+    columns = {name: table.rename_axis(index="date", columns="symbol").stack() for name, table in scores.items()}
+    return pd.DataFrame(columns).dropna(how="all").sort_index()
+
+
 def train_candidates(
     dataset: MLDataset,
     candidates: Sequence[Candidate],
+    plan: WalkForward,
     *,
-    n_folds: int,
-    embargo: int = 0,
+    storage: str | None = None,
+    engine: str = "",
     n_jobs: int = 1,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Trained:
-    """Walk each candidate forward over the same folds, then fit it on everything.
+    """Walk each candidate forward over the same folds, score the holdout, and fit it on everything.
 
-    progress(done, total, text) is called after each fold and each final fit.
+    storage : an Optuna storage URL, where tuning can be resumed; None keeps it in memory
+    engine, n_jobs, progress : see `run_tasks`; a task is one candidate in one fold
     """
-    total = len(candidates) * (n_folds + 1)
-    scores, folds, models = {}, [], {}
-    for i, candidate in enumerate(candidates):
-        trainer = ModelTrainer(candidate, n_jobs)
-        step = _shifted(progress, i * (n_folds + 1), total)
-        scores[candidate.name], rows = trainer.walk_forward(dataset, n_folds, embargo=embargo, progress=step)
-        folds.append(rows)
-        models[candidate.name] = trainer.train(dataset, dataset.dates)
-        step(n_folds + 1, total, f"{candidate.name} final fit")
-    summary = [{"candidate": name, **_judge(table, dataset)} for name, table in scores.items()]
-    return Trained(scores, pd.concat(folds, ignore_index=True), models, pd.DataFrame(summary))
+    learners = [candidate for candidate in candidates if candidate.algorithm != ENSEMBLE]
+    splits = plan.splits(dataset)
+    tasks = [(one, fold) for one in learners for fold in splits]
+    tasks.sort(key=lambda task: -len(splits[task[1]].train))  # the longest first, so that no process waits at the end
+    shared = (dataset, plan, storage)
+    done = run_tasks(fold_task, shared, tasks, engine=engine, n_jobs=n_jobs, progress=progress)
+    found = {(one.name, fold): result for (one, fold), result in zip(tasks, done, strict=True)}
+    for candidate in candidates:
+        if candidate.algorithm == ENSEMBLE:
+            found |= _ensemble(candidate, [one.name for one in learners], found, splits, dataset, plan)
+    return _gather(candidates, found, dataset, plan)
 
 
-def _judge(scores: pd.DataFrame, dataset: MLDataset) -> dict[str, float]:
+def fold_task(shared: tuple, candidate: Candidate, fold: int) -> FoldResult:
+    """One candidate in one fold, on one thread: tune if it is to be tuned, fit, score, judge."""
+    dataset, plan, storage = shared
+    started = time.perf_counter()
+    split = plan.splits(dataset)[fold]
+    known = dataset if fold == FINAL else plan.known_before(dataset)
+    trials = pd.DataFrame(columns=LEDGER_COLUMNS)
+    chosen = candidate
+    if candidate.tuning is not None:
+        share = trials_per_fold(candidate.tuning.n_trials, len(plan.splits(dataset)))
+        study = f"{candidate.name}, fold {fold}"
+        tuned = tune(candidate, known, split.train, n_trials=share, storage=storage, study=study)
+        chosen, trials = tuned.candidate, tuned.trials
+    model = ModelTrainer(chosen).train(known, split.train)
+    scores = model.predict(dataset.features_on(split.test)) if len(split.test) else None
+    row = None
+    if 0 <= fold < plan.n_folds:
+        row = judge_fold(candidate.name, fold, model, scores, known)
+        row |= {"seconds": time.perf_counter() - started, "memory_mb": _peak_mb()}
+    return FoldResult(model, scores, row, trials)
+
+
+def trials_per_fold(n_trials: int, n_fits: int) -> int:
+    """The budget of trials spread over the folds, the holdout and the final fit: at least one each."""
+    return max(1, round(n_trials / n_fits))
+
+
+def judge_fold(name: str, fold: int, model: Model, scores: pd.DataFrame, known: MLDataset) -> dict:
+    """A row of training_comparison.csv, but for what it cost."""
+    return {
+        "candidate": name,
+        "fold": fold,
+        "train_start": pd.Timestamp(model.training.train_start),
+        "train_end": pd.Timestamp(model.training.train_end),
+        "test_start": scores.index[0],
+        "test_end": scores.index[-1],
+        "rows": model.training.train_rows,
+        "trees": model.training.trees,
+        **evaluate_scores(scores, known.labels.loc[scores.index], known.horizon),
+    }
+
+
+# ---- inside ----
+
+
+def _ensemble(candidate: Candidate, names: list[str], found: dict, splits: dict, dataset: MLDataset, plan) -> dict:
+    """The ensemble in every fold, of the members that had been the best on labels known before that fold."""
+    started, results, known = time.perf_counter(), {}, plan.known_before(dataset)
+    daily = _daily_rank_ic({name: _stitch(found, name, plan) for name in names}, known)
+    for fold, split in splits.items():
+        until = known.dates[-1] if fold == FINAL else split.test[0] - pd.Timedelta(days=1)
+        members = _members(candidate, daily, known, until)
+        parts = [found[name, fold] for name in members]
+        model = combine({name: part.model for name, part in zip(members, parts, strict=True)}, candidate)
+        scores = ensemble_scores([part.scores for part in parts]) if len(split.test) else None
+        row = None
+        if 0 <= fold < plan.n_folds:
+            row = judge_fold(candidate.name, fold, model, scores, known)
+            row |= {"seconds": time.perf_counter() - started, "memory_mb": _peak_mb()}
+        results[candidate.name, fold] = FoldResult(model, scores, row, pd.DataFrame(columns=LEDGER_COLUMNS))
+    return results
+
+
+def _members(candidate: Candidate, daily: pd.DataFrame, known: MLDataset, until) -> list[str]:
+    """Those named, or the `top` by mean rank IC of the labels known at `until`; all before there are any."""
+    if candidate.members:
+        return list(candidate.members)
+    matured = pd.Series(known.matured, index=known.dates).reindex(daily.index) <= until
+    past = daily[matured.to_numpy()].dropna(how="all")
+    if past.empty:
+        return list(daily.columns)
+    best = past.mean().sort_values(ascending=False, kind="stable").index[: candidate.top]
+    return [name for name in daily.columns if name in best]
+
+
+def _gather(candidates, found: dict, dataset: MLDataset, plan: WalkForward) -> Trained:
+    """The results of all folds in tables."""
+    names, known = [one.name for one in candidates], plan.known_before(dataset)
+    scores = {name: _stitch(found, name, plan) for name in names}
+    daily = _daily_rank_ic(scores, known)
+    rows = [found[name, fold].row for name in names for fold in range(plan.n_folds)]
+    summary = [{"candidate": name, **_judge(scores[name], known)} for name in names]
+    held = {name: found[name, plan.n_folds].scores for name in names} if plan.holdout else {}
+    return Trained(
+        oos_scores=scores,
+        holdout_scores=held,
+        learners=tuple(one for one in candidates if one.algorithm != ENSEMBLE),
+        folds=pd.DataFrame(rows),
+        models={name: found[name, FINAL].model for name in names},
+        last={name: found[name, plan.n_folds - 1].model for name in names},
+        summary=pd.DataFrame(summary),
+        trials=_ledger(names, found, daily, plan),
+    )
+
+
+def _ledger(names: list[str], found: dict, daily: pd.DataFrame, plan: WalkForward) -> pd.DataFrame:
+    """Every trial of every study, then every candidate in every fold with its out-of-sample rank IC."""
+    parts = []
+    for (name, fold), result in found.items():
+        tried = result.trials.assign(candidate=name, fold=fold, kind="tuning")
+        number = tried["number"].map("{:03d}".format)
+        parts.append(tried.assign(trial=f"{name}/{fold_name(fold, plan)}/" + number.astype("str")))
+    for name in names:
+        for fold in range(plan.n_folds):
+            model, dates = found[name, fold].model, found[name, fold].scores.index
+            series = {"date": dates, "rank_ic": daily.loc[dates, name].to_numpy()}
+            about = {"trial": f"{name}/{fold_name(fold, plan)}", "candidate": name, "fold": fold, "kind": "candidate",
+                     "state": "complete", "params": _params(model), "trees": model.training.trees}  # fmt: skip
+            parts.append(pd.DataFrame(series).assign(**about))
+    columns = ["trial", "candidate", "fold", "kind", "state", "params", "trees", "date", "rank_ic"]
+    text = dict.fromkeys(["trial", "candidate", "kind", "state", "params"], "str")
+    parts = [part[columns].astype({"fold": "int64", "rank_ic": "float64", **text}) for part in parts if len(part)]
+    return pd.concat(parts).sort_values(["kind", "trial", "date"], kind="stable", ignore_index=True)
+
+
+def _params(model: Model) -> str:
+    """What a candidate was set to, as JSON."""
+    return model.training.candidate.model_dump_json()
+
+
+def fold_name(fold: int, plan: WalkForward) -> str:
+    """What a part of history is called in tables and in the ledger."""
+    return {FINAL: "final fit", plan.n_folds: "holdout"}.get(fold, f"fold {fold}")
+
+
+def _stitch(found: dict, name: str, plan: WalkForward) -> pd.DataFrame:
+    """The scores of all folds before the holdout, one after the other."""
+    return pd.concat([found[name, fold].scores for fold in range(plan.n_folds)])
+
+
+def _daily_rank_ic(scores: Mapping[str, pd.DataFrame], known: MLDataset) -> pd.DataFrame:
+    """Rank IC of each date, dates × candidate; NaN where no label had matured before the holdout."""
+    daily = {
+        name: metrics.information_coefficient(table, known.labels.loc[table.index])["rank_ic"]
+        for name, table in scores.items()
+    }
+    return pd.DataFrame(daily)
+
+
+def _judge(scores: pd.DataFrame, known: MLDataset) -> dict[str, float]:
     """Figures of stitched scores, and how many dates they cover."""
-    labels = dataset.labels.loc[scores.index]
+    labels = known.labels.loc[scores.index]
     judged = (scores.notna() & labels.notna()).any(axis=1)
-    return {"dates": int(np.count_nonzero(judged)), **evaluate_scores(scores, labels, dataset.horizon)}
+    return {"dates": int(np.count_nonzero(judged)), **evaluate_scores(scores, labels, known.horizon)}
 
 
-def _shifted(progress, before: int, total: int) -> Callable[[int, int, str], None]:
-    """`progress` as one candidate sees it, counting on from those before."""
-    return lambda done, _, text: progress(before + done, total, text) if progress else None
+def _peak_mb() -> float:
+    """Most memory that this process has held so far, MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
