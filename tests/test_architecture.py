@@ -23,7 +23,7 @@ ARROWS = {
     "params": {"market", "signals", "portfolio", "selection", "desk", "record"},
     "standins": {"champion", "market", "signals", "portfolio", "selection", "desk", "record", "metrics", "params"},
     "champion": {"signals", "portfolio", "selection"},
-    "jobs": {"champion", "market", "signals", "portfolio", "selection", "desk", "record", "params"},
+    "jobs": {"champion", "engine", "market", "signals", "portfolio", "selection", "desk", "record", "params"},
     "cli": {"jobs", "record"},
 }
 WRITERS = {"record", "market/store.py", "desk/book.py"}
@@ -89,7 +89,7 @@ def test_no_pickle_anywhere():
         assert not modules & {"pickle", "joblib.dump", "dill", "cloudpickle"}, path
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["status"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["status"], ["champion"]])
 def test_light_commands_import_nothing_heavy(arguments, tmp_path):
     script = (
         "import sys\n"

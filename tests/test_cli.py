@@ -15,7 +15,7 @@ from openbook.market.calendar import parse_date
 from openbook.record.runs import check_date
 from trained_desk import openbook
 
-COMMANDS = ("demo", "init", "run", "backfill", "status", "open", "data")
+COMMANDS = ("demo", "init", "run", "backfill", "status", "open", "champion", "rollback", "data")
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_help_reads_like_a_table_of_contents():
     answer = openbook("--help")
     assert answer.code == 0
     assert re.findall(r"│ (\w+) ", answer.out)[-len(COMMANDS) :] == list(COMMANDS)
-    for title in ("Start here", "Every day", "Look", "Data"):
+    for title in ("Start here", "Every day", "Look", "The model", "Data"):
         assert title in answer.out
 
 
@@ -55,12 +55,19 @@ def test_every_command_explains_itself(command):
         ["run", "daily_run", "--date", "2022-12-28", "--fly"],
         ["run", "weekly_run", "--date", "2022-12-28"],
         ["run", "../daily_run", "--date", "2022-12-28"],
+        ["run", "daily_run", "--date", "2022-12-28", "--engine", "dask://localhost:8786"],
+        ["run", "select_champion", "--date", "2022-12-28", "--engine", "dask://localhost:8786"],
+        ["run", "train_candidates", "--date", "2022-12-28", "--engine", "tcp://localhost:8786"],
+        ["run", "compare", "--date", "2022-12-28", "--engine", "two machines"],
         ["backfill", "daily_run", "--from", "2022-12-28"],
         ["backfill", "daily_run", "--from", "yesterday", "--to", "today"],
         ["init"],
         ["init", "--cash", "much"],
         ["open", "2022-12-28"],
         ["open", "../2022-12-28"],
+        ["rollback"],
+        ["rollback", "--who", "Ann"],
+        ["rollback", "--who", "Ann", "--reason", "there is nobody to roll back"],
         ["data"],
         ["data", "update", "--through", "2022-13-01"],
     ],
@@ -78,6 +85,32 @@ def test_status_of_nothing_says_what_to_do(runs):
     assert answer.code == 0
     assert "no run yet: try openbook demo" in answer.out
     assert nothing(runs)
+
+
+def test_no_champion_yet_is_one_sentence(runs):
+    answer = openbook("--runs", runs, "champion")
+    assert answer == (0, "There is no champion yet: run train_candidates, compare and select_champion.\n", "")
+    assert nothing(runs)
+
+
+def test_champion_and_rollback_of_a_desk(desk):
+    day, sha256 = f"{desk.days[0]:%Y-%m-%d}", desk.bundle().name
+    answer = openbook("--runs", desk.runs, "champion")
+    assert answer.code == 0
+    assert not answer.err
+    lines = answer.out.splitlines()
+    assert lines[0].startswith("champion  tiny × ")
+    assert lines[1] == f"since     {day}, the session of its selection"
+    for said in ("why       tiny × ", "learned   through ", f"bundle    {sha256}"):
+        assert any(line.startswith(said) for line in lines), said
+    for notebook in ("train_candidates", "compare", "select_champion"):
+        assert f" {notebook} of {day}" in answer.out
+    assert lines[-2:] == ["history, newest first:", f"  {day}  {sha256[:12]}  {lines[0][10:]}"]
+    assert max(len(line) for line in lines) <= 110
+    back = openbook("--runs", desk.runs, "rollback", "--who", "Ann", "--reason", "it loses")
+    assert back.code == 64
+    assert "nothing to roll back to: tiny × " in back.err
+    assert openbook("--runs", desk.runs, "champion") == answer
 
 
 def test_status_and_open_of_a_desk(trained):

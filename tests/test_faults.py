@@ -4,6 +4,8 @@ What every one of them shows: the exit code, one line that names the culprit, an
 all sealed runs byte for byte as they were. The rooms' own tests look at the same faults closer by, and at many more.
 """
 
+import base64
+import html
 import json
 import os
 import subprocess
@@ -20,7 +22,7 @@ from openbook.errors import ModelError
 from openbook.market.calendar import today
 from openbook.market.providers import parse_source
 from openbook.market.store import load_market, read_store
-from openbook.record.runs import RunsFolder
+from openbook.record.runs import RunsFolder, read_run
 from openbook.signals.bundle import SCHEMA, bundle_hash, pack_model
 from openbook.signals.dataset import build_dataset
 from openbook.signals.features import compute_features
@@ -223,9 +225,56 @@ def test_m06_the_pointer_points_to_nothing(desk):
     stays_put(desk, desk.evening(), 40, "is missing", "promote another")
 
 
+def test_m06_the_champion_before_stands_in_if_the_parameters_say_so_and_every_page_does(desk):
+    first, second = desk.bundle(), desk.crown(selected="2024-06-03", vetted=True)
+    second.rename(desk.runs / "production" / "moved")
+    stays_put(desk, desk.evening(), 40, "is missing", "promote another")
+    answer = succeed(desk.daily(desk.evening(), "fallback_champion=previous"))
+    lost, used = f"selected 2024-06-03, {second.name[:12]}", first.name[:12]
+    note = read_run(desk.page())["recorded"]["champion_note"]
+    assert note.startswith("The champion's bundle (tiny × ")
+    assert f"{lost}) is missing: " in note
+    assert note.endswith(f"{used} stands in for it.")
+    assert note in answer.out
+    page = (desk.page() / "report.html").read_text()
+    written = html.escape(note)
+    assert page.count(written) == 2
+    assert page.index(written) < page.index("1. The session")  # at its head, and again beside the champion
+    # the second is still the champion; once it is back, this page was made from other inputs
+    (desk.runs / "production" / "moved").rename(second)
+    complains(desk.daily(None, "fallback_champion=previous"), 62, "other inputs")
+
+
+def test_m06_one_that_was_rolled_back_never_stands_in(desk):
+    first = desk.bundle()
+    desk.crown(selected="2024-06-03")
+    succeed(openbook("--runs", desk.runs, "rollback", "--who", "Ann", "--reason", "it loses"))
+    first.rename(desk.runs / "production" / "moved")
+    asked = ("fallback_champion=previous",)
+    stays_put(desk, desk.evening(), 40, "is missing", "no champion before it is whole", sets=asked)
+
+
+def test_m06_an_altered_champion_is_never_stood_in_for(desk):
+    model = desk.crown(selected="2024-06-03") / "model.txt"
+    model.chmod(0o644)
+    model.write_bytes(model.read_bytes() + b"\n")
+    stays_put(desk, desk.evening(), 40, "model.txt", sets=("fallback_champion=previous",))
+
+
 def test_m06_no_champion_yet(desk):
     (desk.runs / "production" / "champion.json").unlink()
     stays_put(desk, desk.evening(), 40, "no champion", "select_champion")
+
+
+def test_m07_a_library_that_answers_differently_than_when_the_model_was_saved(desk):
+    """The schema remembers other predictions, and every hash fits: what a change of the library looks like."""
+    schema = json.loads((desk.bundle() / SCHEMA).read_bytes())
+    said = np.frombuffer(base64.b64decode(schema["golden"]["predictions"]), "<f8") + 1e-3
+    schema["golden"]["predictions"] = base64.b64encode(said.tobytes()).decode()
+    desk.crown((json.dumps(schema, indent=1, sort_keys=True) + "\n").encode())
+    stays_put(desk, desk.evening(), 40, "golden predictions differ", "lightgbm")
+    succeed(openbook("--runs", desk.runs, "rollback", "--who", "Ann", "--reason", "the library changed"))
+    succeed(desk.daily())
 
 
 def test_m08_a_model_that_is_too_old(desk):

@@ -145,6 +145,102 @@ def test_the_champion_is_the_one_that_was_selected(trained):
     assert [entry["sha256"] for entry in pointer["history"]] == [trained.bundle().name]
 
 
+def rollback(desk, reason="it loses"):
+    return openbook("--runs", desk.runs, "rollback", "--who", "Ann", "--reason", reason)
+
+
+def test_a_rollback_holds_when_the_selection_that_it_took_back_is_run_again(desk):
+    selected, pointer = desk.bundle(), desk.runs / "production" / "champion.json"
+    earlier = desk.crown(selected="2024-05-31", vetted=False)
+    pointer.unlink()
+    jobs.production.promote(desk.runs, *promoted(earlier))
+    succeed(desk.run("select_champion", desk.days[0]))
+    assert desk.bundle() == selected
+    said = succeed(rollback(desk)).out
+    assert said.startswith("tiny × ")
+    assert f"selected 2024-05-31, {earlier.name[:12]} is the champion again, in the place of" in said
+    assert "NOT VETTED: paper only" in said
+    before = desk.kept()
+    assert succeed(rollback(desk)).out.startswith("already done: ")
+    assert succeed(desk.run("select_champion", desk.days[0])).out.startswith("already done: ")
+    assert desk.kept() == before
+    assert desk.bundle() == earlier
+    assert "rolled back by Ann" in openbook("--runs", desk.runs, "status").out
+    assert ", rolled back\n" in openbook("--runs", desk.runs, "champion").out
+
+
+def promoted(folder: Path):
+    """What `promote` is given for a bundle that lies in `folder`."""
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    return files, json.loads(files[CARD]), folder.name
+
+
+@pytest.mark.parametrize("name", ["model.txt", CARD])
+@pytest.mark.parametrize("damage", ["altered", "missing"])
+def test_a_rollback_to_a_bundle_that_is_not_whole_moves_nothing(desk, name, damage):
+    file = desk.bundle() / name
+    desk.crown(selected="2024-05-31")
+    data = file.read_bytes()
+    file.unlink()
+    if damage == "altered":
+        file.write_bytes(data[:-2] + b" \n")
+    before = desk.kept()
+    answer = rollback(desk)
+    assert answer.code == 40
+    assert name in answer.err
+    assert desk.kept() == before
+
+
+def test_the_last_champion_that_is_whole_stands_in_for_one_that_is_missing(desk):
+    """Five champions, of which the last is missing: one of them altered, one that answers differently, one gone."""
+    params = load_params("daily_run", "demo", ("fallback_champion=previous",))
+    whole, schema = desk.bundle(), json.loads((desk.bundle() / "schema.json").read_bytes())
+    assert jobs._champion(desk.runs, params) == (whole, "")
+    altered = desk.crown(selected="2024-05-01")
+    gone = desk.crown(selected="2024-05-02")
+    schema["golden"]["predictions"] = schema["golden"]["predictions"][::-1]
+    changed = desk.crown(json.dumps(schema).encode(), selected="2024-05-03")
+    desk.crown(selected="2024-05-04").rename(desk.runs / "lost")
+    gone.rename(desk.runs / "gone")
+    (altered / "model.txt").write_bytes(b"other trees")
+    folder, note = jobs._champion(desk.runs, params)
+    assert folder == whole
+    assert "selected 2024-05-04" in note
+    assert whole.name[:12] in note
+    assert changed.is_dir()
+    (whole / "model.txt").unlink()
+    with pytest.raises(jobs.ModelError, match="no champion before it is whole"):
+        jobs._champion(desk.runs, params)
+    with pytest.raises(jobs.ModelError, match="is missing; restore it"):
+        jobs._champion(desk.runs, load_params("daily_run", "demo"))
+
+
+@pytest.mark.parametrize(
+    ("incumbent", "challenger", "moves"),
+    [
+        (None, {"vetted": False}, True),
+        (None, {"vetted": False, "decision": "keep"}, True),
+        ({"vetted": False}, {"vetted": False}, True),
+        ({"vetted": False}, {"vetted": True}, True),
+        ({"vetted": True}, {"vetted": True}, True),
+        ({"vetted": True}, {"vetted": False}, False),
+        ({"vetted": True}, {"vetted": False, "decision": "promote"}, False),
+        ({"vetted": True}, {"vetted": True, "decision": "promote"}, True),
+        ({"vetted": True}, {"vetted": True, "decision": "keep"}, False),
+    ],
+)
+@pytest.mark.parametrize("lost", [False, True])
+def test_who_may_take_whose_place(tmp_path, incumbent, challenger, moves, lost):
+    """Whether the incumbent's bundle is still there makes no difference: nobody is stuck with a missing one."""
+    folder = jobs.RunsFolder(tmp_path)
+    if incumbent:
+        jobs._promote(folder, {CARD: json.dumps({"who": 1, **incumbent}).encode()})
+        if lost:
+            folder.champion()[0].rename(tmp_path / "lost")
+    jobs._promote(folder, {CARD: json.dumps({"who": 2, **challenger}).encode()})
+    assert (jobs.production.history(tmp_path)[-1]["metadata"]["who"] == 2) is moves
+
+
 # ---- the same inputs, the same bytes ----
 
 

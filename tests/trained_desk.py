@@ -12,11 +12,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from openbook.champion import CARD, ChampionCard, champion_hash
 from openbook.cli import main
 from openbook.desk.book import BookState, read_book
 from openbook.market.calendar import sessions
 from openbook.market.providers import SimulatedSource, fetch
 from openbook.market.tables import ACTION_COLUMNS
+from openbook.record.runs import RunsFolder
+from openbook.signals.bundle import SCHEMA
 
 N_NAMES, N_SESSIONS = 25, 420
 # Tickers that a careless reader takes for a missing value, a bool, a number; and one that a browser would run.
@@ -200,6 +203,19 @@ class Desk:
         """The champion's folder."""
         pointer = json.loads((self.runs / "production" / "champion.json").read_bytes())
         return self.runs / "production" / pointer["sha256"]
+
+    def crown(self, schema: bytes | None = None, **changes) -> Path:
+        """Promote the champion again with some fields of its card changed, so that it is another; the new folder.
+
+        schema : in the place of its own; every hash is made to fit it
+        """
+        files = {path.name: path.read_bytes() for path in self.bundle().iterdir()}
+        if schema is not None:
+            files[SCHEMA] = schema
+            changes["model_sha256"] = hashlib.sha256(schema).hexdigest()
+        card = ChampionCard.model_validate_json(files[CARD]).model_copy(update=changes)
+        files[CARD] = card.to_bytes()
+        return RunsFolder(self.runs).promote(files, card.model_dump(mode="json"), champion_hash(files))
 
     def kept(self) -> dict[str, str]:
         """sha256 by name of every file that a failure must not touch: book, views, production, sealed runs."""

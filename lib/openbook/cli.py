@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130  # what a shell reports after Ctrl-C
-START, DAY, LOOK, DATA = "Start here", "Every day", "Look", "Data"
+START, DAY, LOOK, MODEL, DATA = "Start here", "Every day", "Look", "The model", "Data"
 
 
 class State:
@@ -63,6 +63,7 @@ def run(
     date: Annotated[str, typer.Option(help="The session whose close is the latest thing known, YYYY-MM-DD.")],
     profile: Annotated[str, typer.Option(help="Folder below params/.")] = "demo",
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value over the profile; repeat it.")] = None,
+    engine: Annotated[str, typer.Option(help="Where the tasks run, dask://host:8786; this machine if left out.")] = "",
 ) -> None:
     """Run one notebook headless and seal what it wrote."""
     from openbook.record.kernel import start_kernel
@@ -73,7 +74,8 @@ def run(
     ) as kernel:  # it imports what the notebook needs while we import what the command needs
         from openbook import jobs
 
-        done = jobs.run(notebook, date, State.runs, profile=profile, sets=tuple(set_ or ()), kernel=kernel)
+        sets = tuple(set_ or ())
+        done = jobs.run(notebook, date, State.runs, profile=profile, sets=sets, kernel=kernel, engine=engine)
     _say(done.sentence)
 
 
@@ -111,6 +113,26 @@ def open_page(
     _say(str(page))
     if sys.stdout.isatty():
         typer.launch(str(page))
+
+
+@app.command(rich_help_panel=MODEL)
+def champion() -> None:
+    """Who the champion is, since when and why, and who was champion before."""
+    from openbook.record.pedigree import champion_lines
+
+    for line in champion_lines(State.runs):
+        _say(line)
+
+
+@app.command(rich_help_panel=MODEL)
+def rollback(
+    who: Annotated[str, typer.Option(help="Who asks for it; the history keeps the name.")],
+    reason: Annotated[str, typer.Option(help="Why; the history keeps it.")],
+) -> None:
+    """Make the champion before the champion again; what was rolled back never comes back by itself."""
+    from openbook import jobs
+
+    _say(jobs.rollback(State.runs, who=who, reason=reason))
 
 
 data = typer.Typer(no_args_is_help=True, help="Prices and what hangs on them.")

@@ -5,6 +5,7 @@ transaction, then rename the stage to its sealed name. A crash between any two o
 makes the same outputs again, finds them committed, and seals them.
 """
 
+import datetime
 import hashlib
 import json
 import sys
@@ -15,8 +16,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from openbook.champion import CARD, champion_hash
+from openbook.champion import CARD, champion_hash, read_champion
 from openbook.desk import book
+from openbook.engine import check_engine
 from openbook.errors import (
     ApprovalError,
     BookError,
@@ -30,7 +32,8 @@ from openbook.errors import (
 )
 from openbook.market import calendar
 from openbook.market.store import has_session, store_fingerprint, update_store
-from openbook.params import NOTEBOOKS, Settings, load_params
+from openbook.params import NOTEBOOKS, DailyRun, Settings, load_params
+from openbook.record import production
 from openbook.record.kernel import Kernel, start_kernel
 from openbook.record.preload import FOR_NOTEBOOKS
 from openbook.record.provenance import checkout
@@ -51,6 +54,7 @@ NEEDS = {
     "select_champion": ("train_candidates", "compare"),
     "daily_run": (),
 }
+ON_A_CLUSTER = ("train_candidates", "compare")  # their tasks can run elsewhere
 HANDED_AS = {"train_candidates": "training", "compare": "comparison"}
 NEUTRALISED = r"^'(?=[=+\-@\t\r\n])"  # what csv_bytes puts before a text that a spreadsheet would run
 
@@ -117,6 +121,7 @@ def run(
     profile: str = "demo",
     sets: tuple[str, ...] = (),
     kernel: Kernel | None = None,
+    engine: str = "",
 ) -> Outcome:
     """Run one notebook for one session, seal what it wrote, and commit the book if it is the daily one.
 
@@ -124,9 +129,13 @@ def run(
     were, and what the attempt left lies below failed/.
 
     kernel : one that was started before; it is used up in any case
+    engine : where the tasks run, "" for this machine; the outputs are the same, so it is no input
     """
     if notebook not in NOTEBOOKS:
         raise UsageError(f"no notebook {notebook!r}; there are {', '.join(NOTEBOOKS)}")
+    if engine and notebook not in ON_A_CLUSTER:
+        raise UsageError(f"{notebook} has no tasks for an engine; {' and '.join(ON_A_CLUSTER)} have")
+    check_engine(engine)
     day = calendar.parse_date(date)
     with kernel or start_kernel(FOR_NOTEBOOKS) as kernel:  # it imports while this process checks and fetches
         try:
@@ -137,7 +146,7 @@ def run(
         settings = load_params(notebook, profile, sets, root=checkout())
         folder = RunsFolder(runs)
         with folder.lock():
-            plan = _plan(folder, notebook, session, profile, settings)
+            plan = _plan(folder, notebook, session, profile, settings, engine)
             sealed = folder.sealed(notebook, plan.date)
             return _already_done(folder, sealed, plan) if sealed else _execute(folder, plan, kernel)
 
@@ -173,6 +182,25 @@ def update_data(runs: Path, through: str, *, profile: str = "demo") -> str:
         f"{len(report.new_sessions)} new sessions, {len(report.late)} late, {len(report.revisions)} revised, "
         f"{len(report.refused)} bars refused so far"
     )
+
+
+def rollback(runs: Path, *, who: str, reason: str) -> str:
+    """Make the champion before the champion again, because a person says so; says what came of it.
+
+    Its bundle must be whole and predict what it predicted when it was saved: ModelError (40), and nothing moves.
+    """
+    if not production.history(runs):
+        raise UsageError("nothing to roll back: there is no champion yet")
+    when = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
+    with RunsFolder(runs).lock():
+        was = production.history(runs)[-1]
+        entry = production.rollback(runs, who=who, reason=reason, when=when, verify=read_champion)
+    said = f"{production.describe(entry)} is the champion again"
+    if entry == was:
+        return f"already done: {said} since {entry['rollback']['when']}; to go back further, give another reason"
+    card = entry["metadata"]
+    unvetted = "" if card["vetted"] else " and is NOT VETTED: paper only"
+    return f"{said}, in the place of {production.describe(was)}; it learned through {card['trained_through']}{unvetted}"
 
 
 def demo(runs: Path, *, say: Say = print) -> None:
@@ -221,9 +249,11 @@ def _store(folder: RunsFolder, source) -> Path:
 # ---- one run ----
 
 
-def _plan(folder: RunsFolder, notebook: str, session: pd.Timestamp, profile: str, settings: Settings) -> Plan:
+def _plan(
+    folder: RunsFolder, notebook: str, session: pd.Timestamp, profile: str, settings: Settings, engine: str
+) -> Plan:
     """Fetch what is missing, find what earlier runs left, and hash all of it."""
-    inputs, handed = {}, {"date": f"{session:%Y-%m-%d}"}
+    inputs, handed = {}, {"date": f"{session:%Y-%m-%d}", **({"engine": engine} if engine else {})}
     if hasattr(settings, "source"):
         store = _store(folder, settings.source)
         if not has_session(store, session):
@@ -245,9 +275,7 @@ def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dic
         raise ApprovalError(
             "dry_run: false needs the live book, which needs approvals; there are none yet: use the paper book"
         )
-    champion = folder.champion()
-    if champion is None:
-        raise ModelError("there is no champion; run train_candidates, compare and select_champion first")
+    champion, note = _champion(folder.folder, settings)
     path = paper_book(folder.folder)
     if not path.is_file():
         raise BookError(f"there is no book at {path}; begin one with: openbook init --cash 100000")
@@ -255,8 +283,35 @@ def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dic
         last = book.read_book(path).last_session
         if last is not None and session < last:
             raise OutOfOrderError(f"{session:%Y-%m-%d} lies before the book's last session, {last:%Y-%m-%d}")
-    inputs |= {"champion": champion[0].name, "book": book.head(path, before=session)}
-    handed |= {"champion": str(champion[0].resolve()), "book": str(path.resolve())}
+    inputs |= {"champion": champion.name, "champion_note": note, "book": book.head(path, before=session)}
+    handed |= {"champion": str(champion.resolve()), "champion_note": note, "book": str(path.resolve())}
+
+
+def _champion(runs: Path, settings: DailyRun) -> tuple[Path, str]:
+    """The champion's folder and "", or the one before and what its page must say, if the parameters allow that.
+
+    Only a missing bundle is stood in for. An altered one, or one that predicts something else, always ends the run.
+    """
+    entries = production.history(runs)
+    if not entries:
+        raise ModelError("there is no champion; run train_candidates, compare and select_champion first")
+    if settings.fallback_champion == "none" or production.place(runs, entries[-1]["sha256"]).is_dir():
+        return production.champion(runs)[0], ""
+    lost = production.describe(entries[-1])
+    for entry in production.before(runs):
+        folder = production.place(runs, entry["sha256"])
+        if _is_whole(folder):
+            return folder, f"The champion's bundle ({lost}) is missing: {production.describe(entry)} stands in for it."
+    raise ModelError(f"the champion's bundle ({lost}) is missing, and no champion before it is whole; restore one")
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a bundle has every file, with its hash, and predicts what it did when it was saved."""
+    try:
+        read_champion(folder)
+    except ModelError:
+        return False
+    return True
 
 
 def _already_done(folder: RunsFolder, sealed: Path, plan: Plan) -> Outcome:
@@ -316,9 +371,11 @@ def _after(folder: RunsFolder, plan: Plan, sealed: Path) -> None:
 
 
 def _promote(folder: RunsFolder, files: dict[str, bytes]) -> None:
-    """Point to a new champion, unless that would put an unvetted one in the place of one that passed every gate."""
-    card, incumbent = json.loads(files[CARD]), folder.champion()
-    if card["vetted"] or incumbent is None or not incumbent[1]["vetted"]:
+    """Point to a new champion, unless its card says to keep the one there is, or that one passed and it did not."""
+    card, entries = json.loads(files[CARD]), production.history(folder.folder)
+    incumbent = entries[-1]["metadata"] if entries else None  # of the pointer: a missing bundle must not stop a new one
+    kept = incumbent is not None and (card.get("decision") == "keep" or (incumbent["vetted"] and not card["vetted"]))
+    if not kept:
         folder.promote(files, card, champion_hash(files))
 
 

@@ -6,7 +6,7 @@ Types are strict: the text "false" is not a bool, and a key that nobody reads is
 
 import json
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -72,6 +72,9 @@ class DailyRun(Settings):
     monitor: OpsMonitor = OpsMonitor()
     min_trade_size: float = Field(100.0, ge=0, description="USD; smaller trades are dropped, full exits never")
     max_model_age: int = Field(92, ge=1, description="days since the last label that the model learned from")
+    fallback_champion: Literal["none", "previous"] = Field(
+        "none", description="if the champion's bundle is missing: stop, or the champion before it, marked on the page"
+    )
     dry_run: bool = Field(True, description="true: the paper book; the live book needs approvals")
 
 

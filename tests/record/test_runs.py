@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from record_lab import DATE, new_stage
 
 from openbook.errors import ConflictError, IncompleteRun, LockError, ModelError, StorageError, UsageError
-from openbook.record import production
 from openbook.record.runs import RunsFolder, Stage, check_date, open_stage, page_of, read_run, status_lines
 from openbook.record.stage import clean, csv_bytes, json_bytes
 
@@ -364,23 +363,6 @@ def test_promote_points_to_a_complete_bundle_and_keeps_the_history(runs):
     assert metadata == {"model": "two"}
     pointer = json.loads((runs.folder / "production" / "champion.json").read_text())
     assert [entry["metadata"]["model"] for entry in pointer["history"]] == ["one", "two"]
-
-
-def test_m09_a_crash_before_the_last_rename_leaves_the_old_champion(runs, monkeypatch):
-    runs.promote(*_with_metadata("one"))
-    before = runs.champion()
-
-    def crash(*_):
-        raise KeyboardInterrupt
-
-    for step in ("_place", "write_synced", "replace_file"):
-        with monkeypatch.context() as patch:
-            patch.setattr(production, step, crash)
-            with pytest.raises(KeyboardInterrupt):
-                runs.promote(*_with_metadata("two"))
-        assert runs.champion() == before
-    runs.promote(*_with_metadata("two"))
-    assert runs.champion()[1] == {"model": "two"}
 
 
 def _with_metadata(text: str):

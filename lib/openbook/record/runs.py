@@ -219,14 +219,15 @@ def _is_notebook(name: str) -> bool:
 
 def _champion_line(runs: RunsFolder) -> str:
     try:
-        found = runs.champion()
+        if runs.champion() is None:
+            return "none yet"
     except OpenbookError as error:
         return str(error)
-    if found is None:
-        return "none yet"
-    folder, metadata = found
-    said = [str(metadata[key]) for key in ("model", "optimizer") if key in metadata]
-    return f"{' × '.join(said) or 'unnamed'}, {folder.name[:12]}"
+    last = production.history(runs.folder)[-1]
+    if "rollback" not in last:
+        return production.describe(last)
+    back = last["rollback"]
+    return f"{production.describe(last)}; back since {back['when']}, rolled back by {back['who']}: {back['reason']}"
 
 
 def _book_line(file: Path) -> str:
