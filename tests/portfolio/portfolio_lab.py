@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from openbook.market.tables import ACTION_COLUMNS, Market, empty_actions
+from openbook.portfolio.costs import Costs
 from openbook.portfolio.limits import Limits
 
 
@@ -87,10 +88,10 @@ def least_linear(gradient: np.ndarray, limits: Limits) -> float:
     return linprog(gradient, rows, limits.caps, ones, [limits.exposure], bounds=bounds).fun
 
 
-def slow_walk(weights: pd.DataFrame, market: Market, rate: float, capital: float) -> pd.DataFrame:
+def slow_walk(weights: pd.DataFrame, market: Market, costs: Costs, capital: float) -> pd.DataFrame:
     """Equity, cash and costs by session, share by share and day by day; the plain reading of the rules.
 
-    weights : dates × symbols; rate : costs per USD traded. Prices are total return: dividends are reinvested.
+    weights : dates × symbols. Prices are total return: dividends are reinvested.
     """
     adjusted, execution = market.adjusted, market.adjusted_execution
     last_bar, last_price = dict.fromkeys(market.symbols, -1), {}
@@ -119,10 +120,10 @@ def slow_walk(weights: pd.DataFrame, market: Market, rate: float, capital: float
             low, high = 0.0, total
             for _ in range(200):  # value after costs + costs = value before
                 middle = (low + high) / 2
-                cost = rate * sum(abs(goal - value[s]) for s, goal in goals(middle).items())
+                cost = sum(costs.total(goal - value[s]) for s, goal in goals(middle).items())
                 low, high = (middle, high) if middle + cost <= total else (low, middle)
             goal = goals(low)
-            paid = rate * sum(abs(goal[s] - value[s]) for s in moves)
+            paid = sum(costs.total(goal[s] - value[s]) for s in moves)
             for s in moves:
                 shares[s] = goal[s] / price[s]
             cash = total - stay - sum(goal.values()) - paid if moves else cash

@@ -1,6 +1,8 @@
 """Backtests: a case by hand, a slow twin, conservation, and the same decisions as live."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -9,17 +11,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import backtest_peers as peers
 from openbook import metrics
 from openbook.errors import DataError, LimitError, OptimizerError
+from openbook.portfolio import kernels
 from openbook.portfolio.backtest import (
     VectorizedBacktester,
     equal_weight_universe,
     random_scores,
 )
-from openbook.portfolio.construct import CASH, PortfolioSettings, RegimeAdaptation, construct_portfolio
+from openbook.portfolio.construct import (
+    CASH,
+    PortfolioSettings,
+    RegimeAdaptation,
+    cash_of,
+    construct_portfolio,
+)
 from openbook.portfolio.costs import Costs
 from openbook.portfolio.optimizers import OPTIMIZERS
-from openbook.portfolio.simulate import spend
+from openbook.portfolio.simulate import rates, read_tape
 
 FREE = Costs(commission_bps=0, slippage_bps=0)
 ONE_PERCENT = Costs(commission_bps=0, slippage_bps=100)
@@ -154,9 +164,9 @@ def test_targets_equal_to_what_is_held_are_no_orders(market):
 # ---- the slow twin ----
 
 
-@settings(max_examples=12, deadline=None)
-@given(st.integers(0, 10**6), st.sampled_from([0.0, 6e-4, 0.02]), st.booleans())
-def test_equals_the_share_by_share_twin(seed, rate, at_open):
+@settings(max_examples=14, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 6e-4, 0.02]), st.sampled_from([0.0, 0.5]), st.booleans())
+def test_equals_the_share_by_share_twin(seed, rate, minimum, at_open):
     rng = np.random.default_rng(seed)
     full = lab.random_market(8, 70, seed, gaps=0.08)
     close = full.close.copy()
@@ -166,9 +176,9 @@ def test_equals_the_share_by_share_twin(seed, rate, at_open):
     market = lab.make_market(close, opens, actions=lab.delisting(market_date(full, 39), "S000", -0.3))
     dates = market.dates[[3, 8, 9, 20, 29, 30, 39, 40, 55]]
     weights = pd.DataFrame(rng.dirichlet(np.full(9, 0.5), len(dates)), dates, [*market.symbols, CASH])
-    costs = Costs(commission_bps=rate * 1e4 / 2, slippage_bps=rate * 1e4 / 2)
+    costs = Costs(commission_bps=rate * 1e4 / 2, slippage_bps=rate * 1e4 / 2, min_commission=minimum)
     found = walk(weights, market, costs)
-    twin = lab.slow_walk(weights.drop(columns=CASH), market, rate, 1000.0).loc[dates[0] :]
+    twin = lab.slow_walk(weights.drop(columns=CASH), market, costs, 1000.0).loc[dates[0] :]
     np.testing.assert_allclose(found.equity, twin["equity"], rtol=1e-10)
     np.testing.assert_allclose(found.cash, twin["cash"], rtol=1e-10, atol=1e-7)
     assert found.total_costs == pytest.approx(twin["costs"].sum(), rel=1e-9, abs=1e-9)
@@ -176,6 +186,83 @@ def test_equals_the_share_by_share_twin(seed, rate, at_open):
 
 def market_date(market, row: int):
     return market.dates[row]
+
+
+@pytest.mark.parametrize("program", sorted(peers.RECORDED))
+def test_published_final_equity_of_the_same_orders(program):
+    """12 names, 46 rebalances, 6 basis points: the last equity that other programs came to. See `backtest_peers`."""
+    market, weights = peers.small_case()
+    found = walk(weights, market, peers.COSTS, peers.CAPITAL)
+    assert found.equity.iloc[-1] == pytest.approx(peers.RECORDED[program], rel=5e-4)
+
+
+def test_published_final_equity_without_costs_is_the_same_to_twelve_digits():
+    """Both programs without costs: then nothing is left that the three of us read differently."""
+    market, weights = peers.small_case()
+    found = walk(weights, market, FREE, peers.CAPITAL)
+    assert found.equity.iloc[-1] == pytest.approx(peers.RECORDED_FREE, rel=1e-12)
+
+
+# ---- the kernels ----
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0, 50), st.floats(0, 50), st.floats(0, 20))
+def test_the_kernel_charges_what_costs_say(seed, commission, slippage, minimum):
+    costs = Costs(commission_bps=commission, slippage_bps=slippage, min_commission=minimum)
+    rng = np.random.default_rng(seed)
+    before, goal = rng.uniform(0, 1e5, 9), rng.dirichlet(np.ones(9))
+    before[3] = goal[3] * 2e5  # one that does not move
+    paid = kernels.cost_of(before, goal, 2e5, rates(costs))
+    assert paid == pytest.approx(costs.total(goal * 2e5 - before).sum(), rel=1e-12)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([1.0, 0.5, 1e-9]))
+def test_the_kernel_leaves_the_cash_that_one_evening_leaves(seed, invested):
+    rng = np.random.default_rng(seed)
+    weights = rng.dirichlet(np.full(300, 0.1), 20) * invested
+    weights[3] = 0.0
+    found = kernels.with_cash(weights)
+    np.testing.assert_array_equal(found[:, :-1], weights)
+    np.testing.assert_array_equal(found[:, -1], [cash_of(row) for row in weights])
+
+
+def test_closes_are_carried_over_gaps_and_age_counts_the_sessions_since(gappy):
+    tape = read_tape(gappy)
+    seen = gappy.adjusted.notna()
+    np.testing.assert_array_equal(tape.close, gappy.adjusted.ffill())
+    np.testing.assert_array_equal(tape.age == 0, seen)
+    by_hand = read_tape(lab.make_market(table({"A": [np.nan, 5, np.nan, np.nan, 6]})))
+    np.testing.assert_array_equal(by_hand.age[:, 0], [-1, 0, 1, 2, 0])
+    np.testing.assert_array_equal(by_hand.close[:, 0], [np.nan, 5, 5, 5, 6])
+
+
+def test_one_tape_serves_every_backtest_and_cannot_be_written_on(gappy):
+    tape, tester = read_tape(gappy), VectorizedBacktester(costs=ONE_PERCENT)
+    for step in (5, 20):
+        weights = equal_weight_universe(gappy, gappy.dates[20:300:step])
+        pd.testing.assert_series_equal(
+            tester.run_on(weights, tape).equity, tester.run(weights, gappy).equity, check_exact=True
+        )
+    for values in (tape.close, tape.execution, tape.age, tape.exit_starts):
+        with pytest.raises(ValueError, match="read-only"):
+            values[0] = 1
+
+
+def test_the_layout_of_the_tables_does_not_matter(gappy):
+    by_column = lab.make_market(
+        *(pd.DataFrame(np.asfortranarray(t), t.index, t.columns) for t in (gappy.close, gappy.open))
+    )
+    weights = equal_weight_universe(gappy, gappy.dates[20:300:5])
+    pd.testing.assert_series_equal(walk(weights, by_column).equity, walk(weights, gappy).equity, check_exact=True)
+
+
+def test_reading_parameters_compiles_nothing():
+    """numba takes a third of a second to import; only a walk needs it."""
+    script = "import sys, openbook.params, openbook.portfolio.grid as g; print('numba' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 # ---- laws ----
@@ -210,8 +297,8 @@ def test_value_before_is_value_after_plus_costs(seed, minimum):
 def test_a_minimum_commission_that_is_due_or_not_ends_at_what_is_affordable():
     """Worth 990 USD the first name would trade and cost 10 more; worth 980 it would not: 980 can be paid."""
     fee = Costs(commission_bps=0, slippage_bps=0, min_commission=10)
-    after, paid = spend(np.array([490.0, 0.0]), np.array([0.5, 0.1]), 1000.0, 0.0, fee)
-    np.testing.assert_allclose(after, [490.0, 98.0])
+    room, paid = kernels.spend(np.array([490.0, 0.0]), np.array([0.5, 0.1]), 1000.0, 0.0, rates(fee))
+    np.testing.assert_allclose(room * np.array([0.5, 0.1]), [490.0, 98.0])
     assert paid == 10.0
 
 
@@ -268,6 +355,9 @@ def test_dates_and_symbols_are_checked(tiny):
         walk(table({"A": []}, tiny.dates[:0]), tiny)
     with pytest.raises(DataError, match="'Z', which is not in this market"):
         walk(table({"Z": [1.0]}, tiny.dates[:1]), tiny)
+    twice = pd.DataFrame([[0.5, 0.5]], tiny.dates[:1], ["A", "A"])
+    with pytest.raises(DataError, match="'A' twice"):
+        walk(twice, tiny)
 
 
 # ---- decisions through time ----

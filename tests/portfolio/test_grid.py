@@ -12,12 +12,16 @@ from openbook.errors import DataError
 from openbook.portfolio.backtest import BacktestResult, VectorizedBacktester
 from openbook.portfolio.construct import PortfolioSettings
 from openbook.portfolio.grid import (
+    INDEX,
     RANDOM,
     UNIVERSE,
     backtest_baselines,
     backtest_grid,
+    benchmark_of,
     common_dates,
     daily_returns,
+    label,
+    market_figures,
     regime_breakdown,
 )
 from openbook.selection import summarise_backtests
@@ -68,11 +72,65 @@ def test_a_combination_is_a_backtest_of_its_own(grid, market, regimes):
     pd.testing.assert_series_equal(again.returns, results["b", "inverse_vol"].returns)
 
 
+def test_where_the_grid_runs_does_not_matter(grid, market, regimes):
+    tester, dates, scores, results, _ = grid
+    apart = backtest_grid(scores, market, regimes, optimizers=OPTIMIZERS, backtester=tester, dates=dates, n_jobs=2)
+    assert list(apart) == list(results)
+    for pair, result in results.items():
+        for name in ("equity", "turnover", "costs"):
+            pd.testing.assert_series_equal(getattr(apart[pair], name), getattr(result, name), check_exact=True)
+        pd.testing.assert_frame_equal(apart[pair].weights, result.weights, check_exact=True)
+        pd.testing.assert_frame_equal(apart[pair].held, result.held, check_exact=True)
+
+
 def test_baselines_are_the_universe_and_chance(grid, market, regimes):
     tester, dates, _, _, _ = grid
     found = backtest_baselines(market, regimes, backtester=tester, dates=dates, seed=0)
     assert set(found) == {UNIVERSE, (RANDOM, "equal_weight")}
     np.testing.assert_allclose(found[UNIVERSE].weights.drop(columns="CASH"), 1 / 20)
+
+
+@pytest.fixture(scope="module")
+def with_index(market):
+    """The same market with an index that a session is missing from."""
+    draws = np.random.default_rng(0).normal(0.0005, 0.01, len(market.dates))
+    level = pd.Series(100 * np.exp(np.cumsum(draws)), index=market.dates)
+    return replace(market, index=level.drop(market.dates[350]))
+
+
+def test_the_index_is_a_baseline_where_there_is_one(grid, with_index, regimes):
+    """Bought at the close of the first evening, never touched: its own growth, no orders, no costs, no cash."""
+    tester, dates, _, _, _ = grid
+    baselines = backtest_baselines(with_index, regimes, backtester=tester, dates=dates, seed=0)
+    assert list(baselines) == [UNIVERSE, (RANDOM, "equal_weight"), INDEX]
+    held = baselines[INDEX]
+    expected = tester.capital * with_index.index.iloc[-1] / with_index.index[dates[0]]
+    assert held.equity.iloc[-1] == pytest.approx(expected)
+    assert held.returns.index.equals(baselines[UNIVERSE].returns.index)
+    assert held.returns[with_index.dates[350]] == 0
+    assert held.total_costs == 0 == held.mean_turnover
+    table = daily_returns(baselines, with_index)
+    assert list(table) == [label(pair) for pair in baselines]
+    assert summarise_backtests(baselines, regimes).drop(columns="regime_consistency").notna().all(axis=None)
+    late = replace(with_index, index=with_index.index.iloc[-20:])
+    with pytest.raises(DataError, match="the index has no level on 2015-"):
+        backtest_baselines(late, regimes, backtester=tester, dates=dates, seed=0)
+
+
+def test_figures_beside_the_market(grid, market, with_index, regimes):
+    """Beta of what beta is measured against is 1; without volume nobody knows the capacity."""
+    tester, dates, _, results, _ = grid
+    baselines = backtest_baselines(with_index, regimes, backtester=tester, dates=dates, seed=0)
+    assert benchmark_of(baselines)[0] == "index × buy_and_hold"
+    del baselines[INDEX]
+    name, benchmark = benchmark_of(baselines)
+    table = market_figures({**results, **baselines}, market, benchmark).set_index("combination")
+    assert name == "universe × equal_weight"
+    assert table.loc[name, "beta"] == pytest.approx(1.0)
+    returns = results["a", "inverse_vol"].returns
+    slope = np.cov(returns, benchmark)[0, 1] / benchmark.var()
+    assert table.loc["a × inverse_vol", "beta"] == pytest.approx(slope)
+    assert table["capacity"].isna().all()
 
 
 def test_no_common_evening_is_an_error(market):

@@ -1,6 +1,5 @@
 """Portfolios through time: the evening's decision applied date after date, then walked with exact costs."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +9,11 @@ from pydantic import BaseModel, Field
 from openbook import metrics
 from openbook.errors import DataError, LimitError, OptimizerError
 from openbook.market.tables import Market
-from openbook.portfolio.construct import CASH, cash_of, sector_codes
+from openbook.portfolio.construct import CASH
 from openbook.portfolio.costs import Costs
-from openbook.portfolio.decision import Decision, Evening, PortfolioSettings, decide, rank_rows, turnover
-from openbook.portfolio.regime import NORMAL
-from openbook.portfolio.simulate import Tape, Walk, read_tape, walk
+from openbook.portfolio.decision import Decision, Evening, PortfolioSettings, decide, turnover
+from openbook.portfolio.evenings import Evenings, decision_rows, gather_evenings
+from openbook.portfolio.simulate import Tape, Walk, read_tape, walk_deciding, walk_given
 
 LOG_COLUMNS = ["regime", "optimizer", "outcome", "reason", "names", "invested", "turnover", "way"]
 
@@ -126,24 +125,25 @@ class VectorizedBacktester(BaseModel, frozen=True, extra="forbid"):
         scores : dates × symbols, out of sample; regimes : by date, or None: always normal
         Raises OptimizerError if not a single date has a portfolio, with the reason of the first.
         """
-        rows = _rows(market, dates)
-        tape = read_tape(market)
-        table = _evenings(scores, market, regimes, rows, tape, self.settings)
+        return self.decide_on(gather_evenings(scores, market, regimes, dates))
+
+    def decide_on(self, evenings: Evenings) -> Decisions:
+        """The same, of evenings that are gathered already, as they are when several optimizers share them."""
         log: list[dict] = []
 
         def decide_row(k: int, held: np.ndarray) -> np.ndarray:
-            weights, entry = _try(table(k, held), self.settings)
+            weights, entry = _try(evenings.on(k, held, self.settings), self.settings)
             log.append(entry)
             return weights
 
-        done = walk(tape, rows, decide_row, self.costs, self.capital)
-        index = market.dates[rows]
+        tape, index = evenings.tape, evenings.dates
+        done = walk_deciding(tape, evenings.rows, decide_row, self.costs, self.capital)
         decisions = Decisions(
-            weights=_with_cash(done.targets, index, market.symbols),
-            held=_with_cash(done.held, index, market.symbols),
+            weights=_with_cash(done.targets, index, tape.symbols),
+            held=_with_cash(done.held, index, tape.symbols),
             log=pd.DataFrame(log, index=index, columns=LOG_COLUMNS),
         )
-        if len(decisions.failed) == len(rows):
+        if len(decisions.failed) == len(index):
             raise OptimizerError(f"no date has a portfolio; on {index[0]:%Y-%m-%d}: {log[0]['reason']}")
         return decisions
 
@@ -153,10 +153,13 @@ class VectorizedBacktester(BaseModel, frozen=True, extra="forbid"):
         weights : dates × symbols, with or without CASH; a name left at its drifted weight is no order
         Raises LimitError if a row is negative, not a number, or sums to more than 1 (to other than 1 with CASH).
         """
-        rows = _rows(market, weights.index)
-        targets = _check_weights(weights, market)
-        done = walk(read_tape(market), rows, lambda k, held: targets[k], self.costs, self.capital)
-        return _result(done, rows, market)
+        return self.run_on(weights, read_tape(market))
+
+    def run_on(self, weights: pd.DataFrame, tape: Tape) -> BacktestResult:
+        """The same, on a tape that is there already, as it is when several backtests share it."""
+        rows = decision_rows(tape.dates, weights.index)
+        done = walk_given(tape, rows, _check_weights(weights, tape.symbols), self.costs, self.capital)
+        return _result(done, rows, tape)
 
 
 def equal_weight_universe(market: Market, dates) -> pd.DataFrame:
@@ -179,58 +182,6 @@ def random_scores(market: Market, seed: int) -> pd.DataFrame:
 
 
 # ---- inside ----
-
-
-def _rows(market: Market, dates) -> list[int]:
-    """Positions of increasing dates among the sessions; DataError names one that is no session."""
-    dates = pd.DatetimeIndex(dates)
-    rows = market.dates.get_indexer(dates)
-    if len(dates) == 0:
-        raise DataError("a backtest needs at least one decision date")
-    if (rows < 0).any():
-        raise DataError(f"{dates[rows < 0][0]:%Y-%m-%d} is not a session of this market")
-    if not (np.diff(rows) > 0).all():
-        raise DataError("decision dates must increase")
-    return [int(row) for row in rows]
-
-
-def _evenings(
-    scores: pd.DataFrame, market: Market, regimes: pd.Series | None, rows: list[int], tape: Tape, settings
-) -> Callable[[int, np.ndarray], Evening]:
-    """A function (k, held) -> what is known on the evening of the k-th decision, without a later row."""
-    scores = scores.reindex(columns=market.symbols)
-    places = scores.index.get_indexer(market.dates[rows])
-    if (places < 0).any():
-        raise DataError(f"no scores on {market.dates[rows][places < 0][0]:%Y-%m-%d}")
-    codes = [NORMAL] * len(rows) if regimes is None else _regimes_on(regimes, market.dates[rows])
-    ranks = rank_rows(scores.to_numpy(dtype=float))
-    close = market.adjusted.to_numpy(dtype=float)
-    sectors, names = sector_codes(market.sectors, market.symbols)
-    symbols = market.symbols.to_numpy(dtype=object)
-
-    def evening(k: int, held: np.ndarray) -> Evening:
-        row, place = rows[k], places[k]
-        return Evening(
-            ranks=ranks[max(place + 1 - settings.score_window, 0) : place + 1],
-            close=close[max(row - settings.lookback, 0) : row + 1],
-            held=held,
-            locked=(held > 0) & ~tape.bar[row],
-            sectors=sectors,
-            sector_names=names,
-            sector_caps=market.sectors is not None,
-            symbols=symbols,
-            regime=codes[k],
-        )
-
-    return evening
-
-
-def _regimes_on(regimes: pd.Series, dates: pd.DatetimeIndex) -> list[int]:
-    """The regime of each date; DataError names a date without one."""
-    found = regimes.reindex(dates)
-    if found.isna().any():
-        raise DataError(f"no regime on {found.index[found.isna()][0]:%Y-%m-%d}")
-    return [int(code) for code in found]
 
 
 def _try(evening: Evening, settings: PortfolioSettings) -> tuple[np.ndarray, dict]:
@@ -262,52 +213,56 @@ def _size(weights: np.ndarray) -> dict:
 
 
 def _with_cash(weights: np.ndarray, dates: pd.DatetimeIndex, symbols: pd.Index) -> pd.DataFrame:
-    """Rows of weights with what they lack to 1 as CASH, the last column."""
-    columns = pd.Index([*symbols, CASH], dtype="str", name=symbols.name)
-    cash = np.array([cash_of(row) for row in weights])
-    return pd.DataFrame(np.column_stack([weights, cash]), index=dates, columns=columns)
+    """Rows of weights with what they lack to 1 as CASH, the last column; as `cash_of` has it, to the last digit."""
+    from openbook.portfolio import kernels
+
+    return pd.DataFrame(kernels.with_cash(weights), index=dates, columns=symbols.insert(len(symbols), CASH))
 
 
-def _check_weights(weights: pd.DataFrame, market: Market) -> np.ndarray:
-    """Weights in the order of the market's symbols, (k, n), cash left out; LimitError names the first bad row."""
-    stray = weights.columns.difference([*market.symbols, CASH])
+def _check_weights(weights: pd.DataFrame, symbols: pd.Index) -> np.ndarray:
+    """Weights in the order of `symbols`, (k, n), cash left out; LimitError names the first bad row."""
+    places = symbols.get_indexer(weights.columns)
+    stray = weights.columns[(places < 0) & (weights.columns != CASH)]
     if len(stray):
         raise DataError(f"weights of {stray[0]!r}, which is not in this market")
-    total = weights.sum(axis=1, skipna=False)
-    fits = (total - 1).abs() <= 1e-9 if CASH in weights.columns else total <= 1 + 1e-9
-    good = fits & (weights >= 0).all(axis=1)
+    if not weights.columns.is_unique:
+        raise DataError(f"weights of {weights.columns[weights.columns.duplicated()][0]!r} twice; give each name once")
+    values = weights.to_numpy(dtype=float)
+    total = values.sum(axis=1)
+    fits = np.abs(total - 1) <= 1e-9 if CASH in weights.columns else total <= 1 + 1e-9
+    good = fits & (values >= 0).all(axis=1)
     if not good.all():
-        date = weights.index[~good][0]
-        raise LimitError(f"weights of {date:%Y-%m-%d} are negative, missing, or sum to {total[date]:.6f}")
-    return weights.reindex(columns=market.symbols, fill_value=0.0).to_numpy(dtype=float)
+        bad = int(np.argmin(good))
+        raise LimitError(f"weights of {weights.index[bad]:%Y-%m-%d} are negative, missing, or sum to {total[bad]:.6f}")
+    out = np.zeros((len(values), len(symbols)))
+    out[:, places[places >= 0]] = values[:, places >= 0]
+    return out
 
 
-def _result(done: Walk, rows: list[int], market: Market) -> BacktestResult:
+def _result(done: Walk, rows: list[int], tape: Tape) -> BacktestResult:
     """The arrays of a walk as frames."""
-    dates, decided = market.dates[rows[0] :], market.dates[rows]
+    dates, decided = tape.dates[rows[0] :], tape.dates[rows]
     equity = pd.Series(done.equity, index=dates, name="equity")
-    gone = [(market.dates[row], market.symbols[name], kind, usd) for row, name, kind, usd in done.gone]
+    gone = [(tape.dates[row], tape.symbols[name], kind, usd) for row, name, kind, usd in done.gone]
     return BacktestResult(
         returns=equity.pct_change().iloc[1:].rename("returns"),
         equity=equity,
         cash=pd.Series(done.cash, index=dates, name="cash"),
-        weights=_with_cash(done.targets, decided, market.symbols),
-        held=_with_cash(done.held, decided, market.symbols),
+        weights=_with_cash(done.targets, decided, tape.symbols),
+        held=_with_cash(done.held, decided, tape.symbols),
         turnover=pd.Series(done.turnover, index=decided, name="turnover"),
         costs=pd.Series(done.costs, index=decided, name="costs"),
         gone=pd.DataFrame(gone, columns=["date", "symbol", "kind", "usd"]),
-        notes=_notes(done, rows, market),
+        notes=_notes(done, rows, tape),
     )
 
 
-def _notes(done: Walk, rows: list[int], market: Market) -> tuple[str, ...]:
+def _notes(done: Walk, rows: list[int], tape: Tape) -> tuple[str, ...]:
     """Sentences about what a reader would not expect."""
-    notes = list(market.notes)
-    if market.execution == "next_close":
-        notes.append("executed at the next close: the source has no opens")
+    notes = list(tape.notes)
     silent = sum(kind == "no bars" for _, _, kind, _ in done.gone)
     if silent:
         notes.append(f"{silent} held names without bars or a recorded delisting became cash at their last price")
-    if rows[-1] == len(market.dates) - 1:
+    if rows[-1] == len(tape.dates) - 1:
         notes.append("the last decision has no next session and was not executed")
     return tuple(notes)

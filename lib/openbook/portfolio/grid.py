@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pandas as pd
 
 from openbook import metrics
+from openbook.engine import run_tasks
 from openbook.errors import DataError
 from openbook.market.tables import Market
 from openbook.portfolio.backtest import (
@@ -13,12 +14,17 @@ from openbook.portfolio.backtest import (
     equal_weight_universe,
     random_scores,
 )
+from openbook.portfolio.capacity import capacity
+from openbook.portfolio.construct import CASH
+from openbook.portfolio.evenings import Evenings, decision_rows, gather_evenings
 from openbook.portfolio.regime import REGIME_NAMES
 from openbook.portfolio.schedule import rebalance_dates
+from openbook.portfolio.simulate import read_tape
 
 Combination = tuple[str, str]
 UNIVERSE = ("universe", "equal_weight")
 RANDOM = "random_scores"
+INDEX = ("index", "buy_and_hold")
 
 
 def common_dates(scores: Mapping[str, pd.DataFrame], market: Market, first: str, every: int) -> pd.DatetimeIndex:
@@ -41,34 +47,105 @@ def backtest_grid(
     optimizers: Sequence[str],
     backtester: VectorizedBacktester,
     dates: pd.DatetimeIndex,
+    engine: str = "",
+    n_jobs: int = 1,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> dict[Combination, BacktestResult]:
     """One backtest per (model, optimizer), decided and walked by the same code on the same dates.
 
     scores : by model, dates × symbols, out of sample. Nothing that was tried may be left out of the result.
+    engine, n_jobs : as in `engine.run_tasks`
+    progress : called with how many are done, of how many, and the label of the last one
     """
     pairs = [(model, optimizer) for model in scores for optimizer in optimizers]
-    results = {}
-    for done, (model, optimizer) in enumerate(pairs, start=1):
-        settings = backtester.settings.model_copy(update={"optimizer": optimizer})
-        tester = backtester.model_copy(update={"settings": settings})
-        results[model, optimizer] = tester.run(tester.decide(scores[model], market, regimes, dates).weights, market)
+    shared = backtester, gather_all(scores, market, regimes, dates)
+
+    def tell(done: int, total: int) -> None:
         if progress:
-            progress(done, len(pairs), f"{model} × {optimizer}")
-    return results
+            progress(done, total, label(pairs[done - 1]))
+
+    results = run_tasks(_backtest, shared, pairs, engine=engine, n_jobs=n_jobs, progress=tell)
+    return dict(zip(pairs, results, strict=True))
+
+
+def gather_all(
+    scores: Mapping[str, pd.DataFrame], market: Market, regimes: pd.Series, dates: pd.DatetimeIndex
+) -> dict[str, Evenings]:
+    """The evenings of each model, on one tape."""
+    tape = read_tape(market)
+    return {model: gather_evenings(table, market, regimes, dates, tape) for model, table in scores.items()}
+
+
+def with_optimizer(backtester: VectorizedBacktester, optimizer: str) -> VectorizedBacktester:
+    """The same backtester deciding by `optimizer`."""
+    return backtester.model_copy(update={"settings": backtester.settings.model_copy(update={"optimizer": optimizer})})
+
+
+def _backtest(shared: tuple[VectorizedBacktester, dict[str, Evenings]], model: str, optimizer: str) -> BacktestResult:
+    """One task of the grid."""
+    backtester, evenings = with_optimizer(shared[0], optimizer), shared[1][model]
+    return backtester.run_on(backtester.decide_on(evenings).weights, evenings.tape)
 
 
 def backtest_baselines(
     market: Market, regimes: pd.Series, *, backtester: VectorizedBacktester, dates: pd.DatetimeIndex, seed: int
 ) -> dict[Combination, BacktestResult]:
-    """What costs no skill: the whole universe at equal weight, and random scores through the same construction."""
-    settings = backtester.settings.model_copy(update={"optimizer": "equal_weight"})
-    tester = backtester.model_copy(update={"settings": settings})
+    """What costs no skill: the whole universe at equal weight, random scores through the same construction, and the
+    index where the source has one."""
+    tester = with_optimizer(backtester, "equal_weight")
     chance = tester.decide(random_scores(market, seed), market, regimes, dates)
-    return {
+    found = {
         UNIVERSE: backtester.run(equal_weight_universe(market, dates), market),
         (RANDOM, "equal_weight"): tester.run(chance.weights, market),
     }
+    return found if market.index is None else {**found, INDEX: hold_index(market, dates, backtester.capital)}
+
+
+def hold_index(market: Market, dates: pd.DatetimeIndex, capital: float) -> BacktestResult:
+    """The index bought at its close on the first of `dates` and never touched, at no cost: kinder than any fund is.
+
+    The market must have an index; DataError if it has no level by then.
+    """
+    rows = decision_rows(market.dates, dates)
+    level = _level(market).iloc[rows[0] :]
+    if not (level > 0).all():
+        raise DataError(f"the index has no level on {level.index[~(level > 0)][0]:%Y-%m-%d}; begin later")
+    equity, decided = (capital * level / level.iloc[0]).rename("equity"), market.dates[rows]
+    weights = pd.DataFrame({INDEX[0]: 1.0, CASH: 0.0}, index=decided)
+    none = pd.Series(0.0, index=decided)
+    return BacktestResult(
+        returns=equity.pct_change().iloc[1:].rename("returns"),
+        equity=equity,
+        cash=pd.Series(0.0, index=equity.index, name="cash"),
+        weights=weights,
+        held=weights,
+        turnover=none.rename("turnover"),
+        costs=none.rename("costs"),
+        gone=pd.DataFrame(columns=["date", "symbol", "kind", "usd"]),
+        notes=("the index is held without costs, from its close on the first evening",),
+    )
+
+
+def benchmark_of(baselines: Mapping[Combination, BacktestResult]) -> tuple[str, pd.Series]:
+    """The label and the returns of what beta is measured against: the index where there is one, else the universe."""
+    pair = INDEX if INDEX in baselines else UNIVERSE
+    return label(pair), baselines[pair].returns
+
+
+def market_figures(results: Mapping[Combination, BacktestResult], market: Market, benchmark: pd.Series) -> pd.DataFrame:
+    """What a combination has to do with its market: combination, capacity (USD, see `capacity`), beta.
+
+    benchmark : daily returns, as `benchmark_of` gives them
+    """
+    rows = [
+        {
+            "combination": label(pair),
+            "capacity": capacity(result, market),
+            "beta": metrics.beta(result.returns, benchmark),
+        }
+        for pair, result in results.items()
+    ]
+    return pd.DataFrame(rows, columns=["combination", "capacity", "beta"])
 
 
 def regime_breakdown(results: Mapping[Combination, BacktestResult], regimes: pd.Series) -> pd.DataFrame:
@@ -92,12 +169,16 @@ def label(combination: Combination) -> str:
 
 
 def daily_returns(results: Mapping[Combination, BacktestResult], market: Market) -> pd.DataFrame:
-    """Daily returns, sessions × combination by its label, and those of the index where the source has one."""
+    """Daily returns, sessions × combination by its label, and "index" where the source has one and `results` not."""
     table = pd.DataFrame({label(pair): result.returns for pair, result in results.items()})
-    if market.index is not None:
-        level = market.index.reindex(market.dates, method="ffill")  # a session without a level earns its return later
-        table["index"] = level.pct_change().reindex(table.index)
+    if market.index is not None and INDEX not in results:
+        table["index"] = _level(market).pct_change().reindex(table.index)
     return table
+
+
+def _level(market: Market) -> pd.Series:
+    """The index by session; one without a level keeps the last, and earns its return later."""
+    return market.index.reindex(market.dates, method="ffill")
 
 
 def _figures(returns: pd.Series) -> dict[str, float]:

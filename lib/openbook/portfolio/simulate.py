@@ -1,38 +1,55 @@
 """A portfolio's walk through time on plain arrays: trade at the next execution price, pay, drift, mark at the close.
 
-Positions are shares of total-return price series, so that dividends are reinvested and splits do not matter.
+Positions are shares of total-return price series, so that dividends are reinvested and splits do not matter. The loops
+are in `kernels`, which is imported where it is used: it brings numba in, which reading parameters does not need.
 """
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
 from openbook.market.tables import Market
-from openbook.portfolio.costs import Costs
+from openbook.portfolio.costs import BPS, Costs
 
 GIVE_UP = 20  # sessions without a bar after which a held name is taken for gone
-SAME = 1e-12  # a target this close to the held weight is no order
+KINDS = ("delisting", "no bars")
 
 
 @dataclass(frozen=True, eq=False)
 class Tape:
-    """A market's prices as the walk needs them; sessions × n, adjusted.
+    """A market as the walk needs it; made once, good for every backtest of that market. Its arrays are read-only.
 
-    close : carried over gaps, NaN before the first bar; execution : NaN where a name cannot trade
-    bar : bool, has a close that session
-    exits : by session, (name, growth, kind) of each that becomes cash then, at its last close × growth; kind is
-        "delisting" or "no bars"; exit_sessions : the sorted keys
+    dates, symbols : the sessions and the n names; notes : sentences that every page shows
+    close : (sessions, n) adjusted, carried over gaps, NaN before the first bar
+    execution : (sessions, n) adjusted, NaN where a name cannot trade
+    age : (sessions, n) sessions since the last bar, 0 if there is one, −1 before the first
+    exit_starts : (sessions + 1,) the exits of session t are those from exit_starts[t] to exit_starts[t + 1]
+    exit_names, exit_growth, exit_kinds : by exit, the name that becomes cash then, at its last close × growth, and
+        why: an index into KINDS
     """
 
+    dates: pd.DatetimeIndex
+    symbols: pd.Index
+    notes: tuple[str, ...]
     close: np.ndarray
     execution: np.ndarray
-    bar: np.ndarray
-    exits: dict[int, list[tuple[int, float, str]]]
-    exit_sessions: list[int]
+    age: np.ndarray
+    exit_starts: np.ndarray
+    exit_names: np.ndarray
+    exit_growth: np.ndarray
+    exit_kinds: np.ndarray
+
+    @property
+    def prices(self) -> tuple[np.ndarray, np.ndarray]:
+        """Closes and execution prices, as the kernels take them."""
+        return self.close, self.execution
+
+    @property
+    def exits(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Starts, names and growth of the exits, as the kernels take them."""
+        return self.exit_starts, self.exit_names, self.exit_growth
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,146 +72,119 @@ class Walk:
 
 def read_tape(market: Market) -> Tape:
     """The tape of a market; all of it is known on the session it belongs to."""
-    close = market.adjusted.to_numpy(dtype=float)
-    bar = np.isfinite(close)
-    last = np.maximum.accumulate(np.where(bar, np.arange(len(close))[:, None], -1), axis=0)
-    filled = np.where(last >= 0, np.take_along_axis(close, np.maximum(last, 0), axis=0), np.nan)
-    exits: dict[int, list[tuple[int, float, str]]] = {}
-    for session, *event in sorted(_delistings(market, last) + _silences(last)):
-        exits.setdefault(session, []).append(tuple(event))
+    from openbook.portfolio.kernels import carry
+
+    close, age = carry(_plain(market.adjusted))
+    events = sorted(_delistings(market, age) + _silences(age))
+    sessions, names, growth, kinds = (np.array(column) for column in zip(*events, strict=True)) if events else [[]] * 4
+    counts = np.bincount(np.asarray(sessions, dtype=np.int64), minlength=len(age))
+    late = ("executed at the next close: the source has no opens",) if market.execution == "next_close" else ()
     return Tape(
-        close=filled,
-        execution=market.adjusted_execution.to_numpy(dtype=float),
-        bar=bar,
-        exits=exits,
-        exit_sessions=list(exits),
+        dates=market.dates,
+        symbols=market.symbols,
+        notes=(*market.notes, *late),
+        close=_read_only(close),
+        execution=_read_only(_execution(market)),
+        age=_read_only(age),
+        exit_starts=_read_only(np.concatenate([[0], np.cumsum(counts)])),
+        exit_names=_read_only(np.asarray(names, dtype=np.int64)),
+        exit_growth=_read_only(np.asarray(growth, dtype=float)),
+        exit_kinds=_read_only(np.asarray(kinds, dtype=np.int64)),
     )
 
 
-def _delistings(market: Market, last: np.ndarray) -> list[tuple[int, int, float, str]]:
+def _execution(market: Market) -> np.ndarray:
+    """`Market.adjusted_execution` as a plain array."""
+    adjusted = _plain(market.adjusted)
+    if market.execution == "next_close":
+        return adjusted
+    price = adjusted / _plain(market.close)
+    price *= _plain(market.open)
+    return price
+
+
+def _plain(table: pd.DataFrame) -> np.ndarray:
+    """The numbers row after row, whatever the frame's own layout: each layout would be compiled anew."""
+    return np.ascontiguousarray(np.asarray(table.to_numpy(dtype=float)))
+
+
+def _read_only(values: np.ndarray) -> np.ndarray:
+    """The same array, which nobody can change any more."""
+    values = values.view()
+    values.flags.writeable = False
+    return values
+
+
+def _delistings(market: Market, age: np.ndarray) -> list[tuple[int, int, float, int]]:
     """Exits by recorded delistings: the session after the last bar at or before the record, never before it."""
-    actions = market.actions
-    rows = actions[(actions["kind"] == "delisting") & actions["symbol"].isin(market.symbols)]
+    rows = market.actions[market.actions["kind"] == "delisting"]
+    names = market.symbols.get_indexer(rows["symbol"])
     events = []
-    for date, symbol, final in zip(rows["date"], rows["symbol"], rows["value"], strict=True):
-        name = market.symbols.get_loc(symbol)
+    for date, name, final in zip(rows["date"], names.tolist(), rows["value"], strict=True):
         known = int(market.dates.searchsorted(date, side="right")) - 1  # last session at or before the record
         first = int(market.dates.searchsorted(date))
-        bar = int(last[known, name]) if known >= 0 else -1
-        session = max(bar + 1, first)
-        if bar >= 0 and session < len(market.dates):
-            events.append((session, name, 1.0 + (0.0 if pd.isna(final) else float(final)), "delisting"))
+        if name < 0 or known < 0 or age[known, name] < 0:
+            continue
+        session = max(known - int(age[known, name]) + 1, first)
+        if session < len(market.dates):
+            events.append((session, name, 1.0 + (0.0 if pd.isna(final) else float(final)), 0))
     return events
 
 
-def _silences(last: np.ndarray) -> list[tuple[int, int, float, str]]:
+def _silences(age: np.ndarray) -> list[tuple[int, int, float, int]]:
     """Exits of names without a bar for GIVE_UP sessions, at their last close: a vendor that records no delisting."""
-    age = np.arange(len(last))[:, None] - last
-    where = np.argwhere((age == GIVE_UP) & (last >= 0))
-    return [(int(session), int(name), 1.0, "no bars") for session, name in where]
+    return [(*divmod(int(place), age.shape[1]), 1.0, 1) for place in np.flatnonzero(age == GIVE_UP)]
 
 
-def walk(
-    tape: Tape, rows: list[int], decide: Callable[[int, np.ndarray], np.ndarray], costs: Costs, capital: float
+def rates(costs: Costs) -> tuple[float, float, float]:
+    """Commission and slippage per USD of notional, and the least commission in USD, as the kernels take them."""
+    return costs.commission_bps * BPS, costs.slippage_bps * BPS, costs.min_commission
+
+
+def walk_given(tape: Tape, rows: Sequence[int], targets: np.ndarray, costs: Costs, capital: float) -> Walk:
+    """Walk target weights (k, n) that are known beforehand, from the first decision to the end of the tape.
+
+    rows : sessions of the decisions, increasing
+    """
+    from openbook.portfolio import kernels
+
+    sessions = np.array(rows, dtype=np.int64)
+    done = kernels.walk_given(tape.prices, tape.exits, sessions, targets, rates(costs), float(capital))
+    equity, cash, held, turnover, paid, received = done
+    return Walk(equity[rows[0] :], cash[rows[0] :], targets, held, turnover, paid, _gone(tape, received))
+
+
+def walk_deciding(
+    tape: Tape, rows: Sequence[int], decide: Callable[[int, np.ndarray], np.ndarray], costs: Costs, capital: float
 ) -> Walk:
-    """Walk from the first decision to the end of the tape.
+    """The same walk where each decision depends on what is held by then.
 
-    rows : sessions of the decisions, increasing; decide : (k, held weights (n,) at that close) -> target weights (n,)
+    decide : (k, held weights (n,) at that close) -> target weights (n,)
     """
+    from openbook.portfolio import kernels
+
     sessions, n = tape.close.shape
-    equity, cash_line = np.full(sessions, np.nan), np.full(sessions, np.nan)
+    lines = np.full(sessions, np.nan), np.full(sessions, np.nan)
     targets, helds = np.empty((len(rows), n)), np.empty((len(rows), n))
-    turnover, paid, gone = np.full(len(rows), np.nan), np.full(len(rows), np.nan), []
-    shares, cash = np.zeros(n), float(capital)
-    equity[rows[0]] = cash_line[rows[0]] = cash
-    for k, row in enumerate(rows):
-        held = helds[k] = held_weights(shares, cash, tape.close[row])
-        target = targets[k] = decide(k, held)
-        if row + 1 == sessions:
-            break
-        cash += settle_exits(tape, row + 1, shares, gone)
-        shares, cash, turnover[k], paid[k] = trade(shares, cash, target, held, tape, row + 1, costs)
-        end = rows[k + 1] + 1 if k + 1 < len(rows) else sessions
-        cash = _mark(tape, (row + 1, end), shares, cash, (equity, cash_line), gone)
+    turnover, paid, received = (np.full(size, np.nan) for size in (len(rows), len(rows), len(tape.exit_names)))
+    shares, cash, fees = np.zeros(n), float(capital), rates(costs)
+    lines[0][rows[0]] = lines[1][rows[0]] = cash
+    for k, (row, following) in enumerate(zip(rows, [*rows[1:], sessions - 1], strict=True)):
+        kernels.weigh(shares, cash, tape.close[row], helds[k])
+        targets[k] = decide(k, helds[k])
+        if row + 1 < sessions:
+            span, order = (row + 1, following + 1), (targets[k], helds[k])
+            lived = kernels.live(tape.prices, tape.exits, span, order, shares, cash, fees, lines, received)
+            cash, turnover[k], paid[k] = lived
     first = rows[0]
-    return Walk(equity[first:], cash_line[first:], targets, helds, turnover, paid, gone)
+    return Walk(lines[0][first:], lines[1][first:], targets, helds, turnover, paid, _gone(tape, received))
 
 
-def held_weights(shares: np.ndarray, cash: float, prices: np.ndarray) -> np.ndarray:
-    """Weights at these prices, (n,); what they lack to 1 is cash."""
-    value = np.where(shares > 0, shares * prices, 0.0)
-    return value / (value.sum() + cash)
-
-
-def trade(shares, cash: float, target, held, tape: Tape, session: int, costs: Costs) -> tuple:
-    """New shares, cash, turnover and costs after trading towards `target` at the execution prices of `session`.
-
-    Target weights apply to the value after costs. A name without an execution price, or whose target is its held
-    weight, does not trade; what that leaves over is cash, and if it leaves too little the other targets shrink alike.
-    """
-    names = np.flatnonzero((shares > 0) | (target > 0))
-    price = tape.execution[session, names]
-    moves = np.isfinite(price) & (np.abs(target[names] - held[names]) > SAME)
-    before = shares[names] * np.where(np.isfinite(price), price, tape.close[session - 1, names])
-    before = np.where(shares[names] > 0, before, 0.0)
-    total = before.sum() + cash
-    if not moves.any():
-        return shares, cash, 0.0, 0.0
-    stay = before[~moves].sum()
-    names, price, before, goal = names[moves], price[moves], before[moves], target[names][moves]
-    after, fee = spend(before, goal, total, stay, costs)
-    change = after - before
-    shares = shares.copy()
-    shares[names] = after / price
-    left = total - stay - after.sum() - fee
-    turned = 0.5 * (np.abs(change).sum() + abs(change.sum())) / total
-    return shares, max(left, 0.0), float(turned), float(fee)
-
-
-def spend(before: np.ndarray, goal: np.ndarray, total: float, stay: float, costs: Costs) -> tuple[np.ndarray, float]:
-    """Values after trading, (m,), and the costs in USD: value after costs + costs = value before, solved exactly.
-
-    before : values of the names that trade; goal : their target weights; stay : value of those that do not
-    Each round shrinks the error by the cost rate, so the last digit is reached in a few. A minimum commission that
-    is due or not within a cent may keep the rounds alternating; the lower of the two values is then affordable.
-    """
-    value = total
-    for _ in range(40):
-        after = goal * _room_for(goal.sum(), value, stay)
-        fee = float(np.sum(costs.total(after - before)))
-        if abs(total - fee - value) <= 1e-15 * total:
-            return after, fee
-        value, older = total - fee, value
-    after = goal * _room_for(goal.sum(), min(value, older), stay)
-    return after, float(np.sum(costs.total(after - before)))
-
-
-def _room_for(weight: float, value: float, stay: float) -> float:
-    """USD that a weight of 1 means: all of the value, or less where what does not trade takes up too much."""
-    return min(value, max(value - stay, 0.0) / weight) if weight > 0 else 0.0
-
-
-def settle_exits(tape: Tape, session: int, shares: np.ndarray, gone: list) -> float:
-    """USD from held names that leave on `session`, at their last close; their shares become 0 in place."""
-    proceeds = 0.0
-    for name, growth, kind in tape.exits.get(session, ()):
-        if shares[name] > 0:
-            usd = float(shares[name] * tape.close[session - 1, name] * growth)
-            gone.append((session, name, kind, usd))
-            shares[name] = 0.0
-            proceeds += usd
-    return proceeds
-
-
-def _mark(tape: Tape, span: tuple[int, int], shares, cash: float, lines, gone: list) -> float:
-    """Equity and cash at each close of the span (start, end), settling exits after its start; returns the cash."""
-    start, end = span
-    equity, cash_line = lines
-    leaving = tape.exit_sessions[bisect_right(tape.exit_sessions, start) : bisect_left(tape.exit_sessions, end)]
-    for first, stop in pairwise([start, *leaving, end]):
-        if first > start:
-            cash += settle_exits(tape, first, shares, gone)
-        names = np.flatnonzero(shares > 0)
-        equity[first:stop] = (tape.close[first:stop, names] * shares[names]).sum(axis=1) + cash
-        cash_line[first:stop] = cash
-    return cash
+def _gone(tape: Tape, received: np.ndarray) -> list[tuple[int, int, str, float]]:
+    """The exits of names that were held, in the order of their sessions."""
+    found = np.flatnonzero(np.isfinite(received))
+    sessions = np.searchsorted(tape.exit_starts, found, side="right") - 1
+    return [
+        (int(session), int(tape.exit_names[e]), KINDS[tape.exit_kinds[e]], float(received[e]))
+        for session, e in zip(sessions, found, strict=True)
+    ]
