@@ -22,9 +22,21 @@ ARROWS = {
     "record": {"metrics"},
     "params": {"market", "signals", "portfolio", "selection", "desk", "record"},
     "standins": {"champion", "market", "signals", "portfolio", "selection", "desk", "record", "metrics", "params"},
-    "champion": {"signals", "portfolio", "selection"},
-    "jobs": {"champion", "engine", "market", "signals", "portfolio", "selection", "desk", "record", "params"},
-    "cli": {"jobs", "record"},
+    "champion": {"metrics", "signals", "portfolio", "selection"},
+    "succession": {"champion", "record"},
+    "jobs": {
+        "succession",
+        "champion",
+        "engine",
+        "market",
+        "signals",
+        "portfolio",
+        "selection",
+        "desk",
+        "record",
+        "params",
+    },
+    "cli": {"jobs", "record", "succession"},
 }
 WRITERS = {"record", "market/store.py", "desk/book.py"}
 WRITING_CALLS = {"to_csv", "to_parquet", "to_json", "to_pickle", "write_text", "write_bytes", "write_table", "savefig"}

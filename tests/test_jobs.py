@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal, assert_series_equal
 
-from openbook import jobs
+from openbook import jobs, succession
 from openbook.champion import CARD, ChampionCard, read_champion
 from openbook.desk.book import read_book, settle, views
 from openbook.desk.statement import new_state
@@ -24,6 +24,7 @@ from openbook.market.tables import Delivery
 from openbook.params import NOTEBOOKS, load_params
 from openbook.portfolio.construct import construct_portfolio
 from openbook.portfolio.regime import detect_regime
+from openbook.record import production
 from openbook.record.inspection import check_parameters
 from openbook.record.runs import read_run
 from openbook.signals.dataset import compute_labels
@@ -153,7 +154,7 @@ def test_a_rollback_holds_when_the_selection_that_it_took_back_is_run_again(desk
     selected, pointer = desk.bundle(), desk.runs / "production" / "champion.json"
     earlier = desk.crown(selected="2024-05-31", vetted=False)
     pointer.unlink()
-    jobs.production.promote(desk.runs, *promoted(earlier))
+    production.promote(desk.runs, *promoted(earlier))
     succeed(desk.run("select_champion", desk.days[0]))
     assert desk.bundle() == selected
     said = succeed(rollback(desk)).out
@@ -195,7 +196,7 @@ def test_the_last_champion_that_is_whole_stands_in_for_one_that_is_missing(desk)
     """Five champions, of which the last is missing: one of them altered, one that answers differently, one gone."""
     params = load_params("daily_run", "demo", ("fallback_champion=previous",))
     whole, schema = desk.bundle(), json.loads((desk.bundle() / "schema.json").read_bytes())
-    assert jobs._champion(desk.runs, params) == (whole, "")
+    assert succession.champion_of(desk.runs, params.fallback_champion) == (whole, "")
     altered = desk.crown(selected="2024-05-01")
     gone = desk.crown(selected="2024-05-02")
     schema["golden"]["predictions"] = schema["golden"]["predictions"][::-1]
@@ -203,16 +204,16 @@ def test_the_last_champion_that_is_whole_stands_in_for_one_that_is_missing(desk)
     desk.crown(selected="2024-05-04").rename(desk.runs / "lost")
     gone.rename(desk.runs / "gone")
     (altered / "model.txt").write_bytes(b"other trees")
-    folder, note = jobs._champion(desk.runs, params)
+    folder, note = succession.champion_of(desk.runs, params.fallback_champion)
     assert folder == whole
     assert "selected 2024-05-04" in note
     assert whole.name[:12] in note
     assert changed.is_dir()
     (whole / "model.txt").unlink()
     with pytest.raises(jobs.ModelError, match="no champion before it is whole"):
-        jobs._champion(desk.runs, params)
+        succession.champion_of(desk.runs, params.fallback_champion)
     with pytest.raises(jobs.ModelError, match="is missing; restore it"):
-        jobs._champion(desk.runs, load_params("daily_run", "demo"))
+        succession.champion_of(desk.runs, "none")
 
 
 @pytest.mark.parametrize(
@@ -234,11 +235,11 @@ def test_who_may_take_whose_place(tmp_path, incumbent, challenger, moves, lost):
     """Whether the incumbent's bundle is still there makes no difference: nobody is stuck with a missing one."""
     folder = jobs.RunsFolder(tmp_path)
     if incumbent:
-        jobs._promote(folder, {CARD: json.dumps({"who": 1, **incumbent}).encode()})
+        succession.crown(tmp_path, {CARD: json.dumps({"who": 1, **incumbent}).encode()})
         if lost:
             folder.champion()[0].rename(tmp_path / "lost")
-    jobs._promote(folder, {CARD: json.dumps({"who": 2, **challenger}).encode()})
-    assert (jobs.production.history(tmp_path)[-1]["metadata"]["who"] == 2) is moves
+    succession.crown(tmp_path, {CARD: json.dumps({"who": 2, **challenger}).encode()})
+    assert (production.history(tmp_path)[-1]["metadata"]["who"] == 2) is moves
 
 
 # ---- the same inputs, the same bytes ----

@@ -130,9 +130,9 @@ def rollback(
     reason: Annotated[str, typer.Option(help="Why; the history keeps it.")],
 ) -> None:
     """Make the champion before the champion again; what was rolled back never comes back by itself."""
-    from openbook import jobs
+    from openbook import succession
 
-    _say(jobs.rollback(State.runs, who=who, reason=reason))
+    _say(succession.rollback(State.runs, who=who, reason=reason))
 
 
 data = typer.Typer(no_args_is_help=True, help="Prices and what hangs on them.")

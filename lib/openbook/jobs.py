@@ -5,7 +5,6 @@ transaction, then rename the stage to its sealed name. A crash between any two o
 makes the same outputs again, finds them committed, and seals them.
 """
 
-import datetime
 import hashlib
 import json
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from openbook.champion import CARD, champion_hash, read_champion
+from openbook import succession
 from openbook.desk import book
 from openbook.engine import check_engine
 from openbook.errors import (
@@ -24,7 +23,6 @@ from openbook.errors import (
     BookError,
     ConflictError,
     DataNotReady,
-    ModelError,
     NoSession,
     OpenbookError,
     OutOfOrderError,
@@ -32,8 +30,7 @@ from openbook.errors import (
 )
 from openbook.market import calendar
 from openbook.market.store import has_session, store_fingerprint, update_store
-from openbook.params import NOTEBOOKS, DailyRun, Settings, load_params
-from openbook.record import production
+from openbook.params import NOTEBOOKS, Settings, load_params
 from openbook.record.kernel import Kernel, start_kernel
 from openbook.record.preload import FOR_NOTEBOOKS
 from openbook.record.provenance import checkout
@@ -184,25 +181,6 @@ def update_data(runs: Path, through: str, *, profile: str = "demo") -> str:
     )
 
 
-def rollback(runs: Path, *, who: str, reason: str) -> str:
-    """Make the champion before the champion again, because a person says so; says what came of it.
-
-    Its bundle must be whole and predict what it predicted when it was saved: ModelError (40), and nothing moves.
-    """
-    if not production.history(runs):
-        raise UsageError("nothing to roll back: there is no champion yet")
-    when = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
-    with RunsFolder(runs).lock():
-        was = production.history(runs)[-1]
-        entry = production.rollback(runs, who=who, reason=reason, when=when, verify=read_champion)
-    said = f"{production.describe(entry)} is the champion again"
-    if entry == was:
-        return f"already done: {said} since {entry['rollback']['when']}; to go back further, give another reason"
-    card = entry["metadata"]
-    unvetted = "" if card["vetted"] else " and is NOT VETTED: paper only"
-    return f"{said}, in the place of {production.describe(was)}; it learned through {card['trained_through']}{unvetted}"
-
-
 def demo(runs: Path, *, say: Say = print) -> None:
     """Everything on the bundled data: train, compare, select, open a book, and 20 daily pages. Safe to repeat."""
     days = calendar.sessions(DEMO_LAST - pd.Timedelta(days=60), DEMO_LAST)[-DEMO_SESSIONS - 1 :]
@@ -264,9 +242,24 @@ def _plan(
         if found is None:
             raise UsageError(f"{notebook} needs a run of {earlier} of {handed['date']} or before; run it first")
         inputs[earlier], handed[HANDED_AS[earlier]] = read_run(found)["inputs_hash"], str(found.resolve())
+    if notebook == "train_candidates":
+        handed["storage"] = settings.storage or f"sqlite:///{folder.folder.resolve() / 'studies.db'}"
+    if notebook == "select_champion":
+        _plan_selection(folder, inputs, handed)
     if notebook == "daily_run":
         _plan_daily(folder, session, settings, inputs, handed)
     return Plan(notebook, session, profile, settings, inputs, handed)
+
+
+def _plan_selection(folder: RunsFolder, inputs: dict, handed: dict) -> None:
+    """What was tried before, who looked at the holdout, and whom the challenger meets, into `inputs` and `handed`."""
+    earlier = succession.comparisons_before(folder, Path(handed["comparison"]))
+    looks = succession.looks_before(folder, handed["date"])
+    incumbent = succession.incumbent_of(folder.folder, handed["date"])
+    inputs["earlier"] = " ".join(read_run(path)["inputs_hash"] for path in earlier)
+    inputs["looks"], inputs["incumbent"] = " ".join(looks), incumbent.name if incumbent else ""
+    handed |= {"earlier": [str(path.resolve()) for path in earlier], "looks": looks}
+    handed["incumbent"] = str(incumbent.resolve()) if incumbent else None
 
 
 def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dict) -> None:
@@ -275,7 +268,7 @@ def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dic
         raise ApprovalError(
             "dry_run: false needs the live book, which needs approvals; there are none yet: use the paper book"
         )
-    champion, note = _champion(folder.folder, settings)
+    champion, note = succession.champion_of(folder.folder, settings.fallback_champion)
     path = paper_book(folder.folder)
     if not path.is_file():
         raise BookError(f"there is no book at {path}; begin one with: openbook init --cash 100000")
@@ -285,33 +278,6 @@ def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dic
             raise OutOfOrderError(f"{session:%Y-%m-%d} lies before the book's last session, {last:%Y-%m-%d}")
     inputs |= {"champion": champion.name, "champion_note": note, "book": book.head(path, before=session)}
     handed |= {"champion": str(champion.resolve()), "champion_note": note, "book": str(path.resolve())}
-
-
-def _champion(runs: Path, settings: DailyRun) -> tuple[Path, str]:
-    """The champion's folder and "", or the one before and what its page must say, if the parameters allow that.
-
-    Only a missing bundle is stood in for. An altered one, or one that predicts something else, always ends the run.
-    """
-    entries = production.history(runs)
-    if not entries:
-        raise ModelError("there is no champion; run train_candidates, compare and select_champion first")
-    if settings.fallback_champion == "none" or production.place(runs, entries[-1]["sha256"]).is_dir():
-        return production.champion(runs)[0], ""
-    lost = production.describe(entries[-1])
-    for entry in production.before(runs):
-        folder = production.place(runs, entry["sha256"])
-        if _is_whole(folder):
-            return folder, f"The champion's bundle ({lost}) is missing: {production.describe(entry)} stands in for it."
-    raise ModelError(f"the champion's bundle ({lost}) is missing, and no champion before it is whole; restore one")
-
-
-def _is_whole(folder: Path) -> bool:
-    """Whether a bundle has every file, with its hash, and predicts what it did when it was saved."""
-    try:
-        read_champion(folder)
-    except ModelError:
-        return False
-    return True
 
 
 def _already_done(folder: RunsFolder, sealed: Path, plan: Plan) -> Outcome:
@@ -367,16 +333,8 @@ def _after(folder: RunsFolder, plan: Plan, sealed: Path) -> None:
     if plan.notebook == "daily_run":
         _publish_views(folder)
     if plan.notebook == "select_champion":
-        _promote(folder, {path.name: path.read_bytes() for path in sorted((sealed / "bundle").iterdir())})
-
-
-def _promote(folder: RunsFolder, files: dict[str, bytes]) -> None:
-    """Point to a new champion, unless its card says to keep the one there is, or that one passed and it did not."""
-    card, entries = json.loads(files[CARD]), production.history(folder.folder)
-    incumbent = entries[-1]["metadata"] if entries else None  # of the pointer: a missing bundle must not stop a new one
-    kept = incumbent is not None and (card.get("decision") == "keep" or (incumbent["vetted"] and not card["vetted"]))
-    if not kept:
-        folder.promote(files, card, champion_hash(files))
+        bundle = sorted((sealed / "bundle").iterdir())
+        succession.crown(folder.folder, {path.name: path.read_bytes() for path in bundle})
 
 
 def _publish_views(folder: RunsFolder) -> None:

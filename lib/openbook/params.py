@@ -21,7 +21,9 @@ from openbook.portfolio.optimizers import OPTIMIZERS
 from openbook.portfolio.regime import RegimeSettings
 from openbook.record.monitoring import OpsMonitor
 from openbook.selection import SelectionWeights, Thresholds
+from openbook.signals.controls import MAX_IC
 from openbook.signals.models import Candidate
+from openbook.signals.training import WalkForward
 
 PROFILE_FOLDER = Path("params")
 
@@ -39,9 +41,11 @@ class TrainCandidates(Settings):
     horizon: int = Field(20, ge=1, description="sessions that a label looks ahead")
     first: str = Field("", description="first session to learn from; empty: all")
     candidates: tuple[Candidate, ...]
-    n_folds: int = Field(5, ge=2, description="walk-forward folds")
-    embargo: int = Field(5, ge=0, description="sessions left out before each test block, beside the purge")
-    n_jobs: int = Field(2, ge=1, description="threads of one fit")
+    walk_forward: WalkForward = WalkForward()
+    max_ic: float = Field(MAX_IC, gt=0, le=1, description="a mean rank IC above it is a leak until proven otherwise")
+    seed: int = Field(0, ge=0, description="of the negative controls")
+    storage: str = Field("", description="Optuna storage URL; empty: an SQLite file in the runs folder")
+    n_jobs: int = Field(2, ge=1, description="processes side by side; every fit has one thread")
 
 
 class Compare(Settings):
@@ -53,7 +57,9 @@ class Compare(Settings):
     portfolio: PortfolioSettings = PortfolioSettings()
     regime: RegimeSettings = RegimeSettings()
     costs: Costs = Costs()
-    seed: int = Field(0, ge=0, description="of the random-scores baseline")
+    seed: int = Field(0, ge=0, description="of the random-scores baseline and the bootstrap")
+    shaken: int = Field(5, ge=0, description="best combinations that are tried again under harder assumptions")
+    n_jobs: int = Field(2, ge=1, description="processes side by side")
 
 
 class SelectChampion(Settings):
@@ -61,6 +67,7 @@ class SelectChampion(Settings):
 
     weights: SelectionWeights = SelectionWeights()
     thresholds: Thresholds = Thresholds()
+    seed: int = Field(0, ge=0, description="of the bootstrap and of the perturbed weights")
 
 
 class DailyRun(Settings):
