@@ -17,6 +17,7 @@ from openbook.portfolio.grid import (
     UNIVERSE,
     backtest_baselines,
     backtest_grid,
+    backtest_holdout,
     benchmark_of,
     common_dates,
     daily_returns,
@@ -81,6 +82,40 @@ def test_where_the_grid_runs_does_not_matter(grid, market, regimes):
             pd.testing.assert_series_equal(getattr(apart[pair], name), getattr(result, name), check_exact=True)
         pd.testing.assert_frame_equal(apart[pair].weights, result.weights, check_exact=True)
         pd.testing.assert_frame_equal(apart[pair].held, result.held, check_exact=True)
+
+
+def test_the_grid_is_the_same_on_a_dask_cluster(grid, market, regimes, cluster):
+    tester, dates, scores, results, _ = grid
+    there = backtest_grid(
+        scores, market, regimes, optimizers=OPTIMIZERS, backtester=tester, dates=dates, engine=cluster
+    )
+    for pair, result in results.items():
+        pd.testing.assert_series_equal(there[pair].equity, result.equity, check_exact=True)
+        pd.testing.assert_frame_equal(there[pair].weights, result.weights, check_exact=True)
+
+
+# ---- the holdout ----
+
+
+def test_the_holdout_is_backtested_as_the_evenings_would_have_been(grid, market, regimes):
+    """From cash at its first rebalance, with scores smoothed over the evenings before it."""
+    tester, _, scores, _, _ = grid
+    start = market.dates[-80]
+    before, held = (
+        {name: t[early] for name, t in scores.items()} for early in (market.dates < start, market.dates >= start)
+    )
+    found = backtest_holdout(before, held, market, regimes, optimizers=OPTIMIZERS, backtester=tester)
+    dates = common_dates(held, market, "", 5)
+    whole = backtest_grid(scores, market, regimes, optimizers=OPTIMIZERS, backtester=tester, dates=dates)
+    assert list(found) == [*map(label, whole), label(UNIVERSE)]
+    for pair, result in whole.items():
+        pd.testing.assert_series_equal(found[label(pair)], result.returns, check_names=False)
+    assert found.index[0] > start
+
+
+def test_without_a_holdout_there_is_nothing_to_put_away(grid, market, regimes):
+    tester, _, scores, _, _ = grid
+    assert backtest_holdout(scores, {}, market, regimes, optimizers=OPTIMIZERS, backtester=tester).empty
 
 
 def test_baselines_are_the_universe_and_chance(grid, market, regimes):

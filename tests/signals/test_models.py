@@ -19,6 +19,7 @@ from openbook.signals.models import (
     Candidate,
     ModelTrainer,
     check_scores,
+    combine,
     define_candidates,
     evaluate_scores,
 )
@@ -88,6 +89,60 @@ def test_candidates_must_be_some_and_different():
         define_candidates([])
     with pytest.raises(ParameterError, match="twin is there twice"):
         define_candidates([{"name": "twin", "algorithm": "xgboost"}, {"name": "twin", "algorithm": "lightgbm"}])
+
+
+PAIR = [{"name": "a", "algorithm": "xgboost"}, {"name": "b", "algorithm": "lightgbm"}]
+
+
+def test_an_ensemble_and_a_tuned_candidate_survive_json():
+    tuning = {"n_trials": 4, "space": {"max_depth": [3, 5, False]}}
+    entries = [{**PAIR[0], "tuning": tuning}, PAIR[1], {"name": "e", "algorithm": "ensemble", "members": ["b", "a"]}]
+    tuned, _, ensemble = define_candidates(entries)
+    assert tuned.tuning.space == {"max_depth": (3.0, 5.0, False)}
+    assert ensemble.members == ("b", "a")
+    for one in (tuned, ensemble):
+        assert Candidate.model_validate_json(one.model_dump_json()) == one
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"members": ["a", "a", "b"]}, "members must be different"),  # voting twice here, once when deployed
+        ({"members": ["a"]}, "at least two candidates"),
+        ({"members": ["a", "e"]}, "'e' is no candidate beside it"),
+        ({"members": ["a", "stranger"]}, "'stranger' is no candidate beside it"),
+        ({"params": {"max_depth": 3}}, "ensemble has no parameter"),
+        ({"tuning": {}}, "nothing to tune"),
+        ({"algorithm": "xgboost", "members": ["a", "b"]}, "only an ensemble has members"),
+        ({"algorithm": "xgboost", "tuning": {"n_trials": "5"}}, "tuning.n_trials"),
+        ({"algorithm": "xgboost", "tuning": {"n_trials": True}}, "tuning.n_trials"),
+        ({"algorithm": "xgboost", "tuning": {"space": {"max_depth": [3, 5]}}}, "tuning.space.max_depth"),
+    ],
+)
+def test_junk_ensembles_and_searches_are_refused(entry, message):
+    with pytest.raises(ParameterError, match=message):
+        define_candidates([*PAIR, {"name": "e", "algorithm": "ensemble", **entry}])
+
+
+def test_an_ensemble_needs_others_beside_it():
+    with pytest.raises(ParameterError, match="at least two candidates"):
+        define_candidates([PAIR[0], {"name": "e", "algorithm": "ensemble"}])
+
+
+def test_models_that_do_not_fit_together_are_not_combined():
+    one, two = trained("xgboost"), trained("lightgbm")
+    ensemble = combine({"one": one, "two": two}, Candidate(name="e", algorithm="ensemble"))
+    later = replace(two, training=two.training.model_copy(update={"horizon": 7}))
+    other = replace(two, features=two.features[::-1])
+    for models, message in [
+        ({}, "at least two"),
+        ({"one": one}, "at least two"),
+        ({"one": one, "two": other}, "same features"),
+        ({"one": one, "two": later}, "same label: one, two"),
+        ({"one": one, "both": ensemble}, "cannot be a member of another"),
+    ]:
+        with pytest.raises(SchemaError, match=message):
+            combine(models, ensemble.training.candidate)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,32 @@ def backtest_grid(
     return dict(zip(pairs, results, strict=True))
 
 
+def backtest_holdout(
+    scores: Mapping[str, pd.DataFrame],
+    held: Mapping[str, pd.DataFrame],
+    market: Market,
+    regimes: pd.Series,
+    *,
+    optimizers: Sequence[str],
+    backtester: VectorizedBacktester,
+    engine: str = "",
+    n_jobs: int = 1,
+) -> pd.DataFrame:
+    """Daily returns over the holdout, sessions × label: every combination, then the universe. To be put away unseen.
+
+    scores, held : by model, dates × symbols, before the holdout and over it; the earlier ones only for the smoothing,
+        as on a real evening. Empty without a holdout, or with one of fewer than two rebalances.
+    """
+    if not held or len(rebalance_dates(next(iter(held.values())).index, backtester.settings.rebalance_every)) < 2:
+        return pd.DataFrame()
+    dates = common_dates(held, market, "", backtester.settings.rebalance_every)
+    joined = {model: pd.concat([scores[model], held[model]]) for model in held}
+    how = {"optimizers": optimizers, "backtester": backtester, "dates": dates, "engine": engine, "n_jobs": n_jobs}
+    results = backtest_grid(joined, market, regimes, **how)
+    universe = backtester.run(equal_weight_universe(market, dates), market)
+    return pd.DataFrame({label(pair): result.returns for pair, result in {**results, UNIVERSE: universe}.items()})
+
+
 def gather_all(
     scores: Mapping[str, pd.DataFrame], market: Market, regimes: pd.Series, dates: pd.DatetimeIndex
 ) -> dict[str, Evenings]:

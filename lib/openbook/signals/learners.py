@@ -299,7 +299,7 @@ XGBOOST_DEFAULTS = {
 }
 # A forest takes its variety from the draws of rows and columns, not from small steps; its leaves must still be large.
 FOREST_DEFAULTS = {
-    "max_depth": 7,
+    "max_depth": 5,
     "min_child_weight": 200.0,
     "subsample": 0.6,
     "colsample_bynode": 0.33,

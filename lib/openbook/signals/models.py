@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -25,12 +25,12 @@ if TYPE_CHECKING:  # features brings numba in, which loading a model does not ne
 MIN_TREES = 25
 
 
-class Tuning(BaseModel, frozen=True, extra="forbid"):
+class Tuning(BaseModel, frozen=True, extra="forbid", strict=True):
     """How a candidate's settings are searched for: see `tuning`."""
 
     n_trials: int = Field(default=30, ge=1, description="in all: spread over the folds, the holdout and the final fit")
     startup: int = Field(default=10, ge=1, description="trials at random before the search learns from them")
-    space: dict[str, tuple[float, float, bool]] = Field(
+    space: dict[str, Annotated[tuple[float, float, bool], Field(strict=False)]] = Field(
         default={}, description="by parameter: lowest, highest, on a logarithmic scale; over the usual space"
     )
 
@@ -71,8 +71,13 @@ class Candidate(BaseModel, frozen=True, extra="forbid", strict=True):
 
     @model_validator(mode="after")
     def _ensembles_are_not_tuned(self) -> Candidate:
+        for key, (low, high, _) in (self.tuning.space if self.tuning else {}).items():
+            if not (key in ALGORITHMS[self.algorithm].defaults and low < high):
+                raise ValueError(f"cannot search {key!r} from {low} to {high}: no parameter here, or no range")
         if self.algorithm == ENSEMBLE and self.tuning is not None:
             raise ValueError("an ensemble has nothing to tune; tune its members")
+        if len(set(self.members)) < len(self.members):  # every member has one vote
+            raise ValueError(f"members must be different, not {', '.join(self.members)}")
         if self.algorithm != ENSEMBLE and self.members:
             raise ValueError(f"only an ensemble has members, not {self.algorithm}")
         return self
@@ -235,8 +240,16 @@ class ModelTrainer:
 
 
 def combine(models: Mapping[str, Model], candidate: Candidate) -> Model:
-    """The ensemble of trained models, in the order given; it has learned from all that any of them has."""
+    """The ensemble of trained models, in the order given; it has learned from all that any of them has.
+
+    Raises SchemaError unless there are at least two, none an ensemble, with the same features, horizon and label.
+    """
+    members = members_of(models)
     parts = [model.training for model in models.values()]
+    if len({(part.horizon, part.label) for part in parts}) != 1:
+        raise SchemaError(f"members of an ensemble must predict the same label: {', '.join(models)}; train them alike")
+    if any(member.algorithm == ENSEMBLE for member in members):
+        raise SchemaError("an ensemble cannot be a member of another; name the members of both")
     training = Training(
         candidate=candidate,
         horizon=parts[0].horizon,
@@ -247,7 +260,6 @@ def combine(models: Mapping[str, Model], candidate: Candidate) -> Model:
         train_rows=max(part.train_rows for part in parts),
         trees=sum(part.trees for part in parts),
     )
-    members = members_of(models)
     return Model(ENSEMBLE, next(iter(models.values())).features, members, training)
 
 
