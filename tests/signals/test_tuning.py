@@ -216,12 +216,12 @@ tuning.tune(candidate(), dataset, dataset.dates, n_trials={trials}, storage={url
 @pytest.mark.parametrize(("fit", "tell"), [pytest.param(1, 0, marks=pytest.mark.long), (4, 0), (0, 3)])
 def test_a_killed_study_ends_as_if_it_had_not_been(dataset, tmp_path, fit, tell):
     """kill −9 in the middle of the first trial, in the middle of the fourth, and before the third got its verdict."""
-    values = {"tests": str(Path(__file__).parent), "url": url_of(tmp_path), "trials": TRIALS}
+    values = {"tests": str(Path(__file__).parent), "url": url_of(tmp_path), "trials": 6}
     program = KILLED.format(fit=fit, tell=tell, **values)
     died = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert died.returncode == -signal.SIGKILL, died.stderr
-    resumed = tune(candidate(), dataset, dataset.dates, n_trials=TRIALS, storage=url_of(tmp_path))
-    straight = tune(candidate(), dataset, dataset.dates, n_trials=TRIALS)
+    resumed = tune(candidate(), dataset, dataset.dates, n_trials=6, storage=url_of(tmp_path))
+    straight = tune(candidate(), dataset, dataset.dates, n_trials=6)
     assert_frame_equal(resumed.trials, straight.trials, check_exact=True)
     assert (resumed.candidate, resumed.value) == (straight.candidate, straight.value)
 
@@ -257,6 +257,9 @@ def test_two_studies_at_once_on_a_fresh_file(dataset, tmp_path):
 def test_a_storage_that_cannot_be_opened_says_so(dataset, tmp_path):
     with pytest.raises(StorageError, match="cannot open the tuning storage"):
         tune(candidate(), dataset, dataset.dates, n_trials=1, storage=f"sqlite:///{tmp_path}/missing/tuning.db")
+    with pytest.raises(StorageError, match=r"postgresql://\*\*\*@desk/db") as told:
+        tune(candidate(), dataset, dataset.dates, n_trials=1, storage="postgresql://me:geheim@desk/db")
+    assert "geheim" not in str(told.value)
     with pytest.raises(StorageError, match="is no tuning storage"):
         tune(candidate(), dataset, dataset.dates, n_trials=1, storage=str(tmp_path))
 

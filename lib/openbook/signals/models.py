@@ -29,7 +29,7 @@ class Tuning(BaseModel, frozen=True, extra="forbid", strict=True):
     """How a candidate's settings are searched for: see `tuning`."""
 
     n_trials: int = Field(default=30, ge=1, description="in all: spread over the folds, the holdout and the final fit")
-    startup: int = Field(default=10, ge=1, description="trials at random before the search learns from them")
+    startup: int = Field(default=5, ge=1, description="trials at random before the search learns from them")
     space: dict[str, Annotated[tuple[float, float, bool], Field(strict=False)]] = Field(
         default={}, description="by parameter: lowest, highest, on a logarithmic scale; over the usual space"
     )
