@@ -6,15 +6,11 @@ import pandas as pd
 import pytest
 
 from openbook import standins
-from openbook.champion import CARD, bundle_champion, champion_hash, read_champion
+from openbook.champion import CARD, against_incumbent, bundle_champion, champion_hash, read_champion
 from openbook.errors import ModelError
 from openbook.market.providers import SampleSource
 from openbook.market.store import load_market
-from openbook.selection import SelectionWeights, Thresholds, detailed_results, select_champion, write_report
-from openbook.signals.dataset import build_dataset
-from openbook.signals.features import compute_features
-from openbook.signals.models import Candidate
-from openbook.signals.training import train_candidates
+from openbook.selection import SelectionWeights, Thresholds, judge, select_champion, write_report
 
 DATE = "2022-11-29"
 
@@ -28,7 +24,9 @@ def compared():
 @pytest.fixture(scope="module")
 def bundle(compared):
     """Files and card of the best combination, and the selection that chose it."""
-    selection = select_champion(compared.summary, SelectionWeights(), Thresholds())
+    tried = standins.tried(compared, [])
+    field = judge(compared.summary, compared.alone, n_trials=tried.total)
+    selection = select_champion(field, SelectionWeights(), Thresholds(), n_trials=tried.total)
     chosen = selection.ranking.iloc[0]
     files, card = bundle_champion(chosen, vetted=False, selection=selection, compared=compared, selected=DATE)
     return files, card, selection
@@ -118,15 +116,15 @@ def test_the_card_of_one_that_passed_says_so_and_does_not_boast(compared, bundle
     selection = bundle[2]
     chosen = selection.ranking.iloc[-1]
     _, card = bundle_champion(chosen, vetted=True, selection=selection, compared=compared, selected=DATE)
-    assert card.sentence.endswith("from 2 combinations: passed every gate.")
+    assert card.sentence.endswith("after 2 trials: passed every gate.")
     said = card.summary("2022-12-28")
     assert said["Passed every gate"] == "yes"
-    assert said["Score"].endswith("chosen from 2")  # another may have scored higher and failed a gate
+    assert said["Score"].endswith("after 2 trials")  # another may have scored higher and failed a gate
     assert card.portfolio == compared.portfolio.model_copy(update={"optimizer": chosen["optimizer"]})
 
 
 def test_a_comparison_says_what_was_compared(compared):
-    assert compared.sentence == "1 models × 2 optimizers, 2 combinations, all counted as trials."
+    assert compared.sentence == "Models: 1. Optimizers: 2. Combinations: 2."
 
 
 def test_a_folder_that_is_not_named_by_its_hash_is_refused(folder):
@@ -149,25 +147,64 @@ def test_the_report_names_every_combination_and_who_was_stopped(bundle, compared
     assert text.count(" stopped by ") == len(stopped)
 
 
-def test_settings_travel_through_the_files_of_a_comparison(compared, tmp_path):
-    from openbook.portfolio.backtest import VectorizedBacktester
-
-    tester = VectorizedBacktester(settings=compared.portfolio, costs=compared.costs)
-    details = detailed_results(compared.summary, compared.summary, backtester=tester, regime=compared.regime)
-    training, comparison = tmp_path / "train_candidates" / DATE, tmp_path / "compare" / DATE
+def seal(compared, folder):
+    """The files of a comparison and of its training, as the notebooks leave them."""
+    training, comparison = folder / "train_candidates" / DATE, folder / "compare" / DATE
     for place in (training / "candidates" / "stand_in", comparison):
         place.mkdir(parents=True)
-    (comparison / "backtest_detailed_results.json").write_text(json.dumps(details))
+    (comparison / "backtest_detailed_results.json").write_text(json.dumps(compared.details))
     compared.returns.to_parquet(comparison / "returns.parquet")
+    compared.unseen.to_parquet(comparison / "holdout_returns.parquet")
+    compared.ledger.to_parquet(training / "trials.parquet")
     for name, data in compared.models["stand_in"].items():
         (training / "candidates" / "stand_in" / name).write_bytes(data)
     for place in (training, comparison):
         (place / "run.json").write_text(json.dumps({"inputs_hash": place.parent.name}))
-    found = standins.comparison(str(comparison), str(training), DATE)
+    return str(comparison), str(training)
+
+
+def test_settings_travel_through_the_files_of_a_comparison(compared, tmp_path):
+    found = standins.comparison(*seal(compared, tmp_path), DATE)
     assert (found.portfolio, found.regime, found.costs) == (compared.portfolio, compared.regime, compared.costs)
     assert found.models == compared.models
     assert found.runs == {"train_candidates": "train_candidates", "compare": "compare"}
     pd.testing.assert_frame_equal(found.returns, compared.returns, check_freq=False)
+    chosen = compared.summary["combination"].iloc[1]
+    pd.testing.assert_frame_equal(found.look(chosen), compared.look(chosen), check_freq=False)
+    assert standins.tried(found, []) == standins.tried(compared, [])
+
+
+def test_what_was_compared_before_is_tried_once(compared, tmp_path):
+    """The same comparison again adds nothing; with another setting each of its combinations counts."""
+    same, _ = seal(compared, tmp_path / "same")
+    other, _ = seal(compared, tmp_path / "other")
+    details = json.loads(json.dumps(compared.details))
+    for row in details["combinations"]:
+        row["trial"] = row["trial"][::-1]
+    (tmp_path / "other" / "compare" / DATE / "backtest_detailed_results.json").write_text(json.dumps(details))
+    tried = standins.tried(compared, [same, other])
+    assert (tried.combinations, tried.earlier, tried.total) == (2, 2, 4)
+
+
+def test_only_the_chosen_column_of_the_holdout_is_read(compared, tmp_path):
+    """A file that lacks the other combinations serves as well."""
+    found = standins.comparison(*seal(compared, tmp_path), DATE)
+    chosen = compared.summary["combination"].iloc[0]
+    compared.unseen[[chosen, compared.baselines[0]]].to_parquet(found.unseen)
+    assert list(found.look(chosen)) == [chosen, compared.baselines[0]]
+
+
+def test_a_challenger_is_compared_with_the_champion_on_the_same_dates(bundle, folder, compared):
+    selection = bundle[2]
+    mine, other = selection.ranking.iloc[0], selection.ranking.iloc[1]
+    table = against_incumbent(str(folder), other, selection.ranking, compared.alone, seed=0)
+    assert list(table["combination"]) == [mine["combination"], other["combination"]]
+    gap = compared.alone[other["combination"]] - compared.alone[mine["combination"]]
+    assert table["difference"].iloc[1] == pytest.approx(252 * gap.mean())
+    assert table["difference_low"].iloc[1] < table["difference"].iloc[1] < table["difference_high"].iloc[1]
+    assert against_incumbent(None, other, selection.ranking, compared.alone, seed=0).empty
+    gone = selection.ranking[selection.ranking["combination"] != mine["combination"]]
+    assert against_incumbent(str(folder), other, gone, compared.alone, seed=0).empty
 
 
 def test_a_stand_in_champion_is_marked_and_has_not_seen_the_last_sessions():
@@ -176,24 +213,3 @@ def test_a_stand_in_champion_is_marked_and_has_not_seen_the_last_sessions():
     assert not card.vetted
     assert "stand-in" in card.sentence
     assert model.training.trained_through <= f"{market.dates[-standins.UNSEEN]:%Y-%m-%d}"
-
-
-def test_training_keeps_every_candidate_fold_and_score(tmp_path):
-    market, _ = load_market(SampleSource(), through=DATE)
-    dataset = build_dataset(market, compute_features(market, dates=market.dates[-900:]), 10)
-    candidates = [
-        Candidate(name=name, algorithm=algorithm, n_estimators=5, early_stopping=None)
-        for name, algorithm in {"one": "lightgbm", "two": "xgboost"}.items()
-    ]
-    steps = []
-    trained = train_candidates(dataset, candidates, n_folds=2, progress=lambda *step: steps.append(step))
-    assert [step[:2] for step in steps] == [(i, 6) for i in range(1, 7)]
-    assert list(trained.folds["candidate"]) == ["one", "one", "two", "two"]
-    assert list(trained.summary["candidate"]) == list(trained.models) == ["one", "two"]
-    for name in trained.models:
-        assert trained.importance(name).sum() == pytest.approx(1.0)
-    trained.stacked_scores().to_parquet(tmp_path / "oos_scores.parquet")
-    again = standins.oos_scores(str(tmp_path), market)
-    for name, scores in trained.oos_scores.items():
-        known = scores.dropna(how="all")
-        pd.testing.assert_frame_equal(again[name], known, check_names=False, check_freq=False)

@@ -73,11 +73,14 @@ def test_half_of_a_comparison_is_refused_not_made_up(tmp_path):
 
 
 def test_small_scores_are_out_of_sample_and_can_be_backtested(market):
-    scores = standins.oos_scores(None, market)
+    scored = standins.scores(None, market)
+    scores = scored.oos
     table = scores["stand_in"]
     assert list(scores) == ["stand_in"]
     assert table.index[0] > market.dates[0]
-    assert table.index[-1] == market.dates[-1]
+    assert table.index[-1] == scored.last_known == market.dates[-standins.WALK_FORWARD.holdout - 1]
+    assert list(scored.held["stand_in"].index) == list(market.dates[-standins.WALK_FORWARD.holdout :])
+    assert scored.holdout in scored.sentence
     assert table.columns.equals(market.symbols)
     assert len(common_dates(scores, market, "", 5)) > 50
 

@@ -10,16 +10,19 @@ from typing import Literal
 import pandas as pd
 from pydantic import BaseModel, Field, ValidationError
 
+from openbook import metrics
 from openbook.errors import ModelError
 from openbook.portfolio.construct import PortfolioSettings
 from openbook.portfolio.costs import Costs
+from openbook.portfolio.grid import label
 from openbook.portfolio.regime import RegimeSettings
 from openbook.selection import Selection, SelectionWeights
 from openbook.signals.bundle import SCHEMA, bundle_hash, load_model
 from openbook.signals.models import Model
 
 CARD = "champion_metadata.json"
-METRICS = ("cagr", "volatility", *SelectionWeights.model_fields, "deflated_sharpe")
+METRICS = ("cagr", "volatility", *SelectionWeights.model_fields, "beta", "active_return", "active_low", "active_high")
+METRICS += ("deflated_sharpe", "pbo", "track_record")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,25 +30,47 @@ class Comparison:
     """What a champion is chosen from: figures, daily returns and files of everything that was compared.
 
     summary : one row per combination; see `summarise_backtests`
-    returns : sessions × combination, the baselines among them, by the names in `baselines`
+    returns : sessions × combination, the baselines among them, by the names in `baselines`, the universe first
+    unseen : likewise over the holdout: a file, of which only the chosen columns are read, or a table; None without one
     models : by candidate, its bundle as file name -> bytes
     portfolio, regime, costs : the settings of the comparison; runs : notebook -> inputs hash of what led here
+    details : backtest_detailed_results.json; ledger : trials.parquet of the training
     """
 
     summary: pd.DataFrame
     returns: pd.DataFrame
+    unseen: Path | pd.DataFrame | None
     baselines: tuple[str, ...]
     models: dict[str, dict[str, bytes]]
     portfolio: PortfolioSettings
     regime: RegimeSettings
     costs: Costs
     runs: dict[str, str]
+    details: dict
+    ledger: pd.DataFrame
+
+    @property
+    def alone(self) -> pd.DataFrame:
+        """The daily returns of the combinations, without the baselines."""
+        return self.returns[list(self.summary["combination"])]
+
+    @property
+    def universe(self) -> pd.Series:
+        """The daily returns of the whole universe at equal weight, after costs."""
+        return self.returns[self.baselines[0]]
+
+    def look(self, combination: str) -> pd.DataFrame | None:
+        """Daily returns of one combination and of the universe over the holdout; None without one. Count each call."""
+        columns = [combination, self.baselines[0]]
+        if self.unseen is None or isinstance(self.unseen, pd.DataFrame):
+            return None if self.unseen is None else self.unseen[columns]
+        return pd.read_parquet(self.unseen, columns=columns)
 
     @property
     def sentence(self) -> str:
         """What was compared, for the head of a page."""
         models, optimizers = self.summary["model"].nunique(), self.summary["optimizer"].nunique()
-        return f"{models} models × {optimizers} optimizers, {len(self.summary)} combinations, all counted as trials."
+        return f"Models: {models}. Optimizers: {optimizers}. Combinations: {len(self.summary)}."
 
 
 class ChampionCard(BaseModel, frozen=True, extra="forbid"):
@@ -58,7 +83,7 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid"):
     reason: str
     selected: str = Field(description="date of the selection, YYYY-MM-DD")
     score: float = Field(description="weighted score, 0 to 1")
-    n_trials: int = Field(ge=1, description="combinations that it was chosen from")
+    n_trials: int = Field(ge=1, description="everything that was tried to find it, tuning included")
     metrics: dict[str, float | None]
     features: tuple[str, ...]
     horizon: int
@@ -77,7 +102,7 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid"):
     @property
     def sentence(self) -> str:
         """Who it is and whether it passed, for the head of a page."""
-        who = f"{self.model} × {self.optimizer}, selected {self.selected} from {self.n_trials} combinations"
+        who = f"{self.model} × {self.optimizer}, selected {self.selected} after {self.n_trials} trials"
         mine = [part for part in self.reason.split("; ") if part.startswith(f"{self.model} × {self.optimizer} ")]
         return (
             f"{who}: passed every gate."
@@ -95,7 +120,7 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid"):
             "Learned through": f"{self.trained_through}, {age} days ago",
             "Looks ahead": f"{self.horizon} sessions",
             "Features": f"{len(self.features)}",
-            "Score": f"{self.score:.2f}, chosen from {self.n_trials}",
+            "Score": f"{self.score:.2f}, after {self.n_trials} trials",
         }
 
 
@@ -154,6 +179,36 @@ def bundle_champion(
         runs=compared.runs,
     )
     return {**files, CARD: card.to_bytes()}, card
+
+
+def against_incumbent(
+    incumbent: str | None, chosen: pd.Series, ranking: pd.DataFrame, returns: pd.DataFrame, *, seed: int
+) -> pd.DataFrame:
+    """The champion until tonight beside its challenger, on the same dates; no row if there is none to compare.
+
+    incumbent : folder of its bundle, by whose combination it is found among those compared tonight
+
+    Columns: who, combination, score, the criteria, and difference_low, difference, difference_high: return a year of
+    the challenger above the champion with its 95% interval (stationary bootstrap).
+    """
+    shown = ["combination", "score", *SelectionWeights.model_fields]
+    gaps = ["difference_low", "difference", "difference_high"]
+    name = None if incumbent is None else label(_combination(Path(incumbent)))
+    old = ranking[ranking["combination"] == name]
+    if old.empty:
+        return pd.DataFrame(columns=["who", *shown, *gaps])
+    gap = returns[chosen["combination"]] - returns[name]
+    low, high = metrics.stationary_bootstrap_interval(gap, seed=seed)
+    rows = pd.DataFrame([old.iloc[0][shown], chosen[shown]]).reset_index(drop=True)
+    rows[gaps] = float("nan")
+    rows.loc[1, gaps] = [low, float(gap.mean()) * metrics.PERIODS, high]
+    return rows.assign(who=["champion until tonight", "challenger"])[["who", *shown, *gaps]]
+
+
+def _combination(folder: Path) -> tuple[str, str]:
+    """Model and optimizer of a champion, from its card."""
+    card = json.loads((folder / CARD).read_bytes())
+    return card["model"], card["optimizer"]
 
 
 def _number(value) -> float | None:

@@ -5,9 +5,12 @@ the page says that it is a stand-in. Nothing made here is ever promoted.
 """
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from openbook.champion import ChampionCard, Comparison, read_champion
 from openbook.desk.book import BookState, read_book
@@ -19,15 +22,15 @@ from openbook.market.tables import Market
 from openbook.portfolio.backtest import VectorizedBacktester
 from openbook.portfolio.construct import PortfolioSettings
 from openbook.portfolio.costs import Costs
-from openbook.portfolio.grid import backtest_baselines, backtest_grid, common_dates, daily_returns, label
+from openbook.portfolio.grid import backtest_baselines, backtest_grid, backtest_holdout, common_dates, daily_returns
 from openbook.portfolio.regime import RegimeSettings, detect_regime
 from openbook.record.runs import read_run
-from openbook.selection import summarise_backtests
+from openbook.selection import Trials, count_trials, detailed_results, summarise_backtests
 from openbook.signals.bundle import pack_model
 from openbook.signals.dataset import MLDataset, build_dataset
 from openbook.signals.features import compute_features
 from openbook.signals.models import Candidate, Model, ModelTrainer
-from openbook.signals.training import WalkForward, train_candidates
+from openbook.signals.training import Trained, WalkForward, train_candidates
 
 HORIZON = 20
 UNSEEN = 40  # sessions before the market's end that the stand-in champion has not learned from
@@ -56,11 +59,47 @@ def book(file: str | None, date, cash: float = 100_000.0) -> BookState:
     return new_state(cash) if file is None else read_book(file, before=date)
 
 
-def oos_scores(training: str | None, market: Market) -> dict[str, pd.DataFrame]:
-    """Out-of-sample scores by candidate, dates × symbols: of a sealed training run, or of a small one made here."""
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """What may be compared: scores by candidate, dates × symbols.
+
+    oos : walk-forward, before the holdout; held : over the holdout, empty without one
+    recipes : by candidate, its settings as plain values
+    """
+
+    oos: dict[str, pd.DataFrame]
+    held: dict[str, pd.DataFrame]
+    recipes: dict[str, dict]
+
+    @property
+    def last_known(self) -> pd.Timestamp:
+        """The last session before the holdout."""
+        return max(table.index[-1] for table in self.oos.values())
+
+    @property
+    def holdout(self) -> str | None:
+        """First to last session of the holdout."""
+        if not self.held:
+            return None
+        dates = next(iter(self.held.values())).index
+        return f"{dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}"
+
+    @property
+    def sentence(self) -> str:
+        """What is left out of the comparison, for the head of a page."""
+        return f"Kept for one look at the end: {self.holdout}." if self.holdout else "No holdout was kept."
+
+
+def scores(training: str | None, market: Market) -> Scored:
+    """The scores of a sealed training run, or of a small one made here."""
     if training is None:
-        return train_candidates(_dataset(market), [CANDIDATE], WALK_FORWARD).oos_scores
-    return read_scores(Path(training) / "oos_scores.parquet")
+        trained = _train(_dataset(market))
+        return Scored(trained.oos_scores, trained.holdout_scores, {CANDIDATE.name: CANDIDATE.model_dump(mode="json")})
+    folder = Path(training)
+    params = read_run(folder)["params"]
+    shared = {name: params[name] for name in ("source", "features", "horizon", "first", "walk_forward")}
+    recipes = {entry["name"]: {**shared, **entry} for entry in params["candidates"]}
+    return Scored(read_scores(folder / "oos_scores.parquet"), read_scores(folder / "holdout_scores.parquet"), recipes)
 
 
 def read_scores(file: Path) -> dict[str, pd.DataFrame]:
@@ -75,18 +114,38 @@ def comparison(folder: str | None, training: str | None, date) -> Comparison:
         return _small_comparison(date)
     if folder is None or training is None:
         raise UsageError("a sealed comparison and the training run that it compared go together; give both, or neither")
-    details = json.loads((Path(folder) / "backtest_detailed_results.json").read_bytes())
-    settings = details["settings"]
+    unseen, details = Path(folder) / "holdout_returns.parquet", _details(folder)
     return Comparison(
         summary=pd.DataFrame(details["combinations"]),
         returns=pd.read_parquet(Path(folder) / "returns.parquet"),
-        baselines=tuple(details["baseline_names"]),
+        unseen=unseen if pq.read_metadata(unseen).num_rows else None,
         models={path.name: _files(path) for path in sorted((Path(training) / "candidates").iterdir())},
-        portfolio=PortfolioSettings.model_validate_json(json.dumps(settings["portfolio"])),
-        regime=RegimeSettings.model_validate(settings["regime"]),
-        costs=Costs.model_validate(settings["costs"]),
+        ledger=pd.read_parquet(Path(training) / "trials.parquet"),
         runs={Path(path).parent.name: read_run(Path(path))["inputs_hash"] for path in (training, folder)},
+        **_of_details(details),
     )
+
+
+def tried(compared: Comparison, earlier: Sequence[str]) -> Trials:
+    """Everything that was tried to get here; earlier : folders of the sealed comparisons before this one."""
+    return count_trials(compared.details, [_details(folder) for folder in earlier], compared.ledger)
+
+
+def _details(folder: str) -> dict:
+    """backtest_detailed_results.json of a comparison."""
+    return json.loads((Path(folder) / "backtest_detailed_results.json").read_bytes())
+
+
+def _of_details(details: dict) -> dict:
+    """What a comparison's details say of its settings and baselines."""
+    settings = details["settings"]
+    return {
+        "baselines": tuple(details["baseline_names"]),
+        "portfolio": PortfolioSettings.model_validate_json(json.dumps(settings["portfolio"])),
+        "regime": RegimeSettings.model_validate(settings["regime"]),
+        "costs": Costs.model_validate(settings["costs"]),
+        "details": details,
+    }
 
 
 def _dataset(market: Market) -> MLDataset:
@@ -99,29 +158,35 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
+def _train(dataset: MLDataset) -> Trained:
+    """One small model, walked forward and fitted."""
+    return train_candidates(dataset, [CANDIDATE], WALK_FORWARD)
+
+
 def _small_comparison(date) -> Comparison:
     """One model, two optimizers, the bundled data."""
     market, _ = load_market(SampleSource(), through=date)
     market = market.upto(date)
     dataset = _dataset(market)
-    trainer = ModelTrainer(CANDIDATE, n_jobs=2)
-    scores = train_candidates(dataset, [CANDIDATE], WALK_FORWARD).oos_scores
-    regimes = detect_regime(market)["regime"]
-    tester = VectorizedBacktester(settings=PORTFOLIO)
-    dates = common_dates(scores, market, "", PORTFOLIO.rebalance_every)
-    results = backtest_grid(scores, market, regimes, optimizers=["hrp", "equal_weight"], backtester=tester, dates=dates)
-    baselines = backtest_baselines(market, regimes, backtester=tester, dates=dates, seed=0)
-    model = trainer.train(dataset, dataset.dates)
-    bundle = pack_model(model, dataset.features_on(dataset.dates[-5:]), data_fingerprint=fingerprint(market))
+    trained = _train(dataset)
+    known = market.upto(dataset.dates[-WALK_FORWARD.holdout - 1])
+    regimes, tester = detect_regime(market)["regime"], VectorizedBacktester(settings=PORTFOLIO)
+    names, scores = ["hrp", "equal_weight"], trained.oos_scores
+    dates = common_dates(scores, known, "", PORTFOLIO.rebalance_every)
+    results = backtest_grid(scores, known, regimes, optimizers=names, backtester=tester, dates=dates)
+    baselines = backtest_baselines(known, regimes, backtester=tester, dates=dates, seed=0)
+    universe = next(iter(baselines.values())).returns
+    summary, beside = (summarise_backtests(part, regimes, benchmark=universe) for part in (results, baselines))
+    recipes = {CANDIDATE.name: CANDIDATE.model_dump(mode="json")}
+    model, sample = trained.models[CANDIDATE.name], dataset.features_on(dataset.dates[-5:])
     return Comparison(
-        summary=summarise_backtests(results, regimes),
-        returns=daily_returns({**results, **baselines}, market),
-        baselines=tuple(label(pair) for pair in baselines),
-        models={CANDIDATE.name: bundle},
-        portfolio=PORTFOLIO,
-        regime=RegimeSettings(),
-        costs=Costs(),
+        summary=summary,
+        returns=daily_returns({**results, **baselines}, known),
+        unseen=backtest_holdout(scores, trained.holdout_scores, market, regimes, optimizers=names, backtester=tester),
+        models={CANDIDATE.name: pack_model(model, sample, data_fingerprint=fingerprint(market))},
+        ledger=trained.trials,
         runs={},
+        **_of_details(detailed_results(summary, beside, backtester=tester, regime=RegimeSettings(), recipes=recipes)),
     )
 
 

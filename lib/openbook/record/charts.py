@@ -150,6 +150,7 @@ def intervals(table: pd.DataFrame, title: str, form: str = "{x:.0%}"):
         ax.plot(shown["value"][these], at[these], "o", color=colour, markersize=4)
     ax.axvline(0, color=PALETTE["ink"], linewidth=0.8)
     ax.set_yticks(at, list(shown.index))
+    ax.set_ylim(-0.7, len(shown) - 0.3)
     ax.xaxis.set_major_formatter(form)
     ax.set_title(title, loc="left")
     said = [f"{name} {_said(row.low, '+.1%')} to {_said(row.high, '+.1%')}" for name, row in shown.iterrows()]

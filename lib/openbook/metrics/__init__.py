@@ -1,0 +1,81 @@
+"""The only formulas for Sharpe, drawdown, Calmar, turnover, information coefficient, deflated Sharpe and overfitting.
+
+Returns are simple returns per period, (n_periods,), as fractions. Tables of scores and labels are sessions × symbols.
+Undefined is NaN, never 0 and never infinity: a check written as `not (x >= limit)` then fails, as it should.
+"""
+
+from openbook.metrics.luck import (
+    EULER_GAMMA,
+    Overfitting,
+    deflated_sharpe,
+    effective_trials,
+    expected_max_sharpe,
+    minimum_track_record_length,
+    optimal_block_length,
+    probabilistic_sharpe,
+    probability_of_backtest_overfitting,
+    sharpe_confidence,
+    stationary_bootstrap_interval,
+    track_record_length,
+)
+from openbook.metrics.ranking import (
+    average_ranks,
+    icir,
+    information_coefficient,
+    newey_west_t,
+    quantile_returns,
+    quantile_returns_by_date,
+    score_autocorrelation,
+)
+from openbook.metrics.returns import (
+    PERIODS,
+    beta,
+    cagr,
+    calmar,
+    drawdowns,
+    kurtosis,
+    max_drawdown,
+    sharpe,
+    skewness,
+    sortino,
+    total_return,
+    turnover,
+    volatility,
+    win_rate,
+)
+
+__all__ = [
+    "EULER_GAMMA",
+    "PERIODS",
+    "Overfitting",
+    "average_ranks",
+    "beta",
+    "cagr",
+    "calmar",
+    "deflated_sharpe",
+    "drawdowns",
+    "effective_trials",
+    "expected_max_sharpe",
+    "icir",
+    "information_coefficient",
+    "kurtosis",
+    "max_drawdown",
+    "minimum_track_record_length",
+    "newey_west_t",
+    "optimal_block_length",
+    "probabilistic_sharpe",
+    "probability_of_backtest_overfitting",
+    "quantile_returns",
+    "quantile_returns_by_date",
+    "score_autocorrelation",
+    "sharpe",
+    "sharpe_confidence",
+    "skewness",
+    "sortino",
+    "stationary_bootstrap_interval",
+    "total_return",
+    "track_record_length",
+    "turnover",
+    "volatility",
+    "win_rate",
+]

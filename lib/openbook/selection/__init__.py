@@ -1,0 +1,40 @@
+"""Whom we trust: a score to rank by, gates to pass, luck to account for, and a champion, or none."""
+
+from openbook.selection.figures import FIGURES, against, judge, regime_consistency, summarise_backtests
+from openbook.selection.gates import (
+    GATES,
+    SCALES,
+    SelectionWeights,
+    Thresholds,
+    calculate_weighted_score,
+    filter_by_thresholds,
+)
+from openbook.selection.holdout import Look, holdout_look
+from openbook.selection.report import write_report
+from openbook.selection.trials import Trials, count_trials, detailed_results, trial_id
+from openbook.selection.verdict import Selection, create_comparison_matrix, rank_stability, select_champion
+
+__all__ = [
+    "FIGURES",
+    "GATES",
+    "SCALES",
+    "Look",
+    "Selection",
+    "SelectionWeights",
+    "Thresholds",
+    "Trials",
+    "against",
+    "calculate_weighted_score",
+    "count_trials",
+    "create_comparison_matrix",
+    "detailed_results",
+    "filter_by_thresholds",
+    "holdout_look",
+    "judge",
+    "rank_stability",
+    "regime_consistency",
+    "select_champion",
+    "summarise_backtests",
+    "trial_id",
+    "write_report",
+]
