@@ -18,6 +18,7 @@ from openbook.champion import CARD, ChampionCard, read_champion
 from openbook.desk.book import read_book, settle, views
 from openbook.desk.statement import new_state
 from openbook.desk.trades import TRADE_COLUMNS, TradeGenerator, current_weights, median_dollar_volume
+from openbook.errors import ModelError
 from openbook.market.arrival import admit
 from openbook.market.calendar import sessions
 from openbook.market.tables import Delivery
@@ -29,7 +30,7 @@ from openbook.record.inspection import check_parameters
 from openbook.record.runs import read_run
 from openbook.signals.dataset import compute_labels
 from openbook.signals.features import compute_features
-from trained_desk import AWKWARD, CASH, copied, hashes, openbook, succeed
+from trained_desk import AWKWARD, CASH, COMPARED, copied, hashes, openbook, succeed
 
 EVERYWHERE = {"run.json", "report.html"}
 OUTPUTS = {
@@ -38,12 +39,16 @@ OUTPUTS = {
         "candidates/tiny/schema.json",
         "oos_scores.parquet",
         "training_comparison.csv",
+        "holdout_scores.parquet",
+        "trials.parquet",
     },
     "compare": {
         "backtest_comparison_matrix.csv",
         "backtest_detailed_results.json",
         "regime_performance_breakdown.csv",
         "returns.parquet",
+        "holdout_returns.parquet",
+        "sensitivity.csv",
         "equity_curves.png",
     },
     "select_champion": {
@@ -151,29 +156,32 @@ def rollback(desk, reason="it loses"):
 
 
 def test_a_rollback_holds_when_the_selection_that_it_took_back_is_run_again(desk):
-    selected, pointer = desk.bundle(), desk.runs / "production" / "champion.json"
-    earlier = desk.crown(selected="2024-05-31", vetted=False)
-    pointer.unlink()
-    production.promote(desk.runs, *promoted(earlier))
-    succeed(desk.run("select_champion", desk.days[0]))
-    assert desk.bundle() == selected
+    earlier = desk.bundle()
+    succeed(desk.run("select_champion", desk.days[1]))
+    assert desk.bundle() != earlier
     said = succeed(rollback(desk)).out
     assert said.startswith("tiny × ")
-    assert f"selected 2024-05-31, {earlier.name[:12]} is the champion again, in the place of" in said
-    assert "NOT VETTED: paper only" in said
+    assert f"selected {desk.days[0]:%Y-%m-%d}, {earlier.name[:12]} is the champion again, in the place of" in said
     before = desk.kept()
     assert succeed(rollback(desk)).out.startswith("already done: ")
-    assert succeed(desk.run("select_champion", desk.days[0])).out.startswith("already done: ")
+    assert succeed(desk.run("select_champion", desk.days[1])).out.startswith("already done: ")
     assert desk.kept() == before
     assert desk.bundle() == earlier
     assert "rolled back by Ann" in openbook("--runs", desk.runs, "status").out
     assert ", rolled back\n" in openbook("--runs", desk.runs, "champion").out
 
 
-def promoted(folder: Path):
-    """What `promote` is given for a bundle that lies in `folder`."""
-    files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    return files, json.loads(files[CARD]), folder.name
+def test_a_second_selection_knows_the_look_the_champion_and_what_was_tried(desk):
+    """A month later: another comparison was made in between, the holdout was looked at once, a champion reigns."""
+    first = desk.bundle()
+    succeed(desk.run("compare", desk.days[1], *COMPARED, "portfolio.top_n=8"))
+    succeed(desk.run("select_champion", desk.days[1]))
+    run = read_run(desk.runs / "select_champion" / f"{desk.days[1]:%Y-%m-%d}")
+    assert run["recorded"]["holdout_looks"] == 2
+    assert run["recorded"]["trials"] == 4  # two optimizers with ten names, two with eight
+    assert succession.incumbent_of(desk.runs, f"{desk.days[1]:%Y-%m-%d}") == first
+    assert succession.incumbent_of(desk.runs, f"{desk.days[0]:%Y-%m-%d}") is None
+    assert succeed(desk.run("select_champion", desk.days[1])).out.startswith("already done: ")
 
 
 @pytest.mark.parametrize("name", ["model.txt", CARD])
@@ -210,9 +218,9 @@ def test_the_last_champion_that_is_whole_stands_in_for_one_that_is_missing(desk)
     assert whole.name[:12] in note
     assert changed.is_dir()
     (whole / "model.txt").unlink()
-    with pytest.raises(jobs.ModelError, match="no champion before it is whole"):
+    with pytest.raises(ModelError, match="no champion before it is whole"):
         succession.champion_of(desk.runs, params.fallback_champion)
-    with pytest.raises(jobs.ModelError, match="is missing; restore it"):
+    with pytest.raises(ModelError, match="is missing; restore it"):
         succession.champion_of(desk.runs, "none")
 
 
