@@ -25,7 +25,7 @@ def compared():
 def bundle(compared):
     """Files and card of the best combination, and the selection that chose it."""
     tried = standins.tried(compared, [])
-    field = judge(compared.summary, compared.alone, n_trials=tried.total)
+    field = judge(compared.summary, compared.alone, n_trials=tried.total, benchmark=compared.universe)
     selection = select_champion(field, SelectionWeights(), Thresholds(), n_trials=tried.total)
     chosen = selection.ranking.iloc[0]
     files, card = bundle_champion(chosen, vetted=False, selection=selection, compared=compared, selected=DATE)

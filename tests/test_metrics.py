@@ -134,6 +134,31 @@ def test_laws_of_returns(returns, scale):
     assert metrics.sharpe(-r) == pytest.approx(-metrics.sharpe(r), rel=1e-6, nan_ok=True)
 
 
+# --- beside a benchmark -----------------------------------------------------------------------------------------------
+
+
+def test_beta_is_the_slope_that_scipy_finds_over_the_sessions_in_both():
+    rng = np.random.default_rng(12)
+    days = pd.bdate_range("2024-01-01", periods=60)
+    market = pd.Series(0.01 * rng.standard_normal(60), index=days)
+    mine = (0.4 * market + 0.002 * rng.standard_normal(60)).iloc[5:]
+    mine.iloc[3] = np.nan
+    both = mine.notna()
+    expected = stats.linregress(market[both.index[both]], mine[both]).slope
+    assert metrics.beta(mine, market) == pytest.approx(expected, rel=1e-12)
+    assert metrics.beta(mine[::-1], market) == pytest.approx(expected, rel=1e-12)
+
+
+def test_beta_by_hand_and_where_it_is_undefined():
+    market = pd.Series([0.01, -0.01, 0.02, -0.02])
+    assert metrics.beta(2 * market + 0.001, market) == pytest.approx(2.0)
+    assert metrics.beta(0 * market, market) == 0.0
+    assert np.isnan(metrics.beta(market, 0 * market + 0.001))
+    assert np.isnan(metrics.beta(market.iloc[:1], market))
+    assert np.isnan(metrics.beta(market.mask(market > 0.015, np.inf), market))
+    assert np.isnan(metrics.beta(market, market.set_axis(range(10, 14))))
+
+
 # --- is the Sharpe ratio luck? ----------------------------------------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ from openbook.signals.models import Model
 
 CARD = "champion_metadata.json"
 METRICS = ("cagr", "volatility", *SelectionWeights.model_fields, "beta", "active_return", "active_low", "active_high")
-METRICS += ("deflated_sharpe", "pbo", "track_record")
+METRICS += ("active_low_all", "deflated_sharpe", "pbo", "track_record")
 
 
 @dataclass(frozen=True, eq=False)

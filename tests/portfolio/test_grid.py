@@ -18,14 +18,12 @@ from openbook.portfolio.grid import (
     backtest_baselines,
     backtest_grid,
     backtest_holdout,
-    benchmark_of,
     common_dates,
     daily_returns,
     label,
-    market_figures,
     regime_breakdown,
 )
-from openbook.selection import summarise_backtests
+from openbook.selection import judge, summarise_backtests
 
 OPTIMIZERS = ["inverse_vol", "equal_weight"]
 
@@ -146,26 +144,11 @@ def test_the_index_is_a_baseline_where_there_is_one(grid, with_index, regimes):
     assert held.total_costs == 0 == held.mean_turnover
     table = daily_returns(baselines, with_index)
     assert list(table) == [label(pair) for pair in baselines]
-    assert summarise_backtests(baselines, regimes).drop(columns="regime_consistency").notna().all(axis=None)
+    told = ["cagr", "sharpe", "max_drawdown", "calmar", "turnover", "win_rate", "total_costs"]
+    assert summarise_backtests(baselines, regimes)[told].notna().all(axis=None)
     late = replace(with_index, index=with_index.index.iloc[-20:])
     with pytest.raises(DataError, match="the index has no level on 2015-"):
         backtest_baselines(late, regimes, backtester=tester, dates=dates, seed=0)
-
-
-def test_figures_beside_the_market(grid, market, with_index, regimes):
-    """Beta of what beta is measured against is 1; without volume nobody knows the capacity."""
-    tester, dates, _, results, _ = grid
-    baselines = backtest_baselines(with_index, regimes, backtester=tester, dates=dates, seed=0)
-    assert benchmark_of(baselines)[0] == "index × buy_and_hold"
-    del baselines[INDEX]
-    name, benchmark = benchmark_of(baselines)
-    table = market_figures({**results, **baselines}, market, benchmark).set_index("combination")
-    assert name == "universe × equal_weight"
-    assert table.loc[name, "beta"] == pytest.approx(1.0)
-    returns = results["a", "inverse_vol"].returns
-    slope = np.cov(returns, benchmark)[0, 1] / benchmark.var()
-    assert table.loc["a × inverse_vol", "beta"] == pytest.approx(slope)
-    assert table["capacity"].isna().all()
 
 
 def test_no_common_evening_is_an_error(market):
@@ -200,14 +183,16 @@ def test_a_regime_that_never_was_has_no_figures(grid, regimes):
     assert (table.loc[table["regime"] == 0, "sessions"] > 0).all()
 
 
-def test_the_summary_counts_every_combination_as_a_trial(grid, regimes):
+def test_the_field_is_told_how_many_were_tried(grid, regimes, market):
+    """The deflated Sharpe ratio of the whole chain, from the formula of metrics."""
     _, _, _, results, _ = grid
-    table = summarise_backtests(results, regimes)
+    table, returns = summarise_backtests(results, regimes), daily_returns(results, market)
+    field = judge(table, returns, n_trials=7)
     daily = table["sharpe"] / 252**0.5
-    row = table.iloc[2]
-    expected = metrics.deflated_sharpe(results[row["model"], row["optimizer"]].returns, 4, daily.var(ddof=1))
-    assert row["deflated_sharpe"] == pytest.approx(expected)
-    assert row["deflated_sharpe"] < metrics.probabilistic_sharpe(results[row["model"], row["optimizer"]].returns)
+    mine = results[table["model"][2], table["optimizer"][2]].returns
+    expected = metrics.deflated_sharpe(mine, 7, daily.var(ddof=1))
+    assert field["deflated_sharpe"][2] == pytest.approx(expected)
+    assert field["deflated_sharpe"][2] < metrics.probabilistic_sharpe(mine)
     with pytest.raises(DataError, match="no backtest"):
         summarise_backtests({}, regimes)
 

@@ -15,6 +15,7 @@ from openbook.metrics.luck import (
     probabilistic_sharpe,
     probability_of_backtest_overfitting,
     sharpe_confidence,
+    simultaneous_lows,
     stationary_bootstrap_interval,
     track_record_length,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "score_autocorrelation",
     "sharpe",
     "sharpe_confidence",
+    "simultaneous_lows",
     "skewness",
     "sortino",
     "stationary_bootstrap_interval",

@@ -14,7 +14,6 @@ from openbook.portfolio.backtest import (
     equal_weight_universe,
     random_scores,
 )
-from openbook.portfolio.capacity import capacity
 from openbook.portfolio.construct import CASH
 from openbook.portfolio.evenings import Evenings, decision_rows, gather_evenings
 from openbook.portfolio.regime import REGIME_NAMES
@@ -150,28 +149,6 @@ def hold_index(market: Market, dates: pd.DatetimeIndex, capital: float) -> Backt
         gone=pd.DataFrame(columns=["date", "symbol", "kind", "usd"]),
         notes=("the index is held without costs, from its close on the first evening",),
     )
-
-
-def benchmark_of(baselines: Mapping[Combination, BacktestResult]) -> tuple[str, pd.Series]:
-    """The label and the returns of what beta is measured against: the index where there is one, else the universe."""
-    pair = INDEX if INDEX in baselines else UNIVERSE
-    return label(pair), baselines[pair].returns
-
-
-def market_figures(results: Mapping[Combination, BacktestResult], market: Market, benchmark: pd.Series) -> pd.DataFrame:
-    """What a combination has to do with its market: combination, capacity (USD, see `capacity`), beta.
-
-    benchmark : daily returns, as `benchmark_of` gives them
-    """
-    rows = [
-        {
-            "combination": label(pair),
-            "capacity": capacity(result, market),
-            "beta": metrics.beta(result.returns, benchmark),
-        }
-        for pair, result in results.items()
-    ]
-    return pd.DataFrame(rows, columns=["combination", "capacity", "beta"])
 
 
 def regime_breakdown(results: Mapping[Combination, BacktestResult], regimes: pd.Series) -> pd.DataFrame:

@@ -92,12 +92,17 @@ def against(returns: pd.Series, benchmark: pd.Series | None, *, seed: int) -> di
     return {"beta": metrics.beta(returns, benchmark), "active_return": active, "active_low": low, "active_high": high}
 
 
-def judge(summary: pd.DataFrame, returns: pd.DataFrame, *, n_trials: int) -> pd.DataFrame:
-    """The summary with what luck says of it: deflated_sharpe, pbo, min_track_record, track_record.
+def judge(
+    summary: pd.DataFrame, returns: pd.DataFrame, *, n_trials: int, benchmark: pd.Series | None = None, seed: int = 0
+) -> pd.DataFrame:
+    """The summary with what luck says of it: deflated_sharpe, pbo, active_low_all, min_track_record, track_record.
 
     returns : sessions × combination label, what `summary` was made of
     n_trials : everything that was tried, `Trials.total`; the variance across trials is that of the daily Sharpe ratios
         in `returns`. One that held nothing has none, and still counts
+    benchmark : daily returns of the universe at equal weight; active_low_all is the low end of the return a year above
+        it that holds for the whole field at once (`metrics.simultaneous_lows`). In a rising market everybody has a
+        Sharpe ratio, which no count of trials takes off again: this gate does. None: NaN
     pbo is one value for the whole field; min_track_record in sessions, track_record the share of it that there is.
     """
     missing = sorted(set(summary["combination"]) - set(returns.columns))
@@ -110,7 +115,9 @@ def judge(summary: pd.DataFrame, returns: pd.DataFrame, *, n_trials: int) -> pd.
     known = daily[np.isfinite(daily)]
     spread = float(known.var(ddof=1)) if len(known) > 1 else 0.0
     needed = np.array([metrics.minimum_track_record_length(column) for _, column in mine.items()])
+    active = mine.sub(benchmark.reindex(mine.index), axis=0) if benchmark is not None else mine * np.nan
     return summary.assign(
+        active_low_all=metrics.simultaneous_lows(active, seed=seed).to_numpy(),
         deflated_sharpe=[metrics.deflated_sharpe(column, n_trials, spread) for _, column in mine.items()],
         pbo=metrics.probability_of_backtest_overfitting(mine).pbo,
         min_track_record=needed,

@@ -25,7 +25,7 @@ GATES = {
     "turnover_max": ("turnover", operator.le, "at most"),
     "deflated_sharpe_min": ("deflated_sharpe", operator.ge, "at least"),
     "pbo_max": ("pbo", operator.le, "at most"),
-    "active_low_min": ("active_low", operator.ge, "at least"),
+    "active_low_min": ("active_low_all", operator.ge, "at least"),
     "track_record_min": ("track_record", operator.ge, "at least"),
 }
 
@@ -59,7 +59,7 @@ class Thresholds(BaseModel, frozen=True, extra="forbid"):
     deflated_sharpe_min: float = Field(default=0.95, ge=0, le=1, description="probability that it is not luck")
     pbo_max: float = Field(default=0.5, ge=0, le=1, description="probability of overfitting, of the whole field")
     active_low_min: float = Field(
-        default=0.0, allow_inf_nan=False, description="low end of the return a year above the benchmark"
+        default=0.0, allow_inf_nan=False, description="low end of the return above equal weight, for all at once"
     )
     track_record_min: float = Field(
         default=1.0, ge=0, allow_inf_nan=False, description="sessions by those that such a Sharpe ratio needs"

@@ -8,7 +8,7 @@ from openbook.selection.holdout import Look
 from openbook.selection.trials import Trials
 from openbook.selection.verdict import Selection, combination_name
 
-LUCK = ["active_return", "active_low", "active_high", "deflated_sharpe", "track_record"]
+LUCK = ["active_return", "active_low", "active_high", "active_low_all", "deflated_sharpe", "track_record"]
 
 
 def write_report(
