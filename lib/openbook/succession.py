@@ -49,7 +49,9 @@ def incumbent_of(runs: Path, date: str) -> Path | None:
 
 def comparisons_before(folder: RunsFolder, last: Path) -> list[Path]:
     """The sealed comparisons up to the one in `last`, without it: what they tried was tried too."""
-    return [run.folder for run in folder.list("compare") if run.folder.name < last.name]
+    found = folder.list("compare")
+    mine = next(run for run in found if run.folder.name == last.name)
+    return [run.folder for run in found if run < mine]
 
 
 def looks_before(folder: RunsFolder, date: str) -> list[str]:

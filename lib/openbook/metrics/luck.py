@@ -98,7 +98,7 @@ def minimum_track_record_length(returns, benchmark: float = 0.0, confidence: flo
 def track_record_length(sharpe: float, skew: float, kurt: float, benchmark: float, confidence: float) -> float:
     """1 + (1 − γ3·SR + (γ4−1)/4·SR²)·(Φ⁻¹(confidence)/(SR − SR*))²; Sharpe ratios per period, γ4 raw (normal: 3).
 
-    Bailey & López de Prado (2012), The Sharpe Ratio Efficient Frontier, eq. 11. NaN in, NaN out; SR ≤ SR*: NaN.
+    Bailey & López de Prado (2012), The Sharpe Ratio Efficient Frontier. NaN in, NaN out; SR ≤ SR*: NaN.
     """
     if not 0.5 < confidence < 1:
         raise ParameterError(f"confidence must be between 0.5 and 1, not {confidence}")
