@@ -53,6 +53,9 @@ NEEDS = {
 }
 ON_A_CLUSTER = ("train_candidates", "compare")  # their tasks can run elsewhere
 HANDED_AS = {"train_candidates": "training", "compare": "comparison"}
+# Seconds after which a cell, and the whole run, is taken to hang. Tuning at full size takes hours on a small machine.
+PATIENCE = {"train_candidates": (12 * 3600.0, 14 * 3600.0), "compare": (4 * 3600.0, 5 * 3600.0)}
+USUAL_PATIENCE = (1800.0, 3600.0)
 NEUTRALISED = r"^'(?=[=+\-@\t\r\n])"  # what csv_bytes puts before a text that a spreadsheet would run
 
 
@@ -302,7 +305,9 @@ def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Outcome:
     parameters = {**plan.params, **plan.handed, "stage": str(stage.folder)}
     try:
         with _progress(plan) as progress:
-            execute_notebook(notebook, stage, parameters, progress=progress, kernel=kernel)
+            cell, whole = PATIENCE.get(plan.notebook, USUAL_PATIENCE)
+            limits = {"cell_timeout": cell, "run_timeout": whole}
+            execute_notebook(notebook, stage, parameters, progress=progress, kernel=kernel, **limits)
         stage.write("report.html", render_report(stage.folder / notebook.name))
         folder.prepare(stage)
         _commit(folder, plan, stage)
