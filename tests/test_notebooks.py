@@ -82,5 +82,7 @@ def test_parameters_are_those_that_the_command_hands_over():
         assert declared == handed | set(settings.model_fields)
 
 
-def test_the_last_cell_is_the_sentinel(cells):
+def test_the_last_cell_of_a_run_is_the_sentinel(request, cells):
+    if request.node.callspec.params["cells"].parent.name == "guides":
+        pytest.skip("a guide is no run: nothing is sealed")
     assert code(cells)[-1]["source"].rstrip().endswith("run.finish()")
