@@ -101,7 +101,7 @@ def test_champion_and_rollback_of_a_desk(desk):
     lines = answer.out.splitlines()
     assert lines[0].startswith("champion  tiny × ")
     assert lines[1] == f"since     {day}, the session of its selection"
-    for said in ("why       tiny × ", "learned   through ", f"bundle    {sha256}"):
+    for said in ("why       no promotion: none of 2 combinations", "learned   through ", f"bundle    {sha256}"):
         assert any(line.startswith(said) for line in lines), said
     for notebook in ("train_candidates", "compare", "select_champion"):
         assert f" {notebook} of {day}" in answer.out

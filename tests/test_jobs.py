@@ -30,7 +30,7 @@ from openbook.record.inspection import check_parameters
 from openbook.record.runs import read_run
 from openbook.signals.dataset import compute_labels
 from openbook.signals.features import compute_features
-from trained_desk import AWKWARD, CASH, COMPARED, copied, hashes, openbook, succeed
+from trained_desk import AWKWARD, CASH, COMPARED, TRAINED, copied, hashes, openbook, succeed
 
 EVERYWHERE = {"run.json", "report.html"}
 OUTPUTS = {
@@ -169,6 +169,22 @@ def test_a_rollback_holds_when_the_selection_that_it_took_back_is_run_again(desk
     assert desk.bundle() == earlier
     assert "rolled back by Ann" in openbook("--runs", desk.runs, "status").out
     assert ", rolled back\n" in openbook("--runs", desk.runs, "champion").out
+
+
+def test_on_a_cluster_a_training_leaves_the_same_bytes(desk, cluster):
+    """What was measured, and what tells of it, aside."""
+    day = f"{desk.days[0]:%Y-%m-%d}"
+    folder = desk.runs / "train_candidates" / day
+    before = hashes(folder)
+    shutil.rmtree(folder)
+    options = [word for text in (desk.vendor.source, *TRAINED) for word in ("--set", text)]
+    command = ["run", "train_candidates", "--date", day, "--engine", cluster, *options]
+    succeed(openbook("--runs", desk.runs, *command))
+    measured = {"training_comparison.csv", "train_candidates.ipynb", "report.html", "run.json"}
+    after = hashes(folder)
+    assert {name: sha for name, sha in after.items() if name not in measured} == {
+        name: sha for name, sha in before.items() if name not in measured
+    }
 
 
 def test_a_second_selection_knows_the_look_the_champion_and_what_was_tried(desk):

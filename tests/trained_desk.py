@@ -28,6 +28,15 @@ SCRIPT = "<script>alert(1)</script>"
 SECTORS = (SCRIPT, "Energy", "Health", "Tech", "Utilities")
 FEATURES = "momentum_21,momentum_63,volatility_21,reversal_5,average_distance_20,dollar_volume_63,amihud_21,rsi_14"
 CASH = 100_000
+TRAINED = (
+    "candidates=[{name: tiny, algorithm: lightgbm, n_estimators: 30, early_stopping: null}]",
+    f"features=[{FEATURES}]",
+    "first=2023-02-01",
+    "horizon=5",
+    "walk_forward={n_folds: 2, embargo: 0, holdout: 40}",
+    "max_ic=0.6",  # names that only ever rise are a leak, as such, and meant to be held
+    "n_jobs=1",
+)
 COMPARED = (
     "first=2023-02-01",
     "optimizers=[hrp, inverse_vol]",
@@ -245,17 +254,7 @@ def train_desk(folder: Path) -> Desk:
     days = pd.DatetimeIndex(sorted(vendor.files.bars["date"].unique()))[-6:]
     desk = Desk(folder / "runs", vendor, days)
     vendor.deliver(vendor.files.upto(days[0]))
-    candidate = {"name": "tiny", "algorithm": "lightgbm", "n_estimators": 30, "early_stopping": None}
-    training = (
-        f"candidates={json.dumps([candidate])}",
-        f"features=[{FEATURES}]",
-        "first=2023-02-01",
-        "horizon=5",
-        "walk_forward={n_folds: 2, embargo: 0, holdout: 40}",
-        "max_ic=0.6",  # names that only ever rise are a leak, as such, and meant to be held
-        "n_jobs=1",
-    )
-    succeed(desk.run("train_candidates", days[0], *training))
+    succeed(desk.run("train_candidates", days[0], *TRAINED))
     succeed(desk.run("compare", days[0], *COMPARED, "portfolio.top_n=10"))
     succeed(desk.run("select_champion", days[0]))
     succeed(openbook("--runs", desk.runs, "init", "--cash", CASH))

@@ -20,7 +20,7 @@ from openbook.signals import studies, tuning
 from openbook.signals.algorithms import ALGORITHMS
 from openbook.signals.dataset import hold_out_last
 from openbook.signals.learners import boost_lightgbm
-from openbook.signals.models import Candidate, ModelTrainer, Tuning
+from openbook.signals.models import Candidate, ModelTrainer, Tuning, define_candidates
 from openbook.signals.tuning import COLUMNS, SPACES, RankJudge, tune
 
 TRIALS = 9
@@ -325,9 +325,7 @@ def test_the_space_may_be_changed_and_always_holds_the_candidates_own(dataset):
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        ({"leaves": (1, 2, False)}, "cannot search 'leaves'"),
         ({"lambda_l1": (0.0, 1.0, True)}, "lambda_l1 from 0.0 to 1.0 cannot be searched"),
-        ({"max_depth": (6, 6, False)}, r"max_depth from 6.* to 6.* cannot be searched"),
         ({"max_bin": (15, 31, False)}, "max_bin cannot be searched: rows are binned once"),
     ],
 )
@@ -335,6 +333,13 @@ def test_a_space_that_cannot_be_searched_is_refused(dataset, space, message):
     own = candidate(tuning=Tuning(n_trials=1, space=space))
     with pytest.raises(ParameterError, match=message):
         tune(own, dataset, dataset.dates, n_trials=1)
+
+
+@pytest.mark.parametrize("space", [{"leaves": [1, 2, False]}, {"max_depth": [6, 6, False]}])
+def test_a_space_without_a_parameter_or_a_range_is_refused_at_the_door(space):
+    entry = {"name": "tuned", "algorithm": "lightgbm", "tuning": {"n_trials": 1, "space": space}}
+    with pytest.raises(ParameterError, match=f"cannot search '{next(iter(space))}' from"):
+        define_candidates([entry])
 
 
 def test_no_trials_is_no_tuning(dataset):
