@@ -323,9 +323,10 @@ def _conclude(task: _Task, judged: list[optuna.trial.FrozenTrial]) -> Tuned:
         reasons = "; ".join(sorted({trial.user_attrs.get("error", "pruned") for trial in judged}))
         raise ModelError(f"no tuning trial of {task.candidate.name} could be judged: {reasons}")
     best = max(complete, key=lambda trial: trial.value)
+    fewest = min(MIN_TREES, task.candidate.n_estimators)  # a trial that stopped sooner was judged on what it had
     settings = {
         "params": {**task.candidate.params, **best.params},
-        "n_estimators": best.user_attrs["trees"],
+        "n_estimators": max(best.user_attrs["trees"], fewest),
         "early_stopping": None,
         "tuning": None,
     }
