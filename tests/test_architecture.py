@@ -22,7 +22,7 @@ ARROWS = {
     "record": {"metrics"},
     "params": {"market", "signals", "portfolio", "selection", "desk", "record"},
     "standins": {"champion", "market", "signals", "portfolio", "selection", "desk", "record", "metrics", "params"},
-    "champion": {"metrics", "signals", "portfolio", "selection"},
+    "champion": {"signals", "portfolio", "selection"},
     "succession": {"champion", "record"},
     "jobs": {
         "succession",

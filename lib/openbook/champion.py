@@ -10,13 +10,12 @@ from typing import Literal
 import pandas as pd
 from pydantic import BaseModel, Field, ValidationError
 
-from openbook import metrics
 from openbook.errors import ModelError
 from openbook.portfolio.construct import PortfolioSettings
 from openbook.portfolio.costs import Costs
 from openbook.portfolio.grid import label
 from openbook.portfolio.regime import RegimeSettings
-from openbook.selection import Selection, SelectionWeights
+from openbook.selection import Selection, SelectionWeights, against
 from openbook.signals.bundle import SCHEMA, bundle_hash, load_model
 from openbook.signals.models import Model
 
@@ -197,11 +196,10 @@ def against_incumbent(
     old = ranking[ranking["combination"] == name]
     if old.empty:
         return pd.DataFrame(columns=["who", *shown, *gaps])
-    gap = returns[chosen["combination"]] - returns[name]
-    low, high = metrics.stationary_bootstrap_interval(gap, seed=seed)
+    found = against(returns[chosen["combination"]], returns[name], seed=seed)
     rows = pd.DataFrame([old.iloc[0][shown], chosen[shown]]).reset_index(drop=True)
     rows[gaps] = float("nan")
-    rows.loc[1, gaps] = [low, float(gap.mean()) * metrics.PERIODS, high]
+    rows.loc[1, gaps] = [found["active_low"], found["active_return"], found["active_high"]]
     return rows.assign(who=["champion until tonight", "challenger"])[["who", *shown, *gaps]]
 
 

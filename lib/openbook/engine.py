@@ -37,11 +37,13 @@ def run_tasks(
     """
     check_engine(engine)
     tasks = list(tasks)
-    if not engine and (n_jobs == 1 or len(tasks) < 2):
-        return _collect((function(shared, *task) for task in tasks), len(tasks), progress)
-    if not engine:
-        return _collect(_processes(function, shared, tasks, n_jobs), len(tasks), progress)
-    return _collect(_cluster(function, shared, tasks, engine), len(tasks), progress)
+    if engine:
+        results = _cluster(function, shared, tasks, engine)
+    elif n_jobs == 1 or len(tasks) < 2:
+        results = (function(shared, *task) for task in tasks)
+    else:
+        results = _processes(function, shared, tasks, n_jobs)
+    return _collect(results, len(tasks), progress)
 
 
 def check_engine(engine: str) -> None:

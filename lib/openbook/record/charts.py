@@ -106,9 +106,7 @@ def lines(table: pd.DataFrame, title: str, form: str = "{x:.2f}", zero: bool = T
 
 def bars(values: pd.Series, title: str, form: str = "{x:.2f}"):
     """Horizontal bars, in the order given, the first MOST_BARS of them."""
-    shown = values.iloc[:MOST_BARS]
-    if len(values) > len(shown):
-        title = f"{title} (the first {len(shown)} of {len(values)})"
+    shown, title = _first(values, title)
     fig, ax = chart(8, 0.8 + 0.24 * len(shown))
     at = np.arange(len(shown))[::-1]
     ax.barh(at, shown, color=PALETTE["main"], height=0.7)
@@ -138,9 +136,7 @@ def curve(table: pd.DataFrame, title: str, form: str = "{x:.3f}"):
 
 def intervals(table: pd.DataFrame, title: str, form: str = "{x:.0%}"):
     """Estimates with their intervals, one row each, the first MOST_BARS; columns low, value, high."""
-    shown = table.iloc[:MOST_BARS]
-    if len(table) > len(shown):
-        title = f"{title} (the first {len(shown)} of {len(table)})"
+    shown, title = _first(table, title)
     fig, ax = chart(8, 0.9 + 0.24 * len(shown))
     at = np.arange(len(shown))[::-1]
     sure = (shown["low"] > 0) | (shown["high"] < 0)
@@ -192,6 +188,12 @@ def heatmap(table: pd.DataFrame, title: str, form: str = "{:.2f}"):
     ax.set_title(title, loc="left")
     columns = ", ".join(map(str, shown.columns))
     return figure(fig, _listed(f"{title}: columns {columns}; rows", list(map(str, shown.index))))
+
+
+def _first(rows, title: str):
+    """The first MOST_BARS rows, and the title, which says so if there are more."""
+    shown = rows.iloc[:MOST_BARS]
+    return shown, f"{title} (the first {len(shown)} of {len(rows)})" if len(rows) > len(shown) else title
 
 
 def _style(i: int, table: pd.DataFrame) -> dict:

@@ -37,7 +37,7 @@ class WalkForward(BaseModel, frozen=True, extra="forbid"):
     def splits(self, dataset: MLDataset) -> dict[int, Split]:
         """By fold: 0 … n_folds - 1 before the holdout, n_folds the holdout itself, FINAL every date."""
         horizon, dates = dataset.horizon, dataset.dates
-        before = self.known_before(dataset).dates
+        before = dates[: self._holdout_start(dataset)]
         how = {"horizon": horizon, "embargo": self.embargo, "kind": self.kind, "min_train": self.min_train}
         splits = {i: create_time_based_split(before, i, self.n_folds, **how) for i in range(self.n_folds)}
         if self.holdout:
@@ -54,14 +54,18 @@ class WalkForward(BaseModel, frozen=True, extra="forbid"):
 
     def holdout_span(self, dataset: MLDataset) -> str | None:
         """First to last session of the holdout, or None where none is kept."""
-        held = dataset.dates[len(dataset.dates) - self.holdout :]
+        held = dataset.dates[self._holdout_start(dataset) :]
         return f"{held[0]:%Y-%m-%d} to {held[-1]:%Y-%m-%d}" if len(held) else None
 
     def known_before(self, dataset: MLDataset) -> MLDataset:
         """The dataset as it was on the evening before the holdout began."""
+        return dataset.upto(dataset.dates[self._holdout_start(dataset) - 1])
+
+    def _holdout_start(self, dataset: MLDataset) -> int:
+        """Position of the first session of the holdout; ParameterError if nothing lies before it."""
         if not (self.holdout < len(dataset.dates)):
             raise ParameterError(f"a holdout of {self.holdout} sessions leaves none of {len(dataset.dates)}; take less")
-        return dataset.upto(dataset.dates[len(dataset.dates) - self.holdout - 1])
+        return len(dataset.dates) - self.holdout
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,21 +149,19 @@ def fold_task(shared: tuple, candidate: Candidate, fold: int) -> FoldResult:
     """One candidate in one fold, on one thread: tune if it is to be tuned, fit, score, judge."""
     dataset, plan, storage = shared
     started = time.perf_counter()
-    split = plan.splits(dataset)[fold]
+    splits = plan.splits(dataset)
+    split = splits[fold]
     known = dataset if fold == FINAL else plan.known_before(dataset)
     trials = pd.DataFrame(columns=LEDGER_COLUMNS)
     chosen = candidate
     if candidate.tuning is not None:
-        share = trials_per_fold(candidate.tuning.n_trials, len(plan.splits(dataset)))
+        share = trials_per_fold(candidate.tuning.n_trials, len(splits))
         study = f"{candidate.name}, fold {fold}"
         tuned = tune(candidate, known, split.train, n_trials=share, storage=storage, study=study)
         chosen, trials = tuned.candidate, tuned.trials
     model = ModelTrainer(chosen).train(known, split.train)
     scores = model.predict(dataset.features_on(split.test)) if len(split.test) else None
-    row = None
-    if 0 <= fold < plan.n_folds:
-        row = judge_fold(candidate.name, fold, model, scores, known)
-        row |= {"seconds": time.perf_counter() - started, "memory_mb": _peak_mb()}
+    row = judge_fold(candidate.name, fold, model, scores, known, started) if 0 <= fold < plan.n_folds else None
     return FoldResult(model, scores, row, trials)
 
 
@@ -168,8 +170,8 @@ def trials_per_fold(n_trials: int, n_fits: int) -> int:
     return max(1, round(n_trials / n_fits))
 
 
-def judge_fold(name: str, fold: int, model: Model, scores: pd.DataFrame, known: MLDataset) -> dict:
-    """A row of training_comparison.csv, but for what it cost."""
+def judge_fold(name: str, fold: int, model: Model, scores: pd.DataFrame, known: MLDataset, started: float) -> dict:
+    """A row of training_comparison.csv; `started` by the clock of time.perf_counter, for what it cost."""
     return {
         "candidate": name,
         "fold": fold,
@@ -180,6 +182,8 @@ def judge_fold(name: str, fold: int, model: Model, scores: pd.DataFrame, known: 
         "rows": model.training.train_rows,
         "trees": model.training.trees,
         **evaluate_scores(scores, known.labels.loc[scores.index], known.horizon),
+        "seconds": time.perf_counter() - started,
+        "memory_mb": _peak_mb(),
     }
 
 
@@ -196,10 +200,7 @@ def _ensemble(candidate: Candidate, names: list[str], found: dict, splits: dict,
         parts = [found[name, fold] for name in members]
         model = combine({name: part.model for name, part in zip(members, parts, strict=True)}, candidate)
         scores = ensemble_scores([part.scores for part in parts]) if len(split.test) else None
-        row = None
-        if 0 <= fold < plan.n_folds:
-            row = judge_fold(candidate.name, fold, model, scores, known)
-            row |= {"seconds": time.perf_counter() - started, "memory_mb": _peak_mb()}
+        row = judge_fold(candidate.name, fold, model, scores, known, started) if 0 <= fold < plan.n_folds else None
         results[candidate.name, fold] = FoldResult(model, scores, row, pd.DataFrame(columns=LEDGER_COLUMNS))
     return results
 
