@@ -12,6 +12,7 @@ import numpy as np
 from openbook.errors import ModelError, ParameterError
 
 Watch = Callable[[int, np.ndarray], bool]
+SAMPLED = 100_000  # rows that XGBoost takes its quantiles from
 
 
 class Rows(NamedTuple):
@@ -91,11 +92,15 @@ class Algorithm:
 
 
 def bin_xgboost(train: Rows, held_out: Rows | None, recipe: Recipe) -> Binned:
-    """Quantile matrices: they bin the float32 rows without another copy of them."""
+    """Quantile matrices: they bin the float32 rows without another copy of them, at the quantiles of a sample."""
     import xgboost as xgb
 
     about = {"feature_names": list(recipe.names), "max_bin": recipe.params["max_bin"], "nthread": recipe.n_jobs}
-    data = xgb.QuantileDMatrix(train.X, train.y, **about)
+    sample = None
+    if len(train.y) > SAMPLED:  # as LightGBM does; finding the quantiles of all rows takes as long as binning them
+        chosen = np.random.default_rng(recipe.seed).choice(len(train.y), SAMPLED, replace=False, shuffle=False)
+        sample = xgb.QuantileDMatrix(train.X[np.sort(chosen)], **about)
+    data = xgb.QuantileDMatrix(train.X, train.y, ref=sample, **about)
     return Binned(data, held_out and xgb.QuantileDMatrix(held_out.X, held_out.y, ref=data, **about))
 
 
@@ -137,14 +142,21 @@ def _watch_xgboost(watch: Watch | None, every: int):
 
 
 def grow_forest(binned: Binned, recipe: Recipe, watch: Watch | None) -> tuple[Any, int]:
-    """A random forest: all trees in one round, each on its own draw of rows and columns, their mean the prediction."""
+    """A random forest: every tree fits the labels on its own draw of rows and columns, their mean is the prediction.
+
+    The same trees as with num_parallel_tree, which holds the rows' leaves of all trees at once: 1.4 GB of 300 trees on
+    1.2 million rows.
+    """
     import xgboost as xgb
 
-    params = {**_xgboost_params(recipe), "num_parallel_tree": recipe.trees, "learning_rate": 1.0}
+    target = binned.train.get_label()
+    gradient, hessian = -target, np.ones_like(target)  # of the squared error of predicting 0, whatever grew before
+    params = {**_xgboost_params(recipe), "learning_rate": 1 / recipe.trees}
     try:
-        return xgb.train(params, binned.train, 1), recipe.trees
+        booster = xgb.train(params, binned.train, recipe.trees, obj=lambda predictions, data: (gradient, hessian))
     except xgb.core.XGBoostError as error:
         raise ParameterError(f"xgboost refused its parameters: {_reason(error)}") from error
+    return booster, recipe.trees
 
 
 def _xgboost_params(recipe: Recipe) -> dict:

@@ -204,7 +204,10 @@ class ModelTrainer:
         if len(y) == 0:
             raise ParameterError(f"no labelled row to train {self.candidate.name} on; take an earlier or longer span")
         trees = self._count_trees(Rows(X, y), per_date[per_date > 0], dataset)
-        booster, _ = algorithm.fit(Rows(X, y), None, self._recipe(dataset, trees))
+        recipe = self._recipe(dataset, trees)
+        binned = algorithm.bin(Rows(X, y), None, recipe)
+        del X  # the bins hold what the fit needs
+        booster, _ = algorithm.boost(binned, recipe, None)
         training = Training(
             candidate=self.candidate,
             horizon=dataset.horizon,
