@@ -18,16 +18,22 @@ ARROWS = {
     "signals": {"engine", "market", "metrics"},
     "portfolio": {"engine", "market", "metrics"},
     "selection": {"signals", "portfolio", "metrics"},
-    "desk": {"market", "portfolio"},
+    "desk": {"market", "portfolio", "metrics"},
     "record": {"metrics"},
     "params": {"market", "signals", "portfolio", "selection", "desk", "record"},
     "standins": {"champion", "market", "signals", "portfolio", "selection", "desk", "record", "metrics", "params"},
     "champion": {"signals", "portfolio", "selection"},
     "succession": {"champion", "record"},
+    "upkeep": {"desk", "market", "record"},
+    "recheck": {"desk", "market", "record", "upkeep"},
+    "operate": {"desk", "market", "params", "record", "succession", "upkeep"},
+    "auditor": {"champion", "desk", "record", "upkeep"},
     "jobs": {
+        "recheck",
         "succession",
         "champion",
         "engine",
+        "upkeep",
         "market",
         "signals",
         "portfolio",
@@ -36,7 +42,7 @@ ARROWS = {
         "record",
         "params",
     },
-    "cli": {"jobs", "record", "succession"},
+    "cli": {"auditor", "jobs", "operate", "record", "succession"},
 }
 WRITERS = {"record", "market/store.py", "desk/book.py"}
 WRITING_CALLS = {"to_csv", "to_parquet", "to_json", "to_pickle", "write_text", "write_bytes", "write_table", "savefig"}

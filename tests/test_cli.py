@@ -15,7 +15,10 @@ from openbook.market.calendar import parse_date
 from openbook.record.runs import check_date
 from trained_desk import openbook
 
-COMMANDS = ("demo", "init", "run", "backfill", "status", "open", "champion", "rollback", "data")
+COMMANDS = (
+    *("demo", "init", "run", "backfill", "approve", "reject", "export", "fills", "reconcile", "cash"),
+    *("halt", "reset", "key", "sign", "verify", "replay", "status", "open", "champion", "rollback", "data"),
+)
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ def test_help_reads_like_a_table_of_contents():
     answer = openbook("--help")
     assert answer.code == 0
     assert re.findall(r"│ (\w+) ", answer.out)[-len(COMMANDS) :] == list(COMMANDS)
-    for title in ("Start here", "Every day", "Look", "The model", "Data"):
+    for title in ("Start here", "Every day", "Stop, go, and keys", "Look", "The model", "Data"):
         assert title in answer.out
 
 

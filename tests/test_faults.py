@@ -73,7 +73,7 @@ def test_d01_d04_d07_d08_d13_d18_a_doubtful_name_that_is_not_held_is_left_out_an
     succeed(desk.daily(files, "quality.min_coverage=0.8"))
     listed = (desk.page() / "report.html").read_text()
     told = {absent: "missing", spiked: "level", free: "price", untraded: "zero volume", upside_down: "range"}
-    section = listed[listed.index("5. What was left out") : listed.index("6. The scores")]
+    section = listed[listed.index("6. What was left out") : listed.index("7. The scores")]
     assert all(symbol in section and rule in section for symbol, rule in told.items())
     signals = json.loads((desk.page() / "signals.json").read_bytes())
     assert not set(told) & set(signals["scores"])
@@ -354,7 +354,9 @@ def test_s07_no_whole_book(desk, damage):
 
 
 def test_the_live_book_needs_approvals(desk):
-    stays_put(desk, desk.evening(), 55, "dry_run", sets=("dry_run=false",))
+    stays_put(desk, desk.evening(), 55, "a person approves what the live book trades", sets=("dry_run=false",))
+    sets = ("dry_run=false", "require_manual_approval=true")
+    stays_put(desk, desk.evening(), 60, "no book at", "openbook init --cash 100000 --book live", sets=sets)
 
 
 # ---- security ----
@@ -375,8 +377,8 @@ def test_x03_a_script_in_a_ticker_a_sector_or_a_name_is_text(trained):
 
 
 def test_x04_a_ticker_that_a_spreadsheet_would_run_stays_itself_in_the_book(tmp_path):
-    from openbook.jobs import read_trades
     from openbook.record.stage import csv_bytes
+    from openbook.upkeep import read_trades
 
     names = ["=CMD", "+A", "-B", "@C", "NA", "'D"]
     trades = pd.DataFrame({"symbol": names, "side": "BUY", "shares": 1, "price": 2.5, "reason": "=1+1"})

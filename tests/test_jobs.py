@@ -30,6 +30,7 @@ from openbook.record.inspection import check_parameters
 from openbook.record.runs import read_run
 from openbook.signals.dataset import compute_labels
 from openbook.signals.features import compute_features
+from openbook.upkeep import read_trades, store_of
 from trained_desk import AWKWARD, CASH, COMPARED, TRAINED, copied, hashes, openbook, succeed
 
 EVERYWHERE = {"run.json", "report.html"}
@@ -94,14 +95,14 @@ def test_the_executed_notebook_names_no_error_and_every_cell_ran(trained):
 
 def test_nothing_else_is_left_in_the_runs_folder(trained):
     names = {path.name for path in trained.runs.iterdir()}
-    assert names - {".lock", ".stage"} == {*OUTPUTS, "books", "production", "store"}
+    assert names - {".lock", ".stage"} == {*OUTPUTS, "audit.jsonl", "books", "production", "store"}
     assert not list((trained.runs / ".stage").glob("*/*"))
     assert sorted(path.name for path in (trained.runs / "books").iterdir()) == ["paper", "paper.db"]
 
 
 def test_the_orders_of_a_page_wait_in_the_book_and_are_filled_on_the_next(trained):
     before = read_book(trained.book, before=trained.days[2])
-    first = jobs.read_trades(trained.page(trained.days[1]) / "trades.csv")
+    first = read_trades(trained.page(trained.days[1]) / "trades.csv")
     assert list(first.columns) == TRADE_COLUMNS
     assert (
         dict(zip(first["symbol"], first["shares"], strict=True))
@@ -126,7 +127,7 @@ def test_the_files_of_a_page_say_the_same(trained):
     assert list(weights.columns) == ["symbol", "weight", "score", "sector"]
     assert weights["symbol"].iloc[-1] == "CASH"
     assert abs(weights["weight"].sum() - 1) < 1e-9
-    trades = jobs.read_trades(page / "trades.csv")
+    trades = read_trades(page / "trades.csv")
     assert (np.sign(trades["shares"]) == trades["side"].map({"BUY": 1, "SELL": -1})).all()
     assert np.allclose(trades["notional"], trades["shares"].abs() * trades["price"])
     signals = json.loads((page / "signals.json").read_bytes())
@@ -391,10 +392,9 @@ def test_an_earlier_run_must_be_there(tmp_path):
 
 
 def test_each_source_has_a_store_of_its_own(project_root):
-    folder = jobs.RunsFolder("runs")
     one = load_params("daily_run", "demo", ("source={provider: simulated, seed: 1}",), root=project_root).source
     two = load_params("daily_run", "demo", ("source={provider: simulated, seed: 2}",), root=project_root).source
-    assert jobs._store(folder, one) != jobs._store(folder, two)
+    assert store_of(Path("runs"), one) != store_of(Path("runs"), two)
 
 
 # ---- long: the demo, and the notebooks without us ----

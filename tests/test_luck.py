@@ -183,6 +183,31 @@ def test_intervals_where_there_is_nothing_to_say():
             metrics.stationary_bootstrap_interval(series(0, 40, 1), seed=0, **wrong)
 
 
+def test_resamples_are_blocks_that_begin_anywhere_and_run_on_past_the_end():
+    drawn = metrics.stationary_bootstrap_indices(40, length=300, draws=500, mean_block=8, seed=1)
+    assert drawn.shape == (500, 300)
+    assert np.array_equal(drawn, metrics.stationary_bootstrap_indices(40, length=300, draws=500, mean_block=8, seed=1))
+    goes_on = np.diff(drawn, axis=1) % 40 == 1
+    assert goes_on.mean() == pytest.approx(7 / 8 + 1 / 8 / 40, abs=0.003)  # a new block begins on by chance, once in 40
+    np.testing.assert_allclose(np.bincount(drawn.ravel(), minlength=40) / drawn.size, 1 / 40, atol=0.002)
+
+
+def test_resamples_have_the_means_of_the_interval():
+    x = series(0.3, 60, 4)
+    drawn = metrics.stationary_bootstrap_indices(60, length=60, draws=250, mean_block=6, seed=2)
+    low, high = np.quantile(x[drawn].mean(axis=1), [0.025, 0.975]) * 252
+    found = metrics.stationary_bootstrap_interval(x, mean_block=6, draws=250, seed=2)
+    assert found == pytest.approx((low, high), rel=1e-12)
+
+
+@pytest.mark.parametrize("wrong", ["n", "length", "draws", "mean_block"])
+def test_resamples_of_nothing_are_refused(wrong):
+    least = {"n": 1, "length": 1, "draws": 1, "mean_block": 1}
+    assert metrics.stationary_bootstrap_indices(**least, seed=0).tolist() == [[0]]
+    with pytest.raises(ParameterError, match="must be at least 1"):
+        metrics.stationary_bootstrap_indices(**{**least, wrong: 0}, seed=0)
+
+
 # --- track record and number of trials --------------------------------------------------------------------------------
 
 

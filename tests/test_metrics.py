@@ -134,6 +134,19 @@ def test_laws_of_returns(returns, scale):
     assert metrics.sharpe(-r) == pytest.approx(-metrics.sharpe(r), rel=1e-6, nan_ok=True)
 
 
+def test_rolling_sharpe_is_the_sharpe_ratio_of_each_window():
+    returns = np.random.default_rng(2).normal(0.001, 0.01, (3, 20))
+    returns[1, 4:12] = 0.001
+    found = metrics.rolling_sharpe(returns, 5)
+    assert found.shape == (3, 16)
+    slow = [[metrics.sharpe(row[start : start + 5]) for start in range(16)] for row in returns]
+    np.testing.assert_allclose(found, slow, rtol=1e-12)
+    assert np.isnan(found[1, 4:8]).all()
+    assert np.isfinite(found[0]).all()
+    assert metrics.rolling_sharpe(returns, 21).shape == (3, 0)
+    np.testing.assert_allclose(metrics.rolling_sharpe(returns, 20, 12)[0], [metrics.sharpe(returns[0], 12)], rtol=1e-12)
+
+
 # --- beside a benchmark -----------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from openbook.errors import OpenbookError, StorageError, UsageError
+from openbook.errors import AuditError, OpenbookError, StorageError, UsageError
 
 app = typer.Typer(
     name="openbook",
@@ -22,6 +22,7 @@ app = typer.Typer(
 
 INTERRUPTED = 130  # what a shell reports after Ctrl-C
 START, DAY, LOOK, MODEL, DATA = "Start here", "Every day", "Look", "The model", "Data"
+DANGER = "Stop, go, and keys"
 
 
 class State:
@@ -50,11 +51,14 @@ def demo() -> None:
 
 
 @app.command(rich_help_panel=START)
-def init(cash: Annotated[float, typer.Option(help="USD that the book begins with.")]) -> None:
-    """Open the paper book."""
+def init(
+    cash: Annotated[float, typer.Option(help="USD that the book begins with.")],
+    book: Annotated[str, typer.Option(help="paper or live.")] = "paper",
+) -> None:
+    """Open a book."""
     from openbook import jobs
 
-    _say(jobs.init(State.runs, cash=cash))
+    _say(jobs.init(State.runs, cash=cash, kind=book))
 
 
 @app.command(rich_help_panel=DAY)
@@ -64,8 +68,8 @@ def run(
     profile: Annotated[str, typer.Option(help="Folder below params/.")] = "demo",
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value over the profile; repeat it.")] = None,
     engine: Annotated[str, typer.Option(help="Where the tasks run, dask://host:8786; this machine if left out.")] = "",
-) -> None:
-    """Run one notebook headless and seal what it wrote."""
+) -> int:
+    """Run one notebook headless and seal what it wrote. Exit code 20: the book is halted, 21: it only reduces."""
     from openbook.record.kernel import start_kernel
     from openbook.record.preload import FOR_NOTEBOOKS
 
@@ -77,6 +81,7 @@ def run(
         sets = tuple(set_ or ())
         done = jobs.run(notebook, date, State.runs, profile=profile, sets=sets, kernel=kernel, engine=engine)
     _say(done.sentence)
+    return done.exit_code
 
 
 @app.command(rich_help_panel=DAY)
@@ -91,6 +96,167 @@ def backfill(
     from openbook import jobs
 
     jobs.backfill(notebook, start, end, State.runs, profile=profile, sets=tuple(set_ or ()), say=_say)
+
+
+@app.command(rich_help_panel=DAY)
+def approve(
+    date: Annotated[str, typer.Argument(help="Evening on which the orders were decided, YYYY-MM-DD.")],
+    by: Annotated[str, typer.Option(help="Who approves; the book keeps the name.")] = "",
+    token: Annotated[Path | None, typer.Option(help="A token that somebody signed, instead of --by.")] = None,
+    key: Annotated[Path | None, typer.Option(help="The key that it was signed with.")] = None,
+) -> None:
+    """Look at the orders of an evening, and approve them."""
+    from openbook import operate
+
+    if (token is None) == (not by) or (token is None) != (key is None):
+        raise UsageError("say --by NAME, or --token FILE --key FILE")
+    if token is None:
+        _say(operate.approve(State.runs, date, who=by, ask=_ask))
+    else:
+        _say(operate.approve_by_token(State.runs, date, token=token, key=key))
+
+
+@app.command(rich_help_panel=DAY)
+def reject(
+    date: Annotated[str, typer.Argument(help="Evening on which the orders were decided, YYYY-MM-DD.")],
+    reason: Annotated[str, typer.Option(help="Why; the book keeps it.")],
+    by: Annotated[str, typer.Option(help="Who rejects; the book keeps the name.")],
+) -> None:
+    """Reject the orders of an evening, approved or not."""
+    from openbook import operate
+
+    _say(operate.reject(State.runs, date, who=by, reason=reason))
+
+
+@app.command(rich_help_panel=DAY)
+def export(
+    date: Annotated[str, typer.Argument(help="Evening on which the orders were decided, YYYY-MM-DD.")],
+    form: Annotated[str, typer.Option("--format", help="generic, ibkr or alpaca.")] = "generic",
+    out: Annotated[Path | None, typer.Option(help="File to write, outside the runs folder; else printed.")] = None,
+) -> None:
+    """The approved orders of an evening in a broker's format; nothing is ever sent."""
+    from openbook import operate
+    from openbook.record.disk import hand_out
+
+    _, data = operate.export(State.runs, date, form)
+    if out is None:
+        typer.echo(data.decode(), nl=False)
+    else:
+        hand_out(out, data, runs=State.runs)
+        _say(f"{out}: orders of {date} for {form}")
+
+
+@app.command(rich_help_panel=DAY)
+def fills(
+    date: Annotated[str, typer.Argument(help="Evening on which the orders were decided, YYYY-MM-DD.")],
+    file: Annotated[Path, typer.Argument(help="CSV: fill_id,order_id,shares,price,commission,date.")],
+) -> None:
+    """Record what the broker did, in the live book."""
+    from openbook import operate
+
+    _say(operate.fills(State.runs, date, file))
+
+
+@app.command(rich_help_panel=DAY)
+def reconcile(
+    file: Annotated[Path, typer.Argument(help="CSV of the broker's statement: symbol,shares, and a row CASH.")],
+    book: Annotated[str, typer.Option(help="paper or live; needed where there are both.")] = "",
+    who: Annotated[str, typer.Option(help="Who accepts a difference.")] = "",
+    reason: Annotated[str, typer.Option(help="Why it is accepted.")] = "",
+) -> None:
+    """Compare a statement of the broker with the book."""
+    from openbook import operate
+
+    _say(operate.reconcile(State.runs, file, kind=book, accepted=(who, reason)))
+
+
+@app.command(rich_help_panel=DAY)
+def cash(
+    flow: Annotated[str, typer.Argument(help="deposit, withdrawal, fee or interest.")],
+    amount: Annotated[str, typer.Argument(help="USD, above 0, like 1234.56.")],
+    who: Annotated[str, typer.Option(help="Who says so; the book keeps the name.")],
+    reason: Annotated[str, typer.Option(help="Why; the book keeps it.")],
+    book: Annotated[str, typer.Option(help="paper or live; needed where there are both.")] = "",
+) -> None:
+    """Record cash that came or went without a trade."""
+    from openbook import operate
+
+    _say(operate.cash(State.runs, flow=flow, amount=amount, who=who, reason=reason, kind=book))
+
+
+@app.command(rich_help_panel=DANGER)
+def halt(
+    who: Annotated[str, typer.Option(help="Who halts; the book keeps the name.")],
+    reason: Annotated[str, typer.Option(help="Why; the book keeps it.")],
+    book: Annotated[str, typer.Option(help="paper or live; all there are if left out.")] = "",
+) -> None:
+    """Stop: every open order is void, and nothing new is bought until somebody resets."""
+    from openbook import operate
+
+    _say(operate.halt(State.runs, who=who, reason=reason, kind=book))
+
+
+@app.command(rich_help_panel=DANGER)
+def reset(
+    who: Annotated[str, typer.Option(help="Who resets; the book keeps the name.")],
+    reason: Annotated[str, typer.Option(help="Why it is safe again; the book keeps it.")],
+    book: Annotated[str, typer.Option(help="paper or live; needed where there are both.")] = "",
+) -> None:
+    """Arm the kill switch of a book again."""
+    from openbook import operate
+
+    _say(operate.reset(State.runs, who=who, reason=reason, kind=book))
+
+
+@app.command(rich_help_panel=DANGER)
+def key(file: Annotated[Path, typer.Argument(help="Where the key goes, outside the runs folder.")]) -> None:
+    """Make a key for approvals that are signed on another machine; copy it there by a safe way."""
+    from openbook.record.keys import create_key
+
+    create_key(file, State.runs)
+    _say(f"{file}: a new key; whoever holds it can approve")
+
+
+@app.command(rich_help_panel=DANGER)
+def sign(
+    batch: Annotated[str, typer.Argument(help="The whole hash of the batch, as approve and status show it.")],
+    date: Annotated[str, typer.Option(help="Evening on which the orders were decided, YYYY-MM-DD.")],
+    by: Annotated[str, typer.Option(help="Who approves; the book keeps the name.")],
+    key: Annotated[Path, typer.Option(help="The key that both machines hold.")],
+    out: Annotated[Path, typer.Option(help="Where the token goes.")],
+) -> None:
+    """Sign the approval of a batch, on any machine that holds the key."""
+    from openbook import operate
+    from openbook.record.disk import hand_out
+
+    hand_out(out, operate.sign(batch, date, who=by, key=key, runs=State.runs), runs=State.runs)
+    _say(f"{out}: approves {date}; give it to openbook approve {date} --token")
+
+
+@app.command(rich_help_panel=LOOK)
+def verify(
+    head: Annotated[str, typer.Option(help="The log's head that a mail or a page shows; finds a cut tail too.")] = "",
+) -> int:
+    """Hash everything again, and say what was altered. Exit code 90 if anything was."""
+    from openbook import auditor
+
+    problems, notes = auditor.verify(State.runs, head=head or None)
+    for line in [*notes, *problems]:
+        _say(line)
+    return AuditError.exit_code if problems else 0
+
+
+@app.command(rich_help_panel=LOOK)
+def replay(
+    date: Annotated[str, typer.Argument(help="Session of a sealed daily run, YYYY-MM-DD.")],
+) -> int:
+    """Run a day again in a scratch folder, from what was recorded, and compare what it writes byte by byte."""
+    from openbook import auditor
+
+    different, lines = auditor.replay(State.runs, date)
+    for line in lines:
+        _say(line)
+    return AuditError.exit_code if different else 0
 
 
 @app.command(rich_help_panel=LOOK)
@@ -148,6 +314,13 @@ def data_update(
     from openbook import jobs
 
     _say(jobs.update_data(State.runs, through, profile=profile))
+
+
+def _ask(proposal) -> str:
+    """Show a proposal, and ask for the end of its hash."""
+    for line in proposal.lines():
+        _say(line)
+    return typer.prompt("To approve, type the last six characters of the batch's hash", default="", show_default=False)
 
 
 def _say(line: str) -> None:

@@ -131,3 +131,9 @@ class ParameterError(OpenbookError):
     """A parameter is unknown, missing, unread, or of the wrong type."""
 
     exit_code = 78
+
+
+class AuditError(OpenbookError):
+    """The audit log, or what it speaks of, was altered."""
+
+    exit_code = 90

@@ -7,6 +7,7 @@ makes the same outputs again, finds them committed, and seals them.
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -15,8 +16,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from openbook import succession
+from openbook import recheck, succession
+from openbook.champion import CARD
 from openbook.desk import book
+from openbook.desk.killswitch import HALTED, REDUCE_ONLY
 from openbook.engine import check_engine
 from openbook.errors import (
     ApprovalError,
@@ -37,7 +40,18 @@ from openbook.record.provenance import checkout
 from openbook.record.report import render_report
 from openbook.record.runner import execute_notebook
 from openbook.record.runs import RunsFolder, read_run
-from openbook.record.stage import Stage, csv_bytes
+from openbook.record.stage import Stage
+from openbook.upkeep import (
+    book_path,
+    code_digest,
+    note,
+    obey_kill_file,
+    parameters_digest,
+    publish_views,
+    store_of,
+    the_book,
+    working,
+)
 
 Say = Callable[[str], None]
 DEMO_CASH = 100_000.0
@@ -56,7 +70,6 @@ HANDED_AS = {"train_candidates": "training", "compare": "comparison"}
 # Seconds after which a cell, and the whole run, is taken to hang. Tuning at full size takes hours on a small machine.
 PATIENCE = {"train_candidates": (12 * 3600.0, 14 * 3600.0), "compare": (4 * 3600.0, 5 * 3600.0)}
 USUAL_PATIENCE = (1800.0, 3600.0)
-NEUTRALISED = r"^'(?=[=+\-@\t\r\n])"  # what csv_bytes puts before a text that a spreadsheet would run
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,7 @@ class Outcome:
     status: str  # done, already done, no session
     folder: Path | None
     sentence: str
+    exit_code: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,13 +117,13 @@ class Plan:
 # ---- the commands ----
 
 
-def init(runs: Path, *, cash: float) -> str:
-    """Open the paper book; BookError if there is one already."""
-    path = paper_book(runs)
-    with RunsFolder(runs).lock():
+def init(runs: Path, *, cash: float, kind: str = "paper") -> str:
+    """Open the paper book, or the live one; BookError if there is one already."""
+    path = the_book(runs, kind)
+    with working(runs) as folder:
         path.parent.mkdir(parents=True, exist_ok=True)
-        book.open_book(path, cash=cash)
-        _publish_views(RunsFolder(runs))
+        book.open_book(path, cash=cash, kind=kind)
+        publish_views(folder, path)
     return f"opened {path} with {cash:,.2f} USD"
 
 
@@ -144,8 +158,7 @@ def run(
             return Outcome("no session", None, f"no session: {closed}")
         _require_over(session)
         settings = load_params(notebook, profile, sets, root=checkout())
-        folder = RunsFolder(runs)
-        with folder.lock():
+        with working(runs) as folder:
             plan = _plan(folder, notebook, session, profile, settings, engine)
             sealed = folder.sealed(notebook, plan.date)
             return _already_done(folder, sealed, plan) if sealed else _execute(folder, plan, kernel)
@@ -175,9 +188,8 @@ def update_data(runs: Path, through: str, *, profile: str = "demo") -> str:
     """Fetch what is new through a session into the store."""
     settings, last = load_params("daily_run", profile, root=checkout()), calendar.parse_date(through)
     _require_over(last)
-    folder = RunsFolder(runs)
-    with folder.lock():
-        report = update_store(_store(folder, settings.source), settings.source, through=last)
+    with working(runs):
+        report = update_store(store_of(runs, settings.source), settings.source, through=last)
     return (
         f"{len(report.new_sessions)} new sessions, {len(report.late)} late, {len(report.revisions)} revised, "
         f"{len(report.refused)} bars refused so far"
@@ -190,7 +202,7 @@ def demo(runs: Path, *, say: Say = print) -> None:
     todo = [*((name, days[0]) for name in MONTHLY), *(("daily_run", day) for day in days[1:])]
     say(f"{len(todo)} notebooks on the bundled data, below {runs.resolve()}")
     for step, (notebook, day) in enumerate(todo, start=1):
-        if notebook == "daily_run" and not paper_book(runs).exists():
+        if notebook == "daily_run" and not book_path(runs, "paper").exists():
             say(init(runs, cash=DEMO_CASH))
         say(f"[{step}/{len(todo)}] {notebook} of {day:%Y-%m-%d} …")
         say(f"        {run(notebook, f'{day:%Y-%m-%d}', runs).sentence}")
@@ -213,20 +225,6 @@ def _require_over(day: pd.Timestamp) -> None:
         )
 
 
-# ---- where things lie ----
-
-
-def paper_book(runs: Path) -> Path:
-    """Where the paper book lies."""
-    return runs / "books" / "paper.db"
-
-
-def _store(folder: RunsFolder, source) -> Path:
-    """Each source has a store of its own: settings that differ must not share bars."""
-    said = json.dumps(source.model_dump(mode="json"), sort_keys=True)
-    return folder.folder / "store" / f"{source.provider}-{hashlib.sha256(said.encode()).hexdigest()[:8]}"
-
-
 # ---- one run ----
 
 
@@ -236,7 +234,7 @@ def _plan(
     """Fetch what is missing, find what earlier runs left, and hash all of it."""
     inputs, handed = {}, {"date": f"{session:%Y-%m-%d}", **({"engine": engine} if engine else {})}
     if hasattr(settings, "source"):
-        store = _store(folder, settings.source)
+        store = store_of(folder.folder, settings.source)
         if not has_session(store, session):
             update_store(store, settings.source, through=calendar.last_closed())  # all that there is
         inputs["data"], handed["store"] = store_fingerprint(store, session), str(store.resolve())
@@ -267,20 +265,31 @@ def _plan_selection(folder: RunsFolder, inputs: dict, handed: dict) -> None:
 
 def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dict) -> None:
     """The champion and the book of a daily run, into `inputs` and `handed`."""
-    if not settings.dry_run:
-        raise ApprovalError(
-            "dry_run: false needs the live book, which needs approvals; there are none yet: use the paper book"
-        )
+    path = _book_of(folder, settings)
     champion, note = succession.champion_of(folder.folder, settings.fallback_champion)
-    path = paper_book(folder.folder)
-    if not path.is_file():
-        raise BookError(f"there is no book at {path}; begin one with: openbook init --cash 100000")
+    if not settings.dry_run and json.loads((champion / CARD).read_bytes())["vetted"] is not True:
+        raise ApprovalError("the champion passed no gate: paper may run it, a live book never")
+    obey_kill_file(folder, path)
     if book.committed_inputs(path, session) is None:
         last = book.read_book(path).last_session
         if last is not None and session < last:
             raise OutOfOrderError(f"{session:%Y-%m-%d} lies before the book's last session, {last:%Y-%m-%d}")
     inputs |= {"champion": champion.name, "champion_note": note, "book": book.head(path, before=session)}
     handed |= {"champion": str(champion.resolve()), "champion_note": note, "book": str(path.resolve())}
+
+
+def _book_of(folder: RunsFolder, settings) -> Path:
+    """The book of a daily run; ApprovalError for a live one without approvals, BookError if there is none."""
+    kind = "paper" if settings.dry_run else "live"
+    if kind == "live" and not settings.require_manual_approval:
+        raise ApprovalError("a person approves what the live book trades: require_manual_approval: false is for paper")
+    if kind == "live" and os.environ.get(calendar.REHEARSAL):
+        raise ApprovalError(f"{calendar.REHEARSAL} rehearses days of the past, on paper only; unset it")
+    path = book_path(folder.folder, kind)
+    if not path.is_file():
+        wanted = "" if kind == "paper" else " --book live"
+        raise BookError(f"there is no book at {path}; begin one with: openbook init --cash 100000{wanted}")
+    return path
 
 
 def _already_done(folder: RunsFolder, sealed: Path, plan: Plan) -> Outcome:
@@ -293,7 +302,9 @@ def _already_done(folder: RunsFolder, sealed: Path, plan: Plan) -> Outcome:
         )
     if sealed == folder.latest(plan.notebook):
         _after(folder, plan, sealed)  # a crash may have come between sealing and this
-    return Outcome("already done", sealed, f"already done: {plan.notebook} {plan.date} in {sealed}")
+    note(folder, sealed)
+    said = f"already done: {plan.notebook} {plan.date} in {sealed}"
+    return Outcome("already done", sealed, said, exit_code_of(read_run(sealed)))
 
 
 def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Outcome:
@@ -314,46 +325,53 @@ def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Outcome:
     except OpenbookError as error:
         left = folder.fail(stage)
         raise type(error)(f"{error} (what it left: {left})") from None
-    verdict = read_run(stage.folder)["recorded"].get("verdict", "done")
+    done = read_run(stage.folder)
     sealed = folder.seal(stage)
     _after(folder, plan, sealed)
-    return Outcome("done", sealed, f"{plan.notebook} {plan.date}: {verdict}")
+    note(folder, sealed)
+    verdict = done["recorded"].get("verdict", "done")
+    return Outcome("done", sealed, f"{plan.notebook} {plan.date}: {verdict}", exit_code_of(done))
 
 
 def _commit(folder: RunsFolder, plan: Plan, stage: Stage) -> None:
-    """The one transaction of a daily run: what was settled, and tonight's orders."""
+    """The one transaction of a daily run: what was settled, and tonight's orders, both looked at again as written."""
     if plan.notebook != "daily_run":
         return
+    run, path = read_run(stage.folder), Path(plan.handed["book"])
+    settlement = (stage.folder / "settlement.json").read_text(encoding="utf-8")
+    state = book.read_book(path, before=plan.session)
+    written = recheck.read_written(stage.folder)
+    recheck.require_safe(written, state, plan.settings, store=plan.handed["store"], session=plan.session)
+    about = {
+        "model": plan.inputs["champion"],
+        "data": plan.inputs["data"],
+        "parameters": parameters_digest(plan.params),
+        "code": code_digest(run["code"]),
+    }
     book.commit_session(
-        paper_book(folder.folder),
+        path,
         session=plan.session,
         inputs_hash=plan.inputs_hash,
-        settlement=(stage.folder / "settlement.json").read_text(encoding="utf-8"),
-        trades=read_trades(stage.folder / "trades.csv"),
+        settlement=settlement,
+        trades=written.trades,
+        switch=plan.settings.kill_switch,
+        manual=plan.settings.require_manual_approval,
+        about=about,
     )
 
 
 def _after(folder: RunsFolder, plan: Plan, sealed: Path) -> None:
     """What follows from a sealed run and can be made again from it: views of the book, the champion's pointer."""
     if plan.notebook == "daily_run":
-        _publish_views(folder)
+        publish_views(folder, Path(plan.handed["book"]))
     if plan.notebook == "select_champion":
         bundle = sorted((sealed / "bundle").iterdir())
         succession.crown(folder.folder, {path.name: path.read_bytes() for path in bundle})
 
 
-def _publish_views(folder: RunsFolder) -> None:
-    """Rebuild the CSV views of the paper book."""
-    path = paper_book(folder.folder)
-    for name, table in book.views(path).items():
-        folder.publish(f"books/{path.stem}/{name}.csv", csv_bytes(table))
-
-
-def read_trades(file: Path) -> pd.DataFrame:
-    """trades.csv as it was before it was written; a ticker NA, TRUE, 1E5 or =A stays that text."""
-    text = {"symbol": "str", "side": "str", "reason": "str", "liquidity_warning": "str"}
-    table = pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"price": [""], "notional": [""]})
-    return table.assign(**{name: table[name].str.replace(NEUTRALISED, "", regex=True) for name in text})
+def exit_code_of(run: dict) -> int:
+    """0, or what a halted or reduce-only book asks of whoever started the run."""
+    return {HALTED: 20, REDUCE_ONLY: 21}.get(run["recorded"].get("switch"), 0)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
+from openbook.desk.killswitch import KillSwitch
 from openbook.desk.safety import SafetyLimits
 from openbook.errors import ParameterError
 from openbook.market.providers import Source
@@ -82,7 +83,9 @@ class DailyRun(Settings):
     fallback_champion: Literal["none", "previous"] = Field(
         "none", description="if the champion's bundle is missing: stop, or the champion before it, marked on the page"
     )
-    dry_run: bool = Field(True, description="true: the paper book; the live book needs approvals")
+    kill_switch: KillSwitch = KillSwitch()
+    require_manual_approval: bool = Field(True, description="a person approves each batch; false for paper only")
+    dry_run: bool = Field(True, description="true: the paper book; false: the live one, which only a person fills")
 
 
 NOTEBOOKS = {

@@ -4,12 +4,15 @@ import numpy as np
 import pandas as pd
 
 from openbook.desk.book import commit_session, read_book, settle
+from openbook.desk.killswitch import KillSwitch
 from openbook.market.calendar import sessions
 from openbook.market.tables import ACTION_COLUMNS, Market, adjust, empty_actions
 from openbook.portfolio.costs import Costs
 
 DAYS = sessions("2025-03-03", "2025-03-31")
 FREE = Costs(commission_bps=0, slippage_bps=0)
+CALM = KillSwitch(max_daily_loss=0.99, min_sharpe=-1e9, max_drawdown=0.99)  # trips on nothing that happens here
+ABOUT = {"model": "m", "data": "d", "parameters": "p", "code": "c"}
 
 
 def make_market(close: dict, *, actions=(), opens: dict | None = None, volume: dict | None = None, start: int = 0):
@@ -44,12 +47,13 @@ def day(n: int) -> str:
     return f"{DAYS[n]:%Y-%m-%d}"
 
 
-def commit(path, market: Market, n: int, trades: pd.DataFrame | None = None, *, costs: Costs = FREE, inputs="in"):
-    """Settle and commit session n with `trades`; returns the settlement."""
+def commit(path, market, n: int, trades=None, *, costs: Costs = FREE, inputs="in", switch=CALM, manual=False):
+    """Settle and commit session n with `trades`, approved by rule or not; returns the settlement."""
     state = read_book(path, before=DAYS[n])
     settlement = settle(state, market, costs, DAYS[n])
     orders = make_trades() if trades is None else trades
-    commit_session(path, session=DAYS[n], inputs_hash=inputs, settlement=settlement.to_json(), trades=orders)
+    how = {"switch": switch, "manual": manual, "about": ABOUT}
+    commit_session(path, session=DAYS[n], inputs_hash=inputs, settlement=settlement.to_json(), trades=orders, **how)
     return settlement
 
 

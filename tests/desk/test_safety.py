@@ -5,7 +5,16 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from openbook.desk.safety import CHECK_COLUMNS, MarketCapBucket, SafetyLimits, SafetyValidator, TradeLimits
+from openbook.desk.killswitch import ACTIVE, HALTED, REDUCE_ONLY
+from openbook.desk.safety import (
+    CHECK_COLUMNS,
+    MarketCapBucket,
+    SafetyLimits,
+    SafetyValidator,
+    TradeLimits,
+    profile_of,
+    restrict,
+)
 from openbook.desk.trades import TradeGenerator
 from openbook.errors import LimitError, ParameterError
 from openbook.portfolio.costs import Costs
@@ -321,3 +330,33 @@ def test_settings_are_strict():
     with pytest.raises(ValidationError):
         SafetyLimits(max_wieght=0.1)
     assert SafetyLimits.model_validate_json(SafetyLimits().model_dump_json(), strict=True) == SafetyLimits()
+
+
+# --- under the kill switch --------------------------------------------------------------------------------------------
+
+TARGET = pd.Series({"A": 0.30, "B": 0.05, "NEW": 0.40, "CASH": 0.25}, name="target")
+HELD = pd.Series({"A": 0.20, "B": 0.10, "GONE": 0.15, "CASH": 0.55})
+
+
+def test_an_active_switch_leaves_the_target_alone():
+    pd.testing.assert_series_equal(restrict(TARGET, HELD, ACTIVE), TARGET)
+
+
+def test_a_reducing_switch_allows_only_less_of_what_is_held():
+    found = restrict(TARGET, HELD, REDUCE_ONLY)
+    assert found.to_dict() == pytest.approx({"A": 0.20, "B": 0.05, "CASH": 0.75})
+    assert list(found.index) == ["A", "B", "CASH"]
+    assert found.name == "target"
+    assert restrict(TARGET, HELD.drop("CASH"), REDUCE_ONLY).to_dict() == pytest.approx(found.to_dict())
+
+
+def test_a_halted_switch_aims_at_cash_alone():
+    assert restrict(TARGET, HELD, HALTED).to_dict() == {"CASH": 1.0}
+    assert restrict(TARGET, HELD[:0], HALTED).to_dict() == {"CASH": 1.0}
+
+
+def test_which_limits_a_batch_has():
+    held, nothing = pd.Series({"A": 1}), pd.Series(dtype="int64")
+    for state in (ACTIVE, REDUCE_ONLY):
+        assert (profile_of(held, state), profile_of(nothing, state)) == ("daily", "initial")
+    assert profile_of(held, HALTED) == profile_of(nothing, HALTED) == "liquidation"

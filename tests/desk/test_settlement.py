@@ -333,9 +333,11 @@ def test_s06_a_date_that_the_book_has_passed_is_out_of_order(path):
 
 
 def test_a_live_book_is_never_filled_by_simulation(path):
+    market = make_market({"A": [1, 1]})
+    commit(path, market, 0, make_trades(A=5))
     live = replace(read_book(path), kind="live")
-    with pytest.raises(BookError, match="recorded fills only"):
-        settle(live, make_market({"A": [1]}), FREE, DAYS[0])
+    with pytest.raises(BookError, match=f"what became of {day(0)}-A is not known; import the fills"):
+        settle(live, market, FREE, DAYS[1])
 
 
 COSTS = Costs(commission_bps=1, slippage_bps=5, min_commission=0.35)

@@ -1,13 +1,14 @@
-"""The champion's pointer: a kill at any step, what a rollback does and never does, and what a terminal shows of it."""
+"""The champion's pointer: what a rollback does and never does, and what a terminal shows of it.
+
+That a kill at any moment leaves the old pointer or the new one is in test_crashes.
+"""
 
 import json
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
-import killed
 import pytest
+from acted import bundle
+from acted import promoted as history
 
 from openbook.errors import ModelError, UsageError
 from openbook.record import production
@@ -15,7 +16,7 @@ from openbook.record.pedigree import NOBODY, champion_lines
 from openbook.record.runs import RunsFolder, status_lines
 
 POINTER = "production/champion.json"
-MOST = 200  # steps that no promotion has; a search that gets so far does not end
+WHEN = "2024-06-10 20:46:00 UTC"
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -23,72 +24,14 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def history(folder: Path, *names: str) -> Path:
-    """A runs folder in which these were promoted, in this order."""
-    for name in names:
-        production.promote(folder, *killed.bundle(name))
-    return folder
-
-
 def back(folder: Path, reason: str = "it loses", who: str = "Ann", verify=Path.stat) -> dict:
     """A rollback."""
-    return production.rollback(folder, who=who, reason=reason, when=killed.WHEN, verify=verify)
+    return production.rollback(folder, who=who, reason=reason, when=WHEN, verify=verify)
 
 
 def model(folder: Path) -> str:
     """Who the champion is."""
     return production.champion(folder)[1]["model"]
-
-
-# ---- M09: a kill at every step ----
-
-
-def after_a_kill(folder: Path) -> Path:
-    """A runs folder in which a promotion was killed before."""
-    left = history(folder, "old") / "production" / f".{killed.bundle('new')[2]}"
-    left.mkdir()
-    (left / "model.txt").write_bytes(b"tre")
-    (folder / "production" / ".champion.json.new").write_bytes(b"{")
-    return folder
-
-
-SCENES = {
-    "the first promotion": ("promote", history),
-    "a promotion": ("promote", lambda folder: history(folder, "old")),
-    "a promotion after one that was killed": ("promote", after_a_kill),
-    "a rollback": ("rollback", lambda folder: history(folder, "old", "new")),
-}
-
-
-@pytest.mark.parametrize(("action", "begin"), SCENES.values(), ids=SCENES)
-def test_m09_a_kill_at_every_step_leaves_the_old_pointer_or_the_new_one(tmp_path, action, begin):
-    """A process of its own is killed by SIGKILL at step 1, 2, 3 … until it comes to its end."""
-    before, after = begin(tmp_path / "before"), begin(tmp_path / "after")
-    killed.ACTIONS[action](after)
-    old, new = (content(folder).get(POINTER) for folder in (before, after))
-    assert old != new
-    seen = []
-    for step in range(1, MOST):
-        runs = begin(tmp_path / f"{step}")
-        line = [sys.executable, killed.__file__, str(runs), action, str(step)]
-        code = subprocess.run(line, check=False, timeout=60).returncode
-        assert code in (0, -signal.SIGKILL)
-        seen.append(content(runs).get(POINTER))
-        is_new = seen[-1] == new
-        assert is_new or seen[-1] == old
-        expected = production.champion(after if is_new else before)
-        found = production.champion(runs)
-        assert (found and found[1]) == (expected and expected[1])
-        if found:
-            assert content(found[0]) == killed.bundle(found[1]["model"])[0]
-        killed.ACTIONS[action](runs)
-        assert content(runs) == content(after)
-        if code == 0:
-            break
-    assert code == 0
-    # it switched once, and never back; a promotion writes three files and a pointer, a rollback a pointer
-    assert seen == sorted(seen, key=lambda found: found == new)
-    assert len(seen) > (40 if action == "promote" else 10)
 
 
 # ---- rollback ----
@@ -101,8 +44,8 @@ def test_a_rollback_points_to_the_champion_before_and_says_who_and_why(tmp_path)
     assert entry["rollback"] == {
         "who": "Ann",
         "reason": "it loses",
-        "when": killed.WHEN,
-        "from": killed.bundle("b")[2],
+        "when": WHEN,
+        "from": bundle("b")[2],
     }
     assert [one["metadata"]["model"] for one in production.history(runs)] == ["a", "b", "a"]
     pointer = json.loads((runs / POINTER).read_bytes())
@@ -158,7 +101,7 @@ def test_a_bundle_that_is_not_whole_keeps_the_pointer_where_it_is(tmp_path):
     before = content(runs)
 
     def refuse(folder):
-        assert folder.name == killed.bundle("b")[2]
+        assert folder.name == bundle("b")[2]
         raise ModelError("altered")
 
     with pytest.raises(ModelError, match="altered"):
@@ -206,7 +149,7 @@ def test_the_champion_and_its_history_in_lines(tmp_path):
     stage = runs.stage("train_candidates", "2024-06-10", profile="demo", params={}, inputs_hash="ab" * 32)
     stage.finish()
     runs.seal(stage)
-    files, metadata, sha256 = killed.bundle("old")
+    files, metadata, sha256 = bundle("old")
     head = "no promotion: none of 2 combinations passed every gate"
     stopped = f"old × hrp stopped by {'sharpe 0.100 (at least 1), ' * 5}turnover 0.9"
     told = {
@@ -235,7 +178,7 @@ led here  train_candidates of 2024-06-10, inputs abababababab
 
 history, newest first:
   2024-06-10  {sha256[:12]}  old × hrp again, by a rollback of Ann: it loses
-  2024-06-10  {killed.bundle("new")[2][:12]}  new × hrp, passed every gate, rolled back
+  2024-06-10  {bundle("new")[2][:12]}  new × hrp, passed every gate, rolled back
   2024-06-10  {sha256[:12]}  old × hrp, not vetted: paper only"""
     )
     assert "; back since 2024-06-10 20:46:00 UTC, rolled back by Ann: it loses" in status_lines(runs.folder)[1]
@@ -244,4 +187,4 @@ history, newest first:
 def test_a_missing_bundle_is_said_beside_the_history(tmp_path):
     runs = history(tmp_path, "a")
     production.champion(runs)[0].rename(tmp_path / "elsewhere")
-    assert f"bundle    {killed.bundle('a')[2]}, MISSING" in champion_lines(runs)
+    assert f"bundle    {bundle('a')[2]}, MISSING" in champion_lines(runs)

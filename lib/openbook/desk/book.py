@@ -1,29 +1,37 @@
 """The book: what we hold, what we ordered, and how both came about. Everything else that is known of it is derived.
 
 A settled session is committed once, as one event and one transaction; every function here takes the path of the file.
+What people do to a book between two sessions is in `acts`.
 """
 
+import hashlib
 import json
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from openbook.desk import database
+from openbook.desk import database, ledger
+from openbook.desk.killswitch import ACTIVE, HALTED, KillSwitch, Verdict, reducing, worst
 from openbook.desk.settlement import require_continuation, settle
 from openbook.desk.statement import (
+    FILL_COLUMNS,
     HISTORY_COLUMNS,
+    MARK_COLUMNS,
     PENDING_COLUMNS,
     BookState,
+    Fill,
+    Flow,
     Mark,
     Settlement,
     performance,
     position_series,
 )
 from openbook.desk.trades import CASH
-from openbook.errors import BookError, ConflictError, OutOfOrderError
+from openbook.errors import BookError, ConflictError, LimitError, OutOfOrderError
 from openbook.market.calendar import next_session
 
 __all__ = [
@@ -33,8 +41,10 @@ __all__ = [
     "BookState",
     "Settlement",
     "audit_book",
+    "batch_digest",
     "commit_session",
     "committed_inputs",
+    "event_hashes",
     "head",
     "open_book",
     "read_book",
@@ -58,26 +68,16 @@ ORDER_COLUMNS = [
     "reason",
 ]
 
-MARKED = tuple(Mark.model_fields)[1:]
-ORDERED = ("session", "symbol", "shares", "price", "reason")
-FILLED = ("date", "shares", "price", "notional_cents", "commission_cents", "slippage_cents")
-# The column that says with which session a row was committed.
-COMMITTED = {
-    "sessions": "session",
-    "positions": "session",
-    "history": "committed",
-    "orders": "decided",
-    "fills": "committed",
-    "order_states": "committed",
-}
 
+def open_book(path, *, cash: float, kind: str = "paper") -> None:
+    """Begin a book with `cash` USD; BookError if there is a file already, or the cash is not above zero.
 
-def open_book(path, *, cash: float) -> None:
-    """Begin a paper book with `cash` USD; BookError if there is a file already, or the cash is not above zero."""
-    if not (0 < cash < np.inf):
+    kind : "paper", filled by simulation, or "live", filled by what a person records
+    """
+    if not (0 < cash < np.inf and round(cash * 100) > 0):
         raise BookError(f"a book begins with cash above 0 USD, not {cash}")
-    body = {"kind": "opened", "session": "", "book": "paper", "cash_cents": round(cash * 100)}
-    database.create(Path(path), lambda db: _apply(db, database.append(db, body), body))
+    body = {"kind": "opened", "session": "", "book": kind, "cash_cents": round(cash * 100)}
+    database.create(Path(path), lambda db: ledger.apply(db, database.append(db, body), body))
 
 
 def read_book(path, *, before=None) -> BookState:
@@ -93,48 +93,112 @@ def head(path, *, before=None) -> str:
     return database.read(Path(path), lambda db: _head(db, _day(before)))
 
 
+def event_hashes(path) -> list[tuple[int, str]]:
+    """(number, hash) of every event, oldest first."""
+    return database.read(Path(path), lambda db: db.execute("SELECT seq, hash FROM events ORDER BY seq").fetchall())
+
+
 def committed_inputs(path, session) -> str | None:
     """The inputs_hash with which `session` was committed; None if it was not."""
     return database.read(Path(path), lambda db: (_committed(db, _day(session)) or (None,))[0])
 
 
-def commit_session(path, *, session, inputs_hash: str, settlement: str, trades: pd.DataFrame) -> None:
+def commit_session(
+    path,
+    *,
+    session,
+    inputs_hash: str,
+    settlement: str,
+    trades: pd.DataFrame,
+    switch: KillSwitch | None = None,
+    manual: bool = False,
+    about: Mapping[str, str] | None = None,
+) -> Verdict:
     """Commit a session: what `settlement` (its JSON) says happened, and `trades` as orders for the next session.
 
     trades : TRADE_COLUMNS, of which symbol, shares, price and reason are kept
+    switch : its limits; it is evaluated here, on the book's own equity, whatever the notebook found
+    manual : the orders wait for a person's approval; always so in a live book, and for what a halted book proposes
+    about : what else the batch of orders stands on, as hashes: model, data, parameters, code
 
     All of it or nothing, once: the same session with the same inputs and outcome again changes nothing. Raises
     ConflictError if it was committed with others, or if the book has moved since the settlement was made;
-    OutOfOrderError if a later session was committed; BookError if the settlement does not lead on from the book.
+    OutOfOrderError if a later session was committed; BookError if the settlement does not lead on from the book;
+    LimitError if an order adds exposure while the kill switch is not ACTIVE.
     """
     day = _day(session)
     settled = _parse(settlement, day)
+    with database.write(Path(path)) as db:
+        state, known = _state(db, day), _committed(db, day)
+        if known and known[0] != inputs_hash:
+            was = f"({known[0][:12]}, now {inputs_hash[:12]})"
+            raise ConflictError(f"{day} was committed from other inputs {was}")
+        if not known:
+            _require_next(db, day)
+            require_continuation(settled, state)
+        verdict = judge(state, settled, switch or KillSwitch())
+        body = _session_body(state, settled, verdict, trades, manual, dict(about or {})) | {"inputs_hash": inputs_hash}
+        if known:
+            _require_same(json.loads(known[1]), body)
+        else:
+            ledger.apply(db, database.append(db, body), body)
+    return verdict
+
+
+def judge(state: BookState, settled: Settlement, switch: KillSwitch) -> Verdict:
+    """What the kill switch says of a book after a settlement: every session since it was armed, none left out."""
+    new = settled.marks_table
+    marks = pd.concat([state.marks, new], ignore_index=True) if len(state.marks) else new
+    return switch.evaluate(marks, latched=state.switch, unseen=len(new))
+
+
+def state_of(db: sqlite3.Connection) -> BookState:
+    """The book as it is, inside a transaction."""
+    return _state(db, database.LAST)
+
+
+def event_of(db: sqlite3.Connection, session: str) -> dict:
+    """The body of the event of a settled session; BookError if there is none."""
+    known = _committed(db, _day(session))
+    if known is None:
+        raise BookError(f"the book has no session {session}; run daily_run for it first")
+    return json.loads(known[1])
+
+
+def batch_digest(body: Mapping, about: Mapping[str, str]) -> str:
+    """sha256 of all that an approval stands on: session, orders, positions and cash, the ledger before it, and `about`.
+
+    body : of the session's event
+    """
+    settled = body["settlement"]
+    positions = {row["symbol"]: row["shares"] for row in settled["holdings"]} | {CASH: settled["cash_cents"]}
+    parts = {"session": body["session"], "orders": body["orders"], "positions": positions, "head": settled["head"]}
+    return hashlib.sha256(database.canonical(parts | dict(about)).encode()).hexdigest()
+
+
+def _session_body(state, settled: Settlement, verdict: Verdict, trades: pd.DataFrame, manual: bool, about) -> dict:
+    """The event of one evening."""
+    orders = _orders(trades, settled.session)
+    adds = trades["symbol"][~trades["symbol"].isin(reducing(trades, settled.positions)["symbol"])]
+    if verdict.state != ACTIVE and len(adds):
+        raise LimitError(f"the kill switch is {verdict.state}: no order may add exposure, as {', '.join(adds)} would")
     body = {
         "kind": "session",
-        "session": day,
-        "inputs_hash": inputs_hash,
+        "session": settled.session,
         "settlement": settled.model_dump(mode="json"),
-        "orders": _orders(trades, day),
+        "orders": orders,
+        "switch": {"state": verdict.state, "trips": [vars(trip) for trip in verdict.trips]},
     }
-    with database.write(Path(path)) as db:
-        known = _committed(db, day)
-        if known:
-            _require_same(known, body)
-            return
-        last = db.execute("SELECT max(session) FROM sessions").fetchone()[0]
-        if last is not None and day < last:
-            raise OutOfOrderError(f"{day} lies before the book's last session, {last}")
-        _audit(db)
-        require_continuation(settled, _state(db, database.LAST))
-        _apply(db, database.append(db, body), body)
+    by_hand = manual or state.kind == "live" or verdict.state == HALTED
+    return body | {"batch": {"digest": batch_digest(body, about), "manual": by_hand, "about": about}}
 
 
 def audit_book(path) -> None:
     """BookError if any table differs from what the chain of events says.
 
-    Reading checks the chain and the rows of the last session; a commit does all of this first.
+    Reading, and every commit, checks the chain, the rows of the last session, and what people did.
     """
-    database.read(Path(path), _audit)
+    database.read(Path(path), ledger.audit)
 
 
 def views(path) -> dict[str, pd.DataFrame]:
@@ -197,53 +261,19 @@ def _committed(db: sqlite3.Connection, day: str) -> tuple[str, str] | None:
     return db.execute(query, (day,)).fetchone()
 
 
-def _require_same(known: tuple[str, str], body: dict) -> None:
-    """ConflictError unless a session is committed again from the same inputs and with the same outcome."""
-    day = body["session"]
-    if known[0] != body["inputs_hash"]:
-        raise ConflictError(f"{day} was committed from other inputs ({known[0][:12]}, now {body['inputs_hash'][:12]})")
-    if known[1] != database.canonical(body):
-        raise ConflictError(f"{day} was committed from the same inputs, but with another settlement or other orders")
+def _require_next(db: sqlite3.Connection, day: str) -> None:
+    """OutOfOrderError if the book has a later session."""
+    last = db.execute("SELECT max(session) FROM sessions").fetchone()[0]
+    if last is not None and day < last:
+        raise OutOfOrderError(f"{day} lies before the book's last session, {last}")
 
 
-def _apply(db: sqlite3.Connection, seq: int, body: dict) -> None:
-    """Derive the tables from one event, and from nothing else."""
-    for table, rows in _derive(seq, body).items():
-        if rows:
-            db.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
-
-
-def _derive(seq: int, body: dict) -> dict[str, list[tuple]]:
-    """The rows of each table that follow from one event."""
-    if body["kind"] == "opened":
-        return {"book": [(1, body["book"], body["cash_cents"])]}
-    day, settled, orders = body["session"], body["settlement"], body["orders"]
-    invested = sum(row["value_cents"] for row in settled["holdings"])
-    ended = [(r["order_id"], 3, day, r["date"], "PENDING", r["status"], r["reason"]) for r in settled["results"]]
-    placed = [(o["order_id"], 1, day, day, "NEW", "PROPOSED", "") for o in orders]
-    waiting = [(o["order_id"], 2, day, day, "PROPOSED", "PENDING", "") for o in orders]
-    return {
-        "sessions": [(day, seq, body["inputs_hash"], settled["cash_cents"], invested)],
-        "positions": [(day, h["symbol"], h["shares"], h["price"], h["value_cents"]) for h in settled["holdings"]],
-        "history": [(m["date"], day, *(m[name] for name in MARKED)) for m in settled["marks"]],
-        "orders": [(o["order_id"], day, *(o[name] for name in ORDERED)) for o in orders],
-        # a paper order is filled at most once
-        "fills": [
-            (f"{f['order_id']}#1", f["order_id"], day, *(f[name] for name in FILLED)) for f in settled["fill_rows"]
-        ],
-        "order_states": ended + placed + waiting,
-    }
-
-
-def _audit(db: sqlite3.Connection) -> None:
-    """BookError if any table is not what the events say: somebody, or a failing disk, got past its guards."""
-    told: dict[str, set] = {"book": set(), **{table: set() for table in COMMITTED}}
-    for seq, text in db.execute("SELECT seq, body FROM events"):
-        for table, rows in _derive(seq, json.loads(text)).items():
-            told[table].update(rows)
-    for table, rows in told.items():
-        if set(db.execute(f"SELECT * FROM {table}")) != rows:
-            raise BookError(f"{table} is not what the events say; restore the book from a copy")
+def _require_same(known: dict, body: dict) -> None:
+    """ConflictError unless a session is committed again with the same outcome; code may have changed since a crash."""
+    if {**known, "batch": None} != {**json.loads(database.canonical(body)), "batch": None}:
+        raise ConflictError(
+            f"{body['session']} was committed from the same inputs, but with another settlement or other orders"
+        )
 
 
 def _head(db: sqlite3.Connection, before: str) -> str:
@@ -253,46 +283,95 @@ def _head(db: sqlite3.Connection, before: str) -> str:
 
 
 def _state(db: sqlite3.Connection, before: str) -> BookState:
-    """The book as the commits of sessions before `before` left it."""
+    """The book as the events of sessions before `before` left it."""
     kind, opening = db.execute("SELECT kind, cash_cents FROM book").fetchone()
-    query = "SELECT session, cash_cents, invested_cents FROM sessions WHERE session < ? ORDER BY session DESC LIMIT 1"
-    last, cash, invested = db.execute(query, (before,)).fetchone() or (None, opening, 0)
-    if last is not None:
-        _require_agreement(db, last)
+    query = """SELECT session, seq, cash_cents, invested_cents FROM sessions WHERE session < ?
+        ORDER BY session DESC LIMIT 1"""
+    last, seq, cash, invested = db.execute(query, (before,)).fetchone() or ("", 0, opening, 0)
+    ledger.require_agreement(db, last)
     held = db.execute("SELECT symbol, shares FROM positions WHERE session = ?", (last,)).fetchall()
+    switch, why, armed = _switch(db, before)
     return BookState(
         kind=kind,
         cash_cents=cash,
         invested_cents=invested,
         positions=position_series(held),
-        pending=_pending(db, before),
-        last_session=None if last is None else pd.Timestamp(last),
+        pending=_pending(db, before, last),
+        last_session=pd.Timestamp(last) if last else None,
         history=_history(db, before),
         head=_head(db, before),
+        recorded=_recorded(db, before, seq),
+        flows=_flows(db, before, seq),
+        switch=switch,
+        switch_reason=why,
+        marks=_marks(db, before, armed),
+        fills=_fills(db, before),
+        unsettled=_unsettled(db, before),
     )
 
 
-def _require_agreement(db: sqlite3.Connection, day: str) -> None:
-    """BookError if the rows of session `day` are not what its event says; the quick part of an audit."""
-    query = "SELECT seq, body FROM events WHERE kind = 'session' AND session = ?"
-    seq, text = db.execute(query, (day,)).fetchone()
-    for table, rows in _derive(seq, json.loads(text)).items():
-        if set(db.execute(f"SELECT * FROM {table} WHERE {COMMITTED[table]} = ?", (day,))) != set(rows):
-            raise BookError(f"{table} of {day} is not what its event says; restore the book from a copy")
-
-
-def _pending(db: sqlite3.Connection, before: str) -> pd.DataFrame:
-    """Orders that waited before session `before`, PENDING_COLUMNS."""
+def _pending(db: sqlite3.Connection, before: str, last: str) -> pd.DataFrame:
+    """Orders of sessions after `last` that were open before session `before`, PENDING_COLUMNS."""
     query = """
-        SELECT o.order_id, o.decided, o.session, o.symbol, o.shares, o.price, o.reason FROM orders o
+        SELECT o.order_id, o.decided, o.session, o.symbol, o.shares, o.price, o.reason, s.status FROM orders o
         JOIN order_states s ON s.order_id = o.order_id
-            AND s.n = (SELECT max(n) FROM order_states WHERE order_id = o.order_id AND committed < :before)
-        WHERE s.status = 'PENDING' ORDER BY o.order_id
+            AND (s.seq, s.n) = (SELECT seq, n FROM order_states WHERE order_id = o.order_id AND committed < :before
+                ORDER BY seq DESC, n DESC LIMIT 1)
+        WHERE o.session > :last AND s.status IN ('PENDING', 'APPROVED', 'PARTIALLY_FILLED') ORDER BY o.order_id
     """
-    table = pd.DataFrame(db.execute(query, {"before": before}).fetchall(), columns=PENDING_COLUMNS)
-    text = dict.fromkeys(("order_id", "symbol", "reason"), "str")
+    found = db.execute(query, {"before": before, "last": last}).fetchall()
+    table = pd.DataFrame(found, columns=PENDING_COLUMNS)
+    text = dict.fromkeys(("order_id", "symbol", "reason", "status"), "str")
     dates = dict.fromkeys(("decided", "session"), "datetime64[us]")
     return table.astype({**text, **dates, "shares": "int64", "price": "float64"})
+
+
+def _recorded(db: sqlite3.Connection, before: str, seq: int) -> tuple[Fill, ...]:
+    """Fills that a person recorded after event `seq`, oldest first."""
+    names = [name for name in Fill.model_fields if name != "recorded"]
+    query = f"SELECT {', '.join(names)} FROM fills WHERE committed < ? AND seq > ? ORDER BY seq, fill_id"
+    rows = db.execute(query, (before, seq))
+    return tuple(Fill(**dict(zip(names, row, strict=True)), recorded=True) for row in rows)
+
+
+def _fills(db: sqlite3.Connection, before: str) -> pd.DataFrame:
+    """Every fill committed before session `before`, FILL_COLUMNS."""
+    query = """SELECT f.date, f.fill_id, f.symbol, f.shares, f.price, f.commission_cents / 100.0,
+        f.slippage_cents / 100.0, o.price FROM fills f JOIN orders o USING (order_id) WHERE f.committed < ?
+        ORDER BY f.date, f.fill_id"""
+    return pd.DataFrame(db.execute(query, (before,)).fetchall(), columns=FILL_COLUMNS)
+
+
+def _flows(db: sqlite3.Connection, before: str, seq: int) -> tuple[Flow, ...]:
+    """Cash that came or went after event `seq`, oldest first."""
+    rows = db.execute("SELECT kind, cents FROM flows WHERE committed < ? AND seq > ? ORDER BY seq", (before, seq))
+    return tuple(Flow(kind=kind, cents=cents) for kind, cents in rows)
+
+
+def _switch(db: sqlite3.Connection, before: str) -> tuple[str, str, str]:
+    """State of the kill switch, why, and the session after which it was armed."""
+    query = "SELECT seq, state, session, cause, who, reason FROM switch WHERE committed < ? ORDER BY seq, n"
+    state, why, armed = ACTIVE, [], ""
+    for _, new, session, cause, who, reason in db.execute(query, (before,)):
+        if cause == "reset":
+            state, why, armed = ACTIVE, [], session
+        else:
+            state = worst(state, new)
+            why.append(f"{session or 'before its first session'}: {f'{who}: ' if who else f'{cause}: '}{reason}")
+    return state, "; ".join(why), armed
+
+
+def _marks(db: sqlite3.Connection, before: str, armed: str) -> pd.DataFrame:
+    """MARK_COLUMNS of the sessions since the switch was armed."""
+    query = f"SELECT {', '.join(MARK_COLUMNS)} FROM history WHERE committed < ? AND date > ? ORDER BY date"
+    return pd.DataFrame(db.execute(query, (before, armed)).fetchall(), columns=MARK_COLUMNS)
+
+
+def _unsettled(db: sqlite3.Connection, before: str) -> str:
+    """What the last statement said otherwise, if nobody has accepted it; else nothing."""
+    query = "SELECT settled, difference FROM reconciliations WHERE committed < ? ORDER BY seq DESC LIMIT 1"
+    settled, difference = db.execute(query, (before,)).fetchone() or (1, "")
+    return "" if settled else difference
 
 
 def _history(db: sqlite3.Connection, before: str) -> pd.DataFrame:
@@ -303,11 +382,13 @@ def _history(db: sqlite3.Connection, before: str) -> pd.DataFrame:
 
 
 def _current_positions(db: sqlite3.Connection) -> pd.DataFrame:
-    """Every position at its last close, and the cash, with weights."""
+    """Every position at its last close, what was recorded since among them, and the cash, with weights."""
     state = _state(db, database.LAST)
     as_of = "" if state.last_session is None else f"{state.last_session:%Y-%m-%d}"
-    query = "SELECT symbol, shares, price, value_cents FROM positions WHERE session = ? ORDER BY symbol"
-    rows = [*db.execute(query, (as_of,)), (CASH, None, np.nan, state.cash_cents)]
+    marked = dict(db.execute("SELECT symbol, price FROM positions WHERE session = ?", (as_of,)).fetchall())
+    price = {fill.symbol: fill.price for fill in state.recorded} | marked
+    held = [(symbol, n, price[symbol], round(n * price[symbol] * 100)) for symbol, n in state.positions_now.items()]
+    rows = [*held, (CASH, None, np.nan, state.cash_now_cents)]
     table = pd.DataFrame(rows, columns=["symbol", "shares", "price", "cents"])
     return pd.DataFrame(
         {
@@ -329,7 +410,8 @@ def _trade_history(db: sqlite3.Connection) -> pd.DataFrame:
             s.status, o.reason || iif(s.reason <> '' AND o.reason <> '', '; ', '') || s.reason
         FROM orders o
         JOIN order_states s ON s.order_id = o.order_id
-            AND s.n = (SELECT max(n) FROM order_states WHERE order_id = o.order_id)
+            AND (s.seq, s.n) = (SELECT seq, n FROM order_states WHERE order_id = o.order_id
+                ORDER BY seq DESC, n DESC LIMIT 1)
         LEFT JOIN (
             SELECT order_id, sum(shares) AS shares, sum(shares * price) / sum(shares) AS price,
                 sum(commission_cents) AS commission, sum(slippage_cents) AS slippage

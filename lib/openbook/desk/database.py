@@ -26,18 +26,20 @@ def create(path: Path, begin: Callable[[sqlite3.Connection], None]) -> None:
 
     Raises BookError if there is a file already: it is never replaced.
     """
-    if path.exists():
-        raise BookError(f"{path} exists; a book is never begun twice")
     draft = path.with_name(f".{path.name}.new")
     with _spoken(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.unlink(missing_ok=True)
+        for left in path.parent.glob(f"{draft.name}*"):  # by a crash
+            left.unlink(missing_ok=True)
+        if path.exists():
+            raise BookError(f"{path} exists; a book is never begun twice")
         try:
             with _connection(draft, "rwc") as db:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.executescript(f"BEGIN; {statements()} COMMIT;")
                 with _transaction(db, "BEGIN IMMEDIATE"):
                     begin(db)
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # closing would say nothing if the disk refused it
             os.link(draft, path)  # unlike a rename, never replaces a file
         finally:
             draft.unlink(missing_ok=True)
@@ -88,6 +90,11 @@ def append(db: sqlite3.Connection, body: dict) -> int:
     last, previous = db.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone() or (0, GENESIS)
     db.execute("INSERT INTO events (seq, body, hash) VALUES (?, ?, ?)", (last + 1, text, chain(previous, text)))
     return last + 1
+
+
+def last_event(db: sqlite3.Connection) -> dict:
+    """The body of the newest event."""
+    return json.loads(db.execute("SELECT body FROM events ORDER BY seq DESC LIMIT 1").fetchone()[0])
 
 
 def chain(previous: str, body: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field, model_validator
 
+from openbook.desk.killswitch import ACTIVE, HALTED
 from openbook.desk.trades import CASH
 from openbook.errors import LimitError, ParameterError
 
@@ -97,6 +98,24 @@ class SafetyLimits(BaseModel, frozen=True, extra="forbid"):
         if profile in ("initial", "liquidation"):
             return getattr(self, profile)
         raise ParameterError(f"profile must be daily, initial or liquidation, not {profile!r}")
+
+
+def restrict(target: pd.Series, held: pd.Series, switch: str) -> pd.Series:
+    """What may be aimed at: everything while the kill switch is ACTIVE, only less of what is held under REDUCE_ONLY,
+    and cash alone, as a proposal, when HALTED. Weights by symbol with CASH, which takes what is left; sums to 1."""
+    if switch == ACTIVE:
+        return target
+    names = held.drop(CASH, errors="ignore")
+    kept = names * 0 if switch == HALTED else np.minimum(target.reindex(names.index).fillna(0.0), names)
+    return pd.concat([kept[kept > 0], pd.Series({CASH: 1 - kept.sum()})]).rename(target.name)
+
+
+def profile_of(positions: pd.Series, switch: str) -> Profile:
+    """Which limits a batch has: those of a liquidation where the kill switch halted the book, of a first build where
+    nothing is held, of an ordinary day else."""
+    if switch == HALTED:
+        return "liquidation"
+    return "initial" if positions.empty else "daily"
 
 
 @dataclass(frozen=True)

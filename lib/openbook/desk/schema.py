@@ -4,9 +4,10 @@
 """
 
 APPLICATION_ID = 0x6F62_6F6B  # "obok", at a fixed place in the file: tells a book from any other SQLite file
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-# What may follow what. Approvals use the states between PENDING and a fill; the paper book goes straight.
+# What may follow what. A fill that really happened is recorded, also when its order was voided or expired before; that
+# it had been approved is checked where fills are recorded.
 TRANSITIONS = (
     ("NEW", "PROPOSED"),
     ("PROPOSED", "PENDING"),
@@ -14,8 +15,7 @@ TRANSITIONS = (
     ("PENDING", "REJECTED"),
     ("PENDING", "EXPIRED"),
     ("PENDING", "VOID"),
-    ("PENDING", "PARTIALLY_FILLED"),
-    ("PENDING", "FILLED"),
+    ("APPROVED", "REJECTED"),
     ("APPROVED", "EXPIRED"),
     ("APPROVED", "VOID"),
     ("APPROVED", "PARTIALLY_FILLED"),
@@ -23,6 +23,11 @@ TRANSITIONS = (
     ("PARTIALLY_FILLED", "PARTIALLY_FILLED"),
     ("PARTIALLY_FILLED", "FILLED"),
     ("PARTIALLY_FILLED", "EXPIRED"),
+    ("PARTIALLY_FILLED", "VOID"),
+    ("EXPIRED", "PARTIALLY_FILLED"),
+    ("EXPIRED", "FILLED"),
+    ("VOID", "PARTIALLY_FILLED"),
+    ("VOID", "FILLED"),
     ("PARTIALLY_FILLED", "RECONCILED"),
     ("FILLED", "RECONCILED"),
 )
@@ -36,17 +41,18 @@ CREATE TABLE book (
 
 CREATE TABLE events (
     seq INTEGER PRIMARY KEY,
-    body TEXT NOT NULL,
+    kind TEXT NOT NULL GENERATED ALWAYS AS (json_extract(body, '$.kind')) STORED,
+    session TEXT NOT NULL GENERATED ALWAYS AS (json_extract(body, '$.session')) STORED,
+    trips INTEGER NOT NULL GENERATED ALWAYS AS (coalesce(json_array_length(body, '$.switch.trips'), 0)) STORED,
     hash TEXT NOT NULL UNIQUE CHECK (length(hash) = 64),
-    kind TEXT NOT NULL GENERATED ALWAYS AS (json_extract(body, '$.kind')) VIRTUAL,
-    session TEXT NOT NULL GENERATED ALWAYS AS (json_extract(body, '$.session')) VIRTUAL
+    body TEXT NOT NULL
 ) STRICT;
 
 CREATE TABLE sessions (
     session TEXT PRIMARY KEY CHECK (date(session) = session),
     seq INTEGER NOT NULL UNIQUE REFERENCES events,
     inputs_hash TEXT NOT NULL,
-    cash_cents INTEGER NOT NULL CHECK (cash_cents >= 0),
+    cash_cents INTEGER NOT NULL,
     invested_cents INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
@@ -63,18 +69,21 @@ CREATE TABLE history (
     date TEXT PRIMARY KEY CHECK (date(date) = date),
     committed TEXT NOT NULL REFERENCES sessions CHECK (committed >= date),
     before_cents INTEGER NOT NULL,
+    flows_cents INTEGER NOT NULL,
     equity_cents INTEGER NOT NULL,
-    cash_cents INTEGER NOT NULL CHECK (cash_cents >= 0),
+    cash_cents INTEGER NOT NULL,
     invested_cents INTEGER NOT NULL,
     buys_cents INTEGER NOT NULL CHECK (buys_cents >= 0),
     sells_cents INTEGER NOT NULL CHECK (sells_cents >= 0),
     pnl_cents INTEGER NOT NULL,
     dividends_cents INTEGER NOT NULL,
+    other_cents INTEGER NOT NULL,
     commission_cents INTEGER NOT NULL CHECK (commission_cents >= 0),
     slippage_cents INTEGER NOT NULL CHECK (slippage_cents >= 0),
     n_positions INTEGER NOT NULL CHECK (n_positions >= 0),
     CHECK (equity_cents = cash_cents + invested_cents),
-    CHECK (equity_cents - before_cents = pnl_cents + dividends_cents - commission_cents - slippage_cents)
+    CHECK (equity_cents - before_cents - flows_cents
+        = pnl_cents + dividends_cents + other_cents - commission_cents - slippage_cents)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE orders (
@@ -96,21 +105,23 @@ CREATE TABLE transitions (
 
 CREATE TABLE order_states (
     order_id TEXT NOT NULL REFERENCES orders,
+    seq INTEGER NOT NULL REFERENCES events,
     n INTEGER NOT NULL CHECK (n > 0),
-    committed TEXT NOT NULL REFERENCES sessions,
-    date TEXT NOT NULL,
+    committed TEXT NOT NULL,
     before TEXT NOT NULL,
     status TEXT NOT NULL,
     reason TEXT NOT NULL,
-    PRIMARY KEY (order_id, n),
+    PRIMARY KEY (order_id, seq, n),
     FOREIGN KEY (before, status) REFERENCES transitions (before, after)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE fills (
     fill_id TEXT PRIMARY KEY,
     order_id TEXT NOT NULL REFERENCES orders,
-    committed TEXT NOT NULL REFERENCES sessions,
+    seq INTEGER NOT NULL REFERENCES events,
+    committed TEXT NOT NULL,
     date TEXT NOT NULL,
+    symbol TEXT NOT NULL,
     shares INTEGER NOT NULL CHECK (shares <> 0),
     price REAL NOT NULL CHECK (price > 0),
     notional_cents INTEGER NOT NULL CHECK (notional_cents >= 0),
@@ -118,10 +129,35 @@ CREATE TABLE fills (
     slippage_cents INTEGER NOT NULL CHECK (slippage_cents >= 0)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE flows (
+    seq INTEGER PRIMARY KEY REFERENCES events,
+    committed TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('deposit', 'withdrawal', 'fee', 'interest')),
+    cents INTEGER NOT NULL CHECK (cents <> 0)
+) STRICT;
+
+CREATE TABLE switch (
+    seq INTEGER NOT NULL REFERENCES events,
+    n INTEGER NOT NULL CHECK (n > 0),
+    committed TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('ACTIVE', 'REDUCE_ONLY', 'HALTED')),
+    session TEXT NOT NULL,
+    cause TEXT NOT NULL,
+    who TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (seq, n)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE reconciliations (
+    seq INTEGER PRIMARY KEY REFERENCES events,
+    committed TEXT NOT NULL,
+    settled INTEGER NOT NULL CHECK (settled IN (0, 1)),
+    difference TEXT NOT NULL
+) STRICT;
+
 CREATE TRIGGER order_states_follow BEFORE INSERT ON order_states
 WHEN NEW.before <> coalesce(
-    (SELECT status FROM order_states WHERE order_id = NEW.order_id ORDER BY n DESC LIMIT 1), 'NEW')
-    OR NEW.n <> 1 + (SELECT count(*) FROM order_states WHERE order_id = NEW.order_id)
+    (SELECT status FROM order_states WHERE order_id = NEW.order_id ORDER BY seq DESC, n DESC LIMIT 1), 'NEW')
 BEGIN SELECT RAISE(ABORT, 'an order changes from the state that it is in'); END;
 """
 
@@ -138,6 +174,9 @@ NAMES = (
     "transitions",
     "order_states",
     "fills",
+    "flows",
+    "switch",
+    "reconciliations",
 )
 
 

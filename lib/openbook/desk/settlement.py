@@ -1,11 +1,21 @@
-"""What happened to a paper book since its last session: actions, fills, marks. Pure, and exact to the cent."""
+"""What happened to a book since its last session: cash, actions, fills, marks. Pure, and exact to the cent."""
 
 from collections import Counter
 
 import numpy as np
 import pandas as pd
 
-from openbook.desk.statement import Action, BookState, Fill, Holding, Mark, Note, Result, Settlement
+from openbook.desk.statement import (
+    Action,
+    BookState,
+    Fill,
+    Holding,
+    Mark,
+    Note,
+    Result,
+    Settlement,
+    cash_change,
+)
 from openbook.desk.trades import affordable, trade_cents
 from openbook.errors import BookError, ConflictError, DataError, DataNotReady, OutOfOrderError
 from openbook.market.tables import Market
@@ -18,23 +28,35 @@ WHOLE = 1e-9
 
 
 def settle(state: BookState, market: Market, costs: Costs, date) -> Settlement:
-    """Carry a paper book from its last session to the close of `date`; a new book only begins there.
+    """Carry a book from its last session to the close of `date`; a new book only begins there.
 
-    Each session in turn: splits, dividends for the shares held before, fills of the orders that wait for it at
-    `market.execution_price` (sells first; what the cash cannot pay for expires), the close, delistings. Nothing later
-    than `date` is looked at.
+    Each session in turn: cash that came or went, splits, dividends for the shares held before, fills, the close,
+    delistings. Fills are those that were recorded; on paper, instead, the approved orders of the session at
+    `market.execution_price` (sells first; what the cash cannot pay for expires). What was not approved expires. Nothing
+    later than `date` is looked at.
 
     Raises OutOfOrderError if the book is already at `date` or beyond, DataNotReady if the market ends before it,
-    DataError if a held name has no price at `date` (it is never valued at zero) or for more than MAX_STALE sessions.
+    DataError if a held name has no price at `date` (it is never valued at zero) or for more than MAX_STALE sessions,
+    BookError while nobody has said what became of an approved order of a live book.
     """
-    if state.kind != "paper":
-        raise BookError(f"a {state.kind} book is changed by recorded fills only; simulated fills are for paper")
+    require_accounted(state, date)
     date = pd.Timestamp(date).normalize()
     market = market.upto(date)
     ledger = _Ledger(state, market, costs)
     for session in _sessions(state, market, date):
         ledger.close(session)
     return ledger.result()
+
+
+def require_accounted(state: BookState, date) -> None:
+    """BookError if a statement differs from the book, or if an approved order of a live book has an unknown end."""
+    if state.unsettled:
+        raise BookError(f"the broker's statement differs from the book: {state.unsettled}; resolve it, then reconcile")
+    open_ = state.pending[(state.pending["session"] <= pd.Timestamp(date)) & (state.pending["status"] != "PENDING")]
+    if state.kind == "live" and len(open_):
+        raise BookError(
+            f"what became of {_list(open_['order_id'])} is not known; import the fills, then reconcile the statement"
+        )
 
 
 def _sessions(state: BookState, market: Market, date: pd.Timestamp) -> pd.DatetimeIndex:
@@ -52,7 +74,8 @@ class _Ledger:
 
     def __init__(self, state: BookState, market: Market, costs: Costs):
         self.market, self.costs, self.head = market, costs, state.head
-        self.cash, self.invested = state.cash_cents, state.invested_cents
+        self.cash, self.invested, self.simulated = state.cash_cents, state.invested_cents, state.kind == "paper"
+        self.recorded, self.flows = list(state.recorded), state.flows
         self.shares = {symbol: int(shares) for symbol, shares in state.positions.items()}
         self.pending = {row.order_id: row for row in state.pending.itertuples(index=False)}
         self.ordered = {row.order_id: int(row.shares) for row in self.pending.values()}
@@ -67,6 +90,7 @@ class _Ledger:
         self.session, self.day = session, f"{session:%Y-%m-%d}"
         self.first_fill, self.equity_before = len(self.fills), self.cash + self.invested
         self.dividends, self.proceeds = 0, 0  # proceeds: cash in lieu and delistings, part of the P&L
+        self.take_flows()
         fractions = self.split()
         self.pay_dividends()
         self.fill()
@@ -78,6 +102,9 @@ class _Ledger:
 
     def result(self) -> Settlement:
         """The frozen outcome; DataError names held symbols without a close at the last session."""
+        if self.recorded:
+            ids = _list(fill.fill_id for fill in self.recorded)
+            raise OutOfOrderError(f"fills {ids} are of a session after {self.day}; settle that one")
         missing = [symbol for symbol in sorted(self.shares) if self.stale[symbol]]
         if missing:
             raise DataError(f"no close for held {_list(missing)} on {self.day}; import it or record the delisting")
@@ -86,12 +113,20 @@ class _Ledger:
             head=self.head,
             cash_cents=self.cash,
             holdings=tuple(self.holding(symbol) for symbol in sorted(self.shares)),
+            flow_rows=self.flows,
             fill_rows=tuple(self.fills),
             results=tuple(self.results),
             actions=tuple(self.actions),
             marks=tuple(self.marks),
             notes=tuple(self.notes),
         )
+
+    def take_flows(self) -> None:
+        """Cash that came or went since the last session is there from the next one's morning on."""
+        flows = self.flows if not self.marks else ()
+        self.external = sum(flow.cents for flow in flows if flow.kind in ("deposit", "withdrawal"))
+        self.other = sum(flow.cents for flow in flows) - self.external
+        self.cash += self.external + self.other
 
     def split(self) -> dict[str, tuple[int, float]]:
         """Splits of the morning, on shares, waiting orders and the last close; returns (whole, fraction) still to be
@@ -134,19 +169,34 @@ class _Ledger:
                 self.act(symbol, "dividend", per_share, self.shares[symbol], cents)
 
     def fill(self) -> None:
-        """Fill the orders that wait for this session; what has no bar, or no cash, expires."""
-        due = [(order, self.price_of(order)) for order in self.pending.values() if order.session <= self.session]
-        for order, price in due:
+        """Take in what was recorded; on paper, fill the approved orders. What else waits for this session expires."""
+        for row in [row for row in self.recorded if row.date <= self.day]:
+            self.recorded.remove(row)
+            self.take(row)
+        due = [order for order in self.pending.values() if order.session <= self.session]
+        for order in due:
+            if order.status == "PENDING":
+                self.end(order, 0, "not approved")
+        if self.simulated:
+            self.simulate([order for order in due if order.order_id in self.pending])
+
+    def simulate(self, due: list) -> None:
+        """Fill orders at this session's execution price; what has no bar, or no cash, expires."""
+        prices = [self.price_of(order) for order in due]
+        ready = [(order, price) for order, price in zip(due, prices, strict=True) if price > 0]
+        for order, price in zip(due, prices, strict=True):
             if np.isnan(price):
                 self.end(order, 0, f"no bar of {order.symbol} on {order.session:%Y-%m-%d}")
-        ready = [(order, price) for order, price in due if order.order_id in self.pending]
         ready.sort(key=lambda pair: (self.ordered[pair[0].order_id] > 0, pair[0].symbol))
         price = np.array([price for _, price in ready])
         wanted = [max(self.ordered[o.order_id], -max(self.shares.get(o.symbol, 0), 0)) for o, _ in ready]
         shares = affordable(wanted, price, self.cash, self.costs)
         cents = np.column_stack(trade_cents(shares, price, self.costs)).tolist()
         for (order, paid), n, amounts in zip(ready, shares.tolist(), cents, strict=True):
-            self.book_fill(order, n, paid, *amounts)
+            if n:
+                fields = (f"{order.order_id}#1", self.day, order.order_id, order.symbol, n, paid, *amounts, False)
+                self.take(Fill(**dict(zip(Fill.model_fields, fields, strict=True))))
+            self.end(order, n, _shortfall(self.ordered[order.order_id], n, int(order.shares)))
 
     def price_of(self, order) -> float:
         """Raw execution price of an order in USD; NaN if its session has passed, or has no bar for it."""
@@ -155,16 +205,13 @@ class _Ledger:
         price = float(self.market.execution_price.at[self.session, order.symbol])
         return price if 0 < price < np.inf else np.nan
 
-    def book_fill(self, order, shares: int, price: float, notional: int, commission: int, slippage: int) -> None:
-        """Book one fill and end its order."""
-        if shares:
-            self.cash -= (notional if shares > 0 else -notional) + commission + slippage
-            if order.symbol not in self.shares:
-                self.last_close[order.symbol] = price
-            self.hold(order.symbol, self.shares.get(order.symbol, 0) + shares)
-            fields = (self.day, order.order_id, order.symbol, shares, price, notional, commission, slippage)
-            self.fills.append(Fill(**dict(zip(Fill.model_fields, fields, strict=True))))
-        self.end(order, shares, _shortfall(self.ordered[order.order_id], shares, int(order.shares)))
+    def take(self, fill: Fill) -> None:
+        """What one fill does to shares and cash; recorded or simulated, it is the same."""
+        self.cash += cash_change(fill)
+        if fill.symbol not in self.shares:
+            self.last_close[fill.symbol] = fill.price
+        self.hold(fill.symbol, self.shares.get(fill.symbol, 0) + fill.shares)
+        self.fills.append(fill)
 
     def see_closes(self, symbols: set[str]) -> None:
         """Today's close of each symbol; without one the last stays, and the sessions without are counted."""
@@ -212,6 +259,7 @@ class _Ledger:
         mark = Mark(
             date=self.day,
             before_cents=self.equity_before,
+            flows_cents=self.external,
             equity_cents=self.cash + self.invested,
             cash_cents=self.cash,
             invested_cents=self.invested,
@@ -219,6 +267,7 @@ class _Ledger:
             sells_cents=sells,
             pnl_cents=self.invested - before - buys + sells + self.proceeds,
             dividends_cents=self.dividends,
+            other_cents=self.other,
             commission_cents=sum(row.commission_cents for row in today),
             slippage_cents=sum(row.slippage_cents for row in today),
             n_positions=len(self.shares),
@@ -264,7 +313,7 @@ class _Ledger:
         """End an order: filled, partly filled with the rest expired, or expired."""
         ordered = self.ordered[order.order_id]
         status = "EXPIRED" if filled == 0 else "FILLED" if filled == ordered else "PARTIALLY_FILLED"
-        fields = (self.day, order.order_id, order.symbol, status, filled, reason)
+        fields = (self.day, order.order_id, order.symbol, order.status, status, filled, reason)
         self.results.append(Result(**dict(zip(Result.model_fields, fields, strict=True))))
         del self.pending[order.order_id]
 
@@ -273,8 +322,8 @@ def require_continuation(settlement: Settlement, state: BookState) -> None:
     """BookError unless the rows of `settlement` lead from `state` to what it says is held: no share, no cent more."""
     if settlement.head != state.head:
         raise ConflictError("the book has moved on since this settlement was made; run the session again")
-    cash = state.cash_cents + sum(_cash_change(row) for row in settlement.fill_rows)
-    cash += sum(row.cash_cents for row in settlement.actions)
+    cash = state.cash_cents + sum(map(cash_change, settlement.fill_rows))
+    cash += sum(row.cash_cents for row in settlement.actions) + sum(row.cents for row in settlement.flow_rows)
     shares = Counter(state.positions.to_dict())
     for row in settlement.fill_rows:
         shares[row.symbol] += row.shares
@@ -284,7 +333,7 @@ def require_continuation(settlement: Settlement, state: BookState) -> None:
     if cash != settlement.cash_cents or held != {row.symbol: row.shares for row in settlement.holdings}:
         raise BookError("fills and actions do not lead from the book to the settled cash and positions")
     _require_chain(settlement, state)
-    _require_orders(settlement, state.pending)
+    _require_orders(settlement, state)
 
 
 def _require_chain(settlement: Settlement, state: BookState) -> None:
@@ -298,20 +347,21 @@ def _require_chain(settlement: Settlement, state: BookState) -> None:
         raise BookError("the marks do not lead from the book's equity to the settled one")
 
 
-def _require_orders(settlement: Settlement, pending: pd.DataFrame) -> None:
-    """Every order that was due has ended once, and no other; each fill belongs to one of them."""
-    due = pending.loc[pending["session"] <= settlement.session, "order_id"].tolist()
-    ended = {row.order_id: row.filled_shares for row in settlement.results}
-    filled = {row.order_id: row.shares for row in settlement.fill_rows}
-    agree = {key: n for key, n in ended.items() if n} == filled and len(filled) == len(settlement.fill_rows)
-    if sorted(due) != sorted(row.order_id for row in settlement.results) or not agree:
+def _require_orders(settlement: Settlement, state: BookState) -> None:
+    """Every order that was due has ended once, and no other; every fill was recorded, or is of an approved order."""
+    due = state.pending[state.pending["session"] <= pd.Timestamp(settlement.session)].set_index("order_id")["status"]
+    ended = {row.order_id: row for row in settlement.results}
+    if sorted(due.items()) != sorted((row.order_id, row.before) for row in settlement.results):
         raise BookError("the settlement does not end exactly the orders that were due")
-
-
-def _cash_change(fill: Fill) -> int:
-    """What a fill does to the cash, cents."""
-    notional = fill.notional_cents if fill.shares < 0 else -fill.notional_cents
-    return notional - fill.commission_cents - fill.slippage_cents
+    recorded = tuple(row for row in settlement.fill_rows if row.recorded)
+    if Counter(recorded) != Counter(state.recorded) or settlement.flow_rows != state.flows:
+        raise BookError("the settlement does not take in exactly the fills and the cash that were recorded")
+    simulated = {row.order_id: row.shares for row in settlement.fill_rows if not row.recorded}
+    once = len(simulated) + len(recorded) == len(settlement.fill_rows)
+    approved = all(ended[key].before == "APPROVED" for key in simulated if key in ended)
+    agree = simulated == {key: row.filled_shares for key, row in ended.items() if row.filled_shares}
+    if not (once and approved and agree and (state.kind == "paper" or not simulated)):
+        raise BookError("the fills are not those of the approved orders that were due")
 
 
 def _sorted_actions(market: Market) -> list[tuple[pd.Timestamp, str, str, float]]:

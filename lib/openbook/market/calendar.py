@@ -1,5 +1,6 @@
 """The exchange calendar, XNYS: which days are sessions and when they close; beyond what is known, an error."""
 
+import os
 import re
 from datetime import UTC, date, datetime
 from functools import cache
@@ -12,6 +13,8 @@ EXCHANGE = "XNYS"
 FIRST = "1960-01-01"
 # The exchange announces its holidays a few years ahead; anything later is a guess.
 YEARS_AHEAD = 1
+APPROVABLE = pd.Timedelta(minutes=30)  # after the open
+REHEARSAL = "OPENBOOK_NOW"
 SETTLING = pd.Timedelta(minutes=30)  # from the close until a vendor's bar of the session is final
 NEW_YORK = "America/New_York"
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -71,19 +74,43 @@ def session_close(day) -> pd.Timestamp:
     return _calendar().session_close(moment).as_unit("us")
 
 
+def session_open(day) -> pd.Timestamp:
+    """When the session of `day` opens, in UTC: 9:30 in New York."""
+    return _calendar().session_open(require_session(day)).as_unit("us")
+
+
+def approval_deadline(day) -> pd.Timestamp:
+    """Until when orders decided on `day` may be approved, in UTC: half an hour after the next session's open."""
+    return session_open(next_session(day)) + APPROVABLE
+
+
+def now() -> pd.Timestamp:
+    """This moment, UTC, by this machine's clock; OPENBOOK_NOW stands in for it where days of the past are rehearsed.
+
+    Raises CalendarError if OPENBOOK_NOW is no moment with a time zone, such as 2022-12-28T21:00Z.
+    """
+    rehearsed = os.environ.get(REHEARSAL)
+    if not rehearsed:
+        return pd.Timestamp.now(tz="UTC")
+    try:
+        return pd.Timestamp(rehearsed).tz_convert("UTC")
+    except (ValueError, TypeError):
+        raise CalendarError(f"{REHEARSAL}={rehearsed!a} is no moment; write one like 2022-12-28T21:00Z") from None
+
+
 def today() -> pd.Timestamp:
-    """The date now where the exchange is, by this machine's clock."""
-    return pd.Timestamp.now(NEW_YORK).tz_localize(None).normalize().as_unit("us")
+    """The date now where the exchange is."""
+    return now().tz_convert(NEW_YORK).tz_localize(None).normalize().as_unit("us")
 
 
-def last_closed(now=None) -> pd.Timestamp:
+def last_closed(at=None) -> pd.Timestamp:
     """The last session that closed at least SETTLING ago; a bar of today's open session is not the last word.
 
-    now : moment with a time zone; the clock's by default
+    at : moment with a time zone; now by default
     """
-    now = pd.Timestamp.now(tz="UTC") if now is None else pd.Timestamp(now)
-    day = now.tz_convert(NEW_YORK).tz_localize(None).normalize()
-    if is_session(day) and now >= session_close(day) + SETTLING:
+    moment = now() if at is None else pd.Timestamp(at)
+    day = moment.tz_convert(NEW_YORK).tz_localize(None).normalize()
+    if is_session(day) and moment >= session_close(day) + SETTLING:
         return day
     return previous_session(day)
 

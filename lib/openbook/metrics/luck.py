@@ -132,6 +132,19 @@ def stationary_bootstrap_interval(
     return float(low), float(high)
 
 
+def stationary_bootstrap_indices(n: int, *, length: int, draws: int, mean_block: float, seed: int) -> np.ndarray:
+    """Which of n sessions in order make up each resample, (draws, length), integers from 0 to n−1 (Politis & Romano
+    1994).
+
+    Blocks of geometric length, `mean_block` sessions on average, begin anywhere and run on past the end to the start.
+    """
+    if not (n >= 1 and length >= 1 and draws >= 1 and mean_block >= 1):
+        raise ParameterError("n, length, draws and mean_block must be at least 1")
+    starts, begins, ends = _blocks(np.random.default_rng(seed), n, length, mean_block, draws)
+    shift = np.repeat((starts - begins).ravel(), (ends - begins).ravel()).reshape(draws, length)
+    return (shift + np.arange(length)) % n
+
+
 def simultaneous_lows(returns, *, level: float = 0.95, draws: int = 2000, seed: int) -> pd.Series:
     """Lower ends of the annualised means of several series that all hold at once, by column; a year.
 
@@ -198,17 +211,22 @@ def _bootstrap_means(x: np.ndarray, mean_block: float, draws: int, seed: int) ->
     """
     rng, n = np.random.default_rng(seed), len(x)
     running = np.concatenate([[0.0], np.cumsum(np.concatenate([x, x]))])
-    chance = 1.0 / mean_block
-    blocks = int(n * chance + 8.0 * np.sqrt(n * chance * (1.0 - chance))) + 9  # the last is stretched once in 1e15
     means = []
     for done in range(0, draws, _CHUNK):
-        shape = (min(_CHUNK, draws - done), min(blocks, n))
-        ends = np.minimum(np.cumsum(rng.geometric(chance, shape), axis=1), n)
-        ends[:, -1] = n
-        lengths = np.diff(ends, axis=1, prepend=0)
-        starts = rng.integers(0, n, shape)
-        means.append((running[starts + lengths] - running[starts]).sum(axis=1) / n)
+        starts, begins, ends = _blocks(rng, n, n, mean_block, min(_CHUNK, draws - done))
+        means.append((running[starts + ends - begins] - running[starts]).sum(axis=1) / n)
     return np.concatenate(means)
+
+
+def _blocks(rng, n: int, length: int, mean_block: float, draws: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Blocks of `draws` samples of `length` from n sessions, (draws, blocks): where each starts among the n, and where
+    it begins and ends in the sample; those that are not needed are empty."""
+    chance = 1.0 / mean_block
+    blocks = int(length * chance + 8.0 * np.sqrt(length * chance * (1.0 - chance))) + 9
+    ends = np.minimum(np.cumsum(rng.geometric(chance, (draws, min(blocks, length))), axis=1), length)
+    ends[:, -1] = length  # the last is stretched once in 1e15
+    begins = np.concatenate([np.zeros((draws, 1), dtype=ends.dtype), ends[:, :-1]], axis=1)
+    return rng.integers(0, n, ends.shape), begins, ends
 
 
 # --- would the winner of one half win the other? ----------------------------------------------------------------------

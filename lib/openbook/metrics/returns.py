@@ -1,5 +1,7 @@
 """Formulas of one series of returns: growth, risk, drawdown, and the turnover of a rebalance."""
 
+from functools import reduce
+
 import numpy as np
 import pandas as pd
 
@@ -48,6 +50,21 @@ def sharpe(returns, periods: int = PERIODS) -> float:
     standard error is about √(periods/n).
     """
     return sharpe_per_period(known(returns)) * float(np.sqrt(periods))
+
+
+def rolling_sharpe(returns: np.ndarray, window: int, periods: int = PERIODS) -> np.ndarray:
+    """`sharpe` of each `window` sessions in a row, for many series at once.
+
+    returns : (n_series, n_periods) without NaN; the result is (n_series, n_periods − window + 1), empty if too short
+    """
+    count = max(returns.shape[1] - window + 1, 0)
+    shifted = [returns[:, start : start + count] for start in range(window)]
+    mean = sum(shifted) / window
+    variance = sum((part - mean) ** 2 for part in shifted) / (window - 1)
+    high, low = reduce(np.maximum, shifted), reduce(np.minimum, shifted)
+    moves = (high - low > ROUNDING * np.maximum(np.abs(high), np.abs(low))) & (variance > 0)
+    ratio = np.divide(mean, np.sqrt(variance), out=np.full(mean.shape, np.nan), where=moves)
+    return ratio * np.sqrt(periods)
 
 
 def sortino(returns, periods: int = PERIODS, target: float = 0.0) -> float:

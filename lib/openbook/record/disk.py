@@ -32,6 +32,14 @@ def write_synced(file: Path, data: bytes) -> None:
     sync(file)
 
 
+def hand_out(file: Path, data: bytes, *, runs: Path) -> None:
+    """Write a file for people to carry away, in one step; never among the runs, which are sealed."""
+    if file.resolve().is_relative_to(runs.resolve()):
+        raise StorageError(f"{file} lies below {runs}, where only runs are kept; write it elsewhere")
+    with storage(f"write {file}"):
+        replace_file(file, data)
+
+
 def replace_file(file: Path, data: bytes) -> None:
     """Replace a file in one step: whoever reads, now or after a crash, sees the old bytes or the new ones."""
     new = file.with_name(f".{file.name}.new")

@@ -85,6 +85,11 @@ def history(runs: Path) -> list[dict]:
     return _read_pointer(runs).get("history", [])
 
 
+def entry_digest(entry: Mapping) -> str:
+    """sha256 of an entry of the history."""
+    return sha256_of(json_bytes(entry)).hexdigest()
+
+
 def before(runs: Path) -> list[dict]:
     """The entries of the champions before this one, newest first; none that was rolled back."""
     entries = history(runs)

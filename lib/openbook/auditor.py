@@ -1,0 +1,89 @@
+"""What an auditor asks: was anything altered, and does that day come out the same if it is run again?"""
+
+import json
+import tempfile
+from pathlib import Path
+
+from openbook.champion import read_champion
+from openbook.desk import book
+from openbook.errors import BookError, OpenbookError, UsageError
+from openbook.record import audit, verification
+from openbook.record.provenance import checkout, code
+from openbook.record.runner import execute_notebook
+from openbook.record.runs import BOOKS, RunsFolder, read_run
+from openbook.record.stage import REPORT, RUN
+from openbook.upkeep import altered_views, book_path
+
+
+def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]]:
+    """(what was altered, what could not be looked at and what is known of the rest), in words.
+
+    The log's chain, every sealed run, every event of every book and the tables that follow from it, every champion, and
+    the cells of each executed notebook against the repository. With `head`, also that the log still holds that entry.
+    """
+    books = sorted((runs / BOOKS).glob("*.db"))
+    problems = audit.check(runs, head)
+    problems += verification.check_runs(runs)
+    problems += [line for path in books for line in _check_book(runs, path)]
+    problems += verification.check_champions(runs, verify=read_champion)
+    altered, unchecked = verification.check_cells(runs, checkout())
+    problems += altered
+    known = audit.entries(runs)
+    events = sum(entry["kind"] == "event" for entry in known)
+    sealed = len(RunsFolder(runs).list())
+    said = "nothing was altered" if not problems else f"{len(problems)} things were altered"
+    return problems, [*unchecked, f"{sealed} runs, {events} events, {len(known)} entries: {said}",
+                      f"head of the log {audit.head(runs)}"]  # fmt: skip
+
+
+def _check_book(runs: Path, path: Path) -> list[str]:
+    """What is wrong with a book: its chain, its tables, its entries in the log, its views."""
+    logged = {e["subject"]: e["digest"] for e in audit.entries(runs) if e["kind"] == "event"}
+    try:
+        book.audit_book(path)
+        hashes = {f"{path.stem}/{seq}": digest for seq, digest in book.event_hashes(path)}
+        views = [f"{view} is not what the book says; any command that writes makes it again"
+                 for view in altered_views(runs, path)]  # fmt: skip
+    except BookError as error:
+        return [str(error)]
+    mine = {subject: digest for subject, digest in logged.items() if subject.startswith(f"{path.stem}/")}
+    other = sorted(key for key in {*hashes, *mine} if hashes.get(key) != mine.get(key))
+    return [*(f"event {key} of the book is not what the log knows" for key in other), *views]
+
+
+def replay(runs: Path, date: str) -> tuple[list[str], list[str]]:
+    """(the outputs that differ, what there is to say): a sealed daily run made again in a scratch folder."""
+    sealed = RunsFolder(runs).sealed("daily_run", date)
+    if sealed is None:
+        raise UsageError(f"no daily_run of {date} is sealed below {runs}")
+    run = read_run(sealed)
+    then, now = run["code"], code()
+    lines = [] if then == now else [f"the code has changed since: {then['commit']}, now {now['commit']}"]
+    with tempfile.TemporaryDirectory(prefix="openbook-replay-") as scratch:
+        stage = RunsFolder(scratch).stage(
+            "daily_run", date, profile=run["profile"], params=run["params"], inputs_hash=run["inputs_hash"]
+        )
+        handed = _handed(sealed)
+        path = book_path(runs, "paper" if run["params"]["dry_run"] else "live")
+        handed |= {"book": str(path.resolve()), "stage": str(stage.folder)}
+        notebook = checkout() / "notebooks" / "daily_run.ipynb"
+        execute_notebook(notebook, stage, {**run["params"], **handed})
+        different = _compare(run["outputs"], stage.require_finished()["outputs"])
+    same = len(run["outputs"]) - len(different)
+    lines += [f"{name} differs" for name in different]
+    return different, [*lines, f"{same} of {len(run['outputs'])} outputs of {date} are the same, byte by byte"]
+
+
+def _handed(sealed: Path) -> dict:
+    """Where things lay, as the sealed notebook was told by papermill."""
+    notebooks = sorted(sealed.glob("*.ipynb"))
+    try:
+        told = json.loads(notebooks[0].read_bytes())["metadata"]["papermill"]["parameters"]
+    except (IndexError, ValueError, LookupError) as error:
+        raise OpenbookError(f"{sealed} holds no executed notebook to replay: {error}") from None
+    return {name: told[name] for name in ("date", "store", "champion", "champion_note") if name in told}
+
+
+def _compare(was: dict[str, str], now: dict[str, str]) -> list[str]:
+    """Names of the outputs whose bytes differ, or that only one side has."""
+    return sorted(name for name in {*was, *now} - {RUN, REPORT} if was.get(name) != now.get(name))

@@ -1,0 +1,273 @@
+"""What goes to a broker and what comes back, as bytes: nothing is sent from here, and no file is opened.
+
+Orders leave as market orders for the opening auction of their session, in one of three shapes (FORMATS). What comes
+back is believed whole or refused whole: BookError (60) names the line and the column. Money is read as decimals, never
+as floating point.
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import date
+from decimal import Decimal
+
+import pandas as pd
+
+from openbook.desk.statement import CASH_ROW, position_series
+from openbook.errors import BookError
+
+FILL_COLUMNS = ("fill_id", "order_id", "shares", "price", "commission", "date")
+STATEMENT_COLUMNS = ("symbol", "shares")
+GENERIC_COLUMNS = (
+    "order_id",
+    "session",
+    "symbol",
+    "side",
+    "shares",
+    "order_type",
+    "time_in_force",
+    "reference_price",
+)
+# The fields of a market order, as IBKR's own example has them, and the tag that comes back in the trade report.
+IBKR_COLUMNS = (
+    "Action",
+    "Quantity",
+    "Symbol",
+    "SecType",
+    "Exchange",
+    "Currency",
+    "TimeInForce",
+    "OrderType",
+    "BasketTag",
+)
+LONGEST_CLIENT_ID = 128  # characters, Alpaca's limit on client_order_id
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet runs a text that begins so
+NEUTRALISED = re.compile(r"^'(?=[=+\-@\t\r\n])")  # what our own files put before such a text
+TICKER = re.compile(r"[A-Za-z0-9]+(?:[.\-][A-Za-z0-9]+)*")
+# Bounds keep the notional of a fill, in cents, within 64 bits.
+WHOLE = re.compile(r"[+-]?[0-9]{1,9}")
+PRICE = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,10})?")
+USD = re.compile(r"[+-]?[0-9]{1,12}(?:\.[0-9]{1,2})?")
+
+Row = dict[str, str]
+
+
+# ---- to the broker ----
+
+
+def generic_csv(orders: pd.DataFrame) -> bytes:
+    """Orders as a CSV that any spreadsheet reads, GENERIC_COLUMNS; `shares` is above zero, `side` says which way.
+
+    orders : columns order_id, session, symbol, shares (signed), price (USD when decided); one line each, as given
+
+    A text that a spreadsheet would run as a formula gets a leading ' .
+    """
+    rows = [
+        (o.order_id, o.session, o.symbol, _side(o.shares), abs(o.shares), "MARKET", "OPG", f"{o.price:.12g}")
+        for o in orders.itertuples()
+    ]
+    return _csv(GENERIC_COLUMNS, [[_neutral(str(cell)) for cell in row] for row in rows])
+
+
+def ibkr_basket(orders: pd.DataFrame) -> bytes:
+    """Orders as a basket file for Interactive Brokers' Trader Workstation (BasketTrader), IBKR_COLUMNS.
+
+    Fields and values are those of "Basket Fields" and "Manually Create a Basket File" in the TWS Users' Guide: a header
+    row, then one row per order, no space beside a comma. A market-on-open order is OrderType MKT with TimeInForce OPG
+    ("Market-on-Open (MOO)"). BasketTag comes back as the order reference of the trade report: there it is the order_id.
+    A class share is written with a space, BRK B. orders : as `generic_csv`. BookError for a symbol that is no ticker.
+    """
+    rows = [
+        (_side(o.shares), abs(o.shares), _ticker(o, " "), "STK", "SMART", "USD", "OPG", "MKT", o.order_id)
+        for o in orders.itertuples()
+    ]
+    return _csv(IBKR_COLUMNS, rows)
+
+
+def alpaca_json(orders: pd.DataFrame) -> bytes:
+    """Orders as a JSON list, each the body of one request "Create an Order" (POST /v2/orders) of Alpaca's Trading API.
+
+    Market orders with time_in_force opg ("Orders at Alpaca"); client_order_id is the order_id, and Alpaca refuses one
+    that it has seen. A class share is written with a dot, BRK.B. orders : as `generic_csv`. BookError for a symbol that
+    is no ticker, or an id that is too long.
+    """
+    requests = [_alpaca_request(order) for order in orders.itertuples()]
+    return (json.dumps(requests, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+FORMATS: dict[str, Callable[[pd.DataFrame], bytes]] = {
+    "generic": generic_csv,
+    "ibkr": ibkr_basket,
+    "alpaca": alpaca_json,
+}
+FILENAMES = {"generic": "orders.csv", "ibkr": "basket.csv", "alpaca": "orders.json"}
+
+
+def _alpaca_request(order) -> dict[str, str]:
+    if len(order.order_id) > LONGEST_CLIENT_ID:
+        raise BookError(f"order {order.order_id[:40]}… is longer than the {LONGEST_CLIENT_ID} characters Alpaca allows")
+    return {
+        "symbol": _ticker(order, "."),
+        "qty": str(abs(order.shares)),
+        "side": _side(order.shares).lower(),
+        "type": "market",
+        "time_in_force": "opg",
+        "client_order_id": order.order_id,
+    }
+
+
+def _side(shares: int) -> str:
+    return "BUY" if shares > 0 else "SELL"
+
+
+def _ticker(order, separator: str) -> str:
+    """The symbol with the broker's separator before the class of a share; BookError if it is no ticker."""
+    if not TICKER.fullmatch(order.symbol):
+        raise BookError(f"{order.symbol!r} of order {order.order_id} is no ticker that a broker knows; use generic")
+    return re.sub(r"[.\-]", separator, order.symbol)
+
+
+def _neutral(text: str) -> str:
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def _csv(columns, rows) -> bytes:
+    """RFC 4180: comma, quotes where needed, lines end with \\r\\n."""
+    file = io.StringIO(newline="")
+    csv.writer(file).writerows([columns, *rows])
+    return file.getvalue().encode()
+
+
+# ---- from the broker ----
+
+
+def parse_fills(data: bytes) -> pd.DataFrame:
+    """Fills as the broker reports them, in the order of the file.
+
+    data : CSV with a header and the FILL_COLUMNS in any order: shares signed (a sale is below zero) and whole, price
+        in USD above zero, commission in USD with at most two decimals, date YYYY-MM-DD
+
+    Returns columns fill_id, order_id, shares (int64), price (float64, USD), commission_cents (int64), date. BookError
+    (60) for anything else, a repeated fill_id and a file without fills among it. An id such as NA or 1E5 stays text.
+    """
+    lines: dict[str, int] = {}
+    rows = []
+    for line, row in _records(data, FILL_COLUMNS):
+        fill = _fill(line, row)
+        if fill["fill_id"] in lines:
+            raise _refused(line, "fill_id", fill["fill_id"], f"that of line {lines[fill['fill_id']]} again")
+        lines[fill["fill_id"]] = line
+        rows.append(fill)
+    if not rows:
+        raise BookError("the file has a header and no fills")
+    types = {"fill_id": "str", "order_id": "str", "shares": "int64", "commission_cents": "int64", "date": "str"}
+    return pd.DataFrame(rows).astype(types)
+
+
+def parse_statement(data: bytes) -> tuple[pd.Series, int]:
+    """Positions and cash as the broker states them: whole signed shares by symbol, sorted, and cents.
+
+    data : CSV with the columns symbol and shares, one line per symbol; the line CASH has USD with at most two decimals
+
+    BookError (60) for anything else, a repeated symbol and a missing CASH among it.
+    """
+    found: dict[str, int] = {}
+    for line, row in _records(data, STATEMENT_COLUMNS):
+        symbol = _text(line, "symbol", row)
+        if symbol in found:
+            raise _refused(line, "symbol", symbol, "there twice")
+        found[symbol] = _usd(line, "shares", row) if symbol == CASH_ROW else _whole(line, "shares", row)
+    if CASH_ROW not in found:
+        raise BookError(f"the statement has no line {CASH_ROW}; add one with the cash in USD, 0 if there is none")
+    cash = found.pop(CASH_ROW)
+    return position_series(found.items()), cash
+
+
+def _fill(line: int, row: Row) -> dict:
+    """One line of fills."""
+    shares, commission = _whole(line, "shares", row), _usd(line, "commission", row)
+    if shares == 0:
+        raise _refused(line, "shares", row["shares"], "no trade")
+    if commission < 0:
+        raise _refused(line, "commission", row["commission"], "below zero")
+    return {
+        "fill_id": _text(line, "fill_id", row),
+        "order_id": _text(line, "order_id", row),
+        "shares": shares,
+        "price": _price(line, "price", row),
+        "commission_cents": commission,
+        "date": _day(line, "date", row),
+    }
+
+
+def _records(data: bytes, columns: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
+    """Line number and cells by column, below a header of exactly `columns`, in any order."""
+    try:
+        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
+    except UnicodeDecodeError as error:
+        raise BookError(f"the file is no UTF-8 at byte {error.start}; save it as CSV, UTF-8") from None
+    header = _next(reader)
+    if header is None:
+        raise BookError(f"the file is empty; it needs the columns {', '.join(columns)}")
+    if sorted(header) != sorted(columns):
+        raise BookError(f"line 1: the columns are {_short(','.join(header))}, not {','.join(columns)}, each once")
+    while (cells := _next(reader)) is not None:
+        if len(cells) != len(header):
+            raise BookError(f"line {reader.line_num}: {len(cells)} cells below {len(header)} columns")
+        yield reader.line_num, dict(zip(header, cells, strict=True))
+
+
+def _next(reader) -> list[str] | None:
+    """Cells of the next line, None at the end."""
+    try:
+        return next(reader, None)
+    except csv.Error as error:
+        raise BookError(f"line {reader.line_num}: no CSV: {error}") from None
+
+
+def _text(line: int, column: str, row: Row) -> str:
+    """An id or a symbol, as it was before our own files put a ' before it."""
+    text = NEUTRALISED.sub("", row[column])
+    if not (text and text == text.strip() and text.isprintable()):
+        raise _refused(line, column, row[column], "blank, or with blanks around it or signs that do not print")
+    return text
+
+
+def _whole(line: int, column: str, row: Row) -> int:
+    if not WHOLE.fullmatch(row[column]):
+        raise _refused(line, column, row[column], "no whole number of shares below a billion")
+    return int(row[column])
+
+
+def _price(line: int, column: str, row: Row) -> float:
+    if not (PRICE.fullmatch(row[column]) and Decimal(row[column]) > 0):
+        raise _refused(line, column, row[column], "no price in USD, such as 101.25, above 0 and below ten million")
+    return float(row[column])
+
+
+def _usd(line: int, column: str, row: Row) -> int:
+    """Cents."""
+    if not USD.fullmatch(row[column]):
+        raise _refused(line, column, row[column], "no amount in USD with at most two decimals, such as 1234.56")
+    return int(Decimal(row[column]) * 100)
+
+
+def _day(line: int, column: str, row: Row) -> str:
+    try:
+        known = date.fromisoformat(row[column]).isoformat() == row[column]
+    except ValueError:
+        known = False
+    if not known:
+        raise _refused(line, column, row[column], "no date; write YYYY-MM-DD")
+    return row[column]
+
+
+def _refused(line: int, column: str, text: str, why: str) -> BookError:
+    return BookError(f"line {line}, {column}: {_short(text)!r} is {why}; the whole file is refused")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:80]}…"

@@ -1,0 +1,148 @@
+"""From the events of a book to its tables: what each event means, and whether the tables still say so.
+
+Every row follows from the body of one event alone, so the tables can be made again, and compared, at any time.
+"""
+
+import json
+import sqlite3
+from itertools import pairwise
+
+from openbook.desk.statement import Mark
+from openbook.errors import BookError
+
+MARKED = tuple(Mark.model_fields)[1:]
+ORDERED = ("session", "symbol", "shares", "price", "reason")
+FILLED = ("date", "symbol", "shares", "price", "notional_cents", "commission_cents", "slippage_cents")
+TABLES = (
+    "book",
+    "sessions",
+    "positions",
+    "history",
+    "orders",
+    "order_states",
+    "fills",
+    "flows",
+    "switch",
+    "reconciliations",
+)
+# The column that says to which session a row belongs; the rows of a few small tables are compared in every read.
+COMMITTED = {"sessions": "session", "positions": "session", "history": "committed", "orders": "decided"}
+COMMITTED |= dict.fromkeys(("order_states", "fills", "flows", "switch", "reconciliations"), "committed")
+SMALL = ("flows", "switch", "reconciliations")
+
+
+def apply(db: sqlite3.Connection, seq: int, body: dict) -> None:
+    """Insert the rows that follow from one event."""
+    for table, rows in derive(seq, body).items():
+        if rows:
+            db.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
+
+
+def derive(seq: int, body: dict) -> dict[str, list[tuple]]:
+    """The rows of each table that follow from one event, and from nothing else."""
+    return MEANINGS[body["kind"]](seq, body)
+
+
+def _opened(seq: int, body: dict) -> dict[str, list[tuple]]:
+    return {"book": [(1, body["book"], body["cash_cents"])]}
+
+
+def _session(seq: int, body: dict) -> dict[str, list[tuple]]:
+    """A settled session, the orders of its evening, and the trips of the kill switch."""
+    day, settled, orders = body["session"], body["settlement"], body["orders"]
+    invested = sum(row["value_cents"] for row in settled["holdings"])
+    changes = [(r["order_id"], r["before"], r["status"], r["reason"]) for r in settled["results"]]
+    for order in orders:
+        steps = ["NEW", "PROPOSED", "PENDING", *([] if body["batch"]["manual"] else ["APPROVED"])]
+        changes += [(order["order_id"], *pair, "") for pair in pairwise(steps)]
+    trips = enumerate(body["switch"]["trips"], start=1)
+    fills = [row for row in settled["fill_rows"] if not row["recorded"]]
+    return {
+        "sessions": [(day, seq, body["inputs_hash"], settled["cash_cents"], invested)],
+        "positions": [(day, h["symbol"], h["shares"], h["price"], h["value_cents"]) for h in settled["holdings"]],
+        "history": [(m["date"], day, *(m[name] for name in MARKED)) for m in settled["marks"]],
+        "orders": [(o["order_id"], day, *(o[name] for name in ORDERED)) for o in orders],
+        "order_states": _states(seq, day, changes),
+        "fills": _fills(seq, day, fills),
+        "switch": [(seq, n, day, t["state"], t["session"], t["check"], "", t["detail"]) for n, t in trips],
+    }
+
+
+def _judged(seq: int, body: dict) -> dict[str, list[tuple]]:
+    """A batch that a person approved or rejected."""
+    status, why = body["kind"].upper(), body.get("reason", "")
+    changes = [(row["order_id"], row["before"], status, why) for row in body["orders"]]
+    return {"order_states": _states(seq, body["session"], changes)}
+
+
+def _filled(seq: int, body: dict) -> dict[str, list[tuple]]:
+    """Fills that a person recorded, each with what it makes of its order."""
+    changes = [(row["order_id"], row["before"], row["after"], "") for row in body["fills"]]
+    states = _states(seq, body["session"], changes)
+    return {"fills": _fills(seq, body["session"], body["fills"]), "order_states": states}
+
+
+def _flowed(seq: int, body: dict) -> dict[str, list[tuple]]:
+    return {"flows": [(seq, body["session"], body["flow"], body["cents"])]}
+
+
+def _switched(seq: int, body: dict) -> dict[str, list[tuple]]:
+    """A person halted the book, and its open orders are void; or reset it."""
+    row = (seq, 1, body["session"], body["state"], body["session"], body["kind"], body["who"], body["reason"])
+    changes = [(order["order_id"], order["before"], "VOID", body["reason"]) for order in body.get("orders", [])]
+    return {"switch": [row], "order_states": _states(seq, body["session"], changes)}
+
+
+def _reconciled(seq: int, body: dict) -> dict[str, list[tuple]]:
+    """A statement was compared with the book; where both agree, its orders have come to their end."""
+    settled = not body["difference"] or bool(body["who"])
+    changes = [(row["order_id"], row["before"], row["after"], row["reason"]) for row in body["orders"]]
+    row = (seq, body["session"], int(settled), body["difference"])
+    return {"reconciliations": [row], "order_states": _states(seq, body["session"], changes)}
+
+
+MEANINGS = {
+    "opened": _opened,
+    "session": _session,
+    "approved": _judged,
+    "rejected": _judged,
+    "fills": _filled,
+    "cash": _flowed,
+    "halted": _switched,
+    "reset": _switched,
+    "reconciled": _reconciled,
+}
+
+
+def _states(seq: int, day: str, changes: list[tuple]) -> list[tuple]:
+    return [(key, seq, n, day, *change) for n, (key, *change) in enumerate(changes, start=1)]
+
+
+def _fills(seq: int, day: str, rows: list[dict]) -> list[tuple]:
+    return [(row["fill_id"], row["order_id"], seq, day, *(row[name] for name in FILLED)) for row in rows]
+
+
+def audit(db: sqlite3.Connection) -> None:
+    """BookError if any table is not what the events say: somebody, or a failing disk, got past its guards."""
+    _compare(db, "SELECT seq, body FROM events", (), dict.fromkeys(TABLES, ""))
+
+
+def require_agreement(db: sqlite3.Connection, day: str) -> None:
+    """BookError if the rows that belong to session `day`, or the small tables, are not what the events say; the quick
+    part of an audit."""
+    query = "SELECT seq, body FROM events WHERE session = ?"
+    _compare(db, query, (day,), {table: f" WHERE {column} = '{day}'" for table, column in COMMITTED.items()})
+    acts = "SELECT seq, body FROM events WHERE kind <> 'session' OR trips > 0"
+    _compare(db, acts, (), dict.fromkeys(SMALL, ""))
+
+
+def _compare(db: sqlite3.Connection, query: str, arguments: tuple, where: dict[str, str]) -> None:
+    """BookError unless the tables of `where` hold exactly what the events found by `query` say of them."""
+    told: dict[str, set] = {table: set() for table in where}
+    for seq, text in db.execute(query, arguments):
+        for table, rows in derive(seq, json.loads(text)).items():
+            if table in told:
+                told[table].update(rows)
+    for table, condition in where.items():
+        if set(db.execute(f"SELECT * FROM {table}{condition}")) != told[table]:
+            raise BookError(f"{table} is not what the events say; restore the book from a copy")

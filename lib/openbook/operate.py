@@ -1,0 +1,240 @@
+"""What people do to a book from the command line: approve, reject, fill, reconcile, halt, reset, export.
+
+Each shows first, then changes one thing under the lock, then brings views and log up to date; each can be repeated.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import pandas as pd
+
+from openbook import succession
+from openbook.desk import acts, brokers, tokens
+from openbook.desk.acts import Batch
+from openbook.errors import ApprovalError, BookError, IncompleteRun, UsageError
+from openbook.market import calendar
+from openbook.market.store import store_fingerprint
+from openbook.params import check_params
+from openbook.record.keys import read_key, read_once
+from openbook.record.provenance import code
+from openbook.record.runs import RunsFolder, check_date, read_run
+from openbook.record.stage import Stage
+from openbook.upkeep import (
+    book_path,
+    code_digest,
+    parameters_digest,
+    publish_views,
+    read_trades,
+    store_of,
+    the_book,
+    when,
+    working,
+)
+
+ORDERS = ["symbol", "side", "shares", "price", "notional", "commission_est", "slippage_est", "reason"]
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """A batch, the sealed run that proposed it, and until when it may be approved (UTC)."""
+
+    batch: Batch
+    run: dict
+    folder: Path
+    path: Path
+    expires: pd.Timestamp
+
+    @property
+    def trades(self) -> pd.DataFrame:
+        """trades.csv of the sealed run."""
+        return read_trades(self.folder / "trades.csv")
+
+    def lines(self) -> list[str]:
+        """The orders, their costs and the checks, as a person should see them before saying yes."""
+        trades, recorded = self.trades, self.run["recorded"]
+        table = trades[ORDERS].to_string(index=False, float_format="{:,.2f}".format) if len(trades) else "no orders"
+        costs = float(trades["commission_est"].sum() + trades["slippage_est"].sum())
+        by_side = trades.groupby("side")["notional"].sum()
+        bought, sold = by_side.get("BUY", 0.0), by_side.get("SELL", 0.0)
+        notes = [f"check {row['check']}: {row['status']} {row['detail']}" for row in recorded["not_passed"]]
+        where = f"{self.run['date']}, {self.path.stem} book, kill switch {recorded['switch']}"
+        return [
+            f"{where}: {recorded['verdict']}",
+            *table.splitlines(),
+            f"buys {bought:,.2f} USD, sells {sold:,.2f} USD, costs about {costs:,.2f} USD",
+            *(notes or ["every check passed"]),
+            f"batch {self.batch.digest}; to be approved until {self.expires:%Y-%m-%d %H:%M} UTC",
+        ]
+
+
+def proposal(runs: Path, date: str) -> Proposal:
+    """What was proposed on the evening of `date`; UsageError (64) if that run is not sealed."""
+    folder = RunsFolder(runs).sealed("daily_run", date)
+    if folder is None:
+        raise UsageError(f"no daily_run of {check_date(date)} is sealed below {runs}")
+    run = read_run(folder)
+    path = book_path(runs, "paper" if run["params"]["dry_run"] else "live")
+    return Proposal(acts.read_batch(path, date), run, folder, path, calendar.approval_deadline(date))
+
+
+def approve(runs: Path, date: str, *, who: str, ask: Callable[[Proposal], str]) -> str:
+    """Approve the orders of an evening, if whoever is asked answers with the last six characters of their hash."""
+    seen = proposal(runs, date)
+    answer = ask(seen).strip().lower()
+    if answer != seen.batch.code:
+        raise ApprovalError(f"{answer!r} is not how the hash of {date} ends; nothing was approved")
+    return _approve(runs, date, seen.batch.digest, who=who, how="terminal")
+
+
+def approve_by_token(runs: Path, date: str, *, token: Path, key: Path) -> str:
+    """Approve with a token that was signed elsewhere; its file is read once."""
+    said = tokens.read(read_once(token), read_key(key, runs))
+    if said["session"] != date:
+        raise ApprovalError(f"the token is for {said['session']}, not for {date}")
+    if not calendar.now() <= pd.Timestamp(said["expires"]):
+        raise ApprovalError(f"the token expired at {said['expires']}; ask for a new one")
+    return _approve(runs, date, said["batch"], who=said["who"], how=said["nonce"])
+
+
+def sign(batch: str, date: str, *, who: str, key: Path, runs: Path) -> bytes:
+    """A token that approves the batch of that hash; it expires when the batch does. Needs no runs folder."""
+    if not (len(batch) == 64 and set(batch) <= set("0123456789abcdef")):
+        raise UsageError(f"{batch!r} is not the hash of a batch: 64 characters, as the proposal shows it")
+    deadline = calendar.approval_deadline(calendar.require_session(calendar.parse_date(date)))
+    said = {"batch": batch, "session": date, "who": acts.line(who, "--by"), "when": when()}
+    return tokens.sign(said | {"expires": deadline.isoformat()}, read_key(key, runs))
+
+
+def _approve(runs: Path, date: str, digest: str, *, who: str, how: str) -> str:
+    """The approval itself: everything is looked at again, under the lock."""
+    with working(runs) as folder:
+        found = proposal(runs, date)
+        if not calendar.now() <= found.expires:
+            raise ApprovalError(f"the orders of {date} could be approved until {found.expires:%Y-%m-%d %H:%M} UTC")
+        _require_unaltered(found)
+        about = standing_on(folder, found)
+        n = acts.approve(found.path, date, digest=digest, about=about, who=who, when=when(), how=how)
+        publish_views(folder, found.path)
+    return f"{n} orders of {date} approved by {who}; they are for {found.batch.orders['session'].iloc[0]}"
+
+
+def _require_unaltered(found: Proposal) -> None:
+    """ApprovalError if the sealed run, or the orders in it, are not what the book was told."""
+    try:
+        Stage(found.folder).require_finished()
+    except IncompleteRun as error:
+        raise ApprovalError(f"the run of {found.run['date']} was altered: {error}") from None
+    written = found.trades.set_index("symbol")["shares"].astype(int).to_dict()
+    if written != dict(zip(found.batch.orders["symbol"], found.batch.orders["shares"].astype(int), strict=True)):
+        raise ApprovalError(f"trades.csv of {found.run['date']} is not what the book was told")
+
+
+def standing_on(folder: RunsFolder, found: Proposal) -> dict[str, str]:
+    """Hashes of model, data, parameters and code as they are now; an approval is void if one is not as it was."""
+    settings = check_params("daily_run", found.run["params"])
+    champion, _ = succession.champion_of(folder.folder, settings.fallback_champion)
+    return {
+        "model": champion.name,
+        "data": store_fingerprint(store_of(folder.folder, settings.source), pd.Timestamp(found.run["date"])),
+        "parameters": parameters_digest(found.run["params"]),
+        "code": code_digest(code()),
+    }
+
+
+def reject(runs: Path, date: str, *, who: str, reason: str) -> str:
+    """Reject the orders of an evening."""
+    with working(runs) as folder:
+        found = proposal(runs, date)
+        n = acts.reject(found.path, date, who=who, reason=reason, when=when())
+        publish_views(folder, found.path)
+    return f"{n} orders of {date} rejected by {who}: {reason}"
+
+
+def export(runs: Path, date: str, form: str) -> tuple[str, bytes]:
+    """Name and bytes of the approved orders of an evening, in the shape that a broker reads; never sent anywhere.
+
+    ApprovalError (55) unless every order is approved, in time, and stands on what it was approved on.
+    """
+    if form not in brokers.FORMATS:
+        raise UsageError(f"no format {form!r}; there are {', '.join(brokers.FORMATS)}")
+    found = proposal(runs, date)
+    states = set(found.batch.orders["status"])
+    if states != {"APPROVED"}:
+        raise ApprovalError(f"the orders of {date} are {', '.join(sorted(states)) or 'none'}; only approved ones leave")
+    if not calendar.now() <= found.expires:
+        raise ApprovalError(f"the approval of {date} ended at {found.expires:%Y-%m-%d %H:%M} UTC")
+    _require_unaltered(found)
+    about = standing_on(RunsFolder(runs), found)
+    if about != found.batch.about or found.batch.moved:
+        raise ApprovalError(f"what the approval of {date} stands on has changed; nothing is exported")
+    return brokers.FILENAMES[form], brokers.FORMATS[form](found.batch.orders)
+
+
+def fills(runs: Path, date: str, file: Path) -> str:
+    """Record what the broker did with the orders of an evening."""
+    data = read_once(file)
+    table = brokers.parse_fills(data)
+    with working(runs) as folder:
+        found = proposal(runs, date)
+        digest = hashlib.sha256(data).hexdigest()
+        n = acts.record_fills(found.path, date, table, when=when(), source=digest)
+        publish_views(folder, found.path)
+    known = f", {len(table) - n} were recorded before" if n < len(table) else ""
+    return f"{n} fills of {date} recorded{known}"
+
+
+def reconcile(runs: Path, file: Path, *, kind: str = "", accepted: tuple[str, str] = ("", "")) -> str:
+    """Compare the broker's statement with the book; BookError (60) names every difference that nobody accepted."""
+    shares, cash = brokers.parse_statement(read_once(file))
+    closed = f"{calendar.last_closed():%Y-%m-%d}"
+    with working(runs) as folder:
+        path = the_book(runs, kind)
+        difference = acts.reconcile(path, shares, cash, closed=closed, when=when(), accepted=accepted)
+        publish_views(folder, path)
+    if difference and not accepted[0]:
+        raise BookError(f"the statement differs: {difference}; no run until it agrees, or --who accepts it")
+    return f"accepted by {accepted[0]}: {difference}" if difference else f"{path.stem} book and statement agree"
+
+
+def cash(runs: Path, *, flow: str, amount: str, who: str, reason: str, kind: str = "") -> str:
+    """Record a deposit, a withdrawal, a fee or interest."""
+    cents = _cents(amount)
+    with working(runs) as folder:
+        path = the_book(runs, kind)
+        now = acts.record_cash(path, flow=flow, cents=cents, who=who, reason=reason, when=when())
+        publish_views(folder, path)
+    return f"{flow} of {cents / 100:,.2f} USD recorded; cash is {now / 100:,.2f} USD"
+
+
+def _cents(amount: str) -> int:
+    """USD as text in whole cents; UsageError (64) for anything else."""
+    if not brokers.USD.fullmatch(amount):
+        raise UsageError(f"{amount!r} is no amount in USD; write 1234.56")
+    return int(Decimal(amount) * 100)
+
+
+def halt(runs: Path, *, who: str, reason: str, kind: str = "") -> str:
+    """Halt a book, or all there are, and void what waits."""
+    with working(runs) as folder:
+        paths = [the_book(runs, kind)] if kind else sorted((runs / "books").glob("*.db"))
+        if not paths:
+            raise UsageError(f"there is no book below {runs}")
+        voided = 0
+        for path in paths:
+            voided += acts.halt(path, who=who, reason=reason, when=when())
+            publish_views(folder, path)
+    return f"HALTED: {', '.join(path.stem for path in paths)}; {voided} open orders are void; openbook reset ends it"
+
+
+def reset(runs: Path, *, who: str, reason: str, kind: str = "") -> str:
+    """Arm the kill switch of a book again."""
+    with working(runs) as folder:
+        if (runs / "KILL").exists():
+            raise UsageError(f"{runs / 'KILL'} is still there; remove it first")
+        path = the_book(runs, kind)
+        was = acts.reset(path, who=who, reason=reason, when=when())
+        publish_views(folder, path)
+    return f"the {path.stem} book was {was} and is ACTIVE; its losses until now are forgotten by the switch"

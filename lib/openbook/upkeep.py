@@ -1,0 +1,134 @@
+"""What every command that changes something does around its change: hold the folder, trust the clock, keep the log."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+
+from openbook.desk import acts, book
+from openbook.desk.killswitch import HALTED
+from openbook.errors import CalendarError, UsageError
+from openbook.market import calendar
+from openbook.record import audit, production
+from openbook.record.runs import BOOKS, STORE, RunsFolder
+from openbook.record.stage import csv_bytes
+from openbook.record.verification import run_digest
+
+KINDS = ("paper", "live")
+KILL = "KILL"  # a file of this name in the runs folder halts every book
+SLACK = pd.Timedelta(minutes=5)  # by which two machines that share a folder may differ
+NEUTRALISED = r"^'(?=[=+\-@\t\r\n])"  # what csv_bytes puts before a text that a spreadsheet would run
+
+
+@contextmanager
+def working(runs: Path) -> Iterator[RunsFolder]:
+    """The runs folder, held alone; its log is brought up to date before and after.
+
+    Raises LockError (61), CalendarError (32) if the clock ran backwards, AuditError (90) if what the log knows changed.
+    """
+    folder = RunsFolder(runs)
+    with folder.lock():
+        require_clock(runs)
+        note(folder)
+        yield folder
+        note(folder)
+
+
+def require_clock(runs: Path) -> None:
+    """CalendarError (32) if this machine's clock stands before what was done last."""
+    last = audit.last_when(runs)
+    if last is not None and calendar.now() + SLACK < pd.Timestamp(last.removesuffix(" UTC"), tz="UTC"):
+        raise CalendarError(f"the clock says {when()}, but something was done here at {last}; set the clock right")
+
+
+def note(folder: RunsFolder, sealed: Path | None = None) -> None:
+    """Write into the log what it does not know yet: events of the books, promotions, and a run that was just sealed."""
+    found = [
+        (f"{path.stem}/{seq}", digest)
+        for path in sorted((folder.folder / BOOKS).glob("*.db"))
+        for seq, digest in book.event_hashes(path)
+    ]
+    told = [("event", *pair) for pair in found]
+    entries = enumerate(production.history(folder.folder), start=1)
+    told += [("promotion", f"champion/{n}", production.entry_digest(entry)) for n, entry in entries]
+    if sealed is not None:
+        told.append(("run", f"{sealed.parent.name}/{sealed.name}", run_digest(sealed)))
+    audit.record(folder.folder, told, when=when())
+
+
+def when() -> str:
+    """This moment, for the ledger and the log."""
+    return f"{calendar.now():%Y-%m-%d %H:%M:%S} UTC"
+
+
+def book_path(runs: Path, kind: str) -> Path:
+    """Where the paper or the live book lies."""
+    return runs / BOOKS / f"{kind}.db"
+
+
+def the_book(runs: Path, kind: str = "") -> Path:
+    """The book of that kind, or the only one there is; UsageError (64) where that leaves a doubt."""
+    if kind and kind not in KINDS:
+        raise UsageError(f"no kind of book {kind!r}; there are {' and '.join(KINDS)}")
+    found = [kind] if kind else [each for each in KINDS if book_path(runs, each).is_file()]
+    if len(found) != 1:
+        raise UsageError(f"{len(found)} books below {runs}; say --book paper or --book live")
+    return book_path(runs, found[0])
+
+
+def obey_kill_file(folder: RunsFolder, path: Path) -> None:
+    """Halt a book while a file named KILL lies in the runs folder; what it says is the reason."""
+    file = folder.folder / KILL
+    if file.exists() and path.is_file() and book.read_book(path).switch != HALTED:
+        acts.halt(path, who="the KILL file", reason=_first_line(file), when=when())
+
+
+def _first_line(file: Path) -> str:
+    """What the file says in its first line, if that is plain text."""
+    text = file.read_bytes()[:1000].decode("utf-8", "replace") if file.is_file() else ""
+    line = "".join(c for c in text.strip().partition("\n")[0] if c.isprintable())[:150]
+    return line or "it gives no reason"
+
+
+def store_of(runs: Path, source) -> Path:
+    """Each source has a store of its own: settings that differ must not share bars."""
+    said = json.dumps(source.model_dump(mode="json"), sort_keys=True)
+    return runs / STORE / f"{source.provider}-{hashlib.sha256(said.encode()).hexdigest()[:8]}"
+
+
+def publish_views(folder: RunsFolder, path: Path) -> None:
+    """Rebuild the CSV views of a book."""
+    for name, table in book.views(path).items():
+        folder.publish(f"{BOOKS}/{path.stem}/{name}.csv", csv_bytes(table))
+
+
+def altered_views(runs: Path, path: Path) -> list[str]:
+    """The views that are not what the book says: edited by hand, or left behind by a crash."""
+    folder = runs / BOOKS / path.stem
+    made = {f"{name}.csv": csv_bytes(table) for name, table in book.views(path).items()}
+    return [str(folder / name) for name, data in made.items() if not _says(folder / name, data)]
+
+
+def _says(file: Path, data: bytes) -> bool:
+    return file.is_file() and file.read_bytes() == data
+
+
+def read_trades(file: Path) -> pd.DataFrame:
+    """trades.csv as it was before it was written; a ticker NA, TRUE, 1E5 or =A stays that text."""
+    text = {"symbol": "str", "side": "str", "reason": "str", "liquidity_warning": "str"}
+    table = pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"price": [""], "notional": [""]})
+    return table.assign(**{name: table[name].str.replace(NEUTRALISED, "", regex=True) for name in text})
+
+
+def parameters_digest(params: dict) -> str:
+    """One hash of the parameters of a run."""
+    return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()
+
+
+def code_digest(code: dict) -> str:
+    """What code made a run, as one text: a commit, and whether files differed from it."""
+    return re.sub(r"\s", "", json.dumps(code, sort_keys=True))

@@ -1,0 +1,344 @@
+"""What people do to a book between two sessions: each act once, signed, in order, and never more than the batch allows."""
+
+import pandas as pd
+import pytest
+from desk_lab import ABOUT, CALM, DAYS, FREE, commit, day, make_market, make_trades
+
+from openbook.desk import acts
+from openbook.desk.book import audit_book, commit_session, head, open_book, read_book, settle, views
+from openbook.desk.killswitch import KillSwitch
+from openbook.errors import ApprovalError, BookError, LimitError, UsageError
+
+MARKET = make_market({"A": [100, 101, 102, 103, 104, 105], "B": [50, 49, 48, 47, 46, 45]})
+NOW = "2025-03-03 21:00:00 UTC"
+
+
+@pytest.fixture
+def paper(tmp_path):
+    """A paper book that waits for approval of A +50, B +20."""
+    open_book(tmp_path / "paper.db", cash=10_000)
+    commit(tmp_path / "paper.db", MARKET, 0, make_trades(A=50, B=20), manual=True)
+    return tmp_path / "paper.db"
+
+
+@pytest.fixture
+def live(tmp_path):
+    """A live book with the same batch."""
+    open_book(tmp_path / "live.db", cash=10_000, kind="live")
+    commit(tmp_path / "live.db", MARKET, 0, make_trades(A=50, B=20))
+    return tmp_path / "live.db"
+
+
+def approve(path, n: int = 0, **changes):
+    batch = acts.read_batch(path, day(n))
+    said = {"digest": batch.digest, "about": ABOUT, "who": "Ann", "when": NOW, "how": "terminal"} | changes
+    return acts.approve(path, day(n), **said)
+
+
+def fills(*rows) -> pd.DataFrame:
+    """Rows of (fill_id, order of session 0 on A or B, shares, price, commission in cents)."""
+    table = [(key, f"{day(0)}-{symbol}", n, price, cents, day(1)) for key, symbol, n, price, cents in rows]
+    return pd.DataFrame(table, columns=["fill_id", "order_id", "shares", "price", "commission_cents", "date"])
+
+
+def record(path, *rows) -> int:
+    return acts.record_fills(path, day(0), fills(*rows), when=NOW, source="0" * 64)
+
+
+def statuses(path) -> dict[str, str]:
+    return views(path)["trade_history"].set_index("symbol")["status"].to_dict()
+
+
+def unchanged(path, act, error, match: str) -> None:
+    """An act that is refused changes no byte of the book."""
+    before = path.read_bytes()
+    with pytest.raises(error, match=match):
+        act()
+    assert path.read_bytes() == before
+
+
+# ---- approval ----
+
+
+def test_orders_that_nobody_approved_are_never_filled(paper):
+    assert statuses(paper) == {"A": "PENDING", "B": "PENDING"}
+    commit(paper, MARKET, 1)
+    assert statuses(paper) == {"A": "EXPIRED", "B": "EXPIRED"}
+    assert read_book(paper).positions.empty
+    assert set(views(paper)["trade_history"]["reason"]) == {"by hand; not approved"}
+
+
+def test_approved_orders_are_filled_and_a_repeated_approval_changes_nothing(paper):
+    assert approve(paper) == 2
+    before = paper.read_bytes()
+    assert approve(paper) == 2
+    assert paper.read_bytes() == before
+    commit(paper, MARKET, 1)
+    assert read_book(paper).positions.to_dict() == {"A": 50, "B": 20}
+    audit_book(paper)
+
+
+@pytest.mark.parametrize("part", list(ABOUT))
+def test_x06_an_approval_is_void_when_what_it_stands_on_changed(paper, part):
+    unchanged(paper, lambda: approve(paper, about=ABOUT | {part: "other"}), ApprovalError, f"{part} changed since")
+
+
+def test_x06_an_approval_for_another_batch_or_used_twice(paper):
+    unchanged(paper, lambda: approve(paper, digest="0" * 64), ApprovalError, "for another batch")
+    approve(paper)
+    unchanged(paper, lambda: approve(paper, who="Bob"), ApprovalError, "are APPROVED, and cannot be judged any more")
+    commit(paper, MARKET, 1, make_trades(A=1), manual=True, inputs="two")
+    unchanged(paper, lambda: approve(paper), ApprovalError, "are FILLED")
+
+
+def test_x06_a_token_approves_once(paper):
+    approve(paper, how="nonce")
+    acts.reject(paper, day(0), who="Ann", reason="no", when=NOW)
+    unchanged(paper, lambda: approve(paper, how="nonce"), ApprovalError, "was used before")
+
+
+@pytest.mark.parametrize("act", ["cash", "halt"])
+def test_x06_an_approval_is_void_when_the_book_moved(paper, act):
+    if act == "cash":
+        acts.record_cash(paper, flow="deposit", cents=100, who="Ann", reason="more", when=NOW)
+    else:
+        acts.halt(paper, who="Ann", reason="drill", when=NOW)
+    unchanged(paper, lambda: approve(paper), ApprovalError, "the book changed since|are VOID")
+
+
+def test_a_rejected_batch_stays_rejected(paper):
+    approve(paper)
+    assert acts.reject(paper, day(0), who="Bob", reason="too much", when=NOW) == 2
+    assert acts.reject(paper, day(0), who="Bob", reason="too much", when=NOW) == 2  # a command repeated
+    unchanged(paper, lambda: approve(paper), ApprovalError, "are REJECTED")
+    commit(paper, MARKET, 1)
+    assert read_book(paper).positions.empty
+
+
+def test_a_session_without_orders_or_that_is_not_there(paper):
+    commit(paper, MARKET, 1, inputs="two")
+    unchanged(paper, lambda: approve(paper, 1), ApprovalError, "nothing was proposed")
+    unchanged(paper, lambda: acts.read_batch(paper, day(4)), BookError, "no session")
+
+
+@pytest.mark.parametrize("line", ["", "  ", "a\nb", "x" * 201, "\x1b[31m"])
+def test_who_and_why_are_one_plain_line(paper, line):
+    unchanged(paper, lambda: approve(paper, who=line), UsageError, "--by must be one line")
+    unchanged(paper, lambda: acts.reject(paper, day(0), who="Ann", reason=line, when=NOW), UsageError, "--reason")
+
+
+# ---- fills ----
+
+
+def test_s14_fills_move_the_live_book_at_once_and_the_settlement_takes_them_in(live):
+    approve(live)
+    assert record(live, ("x1", "A", 30, 101.5, 100), ("x2", "B", 20, 49.25, 35)) == 2
+    state = read_book(live)
+    assert state.positions.empty
+    assert state.positions_now.to_dict() == {"A": 30, "B": 20}
+    assert state.cash_now_cents == 1_000_000 - 304_500 - 98_500 - 135
+    assert statuses(live) == {"A": "PARTIALLY_FILLED", "B": "FILLED"}
+    assert views(live)["current_positions"].set_index("symbol")["value"].to_dict() == {
+        "A": 3045.0, "B": 985.0, "CASH": 10_000 - 3045 - 985 - 1.35}  # fmt: skip
+    record(live, ("x3", "A", 20, 102.0, 0))
+    commit(live, MARKET, 1, inputs="two")
+    after = read_book(live)
+    assert after.positions.to_dict() == {"A": 50, "B": 20}
+    assert after.cash_cents == after.cash_now_cents == 1_000_000 - 304_500 - 204_000 - 98_500 - 135
+    assert after.recorded == ()
+    assert views(live)["trade_history"].set_index("symbol").loc["A", "price"] == pytest.approx((30 * 101.5 + 2040) / 50)
+    audit_book(live)
+
+
+def test_s14_a_replayed_fill_counts_once(live):
+    approve(live)
+    record(live, ("x1", "A", 30, 101.5, 100))
+    before = live.read_bytes()
+    assert record(live, ("x1", "A", 30, 101.5, 100)) == 0
+    assert live.read_bytes() == before
+    assert record(live, ("x1", "A", 30, 101.5, 100), ("x2", "A", 20, 101.0, 0)) == 1
+
+
+def test_s14_what_cannot_be_is_refused_whole(live):
+    approve(live)
+    record(live, ("x1", "A", 30, 101.5, 100))
+    good = ("x9", "B", 20, 49.0, 0)
+    for bad, match in (
+        (("x1", "A", 29, 101.5, 100), "recorded with other content"),
+        (("x2", "A", 21, 101.5, 0), r"\+51 shares of 2025-03-03-A, which is \+50"),
+        (("x2", "A", -5, 101.5, 0), r"is of -5 shares; its order is \+50"),
+        (("x2", "C", 5, 101.5, 0), "no order 2025-03-03-C"),
+    ):
+        unchanged(live, lambda bad=bad: record(live, good, bad), BookError, match)
+    late = fills(good).assign(date=day(2))
+    unchanged(live, lambda: acts.record_fills(live, day(0), late, when=NOW, source=""), BookError, "its order was for")
+
+
+def test_a_fill_that_nobody_approved_is_refused(live):
+    unchanged(live, lambda: record(live, ("x1", "A", 30, 101.5, 0)), ApprovalError, "nobody approved 2025-03-03-A")
+
+
+def test_a_paper_book_takes_no_recorded_fills(paper):
+    approve(paper)
+    unchanged(paper, lambda: record(paper, ("x1", "A", 30, 101.5, 0)), BookError, "is a paper book")
+
+
+def test_the_next_run_waits_until_somebody_says_what_became_of_the_orders(live):
+    approve(live)
+    with pytest.raises(BookError, match="what became of 2025-03-03-A, 2025-03-03-B is not known"):
+        commit(live, MARKET, 1)
+    record(live, ("x1", "A", 30, 101.0, 0), ("x2", "B", 20, 49.0, 0))
+    with pytest.raises(BookError, match="what became of 2025-03-03-A is not known"):
+        commit(live, MARKET, 1)
+    held = pd.Series({"A": 30, "B": 20})
+    assert acts.reconcile(live, held, 1_000_000 - 303_000 - 98_000, closed=day(1), when=NOW) == ""
+    assert statuses(live) == {"A": "RECONCILED", "B": "RECONCILED"}
+    commit(live, MARKET, 1)
+
+
+def test_k06_a_fill_after_a_halt_is_still_recorded(live):
+    approve(live)
+    assert acts.halt(live, who="Ann", reason="drill", when=NOW) == 2
+    assert statuses(live) == {"A": "VOID", "B": "VOID"}
+    assert record(live, ("x1", "A", 50, 101.0, 0)) == 1
+    assert statuses(live) == {"A": "FILLED", "B": "VOID"}
+    commit(live, MARKET, 1)
+    assert read_book(live).positions.to_dict() == {"A": 50}
+
+
+# ---- statement and cash ----
+
+
+def test_a_statement_that_differs_stops_the_next_run_until_it_agrees_or_somebody_accepts(live):
+    said = acts.reconcile(live, pd.Series({"Z": 3}), 999_998, closed=day(0), when=NOW)
+    assert said == "Z: book 0, statement 3 shares; cash: book 10,000.00, statement 9,999.98 USD"
+    with pytest.raises(BookError, match="the broker's statement differs from the book: Z: book 0"):
+        commit(live, MARKET, 1)
+    assert acts.reconcile(live, pd.Series(dtype="int64"), 999_999, closed=day(0), when=NOW) == ""  # within a cent
+    commit(live, MARKET, 1)
+
+
+def test_a_difference_may_be_accepted_by_name(live):
+    how = {"closed": day(0), "when": NOW}
+    acts.reconcile(live, pd.Series({"Z": 3}), 1_000_000, **how)
+    assert acts.reconcile(live, pd.Series({"Z": 3}), 1_000_000, accepted=("Ann", "a gift"), **how) != ""
+    commit(live, MARKET, 1)
+    with pytest.raises(UsageError, match="--reason"):
+        acts.reconcile(live, pd.Series({"Z": 3}), 1_000_000, accepted=("Ann", ""), **how)
+
+
+def test_cash_that_came_is_no_performance_and_a_fee_is(paper):
+    assert acts.record_cash(paper, flow="deposit", cents=500_000, who="Ann", reason="more", when=NOW) == 1_500_000
+    assert acts.record_cash(paper, flow="fee", cents=1_500, who="Ann", reason="custody", when=NOW) == 1_498_500
+    settlement = commit(paper, MARKET, 1)
+    assert settlement.cash_cents == 1_498_500
+    assert settlement.history["daily_return"].tolist() == pytest.approx([-1_500 / 1_500_000])
+    assert "deposit" in set(settlement.events["event"])
+    unchanged(
+        paper,
+        lambda: acts.record_cash(paper, flow="withdrawal", cents=1_498_501, who="A", reason="b", when=NOW),
+        BookError,
+        "leaves -0.01 USD",
+    )
+    for wrong in ({"flow": "gift", "cents": 1}, {"flow": "fee", "cents": 0}, {"flow": "fee", "cents": -5}):
+        with pytest.raises(UsageError):
+            acts.record_cash(paper, who="A", reason="b", when=NOW, **wrong)
+
+
+def test_k08_a_withdrawal_of_a_tenth_does_not_trip(paper):
+    acts.record_cash(paper, flow="withdrawal", cents=100_000, who="Ann", reason="rent", when=NOW)
+    commit(paper, MARKET, 1, switch=KillSwitch())
+    assert read_book(paper).switch == "ACTIVE"
+
+
+# ---- the switch ----
+
+
+def fallen(path, **how):
+    """A book that loses 4% between two sessions."""
+    market = make_market({"A": [100, 100, 96, 97, 98]})
+    commit(path, market, 0, make_trades(A=100), switch=KillSwitch())
+    commit(path, market, 1, inputs="two", switch=KillSwitch())
+    return market
+
+
+def test_k01_a_loss_halts_the_book_and_only_less_may_be_held(tmp_path):
+    path = tmp_path / "paper.db"
+    open_book(path, cash=10_000)
+    market = fallen(path)
+    for trades in (make_trades(A=1), make_trades(B=1), make_trades(A=-101)):
+        with pytest.raises(LimitError, match="the kill switch is HALTED: no order may add exposure"):
+            commit(path, market, 2, trades, switch=KillSwitch())
+    commit(path, market, 2, make_trades(A=-100), switch=KillSwitch())
+    state = read_book(path)
+    assert (state.switch, state.switch_reason) == ("HALTED", f"{day(2)}: daily_loss: -4.00% < -3.00%")
+    assert statuses(path)["A"] == "PENDING"  # a proposal: nothing is sold by itself, though this book approves by rule
+    commit(path, market, 3, switch=KillSwitch())
+    assert read_book(path).positions.to_dict() == {"A": 100}
+
+
+def test_k03_a_loss_on_a_day_without_a_run_trips_the_day_after(tmp_path):
+    path = tmp_path / "paper.db"
+    open_book(path, cash=10_000)
+    market = fallen(path)
+    commit(path, market, 4, switch=KillSwitch())
+    assert read_book(path).switch == "HALTED"
+
+
+def test_k05_the_latch_outlives_restarts_and_a_deleted_row_is_noticed(tmp_path):
+    import sqlite3
+
+    path = tmp_path / "paper.db"
+    open_book(path, cash=10_000)
+    commit(path, fallen(path), 2, switch=KillSwitch())
+    commit(path, make_market({"A": [100, 100, 96, 97, 98]}), 3, switch=CALM)
+    assert read_book(path).switch == "HALTED"  # looser limits do not loosen the latch
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("DROP TRIGGER switch_DELETE")
+    db.execute("DELETE FROM switch")
+    db.close()
+    with pytest.raises(BookError, match="switch is not what the events say"):
+        read_book(path)
+
+
+def test_k09_a_reset_needs_a_name_and_a_reason_and_arms_the_switch_anew(tmp_path):
+    path = tmp_path / "paper.db"
+    open_book(path, cash=10_000)
+    market = fallen(path)
+    commit(path, market, 2, switch=KillSwitch())
+    for who, why in (("", "x"), ("x", ""), (" ", "\n")):
+        unchanged(path, lambda who=who, why=why: acts.reset(path, who=who, reason=why, when=NOW), UsageError, "must be")
+    assert acts.reset(path, who="Ann", reason="understood", when=NOW) == "HALTED"
+    assert read_book(path).switch == "ACTIVE"
+    assert acts.reset(path, who="Ann", reason="understood", when=NOW) == "ACTIVE"
+    commit(path, market, 3, make_trades(A=-1), switch=KillSwitch())
+    assert len(read_book(path).marks) == 1  # the old losses are forgotten
+    audit_book(path)
+
+
+def test_a_halt_by_a_person_is_latched_once(paper):
+    assert acts.halt(paper, who="Ann", reason="drill", when=NOW) == 2
+    before = head(paper)
+    assert acts.halt(paper, who="Ann", reason="drill", when=NOW) == 0
+    assert head(paper) == before
+    assert read_book(paper).switch_reason == f"{day(0)}: Ann: drill"
+
+
+def test_acts_belong_to_the_session_before_so_that_a_rerun_finds_the_book_as_it_was(paper):
+    was = read_book(paper, before=DAYS[1])
+    commit(paper, MARKET, 1, inputs="two")
+    acts.record_cash(paper, flow="deposit", cents=100, who="Ann", reason="more", when=NOW)
+    acts.halt(paper, who="Ann", reason="drill", when=NOW)
+    again = read_book(paper, before=DAYS[1])
+    assert (again.head, again.flows, again.switch) == (was.head, (), "ACTIVE")
+    commit(paper, MARKET, 1, inputs="two")  # already done
+    assert read_book(paper, before=DAYS[2]).switch == "HALTED"
+
+
+def test_a_settlement_must_take_in_what_was_recorded(live):
+    approve(live)
+    record(live, ("x1", "A", 50, 101.0, 0), ("x2", "B", 20, 49.0, 0))
+    before = settle(read_book(live), MARKET, FREE, DAYS[1])
+    forged = before.model_copy(update={"fill_rows": before.fill_rows[:1]})
+    with pytest.raises(BookError, match="do not lead from the book"):
+        commit_session(live, session=DAYS[1], inputs_hash="x", settlement=forged.to_json(), trades=make_trades())

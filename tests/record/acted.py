@@ -1,0 +1,369 @@
+"""One state change at a time, each in a runs folder of its own: what a crash must not tear.
+
+    python acted.py
+
+is a process that waits for orders on its standard input, a socket, and forks for each: the child does what it was told
+to do and says how it ended. Orders are `{"action", "folder", "when", "ahead"}`; `ahead` are harmless calls that it
+makes first, by the name of the system call, so that somebody who counts its calls counts to where he wants to.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "desk"))
+
+import pandas as pd
+from desk_lab import DAYS, FREE, make_market, make_trades
+
+from openbook import jobs, operate, upkeep
+from openbook.desk import acts, book
+from openbook.errors import BookError, OpenbookError
+from openbook.market.calendar import REHEARSAL
+from openbook.record import production
+from openbook.record.runs import RunsFolder, csv_bytes
+from openbook.record.stage import Stage
+
+WHEN, LATER = "2025-03-05 21:46:00 UTC", "2025-03-05 22:01:00 UTC"
+BEGIN = "the action begins"  # a path that is asked for just before, as a mark in the log
+MARKET = make_market({"A": [100, 101, 102, 103], "B": [50, 49, 48, 47]})
+ABOUT = {"model": "aa", "data": "bb", "parameters": "cc", "code": "dd"}
+DECIDED = f"{DAYS[1]:%Y-%m-%d}"  # the evening of the batch that people act on
+
+
+class Scene(NamedTuple):
+    """A folder as it is before, and what is done to it; doing it again, at a later time, must change nothing."""
+
+    begin: Callable[[Path], object]
+    act: Callable[[Path, str], object]
+
+
+# ---- the champion ----
+
+
+def bundle(text: str) -> tuple[dict[str, bytes], dict, str]:
+    """Files, metadata and the hash that names the bundle of one candidate."""
+    card = f"card of {text}".encode()
+    files = {"model.txt": b"trees of " + text.encode(), "schema.json": b"{}", "card.json": card}
+    metadata = {"model": text, "optimizer": "hrp", "vetted": True, "selected": "2024-06-10"}
+    return files, metadata, sha256(card).hexdigest()
+
+
+def promote(folder: Path, when: str) -> None:
+    production.promote(folder, *bundle("new"))
+
+
+def promote_alone(folder: Path, when: str) -> None:
+    """While nobody else may change the folder."""
+    with RunsFolder(folder).lock():
+        promote(folder, when)
+
+
+def roll_back(folder: Path, when: str) -> None:
+    production.rollback(folder, who="Ann", reason="it loses", when=when, verify=Path.stat)
+
+
+def promoted(folder: Path, *names: str) -> Path:
+    """A runs folder in which these were promoted, in this order."""
+    for name in names:
+        production.promote(folder, *bundle(name))
+    return folder
+
+
+def half_promoted(folder: Path) -> None:
+    """A runs folder in which a promotion was killed before."""
+    left = promoted(folder, "old") / "production" / f".{bundle('new')[2]}"
+    left.mkdir()
+    (left / "model.txt").write_bytes(b"tre")
+    (folder / "production" / ".champion.json.new").write_bytes(b"{")
+
+
+# ---- runs ----
+
+
+def staged(folder: Path) -> None:
+    """A finished run on its stage."""
+    stage = RunsFolder(folder).stage("daily_run", DECIDED, profile="demo", params={}, inputs_hash="ab" * 32)
+    stage.json("verdict.json", {"verdict": "buy"})
+    stage.table("tables/positions.csv", pd.DataFrame({"symbol": ["A"], "shares": [50]}))
+    stage.record(verdict="buy")
+    stage.finish()
+
+
+def seal(folder: Path, when: str) -> None:
+    runs = RunsFolder(folder)
+    if runs.sealed("daily_run", DECIDED) is None:
+        stage = Stage(folder / ".stage" / "daily_run" / f"{DECIDED}-1")
+        runs.prepare(stage)
+        runs.seal(stage)
+
+
+def publish(folder: Path, when: str) -> None:
+    for name, table in book.views(paper(folder)).items():
+        RunsFolder(folder).publish(f"books/paper/{name}.csv", csv_bytes(table))
+
+
+def seal_an_evening(folder: Path, when: str) -> None:
+    """From a finished stage to the views, in the order of a daily run."""
+    commit(folder, 1, make_trades(A=-20, B=5))
+    seal(folder, when)
+    publish(folder, when)
+
+
+# ---- the book ----
+
+
+def paper(folder: Path) -> Path:
+    return folder / "books" / "paper.db"
+
+
+def commit(folder: Path, n: int, trades: pd.DataFrame, **given) -> None:
+    """Settle session n and commit it with new orders."""
+    settled = book.settle(book.read_book(paper(folder), before=DAYS[n]), MARKET, FREE, DAYS[n]).to_json()
+    known = {"session": DAYS[n], "inputs_hash": f"of session {n}", "settlement": settled, "trades": trades}
+    book.commit_session(paper(folder), **known, about=ABOUT, **given)
+
+
+def opened(folder: Path, kind: str = "paper") -> None:
+    book.open_book(paper(folder), cash=10_000, kind=kind)
+
+
+def one_session(folder: Path) -> None:
+    opened(folder)
+    commit(folder, 0, make_trades(A=50, B=20))
+    publish(folder, WHEN)
+
+
+def two_sessions(folder: Path) -> None:
+    one_session(folder)
+    commit(folder, 1, make_trades(A=-20, B=5))
+
+
+def evening(folder: Path) -> None:
+    one_session(folder)
+    staged(folder)
+
+
+def begin_book(folder: Path, when: str) -> None:
+    """A person who does not know whether it worked tries again, and is told that there is one."""
+    try:
+        opened(folder)
+    except BookError as error:
+        if "never begun twice" not in str(error):
+            raise
+
+
+# ---- people ----
+
+
+def proposed(folder: Path) -> None:
+    """A live book whose batch of the last session waits for a person."""
+    opened(folder, "live")
+    commit(folder, 1, make_trades(A=50, B=20))
+
+
+def approved(folder: Path) -> None:
+    proposed(folder)
+    approve(folder, WHEN)
+
+
+def halted(folder: Path) -> None:
+    approved(folder)
+    halt(folder, WHEN)
+
+
+def filled(folder: Path) -> None:
+    approved(folder)
+    record_fills(folder, WHEN)
+
+
+def approve(folder: Path, when: str) -> None:
+    digest = acts.read_batch(paper(folder), DECIDED).digest
+    acts.approve(paper(folder), DECIDED, digest=digest, about=ABOUT, who="Ann", when=when, how="terminal")
+
+
+def reject(folder: Path, when: str) -> None:
+    acts.reject(paper(folder), DECIDED, who="Ann", reason="too much", when=when)
+
+
+def record_fills(folder: Path, when: str) -> None:
+    """One order in full, one in part."""
+    rows = [("f1", "A", 50, 102.0), ("f2", "B", 7, 48.0)]
+    table = pd.DataFrame(rows, columns=["fill_id", "order_id", "shares", "price"])
+    table["order_id"] = f"{DECIDED}-" + table["order_id"]
+    table = table.assign(commission_cents=100, date=f"{DAYS[2]:%Y-%m-%d}")
+    acts.record_fills(paper(folder), DECIDED, table, when=when, source="ee" * 32)
+
+
+def record_cash(folder: Path, when: str) -> None:
+    acts.record_cash(paper(folder), flow="deposit", cents=50_000, who="Ann", reason="savings", when=when)
+
+
+def reconcile(folder: Path, when: str) -> None:
+    cents = book.read_book(paper(folder)).cash_now_cents
+    acts.reconcile(paper(folder), pd.Series({"A": 50, "B": 7}), cents, closed=f"{DAYS[2]:%Y-%m-%d}", when=when)
+
+
+def halt(folder: Path, when: str) -> None:
+    acts.halt(paper(folder), who="Ann", reason="the feed is odd", when=when)
+
+
+def reset(folder: Path, when: str) -> None:
+    acts.reset(paper(folder), who="Ann", reason="the feed is mended", when=when)
+
+
+# ---- commands: the lock, the log and the views around it ----
+
+
+@contextlib.contextmanager
+def clock(when: str):
+    """The time for whoever asks for it."""
+    os.environ[REHEARSAL] = when.replace(" UTC", "Z")
+    try:
+        yield
+    finally:
+        del os.environ[REHEARSAL]
+
+
+def noted(begin: Callable[[Path], object]) -> Callable[[Path], None]:
+    """A folder as a command leaves it: with its views, and all of it in the log."""
+
+    def made(folder: Path) -> None:
+        begin(folder)
+        with clock(WHEN), upkeep.working(folder) as runs:
+            upkeep.publish_views(runs, paper(folder))
+
+    return made
+
+
+def init_command(folder: Path, when: str) -> None:
+    """A person who does not know whether it worked tries again, and is told that there is one."""
+    with clock(when):
+        try:
+            jobs.init(folder, cash=10_000)
+        except BookError as error:
+            if "never begun twice" not in str(error):
+                raise
+
+
+def halt_command(folder: Path, when: str) -> None:
+    with clock(when):
+        operate.halt(folder, who="Ann", reason="the feed is odd")
+
+
+def reset_command(folder: Path, when: str) -> None:
+    with clock(when):
+        operate.reset(folder, who="Ann", reason="the feed is mended")
+
+
+SCENES = {
+    "the first promotion": Scene(Path.mkdir, promote),
+    "a promotion": Scene(lambda folder: promoted(folder, "old"), promote),
+    "a promotion after one that was killed": Scene(half_promoted, promote),
+    "a promotion with the lock": Scene(lambda folder: promoted(folder, "old"), promote_alone),
+    "a rollback": Scene(lambda folder: promoted(folder, "old", "new"), roll_back),
+    "sealing a run": Scene(staged, seal),
+    "publishing views": Scene(two_sessions, publish),
+    "beginning a book": Scene(Path.mkdir, begin_book),
+    "the first commit": Scene(opened, lambda folder, when: commit(folder, 0, make_trades(A=50, B=20))),
+    "a commit": Scene(one_session, lambda folder, when: commit(folder, 1, make_trades(A=-20, B=5))),
+    "an evening": Scene(evening, seal_an_evening),
+    "approving": Scene(proposed, approve),
+    "rejecting": Scene(approved, reject),
+    "recording fills": Scene(approved, record_fills),
+    "recording cash": Scene(approved, record_cash),
+    "reconciling": Scene(filled, reconcile),
+    "halting": Scene(approved, halt),
+    "resetting": Scene(halted, reset),
+    "the command init": Scene(Path.mkdir, init_command),
+    "the command halt": Scene(noted(approved), halt_command),
+    "the command reset": Scene(noted(halted), reset_command),
+}
+
+# ---- as it must not be: whoever strikes these has to notice ----
+
+
+def written(folder: Path) -> None:
+    view = folder / "books" / "view" / "of.csv"
+    view.parent.mkdir(parents=True)
+    view.write_text("old\n")
+
+
+def write_in_place(folder: Path, when: str) -> None:
+    with open(folder / "books" / "view" / "of.csv", "wb", buffering=0) as file:
+        file.write(b"half, ")
+        file.write(b"whole\n")
+
+
+def write_on(folder: Path, when: str) -> None:
+    with open(folder / "books" / "view" / "of.csv", "ab", buffering=0) as file:
+        file.write(b"once\n")
+        os.fsync(file.fileno())
+
+
+CARELESS = {"writing in place": Scene(written, write_in_place), "writing on": Scene(written, write_on)}
+EVERY = {**SCENES, **CARELESS}
+
+# ---- as a process ----
+
+NONE = 1 << 20  # no file has this number
+CALLS = {
+    "write": lambda: os.write(NONE, b""),
+    "writev": lambda: os.writev(NONE, [b""]),
+    "pwrite64": lambda: os.pwrite(NONE, b"", 0),
+    "fsync": lambda: os.fsync(NONE),
+    "fdatasync": lambda: os.fdatasync(NONE),
+    "ftruncate": lambda: os.ftruncate(NONE, 0),
+    "truncate": lambda: os.truncate("", 0),
+    "fallocate": lambda: os.posix_fallocate(NONE, 0, 1),
+    "rename": lambda: os.rename("", ""),
+    "renameat": lambda: os.rename("a", "b", src_dir_fd=NONE, dst_dir_fd=NONE),
+    "link": lambda: os.link("", ""),
+    "linkat": lambda: os.link("a", "b", src_dir_fd=NONE, dst_dir_fd=NONE),
+    "unlink": lambda: os.unlink(""),
+    "unlinkat": lambda: os.unlink("a", dir_fd=NONE),
+    "mkdir": lambda: os.mkdir(""),
+    "mkdirat": lambda: os.mkdir("a", dir_fd=NONE),
+    "rmdir": lambda: os.rmdir(""),
+    "chmod": lambda: os.chmod("", 0),
+}
+"""Each system call that changes the disk, and a way to make it that changes nothing."""
+
+
+def serve(link: socket.socket) -> None:
+    """One child for each order, until nobody gives any more; every order gets one answer: how, and what it said."""
+    while order := link.recv(1 << 16):
+        child = os.fork()
+        if child == 0:
+            obey(link, **json.loads(order))
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code != 0:
+            link.send(json.dumps([child, code, ""]).encode())
+
+
+def obey(link: socket.socket, action: str, folder: str, when: str, ahead: dict[str, int]) -> None:
+    """Do it, say how it went, and end."""
+    for name, times in ahead.items():
+        for _ in range(times):
+            with contextlib.suppress(OSError):
+                CALLS[name]()
+    os.access(BEGIN, os.F_OK)
+    code, said = 0, ""
+    try:
+        EVERY[action].act(Path(folder), when)
+    except OpenbookError as error:
+        code, said = error.exit_code, str(error)
+    except BaseException as error:
+        code, said = OpenbookError.exit_code, repr(error)
+    link.send(json.dumps([os.getpid(), code, said]).encode())
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=0))
