@@ -34,10 +34,11 @@ def desk_after_one_page(tmp_path_factory):
 @pytest.fixture(scope="session")
 def trained(desk_after_one_page, tmp_path_factory):
     """The same desk with its second page. Copy it, never change it."""
-    from trained_desk import copied, succeed
+    from trained_desk import clock, copied, succeed
 
     desk = copied(desk_after_one_page, tmp_path_factory.mktemp("trained"))
-    succeed(desk.daily(date=desk.days[2]))
+    with clock(f"{desk.days[2]:%Y-%m-%d}T21:00Z"):
+        succeed(desk.daily(date=desk.days[2]))
     return desk
 
 

@@ -42,7 +42,7 @@ ARROWS = {
         "record",
         "params",
     },
-    "cli": {"auditor", "jobs", "operate", "record", "succession"},
+    "cli": {"auditor", "jobs", "operate", "record", "succession", "upkeep"},
 }
 WRITERS = {"record", "market/store.py", "desk/book.py"}
 WRITING_CALLS = {"to_csv", "to_parquet", "to_json", "to_pickle", "write_text", "write_bytes", "write_table", "savefig"}

@@ -16,7 +16,7 @@ from openbook.record.runs import check_date
 from trained_desk import openbook
 
 COMMANDS = (
-    *("demo", "init", "run", "backfill", "approve", "reject", "export", "fills", "reconcile", "cash"),
+    *("demo", "init", "run", "backfill", "approve", "reject", "export", "fills", "reconcile", "cash", "views"),
     *("halt", "reset", "key", "sign", "verify", "replay", "status", "open", "champion", "rollback", "data"),
 )
 

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import pandas as pd
 from openbook.champion import CARD, ChampionCard, champion_hash
 from openbook.cli import main
 from openbook.desk.book import BookState, read_book
-from openbook.market.calendar import sessions
+from openbook.market.calendar import REHEARSAL
 from openbook.market.providers import SimulatedSource, fetch
 from openbook.market.tables import ACTION_COLUMNS
 from openbook.record.runs import RunsFolder
@@ -254,12 +255,27 @@ def train_desk(folder: Path) -> Desk:
     days = pd.DatetimeIndex(sorted(vendor.files.bars["date"].unique()))[-6:]
     desk = Desk(folder / "runs", vendor, days)
     vendor.deliver(vendor.files.upto(days[0]))
-    succeed(desk.run("train_candidates", days[0], *TRAINED))
-    succeed(desk.run("compare", days[0], *COMPARED, "portfolio.top_n=10"))
-    succeed(desk.run("select_champion", days[0]))
-    succeed(openbook("--runs", desk.runs, "init", "--cash", CASH))
-    succeed(desk.daily(vendor.files.upto(days[1]), date=days[1]))
+    with clock(f"{days[0]:%Y-%m-%d}T21:00Z"):
+        succeed(desk.run("train_candidates", days[0], *TRAINED))
+        succeed(desk.run("compare", days[0], *COMPARED, "portfolio.top_n=10"))
+        succeed(desk.run("select_champion", days[0]))
+        succeed(openbook("--runs", desk.runs, "init", "--cash", CASH))
+    with clock(f"{days[1]:%Y-%m-%d}T21:00Z"):
+        succeed(desk.daily(vendor.files.upto(days[1]), date=days[1]))
     return desk
+
+
+@contextlib.contextmanager
+def clock(now: str):
+    """The clock stands at `now`, as if this were that evening."""
+    before = os.environ.get(REHEARSAL)
+    os.environ[REHEARSAL] = now
+    try:
+        yield
+    finally:
+        os.environ.pop(REHEARSAL)
+        if before is not None:
+            os.environ[REHEARSAL] = before
 
 
 def succeed(answer: Answer) -> Answer:
@@ -275,4 +291,7 @@ def copied(desk: Desk, folder: Path) -> Desk:
     return replace(desk, runs=folder / "runs")
 
 
-__all__ = ["AWKWARD", "SCRIPT", "Answer", "Desk", "Files", "copied", "hashes", "openbook", "sessions", "train_desk"]
+__all__ = [
+    *("AWKWARD", "SCRIPT", "Answer", "Desk", "Files", "clock", "copied"),
+    *("hashes", "openbook", "sessions", "train_desk"),
+]

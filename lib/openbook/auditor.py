@@ -6,13 +6,13 @@ from pathlib import Path
 
 from openbook.champion import read_champion
 from openbook.desk import book
-from openbook.errors import BookError, OpenbookError, UsageError
-from openbook.record import audit, verification
+from openbook.errors import AuditError, BookError, OpenbookError, UsageError
+from openbook.record import audit, verification, views
 from openbook.record.provenance import checkout, code
 from openbook.record.runner import execute_notebook
 from openbook.record.runs import BOOKS, RunsFolder, read_run
 from openbook.record.stage import REPORT, RUN
-from openbook.upkeep import altered_views, book_path
+from openbook.upkeep import book_path, views_of
 
 
 def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]]:
@@ -23,12 +23,15 @@ def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]
     """
     books = sorted((runs / BOOKS).glob("*.db"))
     problems = audit.check(runs, head)
+    try:
+        known = audit.entries(runs)
+    except AuditError as error:
+        return [*problems, str(error)], ["the log cannot be read: nothing else was compared with it"]
     problems += verification.check_runs(runs)
-    problems += [line for path in books for line in _check_book(runs, path)]
+    problems += [line for path in books for line in _check_book(known, path)]
     problems += verification.check_champions(runs, verify=read_champion)
     altered, unchecked = verification.check_cells(runs, checkout())
     problems += altered
-    known = audit.entries(runs)
     events = sum(entry["kind"] == "event" for entry in known)
     sealed = len(RunsFolder(runs).list())
     said = "nothing was altered" if not problems else f"{len(problems)} things were altered"
@@ -36,19 +39,18 @@ def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]
                       f"head of the log {audit.head(runs)}"]  # fmt: skip
 
 
-def _check_book(runs: Path, path: Path) -> list[str]:
+def _check_book(known: list[dict], path: Path) -> list[str]:
     """What is wrong with a book: its chain, its tables, its entries in the log, its views."""
-    logged = {e["subject"]: e["digest"] for e in audit.entries(runs) if e["kind"] == "event"}
+    logged = {e["subject"]: e["digest"] for e in known if e["kind"] == "event"}
     try:
         book.audit_book(path)
         hashes = {f"{path.stem}/{seq}": digest for seq, digest in book.event_hashes(path)}
-        views = [f"{view} is not what the book says; any command that writes makes it again"
-                 for view in altered_views(runs, path)]  # fmt: skip
+        edited = [f"{name} of the {path.stem} book was edited by hand" for name in views.altered(views_of(path))]
     except BookError as error:
         return [str(error)]
     mine = {subject: digest for subject, digest in logged.items() if subject.startswith(f"{path.stem}/")}
     other = sorted(key for key in {*hashes, *mine} if hashes.get(key) != mine.get(key))
-    return [*(f"event {key} of the book is not what the log knows" for key in other), *views]
+    return [*(f"event {key} of the book is not what the log knows" for key in other), *edited]
 
 
 def replay(runs: Path, date: str) -> tuple[list[str], list[str]]:

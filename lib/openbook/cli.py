@@ -91,11 +91,12 @@ def backfill(
     end: Annotated[str, typer.Option("--to", help="Last session, YYYY-MM-DD.")],
     profile: Annotated[str, typer.Option(help="Folder below params/.")] = "demo",
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value over the profile; repeat it.")] = None,
-) -> None:
+) -> int:
     """Run a notebook for each session of a span, oldest first; stop at the first failure."""
     from openbook import jobs
 
-    jobs.backfill(notebook, start, end, State.runs, profile=profile, sets=tuple(set_ or ()), say=_say)
+    done = jobs.backfill(notebook, start, end, State.runs, profile=profile, sets=tuple(set_ or ()), say=_say)
+    return done[-1].exit_code if done else 0
 
 
 @app.command(rich_help_panel=DAY)
@@ -182,6 +183,16 @@ def cash(
     from openbook import operate
 
     _say(operate.cash(State.runs, flow=flow, amount=amount, who=who, reason=reason, kind=book))
+
+
+@app.command(rich_help_panel=DAY)
+def views(
+    book: Annotated[str, typer.Option(help="paper or live; needed where there are both.")] = "",
+) -> None:
+    """Make the CSV views of a book again, whatever somebody wrote into them."""
+    from openbook import upkeep
+
+    _say(upkeep.rebuild_views(State.runs, book))
 
 
 @app.command(rich_help_panel=DANGER)

@@ -13,9 +13,9 @@ from openbook.desk import acts, book
 from openbook.desk.killswitch import HALTED
 from openbook.errors import CalendarError, UsageError
 from openbook.market import calendar
-from openbook.record import audit, production
+from openbook.record import audit, production, views
 from openbook.record.runs import BOOKS, STORE, RunsFolder
-from openbook.record.stage import csv_bytes
+from openbook.record.stage import csv_bytes, json_bytes
 from openbook.record.verification import run_digest
 
 KINDS = ("paper", "live")
@@ -100,21 +100,40 @@ def store_of(runs: Path, source) -> Path:
     return runs / STORE / f"{source.provider}-{hashlib.sha256(said.encode()).hexdigest()[:8]}"
 
 
-def publish_views(folder: RunsFolder, path: Path) -> None:
-    """Rebuild the CSV views of a book."""
-    for name, table in book.views(path).items():
-        folder.publish(f"{BOOKS}/{path.stem}/{name}.csv", csv_bytes(table))
-
-
-def altered_views(runs: Path, path: Path) -> list[str]:
-    """The views that are not what the book says: edited by hand, or left behind by a crash."""
-    folder = runs / BOOKS / path.stem
+def publish_views(folder: RunsFolder, path: Path, *, rebuild: bool = False) -> None:
+    """Bring the CSV views of a book and its summary up to date; what somebody edited stays, unless `rebuild`."""
     made = {f"{name}.csv": csv_bytes(table) for name, table in book.views(path).items()}
-    return [str(folder / name) for name, data in made.items() if not _says(folder / name, data)]
+    views.publish(views_of(path), {**made, views.SUMMARY: json_bytes(book_lines(path))}, rebuild=rebuild)
 
 
-def _says(file: Path, data: bytes) -> bool:
-    return file.is_file() and file.read_bytes() == data
+def views_of(path: Path) -> Path:
+    """Where the views of a book lie."""
+    return path.with_suffix("")
+
+
+def rebuild_views(runs: Path, kind: str = "") -> str:
+    """Make the views of a book again, whatever somebody wrote into them."""
+    with working(runs) as folder:
+        path = the_book(runs, kind)
+        edited = views.altered(views_of(path))
+        publish_views(folder, path, rebuild=True)
+    return f"views of the {path.stem} book are made again; edited before: {', '.join(edited) or 'none'}"
+
+
+def book_lines(path: Path) -> list[str]:
+    """A book in a few lines: its kill switch, what waits for whom, and where a statement differs."""
+    state = book.read_book(path)
+    why = f" ({state.switch_reason})" if state.switch_reason else ""
+    lines = [f"{path.stem} book: {state.switch}{why}, cash {state.cash_now_cents / 100:,.2f} USD"]
+    if len(state.pending):
+        decided = f"{state.pending['decided'].max():%Y-%m-%d}"
+        batch, until = acts.read_batch(path, decided), calendar.approval_deadline(decided)
+        counts = ", ".join(f"{n} {status}" for status, n in batch.orders["status"].value_counts().items())
+        lines.append(f"  orders of {decided}: {counts}; to be approved until {until:%Y-%m-%d %H:%M} UTC")
+        lines.append(f"  batch {batch.digest}")
+    if state.unsettled:
+        lines.append(f"  the broker's statement differs: {state.unsettled}")
+    return lines
 
 
 def read_trades(file: Path) -> pd.DataFrame:

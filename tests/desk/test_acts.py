@@ -1,4 +1,4 @@
-"""What people do to a book between two sessions: each act once, signed, in order, and never more than the batch allows."""
+"""What people do to a book between two sessions: each act once, signed, and never more than the batch allows."""
 
 import pandas as pd
 import pytest

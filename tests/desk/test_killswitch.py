@@ -21,15 +21,12 @@ from openbook.desk.killswitch import (
     KillSwitch,
     Trip,
     false_alarm_rates,
-    flatten,
     reducing,
     worst,
 )
-from openbook.desk.safety import SafetyLimits, SafetyValidator
 from openbook.desk.trades import TRADE_COLUMNS
-from openbook.errors import BookError, DataError, ParameterError
+from openbook.errors import BookError, ParameterError
 from openbook.market.calendar import sessions
-from openbook.portfolio.costs import Costs
 
 SWITCH = KillSwitch()
 DATES = [f"{date:%Y-%m-%d}" for date in sessions("2024-06-10", "2025-06-10")]
@@ -371,7 +368,7 @@ def broken(**cells) -> pd.DataFrame:
         ({"before_cents": 999_999}, "the mark does not follow that of 2024-06-10"),
         ({"date": "2024-06-10"}, "the mark does not follow that of 2024-06-10"),
         ({"date": "2024-06-09"}, "the mark does not follow that of 2024-06-10"),
-        ({"flows_cents": -1_000_000}, "0.00 USD were there before the session"),
+        ({"flows_cents": -1_000_000}, "2024-06-11: 0.00 USD were there before the session"),
         ({"flows_cents": -101_000_050}, "-1,000,000.50 USD were there before the session"),
     ],
 )
@@ -520,36 +517,6 @@ def test_orders_that_cannot_be_trusted_do_not_reduce():
     assert reducing(twice, held)["symbol"].tolist() == ["C"]
     assert reducing(orders(), held).empty
     assert reducing(orders(A=-1), pd.Series(dtype="int64")).empty
-
-
-def test_a_flat_book_is_proposed_in_full_with_the_one_formula_of_costs():
-    held, prices = pd.Series({"B": 5, "A": 10, "C": 0}), pd.Series({"A": 10.0, "B": 20.0, "Z": 1.0})
-    batch = flatten(held, prices, Costs(commission_bps=10, slippage_bps=20, min_commission=0.15), cash=200.0)
-    assert list(batch) == TRADE_COLUMNS
-    assert batch["symbol"].tolist() == ["A", "B"]
-    assert batch["shares"].tolist() == [-10, -5]
-    assert batch["notional"].tolist() == [100.0, 100.0]
-    assert batch["commission_est"].tolist() == [0.15, 0.15]
-    assert batch["slippage_est"].tolist() == [0.20, 0.20]
-    assert batch["weight_before"].tolist() == [0.25, 0.25]
-    assert set(batch["weight_target"]) == {0.0}
-    assert set(batch["reason"]) == {"HALTED: proposal to close"}
-    assert flatten(held, prices, Costs())["weight_before"].tolist() == [0.5, 0.5]
-    pd.testing.assert_frame_equal(reducing(batch, held), batch)
-    checks = SafetyValidator(SafetyLimits()).validate_trades(batch, held, 200.0, prices, 400.0, profile="liquidation")
-    assert "stop" not in set(checks["status"])
-
-
-def test_an_empty_book_has_nothing_to_close():
-    for held in (pd.Series(dtype="int64"), pd.Series({"A": 0})):
-        batch = flatten(held, pd.Series({"A": 1.0}), Costs())
-        assert batch.empty
-        assert list(batch) == TRADE_COLUMNS
-
-
-def test_a_holding_without_a_price_is_named():
-    with pytest.raises(DataError, match="no price for held A"):
-        flatten(pd.Series({"A": 1}), pd.Series({"B": 1.0}), Costs())
 
 
 # --- false alarms -----------------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Limits: each breach names its offender, NaN passes nothing, and one can always get out."""
 
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -153,6 +155,22 @@ def test_market_cap_is_of_the_invested_part_and_flagged_by_default():
     VALIDATOR.require(checks)
 
 
+def test_both_sides_of_a_bucket_say_where_it_stands():
+    caps = pd.Series({**dict.fromkeys(names(2), 10e9), **dict.fromkeys(names(10)[2:4], 2e9), "S04": 1e9, "S05": 1e9})
+    checks = VALIDATOR.validate_portfolio(spread(), None, caps)
+    found = checks[checks["check"].str.startswith("market_cap")].set_index("check")
+    assert found["value"].tolist() == pytest.approx([0.2, 0.6, 0.2, 0.6, 0.2, 0.6])
+    assert found["status"].tolist() == ["flag", "pass", "pass", "flag", "pass", "flag"]
+    assert found["detail"].tolist() == [
+        "large 20% < 30% (40% of unknown size)",
+        "",
+        "",
+        "mid 60% > 25% (40% of unknown size)",
+        "",
+        "small 60% > 5% (40% of unknown size)",
+    ]
+
+
 def test_buckets_can_be_left_out():
     checks = SafetyValidator(SafetyLimits(market_cap_buckets={})).validate_portfolio(spread(), None, pd.Series())
     assert not checks["check"].str.startswith("market_cap").any()
@@ -226,6 +244,22 @@ def test_p05_an_illiquid_order_is_flagged_or_stops_as_the_parameters_say():
     assert row(check_batch(trades), "liquidity")["detail"] == "not checked: no volume"
 
 
+def test_p05_one_illiquid_order_that_only_reduces_is_flagged():
+    stopping = SafetyValidator(SafetyLimits(on_breach={}))
+    checks = check_batch(batch({"A": -100}), held={"A": 100}, validator=stopping, volume=pd.Series({"A": 19_000.0}))
+    assert row(checks, "liquidity")["status"] == "flag"
+
+
+def test_each_offender_is_named():
+    assert row(check_batch(batch({"A": 1001, "B": 1100})), "max_trade")["detail"] == "A 10.01% > 10%, B 11% > 10%"
+
+
+def test_a_price_below_a_dollar_is_a_price():
+    trades, prices = batch({"A": 10}, price=0.05), pd.Series({"A": 0.05})
+    checks = VALIDATOR.validate_trades(trades, pd.Series(dtype="int64"), 1e5, prices, 1e5)
+    assert row(checks, "prices")["status"] == "pass"
+
+
 def test_p05_an_order_over_a_tenth_of_the_portfolio_stops():
     with pytest.raises(LimitError, match=r"max_trade: A 10\.01% > 10%"):
         VALIDATOR.require(check_batch(batch({"A": 1001})))
@@ -244,6 +278,11 @@ def test_costs_above_the_limit_stop():
 def test_p06_orders_beyond_the_cash_stop():
     with pytest.raises(LimitError, match=r"cash: -10\.01 USD after the orders and their costs"):
         VALIDATOR.require(check_batch(batch({"A": 100}, cost=10.01), cash=1000.0))
+
+
+def test_p06_a_cent_beyond_the_cash_stops():
+    assert row(check_batch(batch({"A": 100}), cash=1000.0), "cash")["status"] == "pass"
+    assert row(check_batch(batch({"A": 100}, cost=0.01), cash=1000.0), "cash")["status"] == "stop"
 
 
 def test_p06_what_the_generator_makes_passes_the_cash_check():
@@ -274,6 +313,29 @@ def test_orders_that_do_not_agree_with_themselves_stop():
         good.assign(symbol=["A", "A"]),
     ):
         assert row(check_batch(bad), "orders")["status"] == "stop"
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_an_order_of_no_shares_or_without_a_price_stops_and_one_share_is_enough():
+    assert row(check_batch(batch({"A": 1})), "orders")["status"] == "pass"
+    assert row(check_batch(batch({"A": 0})), "orders")["status"] == "stop"
+    for price in (0.0, -10.0, np.inf, np.nan):
+        trades, prices = batch({"A": 1}, price=price), pd.Series({"A": price})
+        checks = VALIDATOR.validate_trades(trades, pd.Series(dtype="int64"), 1e5, prices, 1e5)
+        assert row(checks, "prices")["status"] == "stop"
+
+
+def test_what_passes_says_nothing_and_what_is_not_there_is_zero():
+    checks = VALIDATOR.validate_portfolio(spread(A=0.15), pd.Series({n: n for n in ["A", *names(10)]}))
+    passed = checks[checks["status"] == "pass"].set_index("check")
+    assert set(passed["detail"]) == {""}
+    assert passed["value"][["weights", "sum", "long_only"]].tolist() == pytest.approx([0.0, 1.0, 0.0])
+    assert passed["limit"][["weights", "sum", "long_only"]].tolist() == [0.0, 1.0, 0.0]
+    orders = check_batch(batch({}), volume=pd.Series(dtype=float)).set_index("check")
+    assert orders["value"].drop("cash").tolist() == [0.0] * 8
+    assert orders["value"]["cash"] == 100_000.0
+    assert orders["limit"].tolist() == [0, 0, 0, 0, 0.40, 0.10, 0.005, 50, 0.05]
+    assert orders["detail"].tolist() == ["", "", "", "", "0%", "", "0%; 0.00 USD", "0 orders", ""]
 
 
 def test_an_order_at_another_price_than_tonights_stops():
@@ -316,6 +378,23 @@ def test_the_first_build_has_its_own_limits():
         VALIDATOR.require(check_batch(batch({"A": 1600}), profile="initial"))
 
 
+def test_the_limits_that_nobody_sets():
+    assert SafetyLimits().model_dump(exclude={"initial", "liquidation", "market_cap_buckets", "on_breach"}) == {
+        "max_weight": 0.15,
+        "max_sector_weight": 0.30,
+        "max_turnover": 0.40,
+        "max_trade": 0.10,
+        "max_cost": 0.005,
+        "max_trades": 50,
+        "max_volume_pct": 0.05,
+    }
+    assert list(SafetyLimits().initial.model_dump().values()) == [1.0, 0.15, 0.01, 100]
+    assert list(SafetyLimits().liquidation.model_dump().values()) == [1.0, 1.0, 0.02, 1000]
+    buckets = {name: tuple(b.model_dump().values()) for name, b in SafetyLimits().market_cap_buckets.items()}
+    assert buckets == {"large": (10e9, 0.30, 1.0), "mid": (2e9, 0.0, 0.25), "small": (0.0, 0.0, 0.05)}
+    assert SafetyLimits().on_breach == {"liquidity": "flag", "market_cap": "flag"}
+
+
 def test_limits_of_a_profile():
     limits = SafetyLimits(max_turnover=0.2)
     assert limits.of("daily") == TradeLimits(max_turnover=0.2, max_trade=0.10, max_cost=0.005, max_trades=50)
@@ -325,6 +404,28 @@ def test_limits_of_a_profile():
 
 
 def test_settings_are_strict():
+    for settings, name in ((SafetyLimits(), "max_weight"), (SafetyLimits().initial, "max_trade")):
+        with pytest.raises(ValidationError):
+            setattr(settings, name, 0.9)
+    with pytest.raises(ValidationError):
+        SafetyLimits().market_cap_buckets["large"].min = 0.0
+    with pytest.raises(FrozenInstanceError):
+        VALIDATOR.limits = STOPPING
+    for name in ("max_weight", "max_sector_weight", "max_volume_pct"):
+        for bad in (0.0, -0.1, 1.01, float("nan")):
+            with pytest.raises(ValidationError):
+                SafetyLimits(**{name: bad})
+    for name in TradeLimits.model_fields:
+        with pytest.raises(ValidationError):
+            SafetyLimits(**{name: -1})
+        with pytest.raises(ValidationError):
+            TradeLimits(**{**SafetyLimits().initial.model_dump(), name: -1})
+    for bad in ({"at_least": -1}, {"min": -0.1}, {"min": 1.1}, {"max": -0.1}, {"max": 1.1}):
+        with pytest.raises(ValidationError):
+            MarketCapBucket(**{"at_least": 0, **bad})
+    for check in ("max_weight", "max_sector_weight", "turnover", "max_trade", "max_cost", "max_trades"):
+        assert SafetyLimits(on_breach={check: "flag"}).on_breach == {check: "flag"}
+    assert SafetyLimits(market_cap_buckets={"all": MarketCapBucket(at_least=0, min=1.0, max=1.0)})
     with pytest.raises(ValidationError):
         SafetyLimits(on_breach={"prices": "flag"})
     with pytest.raises(ValidationError):

@@ -1,16 +1,7 @@
-"""One state change at a time, each in a runs folder of its own: what a crash must not tear.
-
-    python acted.py
-
-is a process that waits for orders on its standard input, a socket, and forks for each: the child does what it was told
-to do and says how it ended. Orders are `{"action", "folder", "when", "ahead"}`; `ahead` are harmless calls that it
-makes first, by the name of the system call, so that somebody who counts its calls counts to where he wants to.
-"""
+"""One state change at a time, each in a runs folder of its own: what a crash must not tear."""
 
 import contextlib
-import json
 import os
-import socket
 import sys
 from collections.abc import Callable
 from hashlib import sha256
@@ -24,14 +15,13 @@ from desk_lab import DAYS, FREE, make_market, make_trades
 
 from openbook import jobs, operate, upkeep
 from openbook.desk import acts, book
-from openbook.errors import BookError, OpenbookError
+from openbook.errors import BookError
 from openbook.market.calendar import REHEARSAL
 from openbook.record import production
-from openbook.record.runs import RunsFolder, csv_bytes
+from openbook.record.runs import RunsFolder
 from openbook.record.stage import Stage
 
 WHEN, LATER = "2025-03-05 21:46:00 UTC", "2025-03-05 22:01:00 UTC"
-BEGIN = "the action begins"  # a path that is asked for just before, as a mark in the log
 MARKET = make_market({"A": [100, 101, 102, 103], "B": [50, 49, 48, 47]})
 ABOUT = {"model": "aa", "data": "bb", "parameters": "cc", "code": "dd"}
 DECIDED = f"{DAYS[1]:%Y-%m-%d}"  # the evening of the batch that people act on
@@ -105,15 +95,7 @@ def seal(folder: Path, when: str) -> None:
 
 
 def publish(folder: Path, when: str) -> None:
-    for name, table in book.views(paper(folder)).items():
-        RunsFolder(folder).publish(f"books/paper/{name}.csv", csv_bytes(table))
-
-
-def seal_an_evening(folder: Path, when: str) -> None:
-    """From a finished stage to the views, in the order of a daily run."""
-    commit(folder, 1, make_trades(A=-20, B=5))
-    seal(folder, when)
-    publish(folder, when)
+    upkeep.publish_views(RunsFolder(folder), paper(folder))
 
 
 # ---- the book ----
@@ -236,10 +218,20 @@ def noted(begin: Callable[[Path], object]) -> Callable[[Path], None]:
 
     def made(folder: Path) -> None:
         begin(folder)
-        with clock(WHEN), upkeep.working(folder) as runs:
-            upkeep.publish_views(runs, paper(folder))
+        with clock(WHEN), upkeep.working(folder):
+            publish(folder, WHEN)
 
     return made
+
+
+def evening_command(folder: Path, when: str) -> None:
+    """From a finished stage to the log, in the order of a daily run."""
+    with clock(when), upkeep.working(folder) as runs:
+        if runs.sealed("daily_run", DECIDED) is None:
+            commit(folder, 1, make_trades(A=-20, B=5))
+            seal(folder, when)
+        upkeep.publish_views(runs, paper(folder))
+        upkeep.note(runs, runs.sealed("daily_run", DECIDED))
 
 
 def init_command(folder: Path, when: str) -> None:
@@ -273,7 +265,6 @@ SCENES = {
     "beginning a book": Scene(Path.mkdir, begin_book),
     "the first commit": Scene(opened, lambda folder, when: commit(folder, 0, make_trades(A=50, B=20))),
     "a commit": Scene(one_session, lambda folder, when: commit(folder, 1, make_trades(A=-20, B=5))),
-    "an evening": Scene(evening, seal_an_evening),
     "approving": Scene(proposed, approve),
     "rejecting": Scene(approved, reject),
     "recording fills": Scene(approved, record_fills),
@@ -281,6 +272,7 @@ SCENES = {
     "reconciling": Scene(filled, reconcile),
     "halting": Scene(approved, halt),
     "resetting": Scene(halted, reset),
+    "an evening": Scene(noted(evening), evening_command),
     "the command init": Scene(Path.mkdir, init_command),
     "the command halt": Scene(noted(approved), halt_command),
     "the command reset": Scene(noted(halted), reset_command),
@@ -309,61 +301,3 @@ def write_on(folder: Path, when: str) -> None:
 
 CARELESS = {"writing in place": Scene(written, write_in_place), "writing on": Scene(written, write_on)}
 EVERY = {**SCENES, **CARELESS}
-
-# ---- as a process ----
-
-NONE = 1 << 20  # no file has this number
-CALLS = {
-    "write": lambda: os.write(NONE, b""),
-    "writev": lambda: os.writev(NONE, [b""]),
-    "pwrite64": lambda: os.pwrite(NONE, b"", 0),
-    "fsync": lambda: os.fsync(NONE),
-    "fdatasync": lambda: os.fdatasync(NONE),
-    "ftruncate": lambda: os.ftruncate(NONE, 0),
-    "truncate": lambda: os.truncate("", 0),
-    "fallocate": lambda: os.posix_fallocate(NONE, 0, 1),
-    "rename": lambda: os.rename("", ""),
-    "renameat": lambda: os.rename("a", "b", src_dir_fd=NONE, dst_dir_fd=NONE),
-    "link": lambda: os.link("", ""),
-    "linkat": lambda: os.link("a", "b", src_dir_fd=NONE, dst_dir_fd=NONE),
-    "unlink": lambda: os.unlink(""),
-    "unlinkat": lambda: os.unlink("a", dir_fd=NONE),
-    "mkdir": lambda: os.mkdir(""),
-    "mkdirat": lambda: os.mkdir("a", dir_fd=NONE),
-    "rmdir": lambda: os.rmdir(""),
-    "chmod": lambda: os.chmod("", 0),
-}
-"""Each system call that changes the disk, and a way to make it that changes nothing."""
-
-
-def serve(link: socket.socket) -> None:
-    """One child for each order, until nobody gives any more; every order gets one answer: how, and what it said."""
-    while order := link.recv(1 << 16):
-        child = os.fork()
-        if child == 0:
-            obey(link, **json.loads(order))
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if code != 0:
-            link.send(json.dumps([child, code, ""]).encode())
-
-
-def obey(link: socket.socket, action: str, folder: str, when: str, ahead: dict[str, int]) -> None:
-    """Do it, say how it went, and end."""
-    for name, times in ahead.items():
-        for _ in range(times):
-            with contextlib.suppress(OSError):
-                CALLS[name]()
-    os.access(BEGIN, os.F_OK)
-    code, said = 0, ""
-    try:
-        EVERY[action].act(Path(folder), when)
-    except OpenbookError as error:
-        code, said = error.exit_code, str(error)
-    except BaseException as error:
-        code, said = OpenbookError.exit_code, repr(error)
-    link.send(json.dumps([os.getpid(), code, said]).encode())
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    serve(socket.socket(fileno=0))

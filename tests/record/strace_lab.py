@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import acted
+import struck
 
 from openbook.desk import database, ledger
 from openbook.errors import OpenbookError, StorageError
@@ -38,6 +39,7 @@ FAULTS = {
 PATIENCE = 60  # seconds after which a process is taken to hang
 _NAME = re.compile(r"(\w+)\(")
 _WRITE = re.compile(r'(?:write|pwrite64)\(\d+<(?P<file>[^>]+)>, (?P<data>".*"), \d+(?:, (?P<offset>\d+))?\) += ')
+_END = re.compile(r"\) += ")
 _DATA = re.compile(r', "(?:[^"\\]|\\.)*"')
 
 
@@ -45,7 +47,7 @@ def missing() -> str:
     """Why nothing can be struck here; empty if it can."""
     if shutil.which("strace") is None:
         return "strace is not installed"
-    probe = ["strace", "-o", os.devnull, "-e", f"trace={','.join(acted.CALLS)}", "true"]
+    probe = ["strace", "-o", os.devnull, "-e", f"trace={','.join(struck.CALLS)}", "true"]
     found = subprocess.run(probe, capture_output=True, text=True, check=False)
     return f"strace does not work here: {found.stderr.strip()[:200]}" if found.returncode else ""
 
@@ -60,7 +62,7 @@ class Call:
     @property
     def place(self) -> str:
         """What is called on which file, without the bytes and the outcome."""
-        return _DATA.sub("", self.line).rpartition(") = ")[0]
+        return _END.split(_DATA.sub("", self.line))[0]
 
     def tear(self) -> None:
         """Write the first half of what a killed write would have written; nothing if it is no write of bytes."""
@@ -88,11 +90,11 @@ class Lab:
         self.log = folder / "strace"
         self.link, theirs = socket.socketpair()
         self.link.settimeout(PATIENCE)
-        calls = ",".join(acted.CALLS)
+        calls = ",".join(struck.CALLS)
         line = ["strace", "-ff", "-qq", "-y", "-s", str(1 << 20), "-o", str(self.log)]
         line += ["-e", f"trace=access,{calls}", "-e", f"inject={calls}:{FAULTS[fault]}"]
         single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONDONTWRITEBYTECODE"), "1")
-        self.process = subprocess.Popen([*line, sys.executable, acted.__file__], stdin=theirs, env=os.environ | single)
+        self.process = subprocess.Popen([*line, sys.executable, struck.__file__], stdin=theirs, env=os.environ | single)
         theirs.close()
 
     def close(self) -> None:
@@ -116,9 +118,10 @@ class Lab:
                 break
             assert time.monotonic() < until, f"strace does not say how {pid} was killed"
             time.sleep(0.001)
-        begun = next(n for n, line in enumerate(lines) if line.startswith(f'access("{acted.BEGIN}"')) + 1
+        log.unlink()
+        begun = next(n for n, line in enumerate(lines) if line.startswith(f'access("{struck.BEGIN}"')) + 1
         found = [(match[1], line) for line in lines[begun:] if (match := _NAME.match(line))]
-        return [Call(name, line) for name, line in found if name in acted.CALLS]
+        return [Call(name, line) for name, line in found if name in struck.CALLS]
 
 
 def points(calls: list[Call], fault: str) -> list[int]:
@@ -315,5 +318,5 @@ def report(trials: list[Trial]) -> str:
     """Action × points × wrong states, one line for each, and the sum."""
     rows = [(f"{t.action}, {t.fault}", t.struck, len(t.wrong)) for t in trials]
     rows.append(("together", sum(t.struck for t in trials), sum(len(t.wrong) for t in trials)))
-    lines = [f"{name:<60}{struck:>8}{wrong:>8}" for name, struck, wrong in [("", "points", "wrong"), *rows]]
+    lines = [f"{name:<60}{count:>8}{wrong:>8}" for name, count, wrong in [("", "points", "wrong"), *rows]]
     return "\n".join(["", *lines, *(f"{t.action}, {t.fault}, {wrong}" for t in trials for wrong in t.wrong)])

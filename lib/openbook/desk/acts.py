@@ -7,7 +7,6 @@ session, so that a rerun of that session finds the book as it was before.
 import sqlite3
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
@@ -47,7 +46,7 @@ class Batch:
 
 def read_batch(path, session: str) -> Batch:
     """The batch that was proposed on the evening of `session`; BookError if that session was not committed."""
-    return database.read(Path(path), lambda db: _batch(db, session))
+    return database.read(database.place(path), lambda db: _batch(db, session))
 
 
 def approve(path, session: str, *, digest: str, about: dict[str, str], who: str, when: str, how: str) -> int:
@@ -59,7 +58,7 @@ def approve(path, session: str, *, digest: str, about: dict[str, str], who: str,
     Raises ApprovalError (55) if it is another batch, if anything that it stands on has changed, or if it was approved,
     rejected or ended before.
     """
-    with database.write(Path(path)) as db:
+    with database.write(database.place(path)) as db:
         batch, body = _batch(db, session), event_of(db, session)
         said = {"kind": "approved", "batch": digest, "who": line(who, "--by"), "how": how}
         if _done_before(db, batch, said):
@@ -78,7 +77,7 @@ def approve(path, session: str, *, digest: str, about: dict[str, str], who: str,
 
 def reject(path, session: str, *, who: str, reason: str, when: str) -> int:
     """Reject the batch of `session`, approved or not, before any of it is filled; how many orders."""
-    with database.write(Path(path)) as db:
+    with database.write(database.place(path)) as db:
         batch = _batch(db, session)
         said = {"kind": "rejected", "batch": batch.digest, **_signed(who, reason)}
         if _done_before(db, batch, said):
@@ -98,7 +97,7 @@ def record_fills(path, session: str, fills: pd.DataFrame, *, when: str, source: 
     unknown order, on another day, to the wrong side, or of more than is open: BookError (60). ApprovalError (55) for an
     order that nobody approved. A fill of an order that was voided or expired after its approval happened, and is taken.
     """
-    with database.write(Path(path)) as db:
+    with database.write(database.place(path)) as db:
         if state_of(db).kind != "live":
             raise BookError(f"{path} is a paper book: its fills are simulated; only a live book takes recorded ones")
         batch = _batch(db, session)
@@ -118,7 +117,7 @@ def record_cash(path, *, flow: str, cents: int, who: str, reason: str, when: str
         raise UsageError(f"no kind of cash {flow!r}; there are {', '.join(FLOWS)}")
     if not (isinstance(cents, int) and cents > 0):
         raise UsageError(f"an amount is above 0 USD, not {cents} cents; its kind says which way it goes")
-    with database.write(Path(path)) as db:
+    with database.write(database.place(path)) as db:
         now = state_of(db).cash_now_cents + FLOWS[flow] * cents
         if now < 0:
             raise BookError(f"a {flow} of {cents / 100:,.2f} USD leaves {now / 100:,.2f} USD; sell something first")
@@ -138,7 +137,7 @@ def reconcile(path, shares: pd.Series, cash_cents: int, *, closed: str, when: st
     """
     who, reason = accepted
     signed = _signed(who, reason) if who or reason else {"who": "", "reason": ""}
-    with database.write(Path(path)) as db:
+    with database.write(database.place(path)) as db:
         state = state_of(db)
         difference = _difference(state, shares, cash_cents)
         ended = [] if difference and not signed["who"] else _ended(db, closed)
@@ -149,7 +148,7 @@ def reconcile(path, shares: pd.Series, cash_cents: int, *, closed: str, when: st
 
 def halt(path, *, who: str, reason: str, when: str) -> int:
     """Halt the book, and void every open order; how many. A book that is halted stays so, and keeps this reason too."""
-    with database.write(Path(path)) as db:
+    with database.write(database.place(path)) as db:
         signed, last = _signed(who, reason), database.last_event(db)
         if {"kind": "halted", **signed}.items() <= last.items():
             return 0
@@ -159,10 +158,11 @@ def halt(path, *, who: str, reason: str, when: str) -> int:
 
 
 def reset(path, *, who: str, reason: str, when: str) -> str:
-    """Arm the kill switch again; returns the state that it was in. Losses before this moment are forgotten by it."""
-    with database.write(Path(path)) as db:
+    """Arm the kill switch again; returns the state that it was in. Losses before this moment are forgotten by it, and
+    so is what it could not evaluate. The same person with the same reason again changes nothing."""
+    with database.write(database.place(path)) as db:
         was, signed = state_of(db).switch, _signed(who, reason)
-        if was != ACTIVE:
+        if not {"kind": "reset", **signed}.items() <= database.last_event(db).items():
             _append(db, {"kind": "reset", "state": ACTIVE, **signed, "when": when, "session": _last(db)})
     return was
 

@@ -8,7 +8,6 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -77,7 +76,7 @@ def open_book(path, *, cash: float, kind: str = "paper") -> None:
     if not (0 < cash < np.inf and round(cash * 100) > 0):
         raise BookError(f"a book begins with cash above 0 USD, not {cash}")
     body = {"kind": "opened", "session": "", "book": kind, "cash_cents": round(cash * 100)}
-    database.create(Path(path), lambda db: ledger.apply(db, database.append(db, body), body))
+    database.create(database.place(path), lambda db: ledger.apply(db, database.append(db, body), body))
 
 
 def read_book(path, *, before=None) -> BookState:
@@ -85,22 +84,24 @@ def read_book(path, *, before=None) -> BookState:
 
     Raises BookError if the file is missing, empty, cut, altered or no book; nothing is created.
     """
-    return database.read(Path(path), lambda db: _state(db, _day(before)))
+    return database.read(database.place(path), lambda db: _state(db, _day(before)))
 
 
 def head(path, *, before=None) -> str:
     """Hash of the last event, or of the last one before the commit of session `before`."""
-    return database.read(Path(path), lambda db: _head(db, _day(before)))
+    return database.read(database.place(path), lambda db: _head(db, _day(before)))
 
 
 def event_hashes(path) -> list[tuple[int, str]]:
     """(number, hash) of every event, oldest first."""
-    return database.read(Path(path), lambda db: db.execute("SELECT seq, hash FROM events ORDER BY seq").fetchall())
+    return database.read(
+        database.place(path), lambda db: db.execute("SELECT seq, hash FROM events ORDER BY seq").fetchall()
+    )
 
 
 def committed_inputs(path, session) -> str | None:
     """The inputs_hash with which `session` was committed; None if it was not."""
-    return database.read(Path(path), lambda db: (_committed(db, _day(session)) or (None,))[0])
+    return database.read(database.place(path), lambda db: (_committed(db, _day(session)) or (None,))[0])
 
 
 def commit_session(
@@ -128,7 +129,7 @@ def commit_session(
     """
     day = _day(session)
     settled = _parse(settlement, day)
-    with database.write(Path(path)) as db:
+    with database.write(database.place(path)) as db:
         state, known = _state(db, day), _committed(db, day)
         if known and known[0] != inputs_hash:
             was = f"({known[0][:12]}, now {inputs_hash[:12]})"
@@ -198,7 +199,7 @@ def audit_book(path) -> None:
 
     Reading, and every commit, checks the chain, the rows of the last session, and what people did.
     """
-    database.read(Path(path), ledger.audit)
+    database.read(database.place(path), ledger.audit)
 
 
 def views(path) -> dict[str, pd.DataFrame]:
@@ -210,7 +211,7 @@ def views(path) -> dict[str, pd.DataFrame]:
         fill's, missing if there was none
     """
     return database.read(
-        Path(path),
+        database.place(path),
         lambda db: {
             "current_positions": _current_positions(db),
             "performance_history": _history(db, database.LAST).assign(

@@ -1,19 +1,20 @@
 """The file of a book: how it is created, read without leaving a trace, and changed in one transaction.
 
-SQLite in WAL mode with synchronous=FULL; at rest it is one single file, without -wal and -shm beside it.
+SQLite in WAL mode with synchronous=FULL; at rest it is one single file, without -wal and -shm beside it. A text with
+:// is a book on a PostgreSQL server instead, and all of this is done for it by `remote`, which nothing else imports.
 """
 
 import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from openbook.desk.schema import APPLICATION_ID, SCHEMA_VERSION, statements
-from openbook.errors import BookError, LockError, StorageError
+from openbook.errors import BookError, LockError, StorageError, UsageError
 
 T = TypeVar("T")
 GENESIS = "0" * 64
@@ -21,13 +22,20 @@ LAST = "9999-99-99"  # later than any session
 BUSY_SECONDS = 10
 
 
-def create(path: Path, begin: Callable[[sqlite3.Connection], None]) -> None:
+def place(path) -> Path | str:
+    """Where a book lies: the path of a file, or the URL of a server, which a Path would spoil (// becomes /)."""
+    return path if isinstance(path, str) and "://" in path else Path(path)
+
+
+def create(path: Path | str, begin: Callable[[sqlite3.Connection], None]) -> None:
     """A new file with the schema and what `begin` writes; it appears under its name whole, or not at all.
 
     Raises BookError if there is a file already: it is never replaced.
     """
+    if isinstance(path, str):
+        return _remote().create(path, begin)
     draft = path.with_name(f".{path.name}.new")
-    with _spoken(path):
+    with spoken(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in path.parent.glob(f"{draft.name}*"):  # by a crash
             left.unlink(missing_ok=True)
@@ -46,7 +54,7 @@ def create(path: Path, begin: Callable[[sqlite3.Connection], None]) -> None:
         _fsync_folder(path.parent)
 
 
-def read(path: Path, query: Callable[[sqlite3.Connection], T]) -> T:
+def read(path: Path | str, query: Callable[[sqlite3.Connection], T]) -> T:
     """What `query` returns, from a connection that cannot write; the book is checked first.
 
     At rest the file is opened immutable, so that reading leaves nothing beside it and needs no right to write. If a
@@ -54,6 +62,8 @@ def read(path: Path, query: Callable[[sqlite3.Connection], T]) -> T:
 
     Raises BookError for a missing, empty, cut or foreign file, and for a broken chain of events; creates nothing.
     """
+    if isinstance(path, str):
+        return _remote().read(path, query)
     _require_file(path)
     before = _at_rest(path)
     if before is not None:
@@ -69,13 +79,20 @@ def read(path: Path, query: Callable[[sqlite3.Connection], T]) -> T:
 
 
 @contextmanager
-def write(path: Path) -> Iterator[sqlite3.Connection]:
+def write(path: Path | str) -> Iterator[sqlite3.Connection]:
     """A connection inside one transaction: all of it is kept, durably, or nothing.
 
     Raises BookError as `read` does, LockError while somebody else writes, StorageError if the disk refuses.
     """
+    with _remote().write(path) if isinstance(path, str) else _write(path) as db:
+        yield db
+
+
+@contextmanager
+def _write(path: Path) -> Iterator[sqlite3.Connection]:
+    """`write` for a file."""
     _require_file(path)
-    with _spoken(path), _connection(path, "rw") as db:
+    with spoken(path), _connection(path, "rw") as db:
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA synchronous = FULL")
         with _transaction(db, "BEGIN IMMEDIATE"):
@@ -116,8 +133,13 @@ def check(db: sqlite3.Connection, path: Path) -> None:
     damage = _pragma(db, "quick_check")
     if damage != "ok":
         raise BookError(f"{path} is damaged: {damage}; restore it from a copy")
+    require_chain(db.execute("SELECT seq, body, hash FROM events ORDER BY seq"), path)
+
+
+def require_chain(events: Iterable[tuple[int, str, str]], path) -> None:
+    """BookError unless each of the events (number, body, hash) follows from the one before, and there is one."""
     previous = GENESIS
-    for n, (seq, body, hash_) in enumerate(db.execute("SELECT seq, body, hash FROM events ORDER BY seq"), start=1):
+    for n, (seq, body, hash_) in enumerate(events, start=1):
         previous = chain(previous, body)
         if seq != n or hash_ != previous:
             raise BookError(f"{path}: event {n} was altered or removed; restore the book from a copy")
@@ -146,12 +168,17 @@ def _at_rest(path: Path) -> tuple[int, int, int] | None:
 
 def _query(path: Path, mode: str, query: Callable[[sqlite3.Connection], T]) -> T:
     """Check the book and ask it, both on one snapshot."""
-    with _spoken(path), _connection(path, mode) as db, _transaction(db, "BEGIN"):
+    with spoken(path), _connection(path, mode) as db, _transaction(db, "BEGIN"):
         check(db, path)
-        try:
-            return query(db)
-        except (ValueError, TypeError) as error:  # a date that is none, a row that is missing
-            raise BookError(f"{path} is damaged: {error}; restore it from a copy") from error
+        return ask(db, query, path)
+
+
+def ask(db: sqlite3.Connection, query: Callable[[sqlite3.Connection], T], path) -> T:
+    """What `query` returns; BookError if the rows make no sense."""
+    try:
+        return query(db)
+    except (ValueError, TypeError) as error:  # a date that is none, a row that is missing
+        raise BookError(f"{path} is damaged: {error}; restore it from a copy") from error
 
 
 @contextmanager
@@ -179,7 +206,7 @@ def _transaction(db: sqlite3.Connection, begin: str) -> Iterator[None]:
 
 
 @contextmanager
-def _spoken(path: Path) -> Iterator[None]:
+def spoken(path) -> Iterator[None]:
     """SQLite's errors as ours, by what can be done about them."""
     try:
         yield
@@ -196,6 +223,15 @@ def _spoken(path: Path) -> Iterator[None]:
         if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
             raise StorageError(f"{path} cannot be read or written: {error}") from error
         raise BookError(f"{path} is damaged: {error}; restore it from a copy") from error
+
+
+def _remote():
+    """The module for books on a server; imported late, for SQLAlchemy takes its time and may not be installed."""
+    try:
+        from openbook.desk import remote
+    except ImportError as error:
+        raise UsageError(f"a book on a server needs `pip install 'openbook[postgres]'`: {error}") from error
+    return remote
 
 
 def _pragma(db: sqlite3.Connection, name: str):

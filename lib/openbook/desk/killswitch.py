@@ -12,10 +12,8 @@ import pandas as pd
 from pydantic import BaseModel, Field
 
 from openbook import metrics
-from openbook.desk.trades import TradeGenerator
 from openbook.errors import BookError, ParameterError
 from openbook.metrics.returns import known
-from openbook.portfolio.costs import Costs
 
 ACTIVE, REDUCE_ONLY, HALTED = "ACTIVE", "REDUCE_ONLY", "HALTED"
 STATES = (ACTIVE, REDUCE_ONLY, HALTED)  # least to most restrictive
@@ -170,21 +168,6 @@ def reducing(trades: pd.DataFrame, positions: pd.Series) -> pd.DataFrame:
     shares = trades["shares"].to_numpy(dtype=float)
     smaller = (shares * held < 0) & (np.abs(shares) <= np.abs(held))
     return trades[smaller & ~trades["symbol"].duplicated(keep=False).to_numpy()].reset_index(drop=True)
-
-
-def flatten(positions: pd.Series, prices: pd.Series, costs: Costs, *, cash: float = 0.0) -> pd.DataFrame:
-    """Orders that sell everything held (TRADE_COLUMNS), for a person to approve or not.
-
-    positions : shares by symbol; prices : by symbol, last close in USD; cash : USD, for the weights before
-
-    DataError names a held symbol without a price. An order whose costs are more than it brings is left out if the cash
-    cannot pay for it.
-    """
-    held = positions[positions != 0]
-    reasons = pd.Series("HALTED: proposal to close", index=held.index, dtype="str")
-    nothing = pd.Series(dtype=float)
-    whole = cash if len(held) else 1.0  # of an empty book there are no orders, and no weights
-    return TradeGenerator(costs=costs).generate_trades(held, whole, nothing, prices, reasons=reasons)
 
 
 def false_alarm_rates(

@@ -106,8 +106,8 @@ def restrict(target: pd.Series, held: pd.Series, switch: str) -> pd.Series:
     if switch == ACTIVE:
         return target
     names = held.drop(CASH, errors="ignore")
-    kept = names * 0 if switch == HALTED else np.minimum(target.reindex(names.index).fillna(0.0), names)
-    return pd.concat([kept[kept > 0], pd.Series({CASH: 1 - kept.sum()})]).rename(target.name)
+    kept = names * 0 if switch == HALTED else np.minimum(target.reindex(names.index, fill_value=0.0), names)
+    return pd.concat([kept[~(kept <= 0)], pd.Series({CASH: 1 - kept.to_numpy().sum()})]).rename(target.name)
 
 
 def profile_of(positions: pd.Series, switch: str) -> Profile:

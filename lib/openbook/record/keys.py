@@ -48,10 +48,11 @@ def _read(file: Path) -> tuple[int, bytes]:
         raise StorageError(f"there is no file {file}") from None
     except OSError as error:
         raise ApprovalError(f"{file} is no plain file, or a link to one: {error.strerror}") from None
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        raise ApprovalError(f"{file} is no plain file")
     with os.fdopen(handle, "rb") as opened:
-        mode = os.fstat(handle).st_mode
-        if not stat.S_ISREG(mode):
-            raise ApprovalError(f"{file} is no plain file")
         return mode, opened.read()
 
 

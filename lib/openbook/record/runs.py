@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openbook.errors import ConflictError, LockError, OpenbookError, UsageError
-from openbook.record import production, provenance
+from openbook.record import production, provenance, views
 from openbook.record.disk import replace_file, storage, sync
 from openbook.record.stage import ABOUT, REPORT, RUN, Stage, check_name, csv_bytes, json_bytes, open_stage
 
@@ -201,7 +201,8 @@ def status_lines(folder: str | Path) -> list[str]:
     """The champion, the books and the runs, in a few lines; reads small files only."""
     runs = RunsFolder(folder)
     lines = [f"runs      {runs.folder.absolute()}", f"champion  {_champion_line(runs)}"]
-    lines += [f"book      {_book_line(file)}" for file in sorted((runs.folder / BOOKS).glob("*.db"))]
+    for file in sorted((runs.folder / BOOKS).glob("*.db")):
+        lines += [f"book      {_book_line(file)}", *_book_notes(file.with_suffix(""))]
     by_notebook: dict[str, list[Run]] = {}
     for run in runs.list():
         by_notebook.setdefault(run.notebook, []).append(run)
@@ -228,6 +229,13 @@ def _champion_line(runs: RunsFolder) -> str:
         return production.describe(last)
     back = last["rollback"]
     return f"{production.describe(last)}; back since {back['when']}, rolled back by {back['who']}: {back['reason']}"
+
+
+def _book_notes(place: Path) -> list[str]:
+    """What the book said after the last command, and which views somebody edited since."""
+    edited = views.altered(place)
+    said = [f"  edited by hand: {', '.join(edited)}; openbook views makes them again"] if edited else []
+    return [*(f"  {line}" for line in views.summary(place)), *said]
 
 
 def _book_line(file: Path) -> str:

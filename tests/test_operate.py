@@ -1,0 +1,348 @@
+"""The commands of the people: what each shows, refuses and leaves behind, with its exit code."""
+
+import io
+import json
+import os
+
+import pytest
+
+from openbook import operate
+from openbook.cli import main
+from openbook.desk import acts
+from openbook.desk.book import read_book
+from openbook.errors import ApprovalError
+from openbook.market import calendar
+from openbook.record import audit
+from openbook.record.keys import create_key, read_key, read_once
+from trained_desk import AWKWARD, Answer, clock, copied, openbook, succeed
+
+BY_HAND = "require_manual_approval=true"
+
+
+@pytest.fixture(scope="module")
+def evening(trained, tmp_path_factory):
+    """The desk on the evening of `tonight`, its orders waiting for a person. Copy it, never change it."""
+    desk = copied(trained, tmp_path_factory.mktemp("evening"))
+    with clock(f"{desk.tonight:%Y-%m-%d}T21:10Z"):
+        succeed(desk.daily(desk.evening(), BY_HAND))
+    assert len(read_book(desk.book).pending)
+    return desk
+
+
+@pytest.fixture
+def waiting(evening, tmp_path, monkeypatch):
+    """A copy of it, to be broken; the clock stands at ten past nine."""
+    desk = copied(evening, tmp_path)
+    monkeypatch.setenv(calendar.REHEARSAL, f"{desk.tonight:%Y-%m-%d}T21:10Z")
+    desk.vendor.deliver(desk.evening())
+    return desk
+
+
+def tonight(desk) -> str:
+    return f"{desk.tonight:%Y-%m-%d}"
+
+
+def command(desk, *words) -> Answer:
+    return openbook("--runs", desk.runs, *words)
+
+
+def approve(desk, monkeypatch, code: str | None = None, by: str = "Ann") -> Answer:
+    """`openbook approve`, answered with the end of the batch's hash, or with `code`."""
+    code = acts.read_batch(desk.book, tonight(desk)).code if code is None else code
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{code}\n"))
+    return command(desk, "approve", tonight(desk), "--by", by)
+
+
+def refused(answer: Answer, code: int, *said: str) -> None:
+    assert answer.code == code, answer
+    assert [words for words in said if words not in answer.err] == [], answer.err
+
+
+def ordered(desk) -> list[str]:
+    return acts.read_batch(desk.book, tonight(desk)).orders["symbol"].tolist()
+
+
+def states(desk) -> set[str]:
+    return set(acts.read_batch(desk.book, tonight(desk)).orders["status"])
+
+
+# ---- approval ----
+
+
+def test_a_person_sees_orders_costs_and_checks_and_approves_by_the_end_of_the_hash(waiting, monkeypatch):
+    answer = succeed(approve(waiting, monkeypatch))
+    batch = acts.read_batch(waiting.book, tonight(waiting))
+    for words in (batch.digest, "commission_est", "costs about", "check", *batch.orders["symbol"]):
+        assert words in answer.out
+    assert "approved by Ann" in answer.out
+    assert states(waiting) == {"APPROVED"}
+    assert succeed(approve(waiting, monkeypatch)).out.count("approved by Ann") == 1
+    assert audit.entries(waiting.runs)[-1]["kind"] == "event"
+
+
+@pytest.mark.parametrize("code", ["", "000000", "approve"])
+def test_x06_the_wrong_end_approves_nothing(waiting, monkeypatch, code):
+    refused(approve(waiting, monkeypatch, code), 55, "is not how the hash", "nothing was approved")
+    assert states(waiting) == {"PENDING"}
+
+
+def test_x06_an_approval_expires_half_an_hour_after_the_next_open(waiting, monkeypatch):
+    following = calendar.next_session(waiting.tonight)
+    monkeypatch.setenv(calendar.REHEARSAL, f"{following:%Y-%m-%d}T14:00:01Z")  # 10:00:01 in New York, in summer
+    refused(approve(waiting, monkeypatch), 55, "could be approved until", "14:00 UTC")
+    monkeypatch.setenv(calendar.REHEARSAL, f"{following:%Y-%m-%d}T14:00Z")
+    succeed(approve(waiting, monkeypatch))
+
+
+def test_x06_an_edited_run_is_not_approved(waiting, monkeypatch):
+    file = waiting.page() / "trades.csv"
+    os.chmod(file, 0o644)
+    file.write_text(file.read_text().replace("BUY", "buy", 1))
+    refused(approve(waiting, monkeypatch), 55, "was altered", "trades.csv")
+
+
+def test_x06_another_champion_voids_the_approval(waiting, monkeypatch):
+    waiting.crown(reason="another")
+    refused(approve(waiting, monkeypatch), 55, "model changed since")
+
+
+def test_rejected_orders_are_not_approved_again_and_never_filled(waiting, monkeypatch):
+    succeed(command(waiting, "reject", tonight(waiting), "--by", "Bob", "--reason", "too much"))
+    refused(approve(waiting, monkeypatch), 55, "REJECTED")
+    assert "PENDING" not in states(waiting)
+    refused(command(waiting, "reject", tonight(waiting), "--by", "Bob", "--reason", "a\nb"), 64, "one line")
+
+
+# ---- tokens ----
+
+
+@pytest.fixture
+def key(tmp_path):
+    create_key(tmp_path / "key", tmp_path / "runs-elsewhere")
+    return tmp_path / "key"
+
+
+def signed(desk, key, tmp_path, **changes) -> str:
+    """A token for tonight's batch, signed as on another machine, in a file."""
+    batch = acts.read_batch(desk.book, tonight(desk)).digest
+    said = {"batch": batch, "date": tonight(desk), "who": "Eve"} | changes
+    token = operate.sign(said["batch"], said["date"], who=said["who"], key=key, runs=desk.runs)
+    (tmp_path / "token.json").write_bytes(token)
+    return str(tmp_path / "token.json")
+
+
+def by_token(desk, key, token) -> Answer:
+    return command(desk, "approve", tonight(desk), "--token", token, "--key", key)
+
+
+def test_a_token_signed_elsewhere_approves_once(waiting, key, tmp_path):
+    token = signed(waiting, key, tmp_path)
+    assert "approved by Eve" in succeed(by_token(waiting, key, token)).out
+    refused(command(waiting, "reject", tonight(waiting), "--by", "Bob", "--reason", "no") and
+            by_token(waiting, key, token), 55, "was used before")  # fmt: skip
+
+
+@pytest.mark.parametrize("change", ["who", "batch", "nonce", "signature", "text", "another key", "long"])
+def test_x06_a_forged_or_edited_token(waiting, key, tmp_path, change):
+    token = tmp_path / "token.json"
+    signed(waiting, key, tmp_path)
+    said = json.loads(token.read_bytes())
+    if change == "another key":
+        create_key(tmp_path / "other", waiting.runs)
+        key = tmp_path / "other"
+    elif change == "text":
+        token.write_text("approve, please")
+    elif change == "long":
+        token.write_bytes(token.read_bytes() + b" " * 5000)
+    else:
+        token.write_text(json.dumps(said | {change: said[change][::-1]}))
+    refused(by_token(waiting, key, token), 55, "token")
+    assert states(waiting) == {"PENDING"}
+
+
+def test_x06_an_expired_token_and_one_for_another_evening(waiting, key, tmp_path, monkeypatch):
+    token = signed(waiting, key, tmp_path, date=f"{waiting.days[2]:%Y-%m-%d}")
+    refused(by_token(waiting, key, token), 55, f"is for {waiting.days[2]:%Y-%m-%d}, not for")
+    token = signed(waiting, key, tmp_path)
+    monkeypatch.setenv(calendar.REHEARSAL, f"{calendar.next_session(waiting.tonight):%Y-%m-%d}T15:00Z")
+    refused(by_token(waiting, key, token), 55, "expired")
+
+
+def test_x07_a_link_a_folder_or_a_pipe_is_no_token_and_no_key(waiting, key, tmp_path):
+    token = signed(waiting, key, tmp_path)
+    (tmp_path / "link").symlink_to(token)
+    os.mkfifo(tmp_path / "pipe")
+    for odd in (tmp_path / "link", tmp_path / "pipe", tmp_path):
+        refused(by_token(waiting, key, odd), 55, "plain file")
+    (tmp_path / "keylink").symlink_to(key)
+    refused(by_token(waiting, tmp_path / "keylink", token), 55, "plain file")
+    refused(by_token(waiting, key, tmp_path / "nowhere"), 74, "there is no file")
+
+
+def test_x07_what_was_read_is_what_is_used(tmp_path):
+    """The bytes are those of the file that was opened, whatever its name leads to a moment later."""
+    file = tmp_path / "token.json"
+    file.write_bytes(b"first")
+    handle = os.open(file, os.O_RDONLY)
+    (tmp_path / "other").write_bytes(b"second")
+    os.replace(tmp_path / "other", file)
+    assert os.read(handle, 10) == b"first"
+    os.close(handle)
+    assert read_once(file) == b"second"
+
+
+def test_a_key_is_private_whole_and_outside_the_runs(tmp_path):
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    create_key(tmp_path / "key", runs)
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    assert len(read_key(tmp_path / "key", runs)) == 32
+    assert main(["--runs", str(runs), "key", str(tmp_path / "key")]) == 74  # never replaced
+    assert main(["--runs", str(runs), "key", str(runs / "key")]) == 55
+    os.chmod(tmp_path / "key", 0o640)
+    with pytest.raises(ApprovalError, match="can be read by others"):
+        read_key(tmp_path / "key", runs)
+    (tmp_path / "short").write_text("00\n")
+    os.chmod(tmp_path / "short", 0o600)
+    with pytest.raises(ApprovalError, match="holds no key"):
+        read_key(tmp_path / "short", runs)
+
+
+def test_a_way_to_approve_is_one_way(waiting):
+    refused(command(waiting, "approve", tonight(waiting)), 64, "--by NAME, or --token")
+    refused(command(waiting, "approve", tonight(waiting), "--by", "A", "--token", "t", "--key", "k"), 64, "--by NAME")
+
+
+# ---- export, status, views ----
+
+
+@pytest.mark.parametrize("form", ["generic", "ibkr", "alpaca"])
+def test_only_approved_orders_leave(waiting, monkeypatch, tmp_path, form):
+    words = ["export", tonight(waiting), "--format", form, "--out", tmp_path / "orders"]
+    refused(command(waiting, *words), 55, "only approved ones leave")
+    succeed(approve(waiting, monkeypatch))
+    if form == "generic":
+        succeed(command(waiting, *words))
+        said = (tmp_path / "orders").read_text()
+        assert all(said.count(f"{tonight(waiting)}-{symbol}") == 1 for symbol in ordered(waiting))
+    else:
+        assert {*ordered(waiting)} & {*AWKWARD}
+        refused(command(waiting, *words), 60, "no ticker that a broker knows")
+    waiting.crown(reason="another")
+    refused(command(waiting, *words), 55, "what the approval", "has changed")
+
+
+def test_orders_leave_in_a_known_format_to_a_place_outside(waiting, monkeypatch, tmp_path):
+    succeed(approve(waiting, monkeypatch))
+    refused(command(waiting, "export", tonight(waiting), "--format", "fix"), 64, "generic, ibkr, alpaca")
+    refused(command(waiting, "export", tonight(waiting), "--out", waiting.runs / "x"), 74, "write it elsewhere")
+    assert succeed(command(waiting, "export", tonight(waiting))).out.startswith("order_id,session,symbol")
+
+
+def test_status_says_what_waits_for_whom(waiting):
+    said = succeed(command(waiting, "status")).out
+    assert "paper book: ACTIVE" in said
+    assert "PENDING; to be approved until" in said
+
+
+def test_s08_a_view_edited_by_hand_is_noticed_shown_and_rebuilt_only_when_told(waiting):
+    view = waiting.runs / "books" / "paper" / "current_positions.csv"
+    was = view.read_bytes()
+    view.write_bytes(was + b"GIFT,100,1,100,0.5,2024-06-01\n")
+    assert "edited by hand: current_positions.csv" in succeed(command(waiting, "status")).out
+    succeed(command(waiting, "halt", "--who", "Ann", "--reason", "look"))
+    assert view.read_bytes().endswith(b"GIFT,100,1,100,0.5,2024-06-01\n")
+    assert "GIFT" not in read_book(waiting.book).positions.index
+    answer = command(waiting, "verify")
+    assert (answer.code, "current_positions.csv of the paper book was edited by hand" in answer.out) == (90, True)
+    succeed(command(waiting, "views"))
+    assert view.read_bytes() == was
+    assert "edited by hand" not in succeed(command(waiting, "status")).out
+
+
+# ---- the switch ----
+
+
+def test_k01_a_halt_voids_what_waits_and_every_later_evening_ends_with_20(waiting):
+    succeed(command(waiting, "halt", "--who", "Ann", "--reason", "drill"))
+    assert states(waiting) == {"VOID"}
+    later = waiting.days[4]
+    os.environ[calendar.REHEARSAL] = f"{later:%Y-%m-%d}T21:10Z"
+    answer = waiting.daily(waiting.evening(later), date=later)
+    assert (answer.code, "HALTED" in answer.out) == (20, True)
+    trades = operate.read_trades(waiting.page(later) / "trades.csv")
+    held = read_book(waiting.book).positions
+    assert dict(zip(trades["symbol"], trades["shares"], strict=True)) == (-held).to_dict()  # a proposal to close
+    assert set(acts.read_batch(waiting.book, f"{later:%Y-%m-%d}").orders["status"]) == {"PENDING"}
+    assert waiting.daily(date=later).code == 20  # already done, and still halted
+    page = (waiting.page(later) / "report.html").read_text()
+    assert "HALTED" in page
+    assert "drill" in page
+    refused(command(waiting, "reset", "--who", "Ann", "--reason", " "), 64, "--reason")
+    assert "ACTIVE" in succeed(command(waiting, "reset", "--who", "Ann", "--reason", "it was a drill")).out
+
+
+def test_a_file_named_kill_halts(desk):
+    (desk.runs / "KILL").write_text("smoke in the server room\n")
+    answer = desk.daily(desk.evening())
+    assert answer.code == 20
+    assert "smoke in the server room" in read_book(desk.book).switch_reason
+    refused(command(desk, "reset", "--who", "Ann", "--reason", "fire is out"), 64, "KILL is still there")
+    (desk.runs / "KILL").unlink()
+    succeed(command(desk, "reset", "--who", "Ann", "--reason", "fire is out"))
+
+
+def test_k05_enabled_false_is_no_parameter(desk):
+    refused(desk.daily(desk.evening(), "kill_switch.enabled=false"), 78, "kill_switch.enabled is not a parameter")
+
+
+# ---- the clock ----
+
+
+def test_t04_a_clock_that_ran_backwards(waiting, monkeypatch):
+    monkeypatch.setenv(calendar.REHEARSAL, f"{waiting.days[2]:%Y-%m-%d}T21:10Z")
+    before = waiting.kept()
+    for words in (["approve", tonight(waiting), "--by", "A"], ["halt", "--who", "A", "--reason", "b"]):
+        refused(
+            command(waiting, *words) if words[0] != "approve" else approve(waiting, monkeypatch), 32, "the clock says"
+        )
+    refused(waiting.daily(date=waiting.days[2]), 32, "the clock says")
+    assert waiting.kept() == before
+
+
+@pytest.mark.parametrize(
+    ("now", "code"),
+    [
+        ("2024-06-26T20:29Z", 31),
+        ("2024-06-26T20:30Z", 0),
+        ("2024-06-26T15:30-05:00", 0),
+        ("rubbish", 32),
+        ("2024-06-26T21:00", 32),
+    ],
+)
+def test_t03_before_the_close_and_half_an_hour(desk, monkeypatch, now, code):
+    assert f"{desk.tonight:%Y-%m-%d}" == "2024-06-26"
+    monkeypatch.setenv(calendar.REHEARSAL, now)
+    answer = desk.daily(desk.evening())
+    assert answer.code == code, answer
+
+
+# ---- audit ----
+
+
+def test_verify_finds_nothing_and_the_head_of_a_mail(waiting, monkeypatch):
+    succeed(approve(waiting, monkeypatch))
+    said = succeed(command(waiting, "verify")).out
+    assert "nothing was altered" in said
+    head = audit.head(waiting.runs)
+    assert head in said
+    succeed(command(waiting, "halt", "--who", "A", "--reason", "b"))
+    succeed(command(waiting, "verify", "--head", head))
+    assert command(waiting, "verify", "--head", "0" * 63 + "1").code == 90
+
+
+def test_replay_makes_the_same_bytes(waiting):
+    said = succeed(command(waiting, "replay", tonight(waiting))).out
+    assert "outputs of" in said
+    assert "are the same, byte by byte" in said
+    refused(command(waiting, "replay", "2024-01-02"), 64, "no daily_run of 2024-01-02")
