@@ -1,14 +1,16 @@
 """A book on a real PostgreSQL server: the same book, event for event, as one in a file; and never half of an act."""
 
+import importlib
 import itertools
+import multiprocessing
 import os
+import pwd
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -31,41 +33,52 @@ from openbook.desk.book import (
 )
 from openbook.desk.killswitch import KillSwitch
 from openbook.desk.trades import TradeGenerator
-from openbook.errors import ApprovalError, BookError, ConflictError, LockError, StorageError, UsageError
+from openbook.errors import ApprovalError, BookError, ConflictError, LockError, OpenbookError, StorageError, UsageError
 from openbook.portfolio.costs import Costs
 
 psycopg = pytest.importorskip("psycopg", reason="no driver: pip install 'openbook[postgres]'")
-sa = pytest.importorskip("sqlalchemy", minversion="2", reason="no SQLAlchemy: pip install 'openbook[postgres]'")
+pytest.importorskip("sqlalchemy", minversion="2", reason="no SQLAlchemy: pip install 'openbook[postgres]'")
+remote = importlib.import_module("openbook.desk.remote")
 
 MARKET = make_market({"A": [100, 101, 102, 103, 104, 105], "B": [50, 49, 48, 47, 46, 45]})
 NOW = "2025-03-03 21:00:00 UTC"
-FOLDERS = ("/usr/lib/postgresql/15/bin", "/usr/local/bin")
 NUMBERS = itertools.count(1)
 
 
 def programs() -> Path:
     """The folder of PostgreSQL's programs, or a skip."""
-    found = shutil.which("pg_ctl", path=os.pathsep.join([*FOLDERS, os.environ.get("PATH", "")]))
+    folders = [*map(str, Path("/usr/lib/postgresql").glob("*/bin")), os.environ.get("PATH", "")]
+    found = shutil.which("pg_ctl", path=os.pathsep.join(folders))
     if found is None:
         pytest.skip("no PostgreSQL server is installed (pg_ctl)")
     return Path(found).resolve().parent
 
 
+def control(folder: Path, program: str, *words) -> None:
+    """Run initdb or pg_ctl on the data in a folder; as nobody if we are root, whom a server refuses."""
+    how = {"cwd": folder, "check": True, "capture_output": True, "env": {"PATH": os.environ["PATH"], "LC_ALL": "C"}}
+    if os.getuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        how |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+    subprocess.run([programs() / program, "-D", folder / "data", *words], **how)
+
+
+def start(folder: Path) -> None:
+    """A server that speaks through a socket in its folder only, and syncs what it commits to the disk."""
+    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=on"
+    control(folder, "pg_ctl", "-l", folder / "log", "-w", "-o", options, "start")
+
+
 @pytest.fixture(scope="session")
 def server():
-    """Folder of the socket of a server of our own; it speaks to nobody else, and syncs what it commits to the disk."""
-    where = programs()
-    folder = Path(tempfile.mkdtemp(prefix="openbook-pg"))  # a socket's path is at most 107 bytes long
-    how = {"cwd": folder, "check": True, "capture_output": True, "env": {"PATH": os.environ["PATH"], "LC_ALL": "C"}}
-    if os.getuid() == 0:  # a server refuses to run as root
-        how |= {"user": "nobody", "group": "nogroup", "extra_groups": []}
-        shutil.chown(folder, "nobody", "nogroup")
-    data = folder / "data"
-    subprocess.run([where / "initdb", "-D", data, "-U", "openbook", "-A", "trust", "-E", "UTF8", "--no-sync"], **how)
-    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=on"
-    subprocess.run([where / "pg_ctl", "-D", data, "-l", folder / "log", "-w", "-o", options, "start"], **how)
+    """The folder of a server of our own."""
+    programs()
+    folder = Path(tempfile.mkdtemp(prefix="openbook-pg", dir="/tmp"))  # a socket's path is at most 107 bytes long
+    control(folder, "initdb", "-U", "openbook", "-A", "trust", "-E", "UTF8", "--no-sync")
+    start(folder)
     yield folder
-    subprocess.run([where / "pg_ctl", "-D", data, "-w", "-m", "immediate", "stop"], **how)
+    control(folder, "pg_ctl", "-w", "-m", "immediate", "stop")
     shutil.rmtree(folder)
 
 
@@ -177,13 +190,12 @@ def test_the_switch_trips_alike(server, tmp_path):
     same(*books)
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_random_evenings_are_the_same_on_both(server, tmp_path, seed):
-    market, costs = random_market(seed), Costs(min_commission=0.35)
+def test_random_evenings_are_the_same_on_both(server, tmp_path):
+    market, costs = random_market(7), Costs(min_commission=0.35)
     books = tmp_path / "paper.db", address(server)
     for path in books:
         open_book(path, cash=50_000)
-    rng, generator = np.random.default_rng(seed), TradeGenerator(costs=costs)
+    rng, generator = np.random.default_rng(0), TradeGenerator(costs=costs)
     for n in range(len(market.dates)):
         close = market.close.iloc[n].dropna()
         held = read_book(books[0]).positions.index
@@ -309,31 +321,28 @@ def test_x09_an_event_altered_past_the_guard_is_noticed(url, admin, change):
 
 # ---- two at once, and crashes ----
 
-SCRIPT = """
-import os, signal, sys
-sys.path.insert(0, {folder!r})
-from desk_lab import CALM, DAYS, FREE, make_market, make_trades
-from openbook.desk import remote
-from openbook.desk.book import commit_session, open_book, read_book, settle
-from openbook.errors import OpenbookError
-
-url, market = {url!r}, make_market({{"A": [100, 101, 102, 103], "B": [50, 49, 48, 47]}})
-{before}
-try:
-    {act}
-    print("done")
-except OpenbookError as error:
-    print(type(error).__name__)
-"""
-COMMIT = """commit_session(url, session=DAYS[1], inputs_hash={inputs!r}, settlement=settled.to_json(),
-        trades=make_trades(A=-20), switch=CALM)"""
-SETTLE = "settled = settle(read_book(url), market, FREE, DAYS[1])"
+FORK = multiprocessing.get_context("fork")  # another process at once, without importing everything again
 
 
-def process(url: str, act: str, before: str = SETTLE) -> subprocess.Popen:
-    """Another process that works on the book."""
-    code = SCRIPT.format(folder=os.path.dirname(__file__), url=url, before=before, act=act)
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+def process(act):
+    """Another process that does one thing, and ends with the exit code of the command."""
+
+    def run():
+        try:
+            act()
+        except OpenbookError as error:
+            os._exit(error.exit_code)
+        os._exit(0)
+
+    started = FORK.Process(target=run)
+    started.start()
+    return started
+
+
+def code(running) -> int:
+    """The exit code of a process that should end by itself."""
+    running.join(60)
+    return running.exitcode
 
 
 def waiting(admin) -> int:
@@ -349,21 +358,17 @@ def wait_until(true) -> None:
     raise AssertionError("it did not come to pass within a minute")
 
 
-def together(admin, url: str, *acts_: str) -> list[str]:
-    """What processes say that all waited for the lock when it was given free."""
-    with database.write(url):
-        running = [process(url, act) for act in acts_]
-        wait_until(lambda: waiting(admin) == len(running))
-    return [each.communicate()[0].strip() for each in running]
-
-
 def test_of_processes_that_commit_one_session_at_once_one_wins(url, admin):
     """Two with the same inputs, one with others: it is done once, and who comes later finds it so, or in conflict."""
     commit(url, MARKET, 0, make_trades(A=50, B=20), inputs="one")
-    same_inputs = COMMIT.format(inputs="two")
-    said = together(admin, url, same_inputs, same_inputs, COMMIT.format(inputs="three"))
-    found = {"two": ["done", "done", "ConflictError"], "three": ["ConflictError", "ConflictError", "done"]}
-    assert said == found[committed_inputs(url, DAYS[1])]
+    with database.write(url):  # they read, settle, and wait until this lock is free
+        running = [
+            process(lambda inputs=inputs: commit(url, MARKET, 1, make_trades(A=-20), inputs=inputs))
+            for inputs in ("two", "two", "three")
+        ]
+        wait_until(lambda: waiting(admin) == len(running))
+    found = {"two": [0, 0, ConflictError.exit_code], "three": [ConflictError.exit_code] * 2 + [0]}
+    assert [code(each) for each in running] == found[committed_inputs(url, DAYS[1])]
     assert len(rows(admin, url)) == 3
     assert read_book(url).pending["shares"].tolist() == [-20]
 
@@ -375,10 +380,8 @@ def test_two_that_begin_the_first_book_of_a_server(server, admin):
         read_book(url)
     with pytest.raises(BookError, match="no book at"):
         commit(url, MARKET, 0)
-    with ThreadPoolExecutor(2) as pool:
-        both = [pool.submit(open_book, url, cash=10_000) for _ in range(2)]
-    (lost,) = [each.exception() for each in both if each.exception()]
-    assert "a book is never begun twice" in str(lost)
+    both = [process(lambda: open_book(url, cash=10_000)) for _ in range(2)]
+    assert sorted(map(code, both)) == [0, BookError.exit_code]
     assert len(event_hashes(url)) == 1
 
 
@@ -404,23 +407,20 @@ def test_a_writer_that_knows_nothing_of_the_lock_is_met_by_the_key(url, admin):
     assert [row[:2] for row in rows(admin, url)][1:] == [(2, body)]
 
 
-KILLED = """
-insert = remote._insert
-def killed(*args, **how):
-    insert(*args, **how)
-    os.kill(os.getpid(), signal.SIGKILL)
-remote._insert = killed
-"""
-
-
-def test_killed_inside_the_transaction_leaves_the_old_book(url, admin, server):
+def test_killed_inside_the_transaction_leaves_the_old_book(url, admin, monkeypatch):
     commit(url, MARKET, 0, make_trades(A=50, B=20), inputs="one")
-    before, state = rows(admin, url), read_book(url)
-    dead = process(url, COMMIT.format(inputs="two"), before=SETTLE + KILLED)
-    assert dead.communicate()[0] == ""
-    assert dead.returncode == -signal.SIGKILL
+    before, insert = rows(admin, url), remote._insert
+
+    def killed(*args, **how):
+        insert(*args, **how)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(remote, "_insert", killed)
+        dead = process(lambda: commit(url, MARKET, 1, make_trades(A=-20), inputs="two"))
+    assert code(dead) == -signal.SIGKILL
     assert rows(admin, url) == before
-    assert read_book(url).head == state.head
+    assert read_book(url).last_session == DAYS[0]
     commit(url, MARKET, 1, make_trades(A=-20), inputs="two")  # and its lock is free
     assert len(rows(admin, url)) == 3
 
@@ -441,8 +441,6 @@ def others(admin) -> str:
 
 
 def test_a_writer_that_falls_silent_loses_its_lock(url, admin, monkeypatch):
-    from openbook.desk import remote
-
     monkeypatch.setattr(remote, "SILENCE", "100ms")
 
     def silent():
@@ -456,8 +454,6 @@ def test_a_writer_that_falls_silent_loses_its_lock(url, admin, monkeypatch):
 
 
 def test_a_server_lost_in_the_commit_leaves_a_doubt_and_says_so(url, admin, monkeypatch):
-    from openbook.desk import remote
-
     insert = remote._insert
 
     def cut_off(*args, **how):
@@ -472,45 +468,75 @@ def test_a_server_lost_in_the_commit_leaves_a_doubt_and_says_so(url, admin, monk
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "match"),
     [
-        "postgresql://u:secret@h/db",
-        "postgresql://u:secret@h/db?book=",
-        "postgresql://u:secret@h/db?book=a&book=b",
-        "postgres://u:secret@h/db?book=live",
-        "mysql://u:secret@h/db?book=live",
-        "postgresql+asyncpg://u:secret@h/db?book=live",
-        "postgresql://u:p@secret@h/db?book=live",
-        "postgresql://u:secret@h:port/db?book=live",
-        "sqlite:///book.db",
+        ("postgresql://u@h/db", "without a book"),
+        ("postgresql://u:secret@h/db?book=", "without a book"),
+        ("postgresql://u:secret@h/db?book=a&book=b", "without a book"),
+        ("postgres://u:secret@h/db?book=live", "no PostgreSQL server"),
+        ("mysql://u:secret@h/db?book=live", "no PostgreSQL server"),
+        ("postgresql+asyncpg://u:secret@h/db?book=live", "no PostgreSQL server"),
+        ("sqlite:///secret.db", "no PostgreSQL server"),
+        ("postgresql://u:secret@h:port/db?book=live", "cannot be read"),
+        ("postgresql://u:secret@h/db?book=live", "no password.*~/.pgpass"),
+        ("postgresql://u:p@secret@h/db?book=live", "no password.*~/.pgpass"),
+        ("postgresql://u@h/db?book=live&password=secret", "no password.*~/.pgpass"),
     ],
 )
-def test_an_address_that_is_none_is_a_usage_error_without_the_password(text):
-    with pytest.raises(UsageError) as caught:
-        read_book(text)
-    assert "secret" not in str(caught.value)
+def test_a_wrong_address_is_a_usage_error_that_shows_no_password(text, match):
+    for act in (lambda: read_book(text), lambda: open_book(text, cash=1), lambda: commit(text, MARKET, 0)):
+        with pytest.raises(UsageError, match=match) as caught:
+            act()
+        assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "postgresql://u:secret@localhost:1/db?book=live&connect_timeout=2",
-        "postgresql://u@/db?host=/nowhere&password=secret&book=live",
-        "postgresql://u:secret@no-such-host.invalid/db?book=live&connect_timeout=2",
-    ],
-)
-def test_an_unreachable_server_is_a_storage_error_without_the_password(text):
+@pytest.mark.parametrize("host", ["localhost:1", "no-such-host.invalid", ""])
+def test_an_unreachable_server_is_a_storage_error(host, monkeypatch):
+    monkeypatch.setenv("PGPASSWORD", "secret")
+    text = f"postgresql://u@{host}/db?book=live&connect_timeout=2" + ("" if host else "&host=/nowhere")
     for act in (lambda: read_book(text), lambda: open_book(text, cash=1), lambda: commit(text, MARKET, 0)):
         with pytest.raises(StorageError, match=r"^postgresql://u@.*book=live.* cannot be read or written") as caught:
             act()
         assert "secret" not in str(caught.value)
 
 
-def test_a_role_that_may_only_read_reads(url, admin):
+def test_a_role_needs_no_more_rights_than_what_it_does(server, url, admin):
     admin.execute("CREATE ROLE auditor LOGIN; GRANT SELECT ON openbook_events TO auditor")
+    admin.execute("CREATE ROLE desk LOGIN; GRANT SELECT, INSERT ON openbook_events TO desk")
     theirs = url.replace("openbook@", "auditor@")
     assert read_book(theirs).cash == 10_000
     unchanged(admin, url, lambda: commit(theirs, MARKET, 0), StorageError, "permission denied")
+    commit(url.replace("openbook@", "desk@"), MARKET, 0)
+    open_book(address(server).replace("openbook@", "desk@"), cash=1)
+
+
+def test_a_server_with_settings_of_its_own_changes_nothing(url, admin):
+    """Least safe defaults: commits reported before they are on the disk, snapshots taken before the lock, read-only."""
+    admin.execute("CREATE ROLE odd LOGIN SUPERUSER")
+    for setting in ("synchronous_commit = off", "default_transaction_isolation = 'repeatable read'"):
+        admin.execute(f"ALTER ROLE odd SET {setting}")
+    theirs = url.replace("openbook@", "odd@")
+    with remote._writing(remote.parse(theirs)) as server:
+        found = [
+            server.exec_driver_sql(f"SHOW {name}").scalar() for name in ("synchronous_commit", "transaction_isolation")
+        ]
+    assert found == ["on", "read committed"]
+    admin.execute("ALTER ROLE odd SET default_transaction_read_only = on")
+    assert read_book(theirs).cash == 10_000
+    unchanged(admin, url, lambda: commit(theirs, MARKET, 0), StorageError, "read-only")
+
+
+def test_a_server_that_dies_after_the_commit_has_kept_it(server, url, admin):
+    admin.execute("CREATE ROLE hasty LOGIN SUPERUSER; ALTER ROLE hasty SET synchronous_commit = off")
+    commit(url.replace("openbook@", "hasty@"), MARKET, 0, inputs="one")
+    before = rows(admin, url)
+    control(server, "pg_ctl", "-w", "-m", "immediate", "stop")  # as if its power had failed
+    with pytest.raises(StorageError, match="cannot be read or written"):
+        read_book(url)
+    start(server)
+    assert [row[:3] for row in before] == database.read(
+        url, lambda db: db.execute("SELECT seq, body, hash FROM events").fetchall()
+    )
 
 
 def test_a_path_is_a_path_and_an_address_an_address(tmp_path):
@@ -530,10 +556,8 @@ def test_a_book_in_a_file_imports_no_sqlalchemy(tmp_path):
 
 
 def test_without_the_driver_the_way_out_is_named(monkeypatch):
-    monkeypatch.delitem(sys.modules, "openbook.desk.remote", raising=False)
+    monkeypatch.delitem(sys.modules, "openbook.desk.remote")
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    from openbook import desk
-
-    monkeypatch.delattr(desk, "remote", raising=False)
+    monkeypatch.delattr("openbook.desk.remote")
     with pytest.raises(UsageError, match=r"pip install 'openbook\[postgres\]'"):
         read_book("postgresql://h/db?book=live")

@@ -130,7 +130,7 @@ def commit_session(
     day = _day(session)
     settled = _parse(settlement, day)
     with database.write(database.place(path)) as db:
-        state, known = _state(db, day), _committed(db, day)
+        state, known = _state(db, day, whole=False), _committed(db, day)
         if known and known[0] != inputs_hash:
             was = f"({known[0][:12]}, now {inputs_hash[:12]})"
             raise ConflictError(f"{day} was committed from other inputs {was}")
@@ -154,8 +154,8 @@ def judge(state: BookState, settled: Settlement, switch: KillSwitch) -> Verdict:
 
 
 def state_of(db: sqlite3.Connection) -> BookState:
-    """The book as it is, inside a transaction."""
-    return _state(db, database.LAST)
+    """The book as it is, inside a transaction, without its history and fills."""
+    return _state(db, database.LAST, whole=False)
 
 
 def event_of(db: sqlite3.Connection, session: str) -> dict:
@@ -283,8 +283,8 @@ def _head(db: sqlite3.Connection, before: str) -> str:
     return db.execute(query, (before,)).fetchone()[0]
 
 
-def _state(db: sqlite3.Connection, before: str) -> BookState:
-    """The book as the events of sessions before `before` left it."""
+def _state(db: sqlite3.Connection, before: str, *, whole: bool = True) -> BookState:
+    """The book as the events of sessions before `before` left it; its history and fills only if `whole`."""
     kind, opening = db.execute("SELECT kind, cash_cents FROM book").fetchone()
     query = """SELECT session, seq, cash_cents, invested_cents FROM sessions WHERE session < ?
         ORDER BY session DESC LIMIT 1"""
@@ -299,14 +299,14 @@ def _state(db: sqlite3.Connection, before: str) -> BookState:
         positions=position_series(held),
         pending=_pending(db, before, last),
         last_session=pd.Timestamp(last) if last else None,
-        history=_history(db, before),
+        history=_history(db, before if whole else ""),
         head=_head(db, before),
         recorded=_recorded(db, before, seq),
         flows=_flows(db, before, seq),
         switch=switch,
         switch_reason=why,
         marks=_marks(db, before, armed),
-        fills=_fills(db, before),
+        fills=_fills(db, before if whole else ""),
         unsettled=_unsettled(db, before),
     )
 

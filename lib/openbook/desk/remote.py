@@ -5,7 +5,8 @@ chain, check it, and make the tables in memory, under the very schema of a file,
 write is one transaction of the server, held alone by a lock on the book's name: what was appended in memory, where
 every guard of the schema saw it, is inserted, or nothing is.
 
-An address is `postgresql://user@host/database?book=live`. A password in it works, but it is safer in ~/.pgpass.
+An address is `postgresql://user@host/database?book=live`, and holds no password: addresses are shown, and are written
+into runs. libpq finds it in ~/.pgpass or in PGPASSWORD.
 """
 
 import json
@@ -27,6 +28,8 @@ T = TypeVar("T")
 Event = tuple[int, str, str]
 DRIVER = "postgresql+psycopg"
 SILENCE = "60s"  # after which the server gives up a writer that stopped in the middle, and frees its lock
+# A network that falls silent is noticed within half a minute, not after the two hours that are usual for TCP.
+ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4, "tcp_user_timeout": 30_000}
 
 TABLE = """
 CREATE TABLE openbook_events (
@@ -63,7 +66,7 @@ DURABLE = """SELECT set_config('synchronous_commit', 'on', true) WHERE current_s
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server is, and which of its books is meant; as text without the password."""
+    """Where a server is, and which of its books is meant."""
 
     url: sa.URL
     book: str
@@ -77,7 +80,7 @@ class Address:
 
 
 def parse(text: str) -> Address:
-    """The address in a URL; UsageError (64), which does not repeat the URL, says what is wrong with it."""
+    """The address in a URL; UsageError (64), which does not repeat it, if it is none, or holds a password."""
     form = "a book on a server is postgresql://user@host/database?book=NAME"
     try:
         url = sa.make_url(text)
@@ -86,8 +89,10 @@ def parse(text: str) -> Address:
     book = url.query.get("book")
     if url.drivername not in ("postgresql", DRIVER) or not isinstance(book, str) or not book.strip():
         raise UsageError(f"an address without a book, or of no PostgreSQL server; {form}")
-    if "@" in (url.host or ""):
-        raise UsageError("write @ in a password as %40, or keep the password in ~/.pgpass")
+    if url.password is not None or "password" in url.query:
+        raise UsageError(
+            "an address holds no password, for it is shown and sealed: ~/.pgpass or PGPASSWORD is its place"
+        )
     return Address(url.set(drivername=DRIVER).difference_update_query(["book"]), book)
 
 
@@ -104,7 +109,7 @@ def create(place: str, begin: Callable[[sqlite3.Connection], None]) -> None:
         _lock(server, address.book)
         if _fetch(server, address):
             raise BookError(f"{address} exists; a book is never begun twice")
-        with _tables([], address) as db:
+        with database.spoken(address), _tables([], address) as db:
             begin(db)
             _insert(server, address, db, after=0)
 
@@ -131,7 +136,6 @@ def write(place: str) -> Iterator[sqlite3.Connection]:
     """
     address = parse(place)
     with _spoken(address), _writing(address) as server:
-        _lock(server, address.book)
         events = _fetch(server, address)
         _require(events, address)
         with database.spoken(address), _tables(events, address) as db:
@@ -145,9 +149,8 @@ def write(place: str) -> Iterator[sqlite3.Connection]:
 @contextmanager
 def _connected(address: Address) -> Iterator[sa.Connection]:
     """A connection of its own, in a transaction that is rolled back at the end unless it was committed."""
-    given = address.url.query
-    waits = {} if "connect_timeout" in given else {"connect_timeout": database.BUSY_SECONDS}
-    options = {"client_encoding": "utf8", **waits}
+    usual = {"client_encoding": "utf8", "connect_timeout": database.BUSY_SECONDS, **ALIVE}
+    options = {key: value for key, value in usual.items() if key not in address.url.query}
     # What is read after the lock must be newer than the lock: REPEATABLE READ would show the book as it was before it.
     engine = sa.create_engine(
         address.url, poolclass=sa.NullPool, isolation_level="READ COMMITTED", hide_parameters=True, connect_args=options
