@@ -250,9 +250,17 @@ def hashes(folder: Path, root: Path | None = None) -> dict[str, str]:
 
 
 def train_desk(folder: Path) -> Desk:
-    """Train, compare, select, open a book and write the first page; the second is `write_second_page`'s."""
+    """Train, compare, select, open a book and write the first page; the second is `trained`'s."""
+    desk = select_champion(folder, 6)
+    with clock(f"{desk.days[1]:%Y-%m-%d}T21:00Z"):
+        succeed(desk.daily(desk.vendor.files.upto(desk.days[1]), date=desk.days[1]))
+    return desk
+
+
+def select_champion(folder: Path, n_days: int) -> Desk:
+    """Train, compare and select on the first of the vendor's last `n_days` sessions, and open a book."""
     vendor = make_vendor(folder / "vendor")
-    days = pd.DatetimeIndex(sorted(vendor.files.bars["date"].unique()))[-6:]
+    days = pd.DatetimeIndex(sorted(vendor.files.bars["date"].unique()))[-n_days:]
     desk = Desk(folder / "runs", vendor, days)
     vendor.deliver(vendor.files.upto(days[0]))
     with clock(f"{days[0]:%Y-%m-%d}T21:00Z"):
@@ -260,8 +268,6 @@ def train_desk(folder: Path) -> Desk:
         succeed(desk.run("compare", days[0], *COMPARED, "portfolio.top_n=10"))
         succeed(desk.run("select_champion", days[0]))
         succeed(openbook("--runs", desk.runs, "init", "--cash", CASH))
-    with clock(f"{days[1]:%Y-%m-%d}T21:00Z"):
-        succeed(desk.daily(vendor.files.upto(days[1]), date=days[1]))
     return desk
 
 

@@ -179,7 +179,7 @@ def cash(
     reason: Annotated[str, typer.Option(help="Why; the book keeps it.")],
     book: Annotated[str, typer.Option(help="paper or live; needed where there are both.")] = "",
 ) -> None:
-    """Record cash that came or went without a trade."""
+    """Record cash that came or went without a trade; the same again at once, for the same reason, is once."""
     from openbook import operate
 
     _say(operate.cash(State.runs, flow=flow, amount=amount, who=who, reason=reason, kind=book))

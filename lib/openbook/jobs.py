@@ -121,9 +121,11 @@ def init(runs: Path, *, cash: float, kind: str = "paper") -> str:
     """Open the paper book, or the live one; BookError if there is one already."""
     path = the_book(runs, kind)
     with working(runs) as folder:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        book.open_book(path, cash=cash, kind=kind)
-        publish_views(folder, path)
+        try:
+            book.open_book(path, cash=cash, kind=kind)
+        finally:
+            if path.is_file():  # a crash may have come between the book and its views
+                publish_views(folder, path)
     return f"opened {path} with {cash:,.2f} USD"
 
 

@@ -5,7 +5,6 @@
 There is no public peer that does the same work; the rounds are printed as they are.
 """
 
-import sys
 import time
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 
 from openbook import auditor
 from openbook.desk import acts
-from openbook.desk.book import audit_book, commit_session, open_book, read_book, settle, views
+from openbook.desk.book import audit_book, commit_session, event_hashes, open_book, read_book, settle, views
 from openbook.desk.killswitch import KillSwitch
 from openbook.market.calendar import sessions
 from openbook.market.tables import Market, empty_actions
@@ -27,6 +26,7 @@ from openbook.record.verification import run_digest
 pytestmark = pytest.mark.benchmark
 
 N_ORDERS, EVENINGS = 45, 250
+NOW = "2024-01-01 00:00:00 UTC"
 CALM = KillSwitch(max_daily_loss=0.99, min_sharpe=-1e9, max_drawdown=0.99)
 COSTS = Costs()
 
@@ -89,7 +89,6 @@ def test_committing_an_evening_of_45_orders_and_acts_upon_it(tmp_path):
 
 def test_verifying_a_year(tmp_path):
     """250 sealed runs of about 1 MB, a book of as many evenings, their log."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "record"))
     market, folder = busy_market(), RunsFolder(tmp_path)
     path = tmp_path / "books" / "paper.db"
     path.parent.mkdir()
@@ -103,9 +102,9 @@ def test_verifying_a_year(tmp_path):
         (stage.folder / "daily_run.ipynb").write_text("{}")
         (stage.folder / "report.html").write_bytes(rng.bytes(200_000))
         sealed = folder.seal(stage)
-        audit.record(tmp_path, [("run", f"daily_run/{sealed.name}", run_digest(sealed))], when="2024-01-01 00:00:00 UTC")
-    found = [("event", f"paper/{seq}", digest) for seq, digest in __import__("openbook.desk.book", fromlist=["x"]).event_hashes(path)]  # fmt: skip
-    audit.record(tmp_path, found, when="2024-01-01 00:00:00 UTC")
+        audit.record(tmp_path, [("run", f"daily_run/{sealed.name}", run_digest(sealed))], when=NOW)
+    found = [("event", f"paper/{seq}", digest) for seq, digest in event_hashes(path)]
+    audit.record(tmp_path, found, when=NOW)
     seconds = [timed(lambda: print(auditor.verify(tmp_path)[1][-2:])) for _ in range(3)]
     say(f"verify {EVENINGS} days", seconds)
     assert np.median(seconds) < 20

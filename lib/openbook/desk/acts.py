@@ -112,16 +112,21 @@ def record_cash(path, *, flow: str, cents: int, who: str, reason: str, when: str
     """Record cash that came or went without a trade; returns the cash now, cents. `cents` is above zero.
 
     flow : deposit and withdrawal are nobody's performance; fee and interest are
+
+    The same flow again, with the same reason and nothing in between, changes nothing: a command that was killed can be
+    repeated, and a second deposit needs a reason of its own.
     """
     if flow not in FLOWS:
         raise UsageError(f"no kind of cash {flow!r}; there are {', '.join(FLOWS)}")
     if not (isinstance(cents, int) and cents > 0):
         raise UsageError(f"an amount is above 0 USD, not {cents} cents; its kind says which way it goes")
     with database.write(database.place(path)) as db:
+        said = {"kind": "cash", "flow": flow, "cents": FLOWS[flow] * cents, **_signed(who, reason)}
+        if said.items() <= database.last_event(db).items():
+            return state_of(db).cash_now_cents
         now = state_of(db).cash_now_cents + FLOWS[flow] * cents
         if now < 0:
             raise BookError(f"a {flow} of {cents / 100:,.2f} USD leaves {now / 100:,.2f} USD; sell something first")
-        said = {"kind": "cash", "flow": flow, "cents": FLOWS[flow] * cents, **_signed(who, reason)}
         _append(db, said | {"when": when, "session": _last(db)})
     return now
 
@@ -141,8 +146,9 @@ def reconcile(path, shares: pd.Series, cash_cents: int, *, closed: str, when: st
         state = state_of(db)
         difference = _difference(state, shares, cash_cents)
         ended = [] if difference and not signed["who"] else _ended(db, closed)
-        said = {"kind": "reconciled", "difference": difference, "orders": ended, **signed}
-        _append(db, said | {"when": when, "session": _last(db)})
+        said = {"kind": "reconciled", "difference": difference, **signed}
+        if ended or not said.items() <= database.last_event(db).items():
+            _append(db, said | {"orders": ended, "when": when, "session": _last(db)})
     return difference
 
 

@@ -136,6 +136,7 @@ def write(place: str) -> Iterator[sqlite3.Connection]:
     """
     address = parse(place)
     with _spoken(address), _writing(address) as server:
+        _lock(server, address.book)
         events = _fetch(server, address)
         _require(events, address)
         with database.spoken(address), _tables(events, address) as db:

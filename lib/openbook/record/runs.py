@@ -58,9 +58,9 @@ class RunsFolder:
                 file.seek(0)
                 holder = file.read().strip() or "?"
                 raise LockError(f"process {holder} is working on {self.folder}; try again when it is done") from None
-            file.truncate(0)
-            file.write(f"{os.getpid()}\n")
-            file.flush()
+            with storage(f"lock {self.folder}"):
+                os.ftruncate(file.fileno(), 0)
+                os.write(file.fileno(), f"{os.getpid()}\n".encode())  # nothing stays in a buffer, to fail once more
             yield
 
     def stage(self, notebook: str, date, *, profile: str, params: Mapping, inputs_hash: str) -> Stage:

@@ -1,7 +1,7 @@
 """Tables of a book for people: made again after every change, and never over what somebody wrote into them.
 
-A view is known as ours by its hash, which is noted before the view is written; of each the last two hashes are kept, so
-that a crash between the note and the view does not look like somebody's hand.
+A view is known as ours by its hash. Before it is written, the hashes of the one that is there and of the one to come
+are noted, so that a crash in between does not look like somebody's hand; afterwards only that of the one that came.
 """
 
 import hashlib
@@ -20,13 +20,15 @@ def publish(place: Path, made: Mapping[str, bytes], *, rebuild: bool = False) ->
     """Write the views of one book into its folder; returns those that somebody edited, which stay unless `rebuild`."""
     edited = [] if rebuild else altered(place)
     fresh = {name: data for name, data in made.items() if name not in edited}
-    known = _noted(place)
-    noted = {name: [*known.get(name, [])[-1:], _sha256(data)] for name, data in fresh.items()}
+    known, coming = _noted(place), {name: [_sha256(data)] for name, data in fresh.items()}
     with storage(f"write the views in {place}"):
         place.mkdir(parents=True, exist_ok=True)
-        replace_file(place / NOTE, json_bytes({**known, **noted}))
+        there = {name: [_sha256((place / name).read_bytes())] for name in fresh if (place / name).is_file()}
+        both = {name: [*there.get(name, []), *coming[name]] for name in fresh}
+        replace_file(place / NOTE, json_bytes({**known, **both}))
         for name, data in fresh.items():
             replace_file(place / name, data)
+        replace_file(place / NOTE, json_bytes({**known, **coming}))
     return edited
 
 
