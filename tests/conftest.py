@@ -1,6 +1,8 @@
 """Fixtures that more than one room uses."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -57,3 +59,17 @@ def cluster():
 
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as running:
         yield running.scheduler_address.replace("tcp://", "dask://")
+
+
+@pytest.fixture(scope="session")
+def server():
+    """The folder of a PostgreSQL server, whose socket is its only door; skipped where none is installed."""
+    from postgres_lab import control, programs, start
+
+    programs()
+    folder = Path(tempfile.mkdtemp(prefix="openbook-pg", dir="/tmp"))  # a socket's path is at most 107 bytes long
+    control(folder, "initdb", "-U", "openbook", "-A", "trust", "-E", "UTF8", "--no-sync")
+    start(folder)
+    yield folder
+    control(folder, "pg_ctl", "-w", "-m", "immediate", "stop")
+    shutil.rmtree(folder)

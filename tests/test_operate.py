@@ -346,3 +346,33 @@ def test_replay_makes_the_same_bytes(waiting):
     assert "outputs of" in said
     assert "are the same, byte by byte" in said
     refused(command(waiting, "replay", "2024-01-02"), 64, "no daily_run of 2024-01-02")
+
+
+# ---- a book on a server ----
+
+
+def url(server, name: str) -> str:
+    return f"postgresql+psycopg://openbook@/postgres?host={server}&book={name}"
+
+
+@pytest.mark.long
+def test_a_desk_whose_book_is_on_a_server(desk, server, monkeypatch):
+    """The same evening with the book in PostgreSQL: run, approve, verify, replay, halt."""
+    monkeypatch.setenv("OPENBOOK_BOOK_PAPER", url(server, "paper"))
+    monkeypatch.setenv(calendar.REHEARSAL, f"{desk.tonight:%Y-%m-%d}T21:10Z")
+    desk.book.unlink()
+    (desk.runs / "audit.jsonl").unlink()
+    for view in (desk.runs / "books" / "paper").iterdir():
+        view.unlink()
+    succeed(command(desk, "init", "--cash", 100_000))
+    succeed(desk.daily(desk.evening(), BY_HAND))
+    batch = acts.read_batch(url(server, "paper"), tonight(desk))
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{batch.code}\n"))
+    succeed(command(desk, "approve", tonight(desk), "--by", "Ann"))
+    assert "APPROVED" in succeed(command(desk, "status")).out
+    assert "are the same, byte by byte" in succeed(command(desk, "replay", tonight(desk))).out
+    assert "paper/1" in {entry["subject"] for entry in audit.entries(desk.runs)}
+    succeed(command(desk, "halt", "--who", "Ann", "--reason", "drill"))
+    assert read_book(url(server, "paper")).switch == "HALTED"
+    monkeypatch.setenv("OPENBOOK_BOOK_LIVE", url(server, "live").replace("host=", "host=/nowhere"))
+    refused(command(desk, "halt", "--who", "Ann", "--reason", "again"), 74)

@@ -12,7 +12,7 @@ from openbook.record.provenance import checkout, code
 from openbook.record.runner import execute_notebook
 from openbook.record.runs import BOOKS, RunsFolder, read_run
 from openbook.record.stage import REPORT, RUN
-from openbook.upkeep import book_path, views_of
+from openbook.upkeep import book_place, books
 
 
 def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]]:
@@ -21,14 +21,13 @@ def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]
     The log's chain, every sealed run, every event of every book and the tables that follow from it, every champion, and
     the cells of each executed notebook against the repository. With `head`, also that the log still holds that entry.
     """
-    books = sorted((runs / BOOKS).glob("*.db"))
     problems = audit.check(runs, head)
     try:
         known = audit.entries(runs)
     except AuditError as error:
         return [*problems, str(error)], ["the log cannot be read: nothing else was compared with it"]
     problems += verification.check_runs(runs)
-    problems += [line for path in books for line in _check_book(known, path)]
+    problems += [line for kind, place in books(runs).items() for line in _check_book(runs, known, kind, place)]
     problems += verification.check_champions(runs, verify=read_champion)
     altered, unchecked = verification.check_cells(runs, checkout())
     problems += altered
@@ -39,16 +38,16 @@ def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]
                       f"head of the log {audit.head(runs)}"]  # fmt: skip
 
 
-def _check_book(known: list[dict], path: Path) -> list[str]:
+def _check_book(runs: Path, known: list[dict], kind: str, place: Path | str) -> list[str]:
     """What is wrong with a book: its chain, its tables, its entries in the log, its views."""
     logged = {e["subject"]: e["digest"] for e in known if e["kind"] == "event"}
     try:
-        book.audit_book(path)
-        hashes = {f"{path.stem}/{seq}": digest for seq, digest in book.event_hashes(path)}
-        edited = [f"{name} of the {path.stem} book was edited by hand" for name in views.altered(views_of(path))]
+        book.audit_book(place)
+        hashes = {f"{kind}/{seq}": digest for seq, digest in book.event_hashes(place)}
+        edited = [f"{name} of the {kind} book was edited by hand" for name in views.altered(runs / BOOKS / kind)]
     except BookError as error:
         return [str(error)]
-    mine = {subject: digest for subject, digest in logged.items() if subject.startswith(f"{path.stem}/")}
+    mine = {subject: digest for subject, digest in logged.items() if subject.startswith(f"{kind}/")}
     other = sorted(key for key in {*hashes, *mine} if hashes.get(key) != mine.get(key))
     return [*(f"event {key} of the book is not what the log knows" for key in other), *edited]
 
@@ -66,8 +65,8 @@ def replay(runs: Path, date: str) -> tuple[list[str], list[str]]:
             "daily_run", date, profile=run["profile"], params=run["params"], inputs_hash=run["inputs_hash"]
         )
         handed = _handed(sealed)
-        path = book_path(runs, "paper" if run["params"]["dry_run"] else "live")
-        handed |= {"book": str(path.resolve()), "stage": str(stage.folder)}
+        place = book_place(runs, "paper" if run["params"]["dry_run"] else "live")
+        handed |= {"book": str(place), "stage": str(stage.folder)}
         notebook = checkout() / "notebooks" / "daily_run.ipynb"
         execute_notebook(notebook, stage, {**run["params"], **handed})
         different = _compare(run["outputs"], stage.require_finished()["outputs"])

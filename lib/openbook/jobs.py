@@ -42,7 +42,8 @@ from openbook.record.runner import execute_notebook
 from openbook.record.runs import RunsFolder, read_run
 from openbook.record.stage import Stage
 from openbook.upkeep import (
-    book_path,
+    book_place,
+    books,
     code_digest,
     note,
     obey_kill_file,
@@ -119,14 +120,14 @@ class Plan:
 
 def init(runs: Path, *, cash: float, kind: str = "paper") -> str:
     """Open the paper book, or the live one; BookError if there is one already."""
-    path = the_book(runs, kind)
+    place = the_book(runs, kind)[1]
     with working(runs) as folder:
         try:
-            book.open_book(path, cash=cash, kind=kind)
+            book.open_book(place, cash=cash, kind=kind)
         finally:
-            if path.is_file():  # a crash may have come between the book and its views
-                publish_views(folder, path)
-    return f"opened {path} with {cash:,.2f} USD"
+            if book.exists(place):  # a crash may have come between the book and its views
+                publish_views(folder, kind)
+    return f"opened {place} with {cash:,.2f} USD"
 
 
 def run(
@@ -204,7 +205,7 @@ def demo(runs: Path, *, say: Say = print) -> None:
     todo = [*((name, days[0]) for name in MONTHLY), *(("daily_run", day) for day in days[1:])]
     say(f"{len(todo)} notebooks on the bundled data, below {runs.resolve()}")
     for step, (notebook, day) in enumerate(todo, start=1):
-        if notebook == "daily_run" and not book_path(runs, "paper").exists():
+        if notebook == "daily_run" and "paper" not in books(runs):
             say(init(runs, cash=DEMO_CASH))
         say(f"[{step}/{len(todo)}] {notebook} of {day:%Y-%m-%d} …")
         say(f"        {run(notebook, f'{day:%Y-%m-%d}', runs).sentence}")
@@ -267,31 +268,33 @@ def _plan_selection(folder: RunsFolder, inputs: dict, handed: dict) -> None:
 
 def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dict) -> None:
     """The champion and the book of a daily run, into `inputs` and `handed`."""
-    path = _book_of(folder, settings)
+    place = _book_of(folder, settings)
     champion, note = succession.champion_of(folder.folder, settings.fallback_champion)
     if not settings.dry_run and json.loads((champion / CARD).read_bytes())["vetted"] is not True:
         raise ApprovalError("the champion passed no gate: paper may run it, a live book never")
-    obey_kill_file(folder, path)
-    if book.committed_inputs(path, session) is None:
-        last = book.read_book(path).last_session
+    obey_kill_file(folder, place)
+    if book.committed_inputs(place, session) is None:
+        last = book.read_book(place).last_session
         if last is not None and session < last:
             raise OutOfOrderError(f"{session:%Y-%m-%d} lies before the book's last session, {last:%Y-%m-%d}")
-    inputs |= {"champion": champion.name, "champion_note": note, "book": book.head(path, before=session)}
-    handed |= {"champion": str(champion.resolve()), "champion_note": note, "book": str(path.resolve())}
+    inputs |= {"champion": champion.name, "champion_note": note, "book": book.head(place, before=session)}
+    handed |= {"champion": str(champion.resolve()), "champion_note": note, "book": str(place)}
 
 
-def _book_of(folder: RunsFolder, settings) -> Path:
+def _book_of(folder: RunsFolder, settings) -> Path | str:
     """The book of a daily run; ApprovalError for a live one without approvals, BookError if there is none."""
     kind = "paper" if settings.dry_run else "live"
     if kind == "live" and not settings.require_manual_approval:
         raise ApprovalError("a person approves what the live book trades: require_manual_approval: false is for paper")
     if kind == "live" and os.environ.get(calendar.REHEARSAL):
         raise ApprovalError(f"{calendar.REHEARSAL} rehearses days of the past, on paper only; unset it")
-    path = book_path(folder.folder, kind)
-    if not path.is_file():
+    place = book_place(folder.folder, kind)
+    if not book.exists(place):
         wanted = "" if kind == "paper" else " --book live"
-        raise BookError(f"there is no book at {path}; begin one with: openbook init --cash 100000{wanted}")
-    return path
+        raise BookError(f"there is no book at {place}; begin one with: openbook init --cash 100000{wanted}")
+    if (found := book.read_book(place).kind) != kind:
+        raise BookError(f"the book at {place} is a {found} book, not a {kind} one")
+    return place
 
 
 def _already_done(folder: RunsFolder, sealed: Path, plan: Plan) -> Outcome:
@@ -339,9 +342,9 @@ def _commit(folder: RunsFolder, plan: Plan, stage: Stage) -> None:
     """The one transaction of a daily run: what was settled, and tonight's orders, both looked at again as written."""
     if plan.notebook != "daily_run":
         return
-    run, path = read_run(stage.folder), Path(plan.handed["book"])
+    run, place = read_run(stage.folder), plan.handed["book"]
     settlement = (stage.folder / "settlement.json").read_text(encoding="utf-8")
-    state = book.read_book(path, before=plan.session)
+    state = book.read_book(place, before=plan.session)
     written = recheck.read_written(stage.folder)
     recheck.require_safe(written, state, plan.settings, store=plan.handed["store"], session=plan.session)
     about = {
@@ -351,7 +354,7 @@ def _commit(folder: RunsFolder, plan: Plan, stage: Stage) -> None:
         "code": code_digest(run["code"]),
     }
     book.commit_session(
-        path,
+        place,
         session=plan.session,
         inputs_hash=plan.inputs_hash,
         settlement=settlement,
@@ -365,7 +368,7 @@ def _commit(folder: RunsFolder, plan: Plan, stage: Stage) -> None:
 def _after(folder: RunsFolder, plan: Plan, sealed: Path) -> None:
     """What follows from a sealed run and can be made again from it: views of the book, the champion's pointer."""
     if plan.notebook == "daily_run":
-        publish_views(folder, Path(plan.handed["book"]))
+        publish_views(folder, "paper" if plan.settings.dry_run else "live")
     if plan.notebook == "select_champion":
         bundle = sorted((sealed / "bundle").iterdir())
         succession.crown(folder.folder, {path.name: path.read_bytes() for path in bundle})

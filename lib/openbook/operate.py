@@ -12,9 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from openbook import succession
-from openbook.desk import acts, brokers, tokens
+from openbook.desk import acts, book, brokers, tokens
 from openbook.desk.acts import Batch
-from openbook.errors import ApprovalError, BookError, IncompleteRun, UsageError
+from openbook.errors import ApprovalError, BookError, IncompleteRun, StorageError, UsageError
 from openbook.market import calendar
 from openbook.market.store import store_fingerprint
 from openbook.params import check_params
@@ -23,7 +23,8 @@ from openbook.record.provenance import code
 from openbook.record.runs import RunsFolder, check_date, read_run
 from openbook.record.stage import Stage
 from openbook.upkeep import (
-    book_path,
+    KINDS,
+    book_place,
     code_digest,
     parameters_digest,
     publish_views,
@@ -44,7 +45,8 @@ class Proposal:
     batch: Batch
     run: dict
     folder: Path
-    path: Path
+    kind: str
+    place: Path | str
     expires: pd.Timestamp
 
     @property
@@ -60,7 +62,7 @@ class Proposal:
         by_side = trades.groupby("side")["notional"].sum()
         bought, sold = by_side.get("BUY", 0.0), by_side.get("SELL", 0.0)
         notes = [f"check {row['check']}: {row['status']} {row['detail']}" for row in recorded["not_passed"]]
-        where = f"{self.run['date']}, {self.path.stem} book, kill switch {recorded['switch']}"
+        where = f"{self.run['date']}, {self.kind} book, kill switch {recorded['switch']}"
         return [
             f"{where}: {recorded['verdict']}",
             *table.splitlines(),
@@ -76,8 +78,9 @@ def proposal(runs: Path, date: str) -> Proposal:
     if folder is None:
         raise UsageError(f"no daily_run of {check_date(date)} is sealed below {runs}")
     run = read_run(folder)
-    path = book_path(runs, "paper" if run["params"]["dry_run"] else "live")
-    return Proposal(acts.read_batch(path, date), run, folder, path, calendar.approval_deadline(date))
+    kind = "paper" if run["params"]["dry_run"] else "live"
+    place = book_place(runs, kind)
+    return Proposal(acts.read_batch(place, date), run, folder, kind, place, calendar.approval_deadline(date))
 
 
 def approve(runs: Path, date: str, *, who: str, ask: Callable[[Proposal], str]) -> str:
@@ -116,8 +119,8 @@ def _approve(runs: Path, date: str, digest: str, *, who: str, how: str) -> str:
             raise ApprovalError(f"the orders of {date} could be approved until {found.expires:%Y-%m-%d %H:%M} UTC")
         _require_unaltered(found)
         about = standing_on(folder, found)
-        n = acts.approve(found.path, date, digest=digest, about=about, who=who, when=when(), how=how)
-        publish_views(folder, found.path)
+        n = acts.approve(found.place, date, digest=digest, about=about, who=who, when=when(), how=how)
+        publish_views(folder, found.kind)
     return f"{n} orders of {date} approved by {who}; they are for {found.batch.orders['session'].iloc[0]}"
 
 
@@ -148,8 +151,8 @@ def reject(runs: Path, date: str, *, who: str, reason: str) -> str:
     """Reject the orders of an evening."""
     with working(runs) as folder:
         found = proposal(runs, date)
-        n = acts.reject(found.path, date, who=who, reason=reason, when=when())
-        publish_views(folder, found.path)
+        n = acts.reject(found.place, date, who=who, reason=reason, when=when())
+        publish_views(folder, found.kind)
     return f"{n} orders of {date} rejected by {who}: {reason}"
 
 
@@ -180,8 +183,8 @@ def fills(runs: Path, date: str, file: Path) -> str:
     with working(runs) as folder:
         found = proposal(runs, date)
         digest = hashlib.sha256(data).hexdigest()
-        n = acts.record_fills(found.path, date, table, when=when(), source=digest)
-        publish_views(folder, found.path)
+        n = acts.record_fills(found.place, date, table, when=when(), source=digest)
+        publish_views(folder, found.kind)
     known = f", {len(table) - n} were recorded before" if n < len(table) else ""
     return f"{n} fills of {date} recorded{known}"
 
@@ -191,21 +194,21 @@ def reconcile(runs: Path, file: Path, *, kind: str = "", accepted: tuple[str, st
     shares, cash = brokers.parse_statement(read_once(file))
     closed = f"{calendar.last_closed():%Y-%m-%d}"
     with working(runs) as folder:
-        path = the_book(runs, kind)
-        difference = acts.reconcile(path, shares, cash, closed=closed, when=when(), accepted=accepted)
-        publish_views(folder, path)
+        kind, place = the_book(runs, kind)
+        difference = acts.reconcile(place, shares, cash, closed=closed, when=when(), accepted=accepted)
+        publish_views(folder, kind)
     if difference and not accepted[0]:
         raise BookError(f"the statement differs: {difference}; no run until it agrees, or --who accepts it")
-    return f"accepted by {accepted[0]}: {difference}" if difference else f"{path.stem} book and statement agree"
+    return f"accepted by {accepted[0]}: {difference}" if difference else f"{kind} book and statement agree"
 
 
 def cash(runs: Path, *, flow: str, amount: str, who: str, reason: str, kind: str = "") -> str:
     """Record a deposit, a withdrawal, a fee or interest."""
     cents = _cents(amount)
     with working(runs) as folder:
-        path = the_book(runs, kind)
-        now = acts.record_cash(path, flow=flow, cents=cents, who=who, reason=reason, when=when())
-        publish_views(folder, path)
+        kind, place = the_book(runs, kind)
+        now = acts.record_cash(place, flow=flow, cents=cents, who=who, reason=reason, when=when())
+        publish_views(folder, kind)
     return f"{flow} of {cents / 100:,.2f} USD recorded; cash is {now / 100:,.2f} USD"
 
 
@@ -217,16 +220,22 @@ def _cents(amount: str) -> int:
 
 
 def halt(runs: Path, *, who: str, reason: str, kind: str = "") -> str:
-    """Halt a book, or all there are, and void what waits."""
+    """Halt a book, or all there are, and void what waits; a server that does not answer does not save the others."""
     with working(runs) as folder:
-        paths = [the_book(runs, kind)] if kind else sorted((runs / "books").glob("*.db"))
-        if not paths:
+        kinds, voided, failed = [kind] if kind else list(KINDS), {}, []
+        for each in kinds:
+            try:
+                place = the_book(runs, each)[1]
+                if kind or book.exists(place):
+                    voided[each] = acts.halt(place, who=who, reason=reason, when=when())
+                    publish_views(folder, each)
+            except StorageError as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
+        if not voided:
             raise UsageError(f"there is no book below {runs}")
-        voided = 0
-        for path in paths:
-            voided += acts.halt(path, who=who, reason=reason, when=when())
-            publish_views(folder, path)
-    return f"HALTED: {', '.join(path.stem for path in paths)}; {voided} open orders are void; openbook reset ends it"
+    return f"HALTED: {', '.join(voided)}; {sum(voided.values())} open orders are void; openbook reset ends it"
 
 
 def reset(runs: Path, *, who: str, reason: str, kind: str = "") -> str:
@@ -234,7 +243,7 @@ def reset(runs: Path, *, who: str, reason: str, kind: str = "") -> str:
     with working(runs) as folder:
         if (runs / "KILL").exists():
             raise UsageError(f"{runs / 'KILL'} is still there; remove it first")
-        path = the_book(runs, kind)
-        was = acts.reset(path, who=who, reason=reason, when=when())
-        publish_views(folder, path)
-    return f"the {path.stem} book was {was} and is ACTIVE; its losses until now are forgotten by the switch"
+        kind, place = the_book(runs, kind)
+        was = acts.reset(place, who=who, reason=reason, when=when())
+        publish_views(folder, kind)
+    return f"the {kind} book was {was} and is ACTIVE; its losses until now are forgotten by the switch"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,9 +49,9 @@ def require_clock(runs: Path) -> None:
 def note(folder: RunsFolder, sealed: Path | None = None) -> None:
     """Write into the log what it does not know yet: events of the books, promotions, and a run that was just sealed."""
     found = [
-        (f"{path.stem}/{seq}", digest)
-        for path in sorted((folder.folder / BOOKS).glob("*.db"))
-        for seq, digest in book.event_hashes(path)
+        (f"{kind}/{seq}", digest)
+        for kind, place in books(folder.folder).items()
+        for seq, digest in book.event_hashes(place)
     ]
     told = [("event", *pair) for pair in found]
     entries = enumerate(production.history(folder.folder), start=1)
@@ -65,26 +66,33 @@ def when() -> str:
     return f"{calendar.now():%Y-%m-%d %H:%M:%S} UTC"
 
 
-def book_path(runs: Path, kind: str) -> Path:
-    """Where the paper or the live book lies."""
-    return runs / BOOKS / f"{kind}.db"
+def book_place(runs: Path, kind: str) -> Path | str:
+    """Where the paper or the live book lies: a file in the runs folder, or what OPENBOOK_BOOK_PAPER or _LIVE says, the
+    URL of a PostgreSQL server."""
+    return os.environ.get(f"OPENBOOK_BOOK_{kind.upper()}") or (runs / BOOKS / f"{kind}.db").resolve()
 
 
-def the_book(runs: Path, kind: str = "") -> Path:
-    """The book of that kind, or the only one there is; UsageError (64) where that leaves a doubt."""
+def books(runs: Path) -> dict[str, Path | str]:
+    """The books that were begun, by kind."""
+    places = {kind: book_place(runs, kind) for kind in KINDS}
+    return {kind: place for kind, place in places.items() if book.exists(place)}
+
+
+def the_book(runs: Path, kind: str = "") -> tuple[str, Path | str]:
+    """Kind and place of the book of that kind, or of the only one there is; UsageError (64) where that is in doubt."""
     if kind and kind not in KINDS:
         raise UsageError(f"no kind of book {kind!r}; there are {' and '.join(KINDS)}")
-    found = [kind] if kind else [each for each in KINDS if book_path(runs, each).is_file()]
+    found = [kind] if kind else list(books(runs))
     if len(found) != 1:
         raise UsageError(f"{len(found)} books below {runs}; say --book paper or --book live")
-    return book_path(runs, found[0])
+    return found[0], book_place(runs, found[0])
 
 
-def obey_kill_file(folder: RunsFolder, path: Path) -> None:
+def obey_kill_file(folder: RunsFolder, place: Path | str) -> None:
     """Halt a book while a file named KILL lies in the runs folder; what it says is the reason."""
     file = folder.folder / KILL
-    if file.exists() and path.is_file() and book.read_book(path).switch != HALTED:
-        acts.halt(path, who="the KILL file", reason=_first_line(file), when=when())
+    if file.exists() and book.read_book(place).switch != HALTED:
+        acts.halt(place, who="the KILL file", reason=_first_line(file), when=when())
 
 
 def _first_line(file: Path) -> str:
@@ -100,34 +108,31 @@ def store_of(runs: Path, source) -> Path:
     return runs / STORE / f"{source.provider}-{hashlib.sha256(said.encode()).hexdigest()[:8]}"
 
 
-def publish_views(folder: RunsFolder, path: Path, *, rebuild: bool = False) -> None:
+def publish_views(folder: RunsFolder, kind: str, *, rebuild: bool = False) -> None:
     """Bring the CSV views of a book and its summary up to date; what somebody edited stays, unless `rebuild`."""
-    made = {f"{name}.csv": csv_bytes(table) for name, table in book.views(path).items()}
-    views.publish(views_of(path), {**made, views.SUMMARY: json_bytes(book_lines(path))}, rebuild=rebuild)
-
-
-def views_of(path: Path) -> Path:
-    """Where the views of a book lie."""
-    return path.with_suffix("")
+    place = book_place(folder.folder, kind)
+    made = {f"{name}.csv": csv_bytes(table) for name, table in book.views(place).items()}
+    summary = json_bytes(book_lines(kind, place))
+    views.publish(folder.folder / BOOKS / kind, {**made, views.SUMMARY: summary}, rebuild=rebuild)
 
 
 def rebuild_views(runs: Path, kind: str = "") -> str:
     """Make the views of a book again, whatever somebody wrote into them."""
     with working(runs) as folder:
-        path = the_book(runs, kind)
-        edited = views.altered(views_of(path))
-        publish_views(folder, path, rebuild=True)
-    return f"views of the {path.stem} book are made again; edited before: {', '.join(edited) or 'none'}"
+        kind, _ = the_book(runs, kind)
+        edited = views.altered(runs / BOOKS / kind)
+        publish_views(folder, kind, rebuild=True)
+    return f"views of the {kind} book are made again; edited before: {', '.join(edited) or 'none'}"
 
 
-def book_lines(path: Path) -> list[str]:
+def book_lines(kind: str, place: Path | str) -> list[str]:
     """A book in a few lines: its kill switch, what waits for whom, and where a statement differs."""
-    state = book.read_book(path)
+    state = book.read_book(place)
     why = f" ({state.switch_reason})" if state.switch_reason else ""
-    lines = [f"{path.stem} book: {state.switch}{why}, cash {state.cash_now_cents / 100:,.2f} USD"]
+    lines = [f"{kind} book: {state.switch}{why}, cash {state.cash_now_cents / 100:,.2f} USD"]
     if len(state.pending):
         decided = f"{state.pending['decided'].max():%Y-%m-%d}"
-        batch, until = acts.read_batch(path, decided), calendar.approval_deadline(decided)
+        batch, until = acts.read_batch(place, decided), calendar.approval_deadline(decided)
         counts = ", ".join(f"{n} {status}" for status, n in batch.orders["status"].value_counts().items())
         lines.append(f"  orders of {decided}: {counts}; to be approved until {until:%Y-%m-%d %H:%M} UTC")
         lines.append(f"  batch {batch.digest}")

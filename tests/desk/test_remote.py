@@ -4,12 +4,9 @@ import importlib
 import itertools
 import multiprocessing
 import os
-import pwd
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -35,6 +32,7 @@ from openbook.desk.killswitch import KillSwitch
 from openbook.desk.trades import TradeGenerator
 from openbook.errors import ApprovalError, BookError, ConflictError, LockError, OpenbookError, StorageError, UsageError
 from openbook.portfolio.costs import Costs
+from postgres_lab import control, start
 
 psycopg = pytest.importorskip("psycopg", reason="no driver: pip install 'openbook[postgres]'")
 pytest.importorskip("sqlalchemy", minversion="2", reason="no SQLAlchemy: pip install 'openbook[postgres]'")
@@ -43,43 +41,6 @@ remote = importlib.import_module("openbook.desk.remote")
 MARKET = make_market({"A": [100, 101, 102, 103, 104, 105], "B": [50, 49, 48, 47, 46, 45]})
 NOW = "2025-03-03 21:00:00 UTC"
 NUMBERS = itertools.count(1)
-
-
-def programs() -> Path:
-    """The folder of PostgreSQL's programs, or a skip."""
-    folders = [*map(str, Path("/usr/lib/postgresql").glob("*/bin")), os.environ.get("PATH", "")]
-    found = shutil.which("pg_ctl", path=os.pathsep.join(folders))
-    if found is None:
-        pytest.skip("no PostgreSQL server is installed (pg_ctl)")
-    return Path(found).resolve().parent
-
-
-def control(folder: Path, program: str, *words) -> None:
-    """Run initdb or pg_ctl on the data in a folder; as nobody if we are root, whom a server refuses."""
-    how = {"cwd": folder, "check": True, "capture_output": True, "env": {"PATH": os.environ["PATH"], "LC_ALL": "C"}}
-    if os.getuid() == 0:
-        nobody = pwd.getpwnam("nobody")
-        how |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-    subprocess.run([programs() / program, "-D", folder / "data", *words], **how)
-
-
-def start(folder: Path) -> None:
-    """A server that speaks through a socket in its folder only, and syncs what it commits to the disk."""
-    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=on"
-    control(folder, "pg_ctl", "-l", folder / "log", "-w", "-o", options, "start")
-
-
-@pytest.fixture(scope="session")
-def server():
-    """The folder of a server of our own."""
-    programs()
-    folder = Path(tempfile.mkdtemp(prefix="openbook-pg", dir="/tmp"))  # a socket's path is at most 107 bytes long
-    control(folder, "initdb", "-U", "openbook", "-A", "trust", "-E", "UTF8", "--no-sync")
-    start(folder)
-    yield folder
-    control(folder, "pg_ctl", "-w", "-m", "immediate", "stop")
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

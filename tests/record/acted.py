@@ -95,7 +95,7 @@ def seal(folder: Path, when: str) -> None:
 
 
 def publish(folder: Path, when: str) -> None:
-    upkeep.publish_views(RunsFolder(folder), paper(folder))
+    upkeep.publish_views(RunsFolder(folder), "paper")
 
 
 # ---- the book ----
@@ -230,7 +230,7 @@ def evening_command(folder: Path, when: str) -> None:
         if runs.sealed("daily_run", DECIDED) is None:
             commit(folder, 1, make_trades(A=-20, B=5))
             seal(folder, when)
-        upkeep.publish_views(runs, paper(folder))
+        upkeep.publish_views(runs, "paper")
         upkeep.note(runs, runs.sealed("daily_run", DECIDED))
 
 

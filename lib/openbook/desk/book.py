@@ -44,6 +44,7 @@ __all__ = [
     "commit_session",
     "committed_inputs",
     "event_hashes",
+    "exists",
     "head",
     "open_book",
     "read_book",
@@ -90,6 +91,11 @@ def read_book(path, *, before=None) -> BookState:
 def head(path, *, before=None) -> str:
     """Hash of the last event, or of the last one before the commit of session `before`."""
     return database.read(database.place(path), lambda db: _head(db, _day(before)))
+
+
+def exists(path) -> bool:
+    """Whether a book was begun there."""
+    return database.exists(database.place(path))
 
 
 def event_hashes(path) -> list[tuple[int, str]]:

@@ -27,6 +27,11 @@ def place(path) -> Path | str:
     return path if isinstance(path, str) and "://" in path else Path(path)
 
 
+def exists(path: Path | str) -> bool:
+    """Whether a book was begun there; whole or damaged is another question. StorageError if a server cannot say."""
+    return _remote().exists(path) if isinstance(path, str) else path.is_file()
+
+
 def create(path: Path | str, begin: Callable[[sqlite3.Connection], None]) -> None:
     """A new file with the schema and what `begin` writes; it appears under its name whole, or not at all.
 

@@ -114,6 +114,16 @@ def create(place: str, begin: Callable[[sqlite3.Connection], None]) -> None:
             _insert(server, address, db, after=0)
 
 
+def exists(place: str) -> bool:
+    """Whether the server has a book of that name."""
+    address = parse(place)
+    with _spoken(address), _connected(address) as server:
+        if server.scalar(sa.text("SELECT to_regclass('openbook_events')")) is None:
+            return False
+        found = sa.text("SELECT EXISTS (SELECT FROM openbook_events WHERE book = :book)")
+        return bool(server.scalar(found, {"book": address.book}))
+
+
 def read(place: str, query: Callable[[sqlite3.Connection], T]) -> T:
     """What `query` returns, from a connection that cannot write; the chain of events is checked first.
 

@@ -201,8 +201,8 @@ def status_lines(folder: str | Path) -> list[str]:
     """The champion, the books and the runs, in a few lines; reads small files only."""
     runs = RunsFolder(folder)
     lines = [f"runs      {runs.folder.absolute()}", f"champion  {_champion_line(runs)}"]
-    for file in sorted((runs.folder / BOOKS).glob("*.db")):
-        lines += [f"book      {_book_line(file)}", *_book_notes(file.with_suffix(""))]
+    for place in sorted(path for path in (runs.folder / BOOKS).glob("*") if path.is_dir()):
+        lines += [f"book      {_book_line(place)}", *_book_notes(place)]
     by_notebook: dict[str, list[Run]] = {}
     for run in runs.list():
         by_notebook.setdefault(run.notebook, []).append(run)
@@ -238,12 +238,12 @@ def _book_notes(place: Path) -> list[str]:
     return [*(f"  {line}" for line in views.summary(place)), *said]
 
 
-def _book_line(file: Path) -> str:
+def _book_line(place: Path) -> str:
     """A book and the last row of its published history, if there is one."""
-    view = file.with_suffix("") / "performance_history.csv"
+    view = place / "performance_history.csv"
     if not view.is_file():
-        return str(file)
+        return place.name
     with open(view, encoding="utf-8", newline="") as lines:
         rows = list(csv.reader(lines))
     facts = ", ".join(f"{name} {value}" for name, value in zip(rows[0][:4], rows[-1], strict=False))
-    return f"{file.stem}: {facts}" if len(rows) > 1 else str(file)
+    return f"{place.name}: {facts}" if len(rows) > 1 else place.name

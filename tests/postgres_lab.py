@@ -1,0 +1,34 @@
+"""A real PostgreSQL server of our own, started and stopped by the tests."""
+
+import os
+import pwd
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+def programs() -> Path:
+    """The folder of PostgreSQL's programs, or a skip."""
+    folders = [*map(str, Path("/usr/lib/postgresql").glob("*/bin")), os.environ.get("PATH", "")]
+    found = shutil.which("pg_ctl", path=os.pathsep.join(folders))
+    if found is None:
+        pytest.skip("no PostgreSQL server is installed (pg_ctl)")
+    return Path(found).resolve().parent
+
+
+def control(folder: Path, program: str, *words) -> None:
+    """Run initdb or pg_ctl on the data in a folder; as nobody if we are root, whom a server refuses."""
+    how = {"cwd": folder, "check": True, "capture_output": True, "env": {"PATH": os.environ["PATH"], "LC_ALL": "C"}}
+    if os.getuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        how |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+    subprocess.run([programs() / program, "-D", folder / "data", *words], **how)
+
+
+def start(folder: Path) -> None:
+    """A server that speaks through a socket in its folder only, and syncs what it commits to the disk."""
+    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=on"
+    control(folder, "pg_ctl", "-l", folder / "log", "-w", "-o", options, "start")
