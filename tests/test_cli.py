@@ -136,7 +136,9 @@ def test_the_environment_says_where_the_runs_are(runs, monkeypatch):
     assert sorted(path.name for path in (runs / "books" / "paper").iterdir()) == [
         "current_positions.csv",
         "performance_history.csv",
+        "summary.json",
         "trade_history.csv",
+        "views.json",
     ]
 
 
