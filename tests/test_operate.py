@@ -282,6 +282,26 @@ def test_k01_a_halt_voids_what_waits_and_every_later_evening_ends_with_20(waitin
     assert "ACTIVE" in succeed(command(waiting, "reset", "--who", "Ann", "--reason", "it was a drill")).out
 
 
+def test_k01_an_evening_that_lost_more_than_three_percent_ends_with_20(desk):
+    files = desk.evening()
+    for symbol in desk.state().positions.index:
+        files = files.scaled(symbol, desk.tonight, 0.95)
+    answer = desk.daily(files)
+    assert (answer.code, "HALTED" in answer.out) == (20, True)
+    assert "daily_loss" in desk.state().switch_reason
+    assert set(desk.state().pending["status"]) == {"PENDING"}  # to close, though this book approves by rule
+    assert (desk.state().pending["shares"] < 0).all()
+
+
+def test_k04_an_evening_under_reduce_only_ends_with_21_and_buys_nothing(desk):
+    answer = desk.daily(desk.evening(), "kill_switch.sharpe_sessions=3", "kill_switch.min_sharpe=1000.0")
+    assert (answer.code, "REDUCE_ONLY" in answer.out) == (21, True)
+    state = desk.state()
+    assert state.switch == "REDUCE_ONLY"
+    assert (state.pending["shares"] < 0).all()
+    assert (state.pending["shares"].abs().to_numpy() <= state.positions[state.pending["symbol"]].to_numpy()).all()
+
+
 def test_a_file_named_kill_halts(desk):
     (desk.runs / "KILL").write_text("smoke in the server room\n")
     answer = desk.daily(desk.evening())
