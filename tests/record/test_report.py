@@ -29,13 +29,13 @@ def shown(element) -> nbformat.NotebookNode:
 
 
 def page(tmp_path, *cells) -> str:
-    """The page of a notebook whose cells are markdown texts, outputs, or (tags, output)."""
+    """The page of a notebook whose cells are markdown texts or outputs, each alone or as (tags, it)."""
     made = []
     for number, cell in enumerate(cells):
-        if isinstance(cell, str):
-            made.append(new_markdown_cell(cell, id=f"c{number}"))
-            continue
         tags, output = cell if isinstance(cell, tuple) else ([], cell)
+        if isinstance(output, str):
+            made.append(new_markdown_cell(output, metadata={"tags": tags}, id=f"c{number}"))
+            continue
         source = "secret_code()"
         made.append(new_code_cell(source, outputs=[output], metadata={"tags": tags}, id=f"c{number}"))
     path = tmp_path / "daily_run.ipynb"
@@ -111,6 +111,14 @@ def test_the_verdict_stands_below_the_title(tmp_path):
     verdict = (["verdict"], shown(callout("7 orders", "ok", title="Ready")))
     text = Outline(page(tmp_path, "# Page", "## 1. First", "## 2. Second", verdict)).text
     assert text.index("Page") < text.index("Ready") < text.index("1. First")
+
+
+def test_sections_stand_in_the_order_of_their_tags_and_keep_their_cells(tmp_path):
+    cells = ["# Page", "Words.", "## Plain", (["page-10"], "## Third"), shown(callout("of the third"))]
+    text = Outline(page(tmp_path, *cells, (["page-2"], "## First"), "Of the first.", "## Last")).text
+    order = ["Page", "Words.", "First", "Of the first.", "Third", "of the third", "Plain", "Last"]
+    found = [text.index(part) for part in order]
+    assert found == sorted(found)
 
 
 def test_the_foot_says_where_the_page_came_from(runs, tmp_path):

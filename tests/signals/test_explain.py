@@ -10,8 +10,16 @@ from lab import features_of, planted_dataset, random_market
 from openbook import metrics
 from openbook.errors import ModelError, ParameterError, SchemaError
 from openbook.signals.algorithms import ALGORITHMS
-from openbook.signals.dataset import build_dataset, create_time_based_split
-from openbook.signals.explain import alpha_decay, learning_curve, permutation_importance, shap_importance
+from openbook.signals.dataset import build_dataset, create_time_based_split, scored_rows
+from openbook.signals.ensemble import members_of
+from openbook.signals.explain import (
+    _contributions,
+    alpha_decay,
+    learning_curve,
+    permutation_importance,
+    shap_importance,
+    top_contributions,
+)
 from openbook.signals.models import Candidate, ModelTrainer, evaluate_scores
 
 BOOSTERS = ["lightgbm", "xgboost"]
@@ -90,6 +98,26 @@ def test_contributions_find_the_planted_feature_and_give_a_constant_one_nothing(
     assert set(size.index) == set(dataset.features.names)
 
 
+def test_the_largest_parts_of_tonights_scores_in_words(model, dataset, split):
+    tested = dataset.features_on(split.test)
+    symbols = list(tested.symbols)
+    told = top_contributions(model, tested, [*symbols, "GONE"], count=1)
+    assert told["GONE"] == ""
+    score = model.predict(tested).iloc[-1]
+    best, worst = score.idxmax(), score.idxmin()
+    assert told[best].startswith("feature_0: high, +")
+    assert told[worst].startswith("feature_0: low, -")
+    assert told.equals(top_contributions(model, dataset.features_on(split.test[-1:]), [*symbols, "GONE"], count=1))
+
+
+def test_the_parts_of_an_ensemble_are_the_mean_over_its_members(dataset, split):
+    models = {name: ModelTrainer(candidate(name)).train(dataset, split.train) for name in ("xgboost", "lightgbm")}
+    both = replace(models["xgboost"], algorithm="ensemble", booster=members_of(models))
+    tested = dataset.features_on(split.test)
+    parts = [_contributions(model, tested, scored_rows(tested)) for model in (*models.values(), both)]
+    np.testing.assert_allclose(parts[2], (parts[0] + parts[1]) / 2, rtol=1e-12, atol=1e-15)
+
+
 def test_contributions_of_one_stump_are_its_leaves(dataset, split):
     """One split on one feature: each row's contribution is its leaf's value less the mean over the training rows."""
     stump = candidate("lightgbm", n_estimators=1, params={"num_leaves": 2, "feature_fraction": 1.0, "bagging_freq": 0})
@@ -108,7 +136,7 @@ def test_contributions_need_the_models_own_features_and_an_algorithm_that_has_th
         shap_importance(model, swapped)
     without = replace(ALGORITHMS[model.algorithm], contributions=None)
     monkeypatch.setitem(ALGORITHMS, model.algorithm, without)
-    with pytest.raises(ModelError, match="explain its members"):
+    with pytest.raises(ModelError, match="no contributions"):
         shap_importance(model, dataset.features)
 
 

@@ -3,6 +3,7 @@
 Whatever a cell holds, the page has only the tags, attributes and classes that are listed here.
 """
 
+import math
 import re
 from pathlib import Path
 
@@ -22,6 +23,7 @@ TAGS = [
 CLASSES = {"callout", "note", "ok", "warn", "stop", "title", "facts", "fact", "label", "value"}  # made by `elements`
 CLASSES |= {"num", "text", "long", "pos", "neg", "empty", "ob-table"}
 _STYLE = re.compile(r"<style\b[^>]*>.*?</style\s*>", re.DOTALL | re.IGNORECASE)
+_PLACE = re.compile(r"page-[0-9]{1,2}", re.ASCII)
 _INSIDE = re.compile(r"#[\w-]*|[\w][\w./-]*", re.ASCII)  # a link into this page or to a file beside it
 
 
@@ -44,7 +46,12 @@ class ReportExporter(TemplateExporter):
 
 
 class Arrange(Preprocessor):
-    """Leave out what is tagged `no-report`, and put what is tagged `verdict` right below the title."""
+    """Leave out what is tagged `no-report`, put what is tagged `verdict` right below the title, and the sections in the
+    order of their tags: a notebook tells what follows from what, its page what a reader wants to know first.
+
+    A section begins with a cell of words that has a heading of the second level; `page-1` comes before `page-2`, and
+    sections without such a tag stay behind them, in their order.
+    """
 
     enabled = True
 
@@ -53,8 +60,25 @@ class Arrange(Preprocessor):
         cells = [cell for cell in nb.cells if not LEFT_OUT & set(cell.metadata.get("tags", []))]
         verdict = [cell for cell in cells if VERDICT in cell.metadata.get("tags", [])]
         rest = [cell for cell in cells if VERDICT not in cell.metadata.get("tags", [])]
-        nb.cells = [*rest[:1], *verdict, *rest[1:]]
+        head, *sections = _sections(rest)
+        nb.cells = [*head[:1], *verdict, *head[1:], *(cell for part in sorted(sections, key=_place) for cell in part)]
         return nb, resources
+
+
+def _sections(cells: list) -> list[list]:
+    """The cells before the first heading of the second level, then one list for each such heading."""
+    parts = [[]]
+    for cell in cells:
+        if cell.cell_type == "markdown" and cell.source.startswith("## "):
+            parts.append([])
+        parts[-1].append(cell)
+    return parts
+
+
+def _place(section: list) -> float:
+    """Where a section stands on the page."""
+    tags = [tag for tag in section[0].metadata.get("tags", []) if _PLACE.fullmatch(tag)]
+    return min((int(tag.removeprefix("page-")) for tag in tags), default=math.inf)
 
 
 class Clean(SanitizeHTML):

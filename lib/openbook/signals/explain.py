@@ -12,8 +12,9 @@ import pandas as pd
 from openbook import metrics
 from openbook.errors import ModelError, ParameterError
 from openbook.market.tables import Market
-from openbook.signals.algorithms import ALGORITHMS, Recipe, Rows
+from openbook.signals.algorithms import ALGORITHMS, ENSEMBLE, Recipe, Rows
 from openbook.signals.dataset import MLDataset, Split, compute_labels, scored_rows
+from openbook.signals.ensemble import Member
 from openbook.signals.models import Candidate, Model, check_features, evaluate_scores
 from openbook.signals.tuning import RankJudge, mean_rank_ic
 
@@ -59,17 +60,32 @@ def shap_importance(model: Model, features: Features) -> pd.Series:
         thousand rows suffice, and take seconds: the method visits every leaf of every tree.
 
     In the unit of the scores, ranks within a date: 0.01 moves a name by one percentile on average. It says what moves
-    the scores, not whether that was right; `permutation_importance` does. Raises ModelError for an algorithm that has
-    no such contributions (an ensemble: explain its members).
+    the scores, not whether that was right; `permutation_importance` does. Of an ensemble: the mean over its members, of
+    their own scores. Raises ModelError for an algorithm that has no such contributions.
     """
-    check_features(features, model.features)
-    contributions = ALGORITHMS[model.algorithm].contributions
-    if contributions is None:
-        raise ModelError(f"{model.algorithm} has no contributions by feature; explain its members one by one")
-    parts = contributions(model.booster, features.values[scored_rows(features)])
-    size = np.abs(parts[:, : len(model.features)]).mean(axis=0)
+    parts = _contributions(model, features, scored_rows(features))
+    size = np.abs(parts).mean(axis=0)
     named = pd.Series(size, index=list(model.features), name="mean_contribution", dtype="float64")
     return named.sort_values(ascending=False, kind="stable")
+
+
+def top_contributions(model: Model, features: Features, symbols: Sequence[str], *, count: int = 3) -> pd.Series:
+    """What moved the last date's score of each of `symbols` most, in words; by symbol, "" for a name without a score.
+
+    features : dates × symbols × features, of which the last date is explained
+
+    "high" and "low" are halves of that evening's ranking of the feature; the number is its part of the score, in the
+    unit of `shap_importance`. The parts of all features and a constant add up to the score of a single model.
+    """
+    known = scored_rows(features)[-1:]
+    tonight = replace(features, values=features.values[-1:], dates=features.dates[-1:])
+    parts, values = _contributions(model, tonight, known), tonight.values[known]
+    rows = {symbol: i for i, symbol in enumerate(features.symbols[known[0]])}
+    said = [
+        _said(model.features, parts[rows[symbol]], values[rows[symbol]], count) if symbol in rows else ""
+        for symbol in symbols
+    ]
+    return pd.Series(said, index=pd.Index(symbols, dtype="str", name="symbol"), name="because", dtype="str")
 
 
 def alpha_decay(scores: pd.DataFrame, market: Market, horizons: Sequence[int]) -> pd.DataFrame:
@@ -122,6 +138,40 @@ def learning_curve(dataset: MLDataset, candidate: Candidate, split: Split, *, n_
     if not algorithm.stops_early:
         watch(trees, algorithm.predict(booster, tested, n_jobs))
     return pd.DataFrame(points, columns=["trees", "rank_ic", "squared_error"])
+
+
+def _contributions(model: Model, features: Features, rows: np.ndarray) -> np.ndarray:
+    """(n_rows, n_features) parts of the scores of the rows that are marked, (n_dates, n_symbols)."""
+    check_features(features, model.features)
+    members = (
+        model.booster if model.algorithm == ENSEMBLE else [Member(model.algorithm, model.algorithm, model.booster)]
+    )
+    silent = [member.algorithm for member in members if ALGORITHMS[member.algorithm].contributions is None]
+    if silent:
+        raise ModelError(f"{silent[0]} has no contributions by feature")
+    X = features.values[rows]
+    parts = [ALGORITHMS[member.algorithm].contributions(member.booster, X) for member in members]
+    return np.mean(parts, axis=0)[:, : len(model.features)]
+
+
+def _said(names: Sequence[str], parts: np.ndarray, values: np.ndarray, count: int) -> str:
+    """The largest parts of one score, in words."""
+    from openbook.signals.features import FEATURES
+
+    largest = [i for i in np.argsort(-np.abs(parts), kind="stable")[:count] if parts[i] != 0]
+    meanings = {name: feature.meaning for name, feature in FEATURES.items()}
+    phrases = [_phrase(meanings.get(names[i], names[i])) for i in largest]
+    return "; ".join(f"{said}: {_level(values[i])}, {parts[i]:+.3f}" for said, i in zip(phrases, largest, strict=True))
+
+
+def _level(value: float) -> str:
+    """Where a name stands in the ranking of one feature."""
+    return "unknown" if np.isnan(value) else "high" if value > 0 else "low"
+
+
+def _phrase(meaning: str) -> str:
+    """The sentence of a feature without its details."""
+    return meaning.rstrip(".").partition(":")[0].partition(" (")[0]
 
 
 def _rank_ic(model: Model, features: Features, labels: pd.DataFrame) -> float:

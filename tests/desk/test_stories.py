@@ -1,0 +1,59 @@
+"""The words of an evening: they say what the orders say, and nothing that is not so."""
+
+import pandas as pd
+import pytest
+
+from openbook.desk.stories import headline, order_stories
+from openbook.desk.trades import TradeGenerator
+from openbook.portfolio.costs import Costs
+
+DUE = pd.Timestamp("2025-03-04")
+PRICES = pd.Series({"AAA": 30.0, "BBB": 50.0})
+
+
+@pytest.fixture(scope="module")
+def trades() -> pd.DataFrame:
+    """Of 10,000 USD: BBB from 40 shares to 30%, AAA from nothing to 20%; 5 bps for each of both costs."""
+    generator = TradeGenerator(costs=Costs(commission_bps=5, slippage_bps=5))
+    target = pd.Series({"AAA": 0.2, "BBB": 0.3, "CASH": 0.5})
+    reasons = pd.Series({"AAA": "bought: rank 1 of 9", "BBB": "raised: rank 2 of 9; at the position limit 30.0%"})
+    return generator.generate_trades(pd.Series({"BBB": 40}), 8_000.0, target, PRICES, reasons=reasons)
+
+
+def test_a_story_goes_from_the_score_to_the_cost(trades):
+    story = pd.DataFrame({"score": [0.031, -0.002], "rank": [1, 2]}, index=["AAA", "BBB"])
+    because = pd.Series({"AAA": "Return over the past month: high, +0.012"})
+    told = order_stories(trades, story, because, 10_000.0).set_index("symbol")["story"]
+    assert told["AAA"] == (
+        "Bought: rank 1 of 9. Score +0.031 (Return over the past month: high, +0.012). "
+        "Target 20.00% is 66.7 shares, after the order 66. Costs about 1.98 USD. Liquidity not checked: no volume."
+    )
+    assert "at the position limit 30.0%. Score -0.002. Target 30.00% is 60.0 shares, after the order 60" in told["BBB"]
+
+
+def test_an_order_without_a_score_says_none(trades):
+    told = order_stories(trades, pd.DataFrame({"score": [], "rank": []}, dtype=float), pd.Series(dtype="str"), 10_000.0)
+    assert not told["story"].str.contains("Score").any()
+
+
+@pytest.mark.parametrize(
+    ("switch", "by_rule", "verdict", "kind", "says"),
+    [
+        ("ACTIVE", False, "2 orders for 04 March", "ok", "A person has to approve them."),
+        ("ACTIVE", True, "2 orders for 04 March", "ok", "Approved by rule."),
+        ("REDUCE_ONLY", True, "REDUCE_ONLY: 2 orders for 04 March", "warn", "Nothing new is bought. sharpe 0.1 < 0.5"),
+        ("HALTED", True, "HALTED: 2 orders for 04 March", "stop", "A person has to approve them."),
+    ],
+)
+def test_the_headline_is_the_state_and_what_waits_for_whom(trades, switch, by_rule, verdict, kind, says):
+    said = headline(trades, DUE, switch=switch, why="sharpe 0.1 < 0.5", by_rule=by_rule, warning="")
+    assert (said.verdict, said.kind) == (verdict, kind)
+    assert says in said.sentence
+    assert "2,980 USD change hands, for about 2.98 USD." in said.sentence
+
+
+def test_without_orders_there_is_nothing_to_do_and_a_warning_is_never_lost(trades):
+    none = headline(trades.iloc[:0], DUE, switch="ACTIVE", why="", by_rule=True, warning="")
+    assert (none.verdict, none.sentence) == ("Nothing to do", "What is held stays as it is.")
+    warned = headline(trades.iloc[:0], DUE, switch="ACTIVE", why="", by_rule=True, warning="Not vetted.")
+    assert (warned.kind, warned.sentence) == ("warn", "Not vetted.")
