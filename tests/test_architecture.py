@@ -26,6 +26,7 @@ ARROWS = {
     "succession": {"champion", "record"},
     "upkeep": {"desk", "market", "record"},
     "recheck": {"desk", "market", "record", "upkeep"},
+    "telling": {"market", "record"},
     "operate": {"desk", "market", "params", "record", "succession", "upkeep"},
     "auditor": {"champion", "desk", "record", "upkeep"},
     "jobs": {
@@ -42,7 +43,7 @@ ARROWS = {
         "record",
         "params",
     },
-    "cli": {"auditor", "jobs", "operate", "record", "succession", "upkeep"},
+    "cli": {"auditor", "jobs", "operate", "record", "succession", "telling", "upkeep"},
 }
 WRITERS = {"record", "market/store.py", "desk/book.py"}
 WRITING_CALLS = {"to_csv", "to_parquet", "to_json", "to_pickle", "write_text", "write_bytes", "write_table", "savefig"}

@@ -76,12 +76,15 @@ def run(
     with start_kernel(
         FOR_NOTEBOOKS
     ) as kernel:  # it imports what the notebook needs while we import what the command needs
-        from openbook import jobs
+        from openbook import jobs, telling
 
-        sets = tuple(set_ or ())
-        done = jobs.run(notebook, date, State.runs, profile=profile, sets=sets, kernel=kernel, engine=engine)
-    _say(done.sentence)
-    return done.exit_code
+        def act() -> int:
+            sets = tuple(set_ or ())
+            done = jobs.run(notebook, date, State.runs, profile=profile, sets=sets, kernel=kernel, engine=engine)
+            _say(done.sentence)
+            return done.exit_code
+
+        return telling.watched(State.runs, f"run {notebook}", date, act, _say)
 
 
 @app.command(rich_help_panel=DAY)
@@ -93,10 +96,13 @@ def backfill(
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value over the profile; repeat it.")] = None,
 ) -> int:
     """Run a notebook for each session of a span, oldest first; stop at the first failure."""
-    from openbook import jobs
+    from openbook import jobs, telling
 
-    done = jobs.backfill(notebook, start, end, State.runs, profile=profile, sets=tuple(set_ or ()), say=_say)
-    return done[-1].exit_code if done else 0
+    def act() -> int:
+        done = jobs.backfill(notebook, start, end, State.runs, profile=profile, sets=tuple(set_ or ()), say=_say)
+        return done[-1].exit_code if done else 0
+
+    return telling.watched(State.runs, f"backfill {notebook}", end, act, _say)
 
 
 @app.command(rich_help_panel=DAY)
@@ -202,9 +208,10 @@ def halt(
     book: Annotated[str, typer.Option(help="paper or live; all there are if left out.")] = "",
 ) -> None:
     """Stop: every open order is void, and nothing new is bought until somebody resets."""
-    from openbook import operate
+    from openbook import operate, telling
 
     _say(operate.halt(State.runs, who=who, reason=reason, kind=book))
+    telling.alarm(State.runs, f"HALTED by {who}", reason, _say)
 
 
 @app.command(rich_help_panel=DANGER)
@@ -273,7 +280,7 @@ def replay(
 @app.command(rich_help_panel=LOOK)
 def status() -> None:
     """The book, the champion and the latest runs, in a few lines."""
-    from openbook.record.runs import status_lines
+    from openbook.record.status import status_lines
 
     for line in status_lines(State.runs):
         _say(line)
@@ -310,6 +317,14 @@ def rollback(
     from openbook import succession
 
     _say(succession.rollback(State.runs, who=who, reason=reason))
+
+
+@app.command(rich_help_panel=DAY)
+def notify() -> int:
+    """Send the messages that still wait. Exit code 80 if some could not be sent."""
+    from openbook import telling
+
+    return telling.deliver(State.runs, _say)
 
 
 data = typer.Typer(no_args_is_help=True, help="Prices and what hangs on them.")
@@ -366,7 +381,9 @@ if __name__ == "__main__":
 
 def _end(error: Exception, code: int, said: str) -> int:
     """Say why in one line, after the traceback if -v asked for more; returns the exit code."""
+    from openbook.record.secrets import redact
+
     if State.verbose:
-        traceback.print_exception(error)
-    typer.echo(f"openbook: {' '.join(said.split())}", err=True)
+        typer.echo(redact("".join(traceback.format_exception(error))), err=True)
+    typer.echo(redact(f"openbook: {' '.join(said.split())}"), err=True)
     return code

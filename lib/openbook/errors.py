@@ -133,6 +133,12 @@ class ParameterError(OpenbookError):
     exit_code = 78
 
 
+class Undelivered(OpenbookError):
+    """A message did not reach anybody yet; what it tells of is done, and the outbox keeps it."""
+
+    exit_code = 80
+
+
 class AuditError(OpenbookError):
     """The audit log, or what it speaks of, was altered."""
 

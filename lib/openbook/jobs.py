@@ -29,11 +29,13 @@ from openbook.errors import (
     NoSession,
     OpenbookError,
     OutOfOrderError,
+    SecretError,
     UsageError,
 )
 from openbook.market import calendar
 from openbook.market.store import has_session, store_fingerprint, update_store
 from openbook.params import NOTEBOOKS, Settings, load_params
+from openbook.record import secrets
 from openbook.record.kernel import Kernel, start_kernel
 from openbook.record.preload import FOR_NOTEBOOKS
 from openbook.record.provenance import checkout
@@ -326,9 +328,10 @@ def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Outcome:
             execute_notebook(notebook, stage, parameters, progress=progress, kernel=kernel, **limits)
         stage.write("report.html", render_report(stage.folder / notebook.name))
         folder.prepare(stage)
+        _require_no_secret(stage)
         _commit(folder, plan, stage)
     except OpenbookError as error:
-        left = folder.fail(stage)
+        left = folder.fail(stage, error)
         raise type(error)(f"{error} (what it left: {left})") from None
     done = read_run(stage.folder)
     sealed = folder.seal(stage)
@@ -336,6 +339,12 @@ def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Outcome:
     note(folder, sealed)
     verdict = done["recorded"].get("verdict", "done")
     return Outcome("done", sealed, f"{plan.notebook} {plan.date}: {verdict}", exit_code_of(done))
+
+
+def _require_no_secret(stage: Stage) -> None:
+    """SecretError (65) if a file that is about to be sealed holds a password or a token."""
+    if held := secrets.find(stage.folder):
+        raise SecretError(f"a secret was about to be sealed: {', '.join(held)}; take it out of the notebook")
 
 
 def _commit(folder: RunsFolder, plan: Plan, stage: Stage) -> None:

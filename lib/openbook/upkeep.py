@@ -15,6 +15,7 @@ from openbook.desk.killswitch import HALTED
 from openbook.errors import CalendarError, UsageError
 from openbook.market import calendar
 from openbook.record import audit, production, views
+from openbook.record.calendar_page import publish_calendar
 from openbook.record.runs import BOOKS, STORE, RunsFolder
 from openbook.record.stage import csv_bytes, json_bytes
 from openbook.record.verification import run_digest
@@ -27,7 +28,7 @@ NEUTRALISED = r"^'(?=[=+\-@\t\r\n])"  # what csv_bytes puts before a text that a
 
 @contextmanager
 def working(runs: Path) -> Iterator[RunsFolder]:
-    """The runs folder, held alone; its log is brought up to date before and after.
+    """The runs folder, held alone; its log is brought up to date before and after, its calendar after, failed or not.
 
     Raises LockError (61), CalendarError (32) if the clock ran backwards, AuditError (90) if what the log knows changed.
     """
@@ -35,8 +36,11 @@ def working(runs: Path) -> Iterator[RunsFolder]:
     with folder.lock():
         require_clock(runs)
         note(folder)
-        yield folder
-        note(folder)
+        try:
+            yield folder
+            note(folder)
+        finally:
+            publish_calendar(folder.folder)
 
 
 def require_clock(runs: Path) -> None:

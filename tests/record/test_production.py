@@ -13,7 +13,8 @@ from acted import promoted as history
 from openbook.errors import ModelError, UsageError
 from openbook.record import production
 from openbook.record.pedigree import NOBODY, champion_lines
-from openbook.record.runs import RunsFolder, status_lines
+from openbook.record.runs import RunsFolder
+from openbook.record.status import status_lines
 
 POINTER = "production/champion.json"
 WHEN = "2024-06-10 20:46:00 UTC"

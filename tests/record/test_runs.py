@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from record_lab import DATE, new_stage
 
 from openbook.errors import ConflictError, IncompleteRun, LockError, ModelError, StorageError, UsageError
-from openbook.record.runs import RunsFolder, Stage, check_date, open_stage, page_of, read_run, status_lines
+from openbook.record.runs import RunsFolder, Stage, check_date, open_stage, page_of, read_run
 from openbook.record.stage import clean, csv_bytes, json_bytes
+from openbook.record.status import status_lines
 
 
 def snapshot(folder) -> dict:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from openbook.errors import KernelDied
 from openbook.record.disk import storage
+from openbook.record.secrets import scrubbed_environment
 
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 GRACE = 2.0  # seconds that a resource tracker has to clean up
@@ -120,11 +121,11 @@ def _private_folder() -> Path:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Ours, without what would run a user's start-up file.
+    """Ours, without secrets and without what would run a user's start-up file.
 
     A kernel whose parent dies ends itself: ipykernel looks for JPY_PARENT_PID once a second.
     """
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONSTARTUP"}
+    kept = {name: value for name, value in scrubbed_environment().items() if name != "PYTHONSTARTUP"}
     ours = {"IPYTHONDIR": str(folder / "ipython"), "PYTHONHASHSEED": "0", "JPY_PARENT_PID": str(os.getpid())}
     return {**kept, **ours}
 

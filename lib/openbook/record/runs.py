@@ -4,26 +4,27 @@ A sealed run is never written again. Everything goes to the disk in full before 
 crash at any point leaves the old state or the new one.
 """
 
-import csv
 import datetime
 import fcntl
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from openbook.errors import ConflictError, LockError, OpenbookError, UsageError
-from openbook.record import production, provenance, views
+from openbook.record import production, provenance
 from openbook.record.disk import replace_file, storage, sync
+from openbook.record.secrets import redact, redact_folder
 from openbook.record.stage import ABOUT, REPORT, RUN, Stage, check_name, csv_bytes, json_bytes, open_stage
 
 __all__ = ["Run", "RunsFolder", "Stage", "check_date", "csv_bytes", "json_bytes", "open_stage"]
 
-STAGE, FAILED, BOOKS, STORE = ".stage", "failed", "books", "store"
-KEPT = {FAILED, BOOKS, STORE, production.FOLDER}  # folders that are no notebooks
+STAGE, FAILED, BOOKS, STORE, OUTBOX = ".stage", "failed", "books", "store", "outbox"
+WHY = "failure.json"  # beside what a failed attempt left
+KEPT = {FAILED, BOOKS, STORE, OUTBOX, production.FOLDER}  # folders that are no notebooks
 _NOTEBOOK = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _SEALED = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.([0-9]+))?", re.ASCII)
@@ -105,10 +106,14 @@ class RunsFolder:
             sync(self.folder)
         return target
 
-    def fail(self, stage: Stage) -> Path:
-        """Move what a failed attempt left to failed/<notebook>/<date>-<attempt>."""
+    def fail(self, stage: Stage, error: OpenbookError | None = None) -> Path:
+        """Move what a failed attempt left to failed/<notebook>/<date>-<attempt>, and note there why it failed."""
         with storage(f"keep the failed run {stage.folder}"):
-            return self._fail(stage.folder)
+            target = self._fail(stage.folder)
+        if error is not None:
+            with suppress(OSError):  # a disk that takes no note must not hide the error that it is about
+                (target / WHY).write_text(json.dumps({"exit_code": error.exit_code, "why": redact(str(error))}, indent=1))
+        return target
 
     def sealed(self, notebook: str, date) -> Path | None:
         """The folder of the sealed run of that date, the newest if one superseded another."""
@@ -155,6 +160,7 @@ class RunsFolder:
         target = self.folder / FAILED / left.parent.name / left.name
         target.parent.mkdir(parents=True, exist_ok=True)
         os.rename(left, target)
+        redact_folder(target)
         return target
 
     def _attempts(self, notebook: str, date: str) -> int:
@@ -197,53 +203,5 @@ def page_of(folder: str | Path, date: str | None = None, notebook: str = "daily_
     return found / REPORT
 
 
-def status_lines(folder: str | Path) -> list[str]:
-    """The champion, the books and the runs, in a few lines; reads small files only."""
-    runs = RunsFolder(folder)
-    lines = [f"runs      {runs.folder.absolute()}", f"champion  {_champion_line(runs)}"]
-    for place in sorted(path for path in (runs.folder / BOOKS).glob("*") if path.is_dir()):
-        lines += [f"book      {_book_line(place)}", *_book_notes(place)]
-    by_notebook: dict[str, list[Run]] = {}
-    for run in runs.list():
-        by_notebook.setdefault(run.notebook, []).append(run)
-    for name, found in sorted(by_notebook.items()):
-        lines.append(f"{name}: {len(found)} sealed, the last of {found[-1].date}")
-    failed = sorted((runs.folder / FAILED).glob("*/*"), key=lambda path: path.name)
-    if failed:
-        lines.append(f"failed: {len(failed)}, the last at {failed[-1]}")
-    return lines if by_notebook or failed else [*lines, "no run yet: try openbook demo"]
-
-
 def _is_notebook(name: str) -> bool:
     return _NOTEBOOK.fullmatch(name) is not None and name not in KEPT
-
-
-def _champion_line(runs: RunsFolder) -> str:
-    try:
-        if runs.champion() is None:
-            return "none yet"
-    except OpenbookError as error:
-        return str(error)
-    last = production.history(runs.folder)[-1]
-    if "rollback" not in last:
-        return production.describe(last)
-    back = last["rollback"]
-    return f"{production.describe(last)}; back since {back['when']}, rolled back by {back['who']}: {back['reason']}"
-
-
-def _book_notes(place: Path) -> list[str]:
-    """What the book said after the last command, and which views somebody edited since."""
-    edited = views.altered(place)
-    said = [f"  edited by hand: {', '.join(edited)}; openbook views makes them again"] if edited else []
-    return [*(f"  {line}" for line in views.summary(place)), *said]
-
-
-def _book_line(place: Path) -> str:
-    """A book and the last row of its published history, if there is one."""
-    view = place / "performance_history.csv"
-    if not view.is_file():
-        return place.name
-    with open(view, encoding="utf-8", newline="") as lines:
-        rows = list(csv.reader(lines))
-    facts = ", ".join(f"{name} {value}" for name, value in zip(rows[0][:4], rows[-1], strict=False))
-    return f"{place.name}: {facts}" if len(rows) > 1 else place.name

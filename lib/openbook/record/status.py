@@ -1,0 +1,75 @@
+"""`openbook status`: how things stand, in a few lines for a terminal."""
+
+import datetime
+from collections.abc import Iterator
+from pathlib import Path
+
+from openbook.record import outbox
+from openbook.record.overview import BookOverview, Overview, read_history, read_overview
+from openbook.record.rows import FAILURE, MARKS, Row, plain
+
+WEEKS = 4
+NONE = "·"  # a weekday without a run
+
+
+def status_lines(folder: str | Path) -> list[str]:
+    """The champion, the books and the runs, in a few lines; reads small files only, and writes none."""
+    seen = read_overview(folder)
+    lines = [f"runs      {seen.folder.absolute()}", f"champion  {seen.champion}"]
+    for book in seen.books:
+        lines += [f"book      {_book_line(book)}", *_book_notes(book)]
+    if seen.last is not None:
+        failed = "failed: " if seen.last.kind == FAILURE else ""
+        lines.append(f"last      {seen.last.notebook} {seen.last.date}: {failed}{seen.last.said}")
+        lines += _strip(seen.days())
+    if seen.waiting:
+        lines.append(f"waiting   for approval: orders of {', '.join(seen.waiting)}; openbook approve DATE --by NAME")
+    lines += [*outbox.status_lines(seen.folder, datetime.datetime.now(datetime.UTC)), *_counts(seen)]
+    return lines if seen.rows else [*lines, "no run yet: try openbook demo"]
+
+
+def _counts(seen: Overview) -> Iterator[str]:
+    """How many runs of each notebook, and how many that failed."""
+    for name in sorted({row.notebook for row in seen.sealed}):
+        found = [row for row in seen.sealed if row.notebook == name]
+        yield f"{name}: {len(found)} sealed, the last of {found[-1].date}"
+    if seen.failed:
+        last = seen.failed[-1]
+        yield f"failed: {len(seen.failed)}, the last at {seen.folder / last.folder}"
+        yield f"  {last.said}"
+
+
+def _strip(days: dict[str, Row]) -> Iterator[str]:
+    """A letter for each weekday of the four weeks that end with the last daily run, and what the letters mean."""
+    if not days:
+        return
+    last = datetime.date.fromisoformat(max(days))
+    monday = last - datetime.timedelta(days=last.weekday() + 7 * (WEEKS - 1))
+    weeks = [[monday + datetime.timedelta(days=7 * week + day) for day in range(7)] for week in range(WEEKS)]
+    said = ["".join(_letter(day, days) for day in week if day <= last) for week in weeks]
+    yield f"4 weeks   {' '.join(said)}   Mondays from {monday} on"
+    shown = {row.kind for date, row in days.items() if date >= monday.isoformat()}
+    yield f"          {', '.join(f'{letter} {words}' for kind, (letter, words) in MARKS.items() if kind in shown)}"
+
+
+def _letter(day: datetime.date, days: dict[str, Row]) -> str:
+    """The letter of a day; a weekend has none unless there was a run."""
+    row = days.get(day.isoformat())
+    if row is None:
+        return NONE if day.weekday() < 5 else ""
+    return MARKS[row.kind][0]
+
+
+def _book_notes(book: BookOverview) -> list[str]:
+    """What the book said after the last command, and which views somebody edited since."""
+    said = [f"  edited by hand: {', '.join(book.edited)}; openbook views makes them again"] if book.edited else []
+    return [*(f"  {line}" for line in book.lines), *said]
+
+
+def _book_line(book: BookOverview) -> str:
+    """A book and the last row of its published history, if there is one."""
+    try:
+        last = read_history(book.place)[-1:]
+    except ValueError as error:
+        return f"{book.kind}: {plain(error)}"
+    return ": ".join([book.kind, *(", ".join(plain(f"{name} {row[name]}") for name in list(row)[:4]) for row in last)])

@@ -1,0 +1,56 @@
+"""Who is told how a command ended: messages to people, a heartbeat for a machine that watches, and an exit code."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from openbook.errors import DataNotReady, LockError, OpenbookError, Undelivered, UsageError
+from openbook.market import calendar
+from openbook.record import audit, channels, message, outbox
+
+Say = Callable[[str], None]
+# Try again later, or somebody sits at the terminal: nobody's phone needs to ring.
+QUIET = (DataNotReady.exit_code, LockError.exit_code, UsageError.exit_code)
+
+
+def watched(runs: Path, command: str, date: str, act: Callable[[], int], say: Say) -> int:
+    """Do what a command does, then tell how it ended; its exit code, or 80 if it is 0 and a message still waits.
+
+    A mistake in the settings of a channel ends it before it begins. What was told, or could not be, changes nothing of
+    what was done. An error of `act` is told, and raised again.
+    """
+    channels.configured()
+    try:
+        code = act()
+    except Exception as error:
+        code = getattr(error, "exit_code", OpenbookError.exit_code)
+        with suppress(OpenbookError):  # the first error is the one that counts
+            _tell_failure(runs, command, date, str(error), code)
+            outbox.beat(runs, command, exit_code=code, date=date, now=calendar.now())
+        raise
+    late = deliver(runs, say)
+    code = code or late
+    outbox.beat(runs, command, exit_code=code, date=date, now=calendar.now())
+    return code
+
+
+def deliver(runs: Path, say: Say) -> int:
+    """Send what waits; 80 if something still does, else 0."""
+    done = outbox.tell(runs, calendar.now())
+    for line in done.lines:
+        say(line)
+    return Undelivered.exit_code if done.waiting else 0
+
+
+def alarm(runs: Path, title: str, reason: str, say: Say) -> None:
+    """Tell everybody that a person halted the books; what reaches nobody leaves a file ALERT-<date>.txt."""
+    now = calendar.now()
+    lines = [reason, "Start again: openbook reset --who NAME --reason WHY"]
+    told = message.compose_alarm(title, f"{now:%Y-%m-%d}", lines, event=audit.head(runs) or "")
+    for line in outbox.tell(runs, now, told).lines:
+        say(line)
+
+
+def _tell_failure(runs: Path, command: str, date: str, error: str, code: int) -> None:
+    if code not in QUIET and channels.configured() and runs.is_dir():
+        outbox.tell(runs, calendar.now(), message.compose_failure(command, date, error, code))
