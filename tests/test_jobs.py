@@ -95,7 +95,16 @@ def test_the_executed_notebook_names_no_error_and_every_cell_ran(trained):
 
 def test_nothing_else_is_left_in_the_runs_folder(trained):
     names = {path.name for path in trained.runs.iterdir()}
-    assert names - {".lock", ".stage"} == {*OUTPUTS, "audit.jsonl", "books", "heartbeat.json", "index.html", ".index.json", "production", "store"}
+    assert names - {".lock", ".stage"} == {
+        *OUTPUTS,
+        "audit.jsonl",
+        "books",
+        "heartbeat.json",
+        "index.html",
+        ".index.json",
+        "production",
+        "store",
+    }
     assert not list((trained.runs / ".stage").glob("*/*"))
     assert sorted(path.name for path in (trained.runs / "books").iterdir()) == ["paper", "paper.db"]
 

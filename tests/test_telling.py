@@ -6,9 +6,9 @@ import html
 import json
 
 import pytest
-from post_lab import free_port, http_server, mail_to, no_channels, smtp_server
 
 from openbook.desk import acts
+from post_lab import free_port, http_server, mail_to, no_channels, smtp_server
 from trained_desk import openbook, succeed
 
 SECRET = "correct-horse-battery"

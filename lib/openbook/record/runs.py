@@ -112,7 +112,9 @@ class RunsFolder:
             target = self._fail(stage.folder)
         if error is not None:
             with suppress(OSError):  # a disk that takes no note must not hide the error that it is about
-                (target / WHY).write_text(json.dumps({"exit_code": error.exit_code, "why": redact(str(error))}, indent=1))
+                (target / WHY).write_text(
+                    json.dumps({"exit_code": error.exit_code, "why": redact(str(error))}, indent=1)
+                )
         return target
 
     def sealed(self, notebook: str, date) -> Path | None:
