@@ -317,7 +317,12 @@ def _already_done(folder: RunsFolder, sealed: Path, plan: Plan) -> Outcome:
 def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Outcome:
     """Run the notebook on a stage, render it, commit, seal; whatever fails before the commit leaves all as it was."""
     stage = folder.stage(
-        plan.notebook, plan.date, profile=plan.profile, params=plan.params, inputs_hash=plan.inputs_hash
+        plan.notebook,
+        plan.date,
+        profile=plan.profile,
+        params=plan.params,
+        inputs_hash=plan.inputs_hash,
+        inputs={**plan.inputs, "parameters": parameters_digest(plan.params)},
     )
     notebook = checkout() / "notebooks" / f"{plan.notebook}.ipynb"
     parameters = {**plan.params, **plan.handed, "stage": str(stage.folder)}

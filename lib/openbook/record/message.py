@@ -27,6 +27,7 @@ LONGEST = 4000  # characters of one paragraph
 LARGEST = 60_000  # bytes of HTML, pictures apart: Gmail cuts a mail at 102 KB
 RESERVE = 8_000  # of them for the head, the foot and the style
 KINDS = {"HALTED": "stop", "REDUCE_ONLY": "warn"}  # how a verdict looks, by the switch that the run recorded
+LOOKS = ("ok", "warn", "stop")
 _LEFT = re.compile(r" \(what it left: (.+)\)\Z", re.DOTALL)  # as `jobs` ends an error
 REST = "The rest is on the attached page."
 
@@ -82,9 +83,9 @@ def compose(folder: Path, *, head: str | None = None, book: Sequence[str] | None
     run, runs = read_run(folder), folder.parent.parent
     head, date = audit.head(runs) if head is None else head, one_line(run["date"])
     book = _book_lines(runs, run) if book is None else list(book)
-    verdict = redact(str(run["recorded"].get("verdict") or "done"))
-    switch = run["recorded"].get("switch")
-    key = run_id(run)
+    said, key = run["recorded"], run_id(run)
+    verdict = redact("\n".join(str(said[name]) for name in ("verdict", "sentence") if said.get(name)) or "done")
+    switch = said.get("switch")
     verdict = "\n".join([verdict, *_approval(book, date)])
     steps = [*book, f"Head of the audit log: {head}"]
     return _assemble(
@@ -92,7 +93,7 @@ def compose(folder: Path, *, head: str | None = None, book: Sequence[str] | None
         "run",
         date,
         verdict,
-        look=KINDS.get(switch, "ok"),
+        look=KINDS.get(switch, said.get("look") if said.get("look") in LOOKS else "ok"),
         blocks=_blocks(folder / f"{run['notebook']}.ipynb", key),
         steps=steps,
         attachment=folder / REPORT if (folder / REPORT).is_file() else None,

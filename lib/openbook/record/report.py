@@ -13,6 +13,7 @@ __all__ = ["PALETTE", "callout", "chart", "facts", "figure", "house_style", "ren
 
 STYLE = Path(__file__).parent / "templates" / "report" / "style.css"
 SHORT = 12  # characters of a hash that a person compares
+INPUTS = {"Data": "data", "Champion": "champion", "Chain of the book": "book", "Parameters": "parameters"}
 
 
 def render_report(notebook: str | Path) -> str:
@@ -61,12 +62,13 @@ def _provenance(run: dict) -> list[tuple[str, str]]:
         return []
     code = run.get("code") or {}
     commit = (code.get("commit") or "")[:SHORT] + (" with changes" if code.get("modified") else "")
-    versions = run.get("packages") or {}
+    versions, inputs = run.get("packages") or {}, run.get("inputs") or {}
     said = {
         "Session": run.get("date"),
         "Notebook": run.get("notebook"),
         "Profile": run.get("profile"),
-        "Inputs": (run.get("inputs_hash") or "")[:SHORT],
+        "All inputs": (run.get("inputs_hash") or "")[:SHORT],
+        **{name: inputs.get(key, "")[:SHORT] for name, key in INPUTS.items()},
         "Code": commit,
         "openbook": versions.get("openbook"),
         "Python": versions.get("python"),

@@ -64,14 +64,19 @@ class RunsFolder:
                 os.write(file.fileno(), f"{os.getpid()}\n".encode())  # nothing stays in a buffer, to fail once more
             yield
 
-    def stage(self, notebook: str, date, *, profile: str, params: Mapping, inputs_hash: str) -> Stage:
+    def stage(
+        self, notebook: str, date, *, profile: str, params: Mapping, inputs_hash: str, inputs: Mapping | None = None
+    ) -> Stage:
         """A new stage for one run, with what it is about. What a crashed run of that date left becomes failed.
+
+        inputs : hashes by name of what decides the outputs, all of them in `inputs_hash`
 
         No stage is used twice: a kernel that outlives its runner writes to the old one.
         """
         date = check_date(date)
         above = self.folder / STAGE / check_notebook(notebook)
         about = {"notebook": notebook, "date": date, "profile": profile, "params": params, "inputs_hash": inputs_hash}
+        about |= {"inputs": dict(inputs or {})}
         about |= {"code": provenance.code(), "packages": provenance.packages()}
         with storage(f"make a stage in {above}"):
             for left in sorted(above.glob(f"{date}-*")):
