@@ -6,7 +6,15 @@ import pandas as pd
 import pytest
 
 from openbook import standins
-from openbook.champion import CARD, against_incumbent, bundle_champion, champion_hash, read_champion
+from openbook.champion import (
+    CARD,
+    PROMISE,
+    against_incumbent,
+    bundle_champion,
+    champion_hash,
+    read_champion,
+    read_promise,
+)
 from openbook.errors import ModelError
 from openbook.market.providers import SampleSource
 from openbook.market.store import load_market
@@ -55,6 +63,25 @@ def test_the_same_card_gives_the_same_bytes(bundle):
     files, card, _ = bundle
     assert files[CARD] == card.to_bytes()
     assert json.loads(files[CARD])["model_sha256"] == card.model_sha256
+
+
+def test_the_promise_is_what_the_combination_did_before_it_was_chosen(bundle, folder, compared):
+    files, card, selection = bundle
+    chosen = selection.ranking.iloc[0]
+    promise = read_promise(folder, card)
+    returns = compared.returns[chosen["combination"]].dropna()
+    pd.testing.assert_series_equal(promise.series, returns, check_names=False, check_freq=False, check_index_type=False)
+    told = compared.ledger[(compared.ledger["kind"] == "candidate") & (compared.ledger["candidate"] == chosen["model"])]
+    told = told[told["date"] <= returns.index[-1]]
+    assert promise.rank_ic == (pytest.approx(told["rank_ic"].mean()), pytest.approx(told["rank_ic"].std()))
+    (folder / PROMISE).write_bytes(files[PROMISE].replace(b"0.", b"1.", 1))
+    with pytest.raises(ModelError, match="promise.json was altered"):
+        read_champion(folder)
+
+
+def test_a_champion_from_before_there_were_promises_is_read(bundle, folder):
+    card = bundle[1].model_copy(update={"promise_sha256": ""})
+    assert read_promise(folder, card) is None
 
 
 def test_an_unvetted_champion_says_so_and_what_stopped_it(bundle):

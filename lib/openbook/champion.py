@@ -20,6 +20,7 @@ from openbook.signals.bundle import SCHEMA, bundle_hash, load_model
 from openbook.signals.models import Model
 
 CARD = "champion_metadata.json"
+PROMISE = "promise.json"  # beside it: what a later evening compares the champion with
 METRICS = ("cagr", "volatility", *SelectionWeights.model_fields, "beta", "active_return", "active_low", "active_high")
 METRICS += ("active_low_all", "deflated_sharpe", "pbo", "track_record")
 
@@ -92,6 +93,7 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid"):
     costs: Costs
     model_sha256: str
     data_fingerprint: str
+    promise_sha256: str = Field("", description=f"of {PROMISE}; empty for a champion that promised nothing")
     runs: dict[str, str] = Field(description="notebook → inputs hash of the sealed runs that led here")
 
     def to_bytes(self) -> bytes:
@@ -123,6 +125,23 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid"):
         }
 
 
+class Promise(BaseModel, frozen=True, extra="forbid"):
+    """What a champion was seen to do out of sample, before it was chosen; the best of many looks better than it is.
+
+    rank_ic : mean and standard deviation over dates, None with fewer than two; returns : by session, YYYY-MM-DD, of its
+    combination after costs
+    """
+
+    rank_ic: tuple[float, float] | None
+    returns: dict[str, float]
+
+    @property
+    def series(self) -> pd.Series:
+        """The returns by session, oldest first."""
+        days = pd.to_datetime(list(self.returns), format="%Y-%m-%d").astype("datetime64[us]")
+        return pd.Series(list(self.returns.values()), index=days, name="backtest", dtype="float64").sort_index()
+
+
 def champion_hash(files: dict[str, bytes]) -> str:
     """The sha256 that names a champion: of its card, which pins the model's schema, which pins the model."""
     return hashlib.sha256(files[CARD]).hexdigest()
@@ -145,8 +164,20 @@ def read_champion(folder) -> tuple[Model, dict, ChampionCard]:
     except ValidationError as error:
         first = error.errors()[0]
         raise ModelError(f"{folder / CARD}: {'.'.join(map(str, first['loc']))} {first['msg']}") from None
+    read_promise(folder, card)
     model, schema = load_model(folder, sha256=card.model_sha256)
     return model, schema, card
+
+
+def read_promise(folder, card: ChampionCard) -> Promise | None:
+    """What the champion of a bundle folder promised, None if nothing; ModelError (40) if the file was altered."""
+    if not card.promise_sha256:
+        return None
+    file = Path(folder) / PROMISE
+    data = file.read_bytes() if file.is_file() else b""
+    if hashlib.sha256(data).hexdigest() != card.promise_sha256:
+        raise ModelError(f"{file} was altered: its hash is not the one in {CARD}; promote one again")
+    return Promise.model_validate_json(data)
 
 
 def bundle_champion(
@@ -156,7 +187,7 @@ def bundle_champion(
 
     chosen : row of the ranking; compared : what it was chosen from. Raises ModelError if its model cannot be read.
     """
-    files = compared.models[chosen["model"]]
+    files, promise = compared.models[chosen["model"]], _promise(chosen, compared)
     schema = json.loads(files[SCHEMA])
     card = ChampionCard(
         model=chosen["model"],
@@ -175,9 +206,22 @@ def bundle_champion(
         costs=compared.costs,
         model_sha256=bundle_hash(files),
         data_fingerprint=schema["data_fingerprint"],
+        promise_sha256=hashlib.sha256(promise).hexdigest(),
         runs=compared.runs,
     )
-    return {**files, CARD: card.to_bytes()}, card
+    return {**files, PROMISE: promise, CARD: card.to_bytes()}, card
+
+
+def _promise(chosen: pd.Series, compared: Comparison) -> bytes:
+    """What the chosen combination did before it was chosen; the same comparison gives the same bytes."""
+    returns, tried = compared.returns[chosen["combination"]].dropna(), compared.ledger
+    mine = (tried["kind"] == "candidate") & (tried["candidate"] == chosen["model"])
+    daily = tried.loc[mine & (tried["date"] <= returns.index.max()), "rank_ic"].dropna()  # the holdout stays unseen
+    said = Promise(
+        rank_ic=(float(daily.mean()), float(daily.std(ddof=1))) if len(daily) > 1 else None,
+        returns={f"{day:%Y-%m-%d}": float(value) for day, value in returns.items()},
+    )
+    return (json.dumps(said.model_dump(mode="json"), indent=1, sort_keys=True) + "\n").encode()
 
 
 def against_incumbent(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
-from openbook.champion import ChampionCard, Comparison, read_champion
+from openbook.champion import ChampionCard, Comparison, Promise, read_champion, read_promise
 from openbook.desk.book import BookState, read_book
 from openbook.desk.statement import new_state
 from openbook.errors import DataError, UsageError
@@ -52,6 +52,11 @@ def champion(folder: str | None, market: Market) -> tuple[Model, ChampionCard]:
     dataset = _dataset(known)
     model = ModelTrainer(CANDIDATE, n_jobs=2).train(dataset, dataset.dates)
     return model, _card(model, known)
+
+
+def promise(folder: str | None, card: ChampionCard) -> Promise | None:
+    """What the champion of `folder` did before it was chosen; a stand-in promised nothing."""
+    return None if folder is None else read_promise(folder, card)
 
 
 def book(file: str | None, date, cash: float = 100_000.0) -> BookState:
