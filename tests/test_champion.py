@@ -75,7 +75,7 @@ def test_the_promise_is_what_the_combination_did_before_it_was_chosen(bundle, fo
     told = told[told["date"] <= returns.index[-1]]
     assert promise.rank_ic == (pytest.approx(told["rank_ic"].mean()), pytest.approx(told["rank_ic"].std()))
     (folder / PROMISE).write_bytes(files[PROMISE].replace(b"0.", b"1.", 1))
-    with pytest.raises(ModelError, match="promise.json was altered"):
+    with pytest.raises(ModelError, match="was altered: its hash is not the one in"):
         read_champion(folder)
 
 
