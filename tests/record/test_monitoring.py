@@ -1,6 +1,7 @@
 """What the monitor says of a good, a bad and an unknown model, and what the log holds."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 
 from openbook import metrics
 from openbook.errors import DataError
-from openbook.record.monitoring import OpsMonitor, SessionFacts, health, monitoring_log
+from openbook.record.monitoring import BLOCKS, Evidence, OpsMonitor, SessionFacts, health, monitoring_log
 
 MONITOR = OpsMonitor()
 DATES = pd.bdate_range("2024-01-01", periods=60)
@@ -137,6 +138,13 @@ def test_information_coefficient_is_keyed_by_signal_date(tables):
     assert table["rank_ic"].iloc[: -HORIZON - 1].notna().all()
 
 
+def test_rolling_ic_ends_with_the_last_matured_date(tables):
+    ic = MONITOR.calculate_information_coefficient(*tables)
+    table = MONITOR.calculate_rolling_ic(ic, HORIZON)
+    assert table.index.equals(DATES[: -HORIZON - 1])
+    assert table["mean"].iloc[-1] == pytest.approx(ic["rank_ic"].dropna().iloc[-20:].mean())
+
+
 def test_top_quantile_performance(tables):
     scores, labels = tables
     table = MONITOR.calculate_top_quantile_performance(scores, labels)
@@ -186,13 +194,16 @@ def test_monitoring_log_says_what_the_metrics_say(tables, facts):
     scores, labels = tables
     log = monitoring_log(facts, scores=scores, labels=labels, checks=CHECKS)
     rank_ic = metrics.information_coefficient(scores, labels)["rank_ic"].dropna()
-    assert log["schema_version"] == 1
+    assert log["schema_version"] == 2
     assert log["session"] == f"{DATES[-1]:%Y-%m-%d}"
     assert log["data"] == {"coverage": 0.98, "n_left_out": 3}
     assert log["model"]["age_days"] == 85
     assert log["ic"]["matured_through"] == f"{DATES[-HORIZON - 2]:%Y-%m-%d}"
     assert (log["ic"]["n_matured"], log["ic"]["n_not_matured"]) == (54, 6)
     assert log["ic"]["mean_rank_ic"] == pytest.approx(rank_ic.mean())
+    assert log["ic"]["error"] == pytest.approx(metrics.newey_west_error(rank_ic, HORIZON))
+    assert log["ic"]["rolling"]["mean"] == pytest.approx(rank_ic.iloc[-20:].mean())
+    assert log["ic"]["rolling"]["error"] == pytest.approx(metrics.newey_west_error(rank_ic.iloc[-20:], HORIZON))
     assert log["ic"]["newey_west_t"] == pytest.approx(metrics.newey_west_t(rank_ic, HORIZON))
     assert list(log["ic"]["recent_rank_ic"].values()) == pytest.approx(rank_ic.iloc[-20:].tolist())
     assert log["drift"]["action"] == "continue"
@@ -256,6 +267,202 @@ def test_later_labels_change_only_what_has_matured_since(tables, facts):
     pd.testing.assert_frame_equal(earlier, MONITOR.calculate_information_coefficient(scores, labels).iloc[:40])
 
 
+# --- what more the night may know -------------------------------------------------------------------------------------
+
+
+def features_of(sessions: int, number: int = 4) -> pd.DataFrame:
+    """Features of the sessions that end with the last of DATES, ranked within their date."""
+    rng = np.random.default_rng(3)
+    raw = rng.standard_normal((40, number)) + rng.standard_normal((sessions, 40, number))
+    index = pd.MultiIndex.from_product([pd.bdate_range(end=DATES[-1], periods=sessions), SYMBOLS])
+    values = (raw.argsort(axis=1).argsort(axis=1) / 39 - 0.5).reshape(-1, number)
+    return pd.DataFrame(values, index=index.set_names(["date", "symbol"]), columns=list("abcd")[:number])
+
+
+@pytest.fixture
+def evidence(tables) -> Evidence:
+    """Everything that a night may know."""
+    rng = np.random.default_rng(4)
+    _, labels = tables
+    tracking = pd.DataFrame(rng.normal(0, 1e-3, (60, 5)), index=DATES, columns=["difference", *metrics.TRACKING_PARTS])
+    return Evidence(
+        expected_ic=(0.27, 0.15),
+        labels_by_horizon={1: labels, HORIZON: labels * 0.5},
+        features=features_of(90),
+        book_returns=pd.Series(rng.normal(5e-4, 0.01, 60), index=DATES),
+        regimes=pd.Series(rng.integers(0, 3, 60), index=DATES),
+        backtest_returns=pd.Series(rng.normal(5e-4, 0.01, 500), index=pd.bdate_range(end=DATES[0], periods=500)),
+        tracking=tracking,
+    )
+
+
+def test_the_schema_of_the_log(tables, facts, evidence):
+    """A reader of the logs relies on these names; a change of them is a new schema_version."""
+    scores, labels = tables
+    log = monitoring_log(facts, scores=scores, labels=labels, checks=CHECKS, evidence=evidence)
+    assert list(log) == list(BLOCKS)
+    assert {name: list(block) for name, block in log.items() if isinstance(block, dict)} == {
+        "data": ["coverage", "n_left_out"],
+        "model": ["name", "trained_through", "age_days", "horizon"],
+        "scores": [
+            "n_scored",
+            "n_distinct",
+            "mean",
+            "std",
+            "autocorrelation",
+            "usual_autocorrelation",
+            "psi",
+            "ks",
+        ],
+        "ic": [
+            "matured_through",
+            "n_matured",
+            "n_not_matured",
+            "mean_rank_ic",
+            "error",
+            "std_rank_ic",
+            "mean_ic",
+            "icir",
+            "newey_west_t",
+            "rolling",
+            "recent_rank_ic",
+        ],
+        "quantiles": ["avg_return", "cumulative", "top_minus_bottom", "n_dates"],
+        "decay": ["1", "5"],
+        "drift": [
+            "lookback",
+            "threshold",
+            "n_matured",
+            "avg_ic",
+            "days_below_threshold",
+            "degraded",
+            "action",
+            "status",
+            "false_alarm",
+            "cusum",
+        ],
+        "features": [
+            "n_features",
+            "n_beyond",
+            "psi_limit",
+            "worst",
+            "missing_rise",
+            "domain_auc",
+            "usual_domain_auc",
+            "structure_percentile",
+        ],
+        "out_of_distribution": ["share", "expected", "usual_high", "n_names", "names"],
+        "regime": ["regime", "name"],
+        "regimes": ["0", "1", "2"],
+        "book": ["sessions", "total_return", "percentile", "cone"],
+        "tracking": ["sessions", "difference", "costs", "timing", "rounding", "rest"],
+        "portfolio": ["portfolio_value", "cash_weight", "n_positions", "n_trades", "turnover", "cost"],
+        "checks": ["all_ok", "n_checks", "rows"],
+    }
+    assert list(log["drift"]["false_alarm"]) == ["mean_rank_ic", "std_rank_ic", "evening", "year"]
+    assert list(log["drift"]["cusum"]) == [
+        "target",
+        "deviation",
+        "allowance",
+        "threshold",
+        "statistic",
+        "alarm",
+        "last_alarm",
+        "healthy_run_length",
+    ]
+    assert json.loads(json.dumps(log, allow_nan=False)) == log
+
+
+def test_what_was_not_given_is_none(tables, facts):
+    scores, labels = tables
+    log = monitoring_log(facts, scores=scores, labels=labels, checks=CHECKS)
+    absent = {"decay", "features", "out_of_distribution", "regimes", "book", "tracking"}
+    assert {name for name, block in log.items() if block is None} == absent
+    assert log["drift"]["cusum"] is None
+    assert list(log) == list(BLOCKS)
+
+
+def test_the_log_says_what_the_evidence_says(tables, facts, evidence):
+    scores, labels = tables
+    log = monitoring_log(facts, scores=scores, labels=labels, checks=CHECKS, evidence=evidence)
+    assert log["decay"]["1"]["n_dates"] == 54
+    assert log["decay"]["1"]["rank_ic"] == pytest.approx(log["ic"]["mean_rank_ic"])
+    rank_ic = metrics.information_coefficient(scores, labels)["rank_ic"].dropna()
+    table = metrics.cusum(rank_ic, 0.27, 0.15, horizon=HORIZON)
+    assert log["drift"]["cusum"]["statistic"] == pytest.approx(table["statistic"].iloc[-1])
+    assert log["drift"]["cusum"]["healthy_run_length"] == pytest.approx(1306, rel=0.15)
+    alarm = metrics.drift_false_alarm(0.27, 0.15, horizon=HORIZON)
+    assert log["drift"]["false_alarm"]["evening"] == alarm.evening
+    auc = metrics.domain_history(evidence.features, 20)
+    assert log["features"]["domain_auc"] == auc.iloc[-1]
+    assert log["features"]["usual_domain_auc"] == auc.iloc[:-1].max()
+    assert log["features"]["n_beyond"] == 0
+    returns, regimes = evidence.book_returns, evidence.regimes
+    earned = MONITOR.check_regime_performance(returns, regimes)
+    assert log["regimes"]["2"]["avg_return"] == pytest.approx(earned.loc[2, "avg_return"])
+    place = metrics.standing(returns, evidence.backtest_returns, seed=0)
+    assert log["book"]["percentile"] == place.percentile
+    assert log["book"]["cone"]["0.05"] < log["book"]["cone"]["0.5"] < log["book"]["cone"]["0.95"]
+    assert log["tracking"]["costs"] == pytest.approx(evidence.tracking["costs"].sum())
+
+
+def test_the_false_alarm_rate_is_that_of_the_observed_model_unless_another_was_promised(tables, facts):
+    scores, labels = tables
+    log = monitoring_log(facts, scores=scores, labels=labels, checks=CHECKS)
+    assert log["drift"]["false_alarm"]["mean_rank_ic"] == log["ic"]["mean_rank_ic"]
+    assert log["drift"]["false_alarm"]["std_rank_ic"] == log["ic"]["std_rank_ic"]
+    few = monitoring_log(facts, scores=scores.iloc[-25:], labels=labels.iloc[-25:], checks=CHECKS)
+    assert few["ic"]["n_matured"] == 19
+    assert few["drift"]["false_alarm"] is None
+
+
+def test_what_comes_after_the_session_changes_nothing(tables, facts, evidence):
+    scores, labels = tables
+    facts = facts.model_copy(update={"session": DATES[-8].date()})
+    scores, labels = scores.iloc[:-7], labels.iloc[:-7].copy()
+    labels.iloc[-HORIZON - 1 :] = np.nan
+    days = evidence.features.index.get_level_values("date")
+    known = Evidence(
+        expected_ic=evidence.expected_ic,
+        labels_by_horizon={1: labels},
+        features=evidence.features[days <= DATES[-8]],
+        book_returns=evidence.book_returns.iloc[:-7],
+        regimes=evidence.regimes.iloc[:-7],
+        backtest_returns=evidence.backtest_returns,
+        tracking=evidence.tracking.iloc[:-7],
+    )
+    more = replace(evidence, labels_by_horizon={1: labels})
+    logs = [monitoring_log(facts, scores=scores, labels=labels, checks=CHECKS, evidence=e) for e in (known, more)]
+    assert json.dumps(logs[0]) == json.dumps(logs[1])
+
+
+def test_features_of_another_evening_are_refused(tables, facts, evidence):
+    scores, labels = tables
+    stale = evidence.features.drop(index=DATES[-1], level="date")
+    with pytest.raises(DataError, match="no features of"):
+        monitoring_log(facts, scores=scores, labels=labels, checks=CHECKS, evidence=replace(evidence, features=stale))
+
+
+@pytest.mark.parametrize(("sessions", "number"), [(59, 4), (60, 1)])
+def test_too_few_features_say_nothing(tables, facts, sessions, number):
+    scores, labels = tables
+    evidence = Evidence(features=features_of(sessions, number))
+    log = monitoring_log(facts, scores=scores, labels=labels, checks=CHECKS, evidence=evidence)
+    if number == 1:
+        assert log["features"]["structure_percentile"] is None
+        assert log["features"]["usual_domain_auc"] is None
+    else:
+        assert (log["features"], log["out_of_distribution"]) == (None, None)
+    assert health(log)["value"].str.len().gt(0).all()
+
+
+def test_a_book_of_its_first_session_stands_nowhere_yet(tables, facts, evidence):
+    scores, labels = tables
+    young = replace(evidence, book_returns=evidence.book_returns.iloc[:0])
+    log = monitoring_log(facts, scores=scores, labels=labels, checks=CHECKS, evidence=young)
+    assert log["book"] == {"sessions": 0, "total_return": None, "percentile": None, "cone": None}
+
+
 # --- for the page -----------------------------------------------------------------------------------------------------
 
 
@@ -265,7 +472,7 @@ def test_health_repeats_the_log_in_words(tables, facts):
     table = health(log).set_index("measure")
     assert table.loc["signal dates judged", "value"] == str(60 - HORIZON - 1)
     assert table.loc["signal dates judged", "meaning"] == f"matured through {DATES[-HORIZON - 2]:%Y-%m-%d}"
-    assert table.loc["mean rank IC", "value"] == f"{log['ic']['mean_rank_ic']:.3f}"
+    assert table.loc["mean rank IC", "value"] == f"{log['ic']['mean_rank_ic']:.3f} ± {log['ic']['error']:.3f}"
     assert table.loc["mean rank IC, last 20", "meaning"] == "within the threshold"
     assert table.loc["best of 5 groups less worst", "value"] == f"{log['quantiles']['top_minus_bottom']:.2%}"
     assert (table.dtypes == "str").all()
@@ -277,6 +484,46 @@ def test_health_of_the_first_night_says_not_yet_known(tables, facts):
     assert table.loc["signal dates judged"].tolist() == ["0", "matured through none yet"]
     assert table["value"].iloc[1:].eq("not yet known").all()
     assert "insufficient history: 0 of 20" in table.loc["mean rank IC, last 20", "meaning"]
+
+
+def test_health_explains_all_that_the_night_knows(tables, facts, evidence):
+    scores, labels = tables
+    log = monitoring_log(facts, scores=scores, labels=labels, checks=CHECKS, evidence=evidence)
+    table = health(log).set_index("measure")
+    assert table.index.tolist() == [
+        "signal dates judged",
+        "mean rank IC",
+        "t-value (Newey–West)",
+        "mean rank IC, last 20",
+        "best of 5 groups less worst",
+        "score autocorrelation",
+        "rank IC as scores age",
+        "false alarms of that rule",
+        "shortfall added up (CUSUM)",
+        "drift of scores (PSI)",
+        "features that drifted",
+        "recent features told from earlier",
+        "relations between features",
+        "names unlike those learned from",
+        "book against its backtest",
+        "book less backtest",
+    ]
+    assert table.loc["features that drifted"].tolist() == ["0 of 4", "none"]
+    assert table.loc["shortfall added up (CUSUM)", "meaning"].startswith("no alarm; last alarm never")
+    assert "costs " in table.loc["book less backtest", "meaning"]
+    assert not table.isin(["not yet known", "nan", "None"]).any(axis=None)
+
+
+def test_health_names_features_that_drifted_and_a_cusum_that_alarms(tables, facts, evidence):
+    scores, labels = tables
+    days = evidence.features.index.get_level_values("date")
+    frozen = evidence.features.assign(b=evidence.features["b"].where(days < DATES[-20], 0.0))
+    changed = replace(evidence, features=frozen, expected_ic=(0.9, 0.1))
+    log = monitoring_log(facts, scores=scores, labels=labels, checks=CHECKS, evidence=changed)
+    table = health(log).set_index("measure")
+    assert table.loc["features that drifted"].tolist() == ["1 of 4", "b"]
+    assert log["drift"]["cusum"]["last_alarm"] is not None
+    assert log["drift"]["cusum"]["last_alarm"] in table.loc["shortfall added up (CUSUM)", "meaning"]
 
 
 def test_health_names_as_many_groups_as_the_monitor_has(tables, facts):

@@ -1,9 +1,36 @@
-"""The only formulas for Sharpe, drawdown, Calmar, turnover, information coefficient, deflated Sharpe and overfitting.
+"""The only formulas for Sharpe, drawdown, Calmar, turnover, information coefficient, deflated Sharpe and drift.
 
 Returns are simple returns per period, (n_periods,), as fractions. Tables of scores and labels are sessions × symbols.
 Undefined is NaN, never 0 and never infinity: a check written as `not (x >= limit)` then fails, as it should.
 """
 
+from openbook.metrics.alarms import (
+    Cusum,
+    FalseAlarm,
+    cusum,
+    cusum_run_length,
+    drift_false_alarm,
+    is_drifting,
+    overlapping_ics,
+)
+from openbook.metrics.drift import (
+    OutOfDistribution,
+    column_drift,
+    domain_auc,
+    domain_history,
+    kolmogorov_smirnov,
+    out_of_distribution,
+    population_stability_index,
+    structure_drift,
+)
+from openbook.metrics.live import (
+    CONE_LEVELS,
+    TRACKING_PARTS,
+    Standing,
+    backtest_cone,
+    standing,
+    tracking_difference,
+)
 from openbook.metrics.luck import (
     EULER_GAMMA,
     Overfitting,
@@ -21,12 +48,16 @@ from openbook.metrics.luck import (
     track_record_length,
 )
 from openbook.metrics.ranking import (
+    alpha_decay,
     average_ranks,
+    cumulative_quantile_returns,
     icir,
     information_coefficient,
+    newey_west_error,
     newey_west_t,
     quantile_returns,
     quantile_returns_by_date,
+    rolling_ic,
     score_autocorrelation,
 )
 from openbook.metrics.returns import (
@@ -48,28 +79,50 @@ from openbook.metrics.returns import (
 )
 
 __all__ = [
+    "CONE_LEVELS",
     "EULER_GAMMA",
     "PERIODS",
+    "TRACKING_PARTS",
+    "Cusum",
+    "FalseAlarm",
+    "OutOfDistribution",
     "Overfitting",
+    "Standing",
+    "alpha_decay",
     "average_ranks",
+    "backtest_cone",
     "beta",
     "cagr",
     "calmar",
+    "column_drift",
+    "cumulative_quantile_returns",
+    "cusum",
+    "cusum_run_length",
     "deflated_sharpe",
+    "domain_auc",
+    "domain_history",
     "drawdowns",
+    "drift_false_alarm",
     "effective_trials",
     "expected_max_sharpe",
     "icir",
     "information_coefficient",
+    "is_drifting",
+    "kolmogorov_smirnov",
     "kurtosis",
     "max_drawdown",
     "minimum_track_record_length",
+    "newey_west_error",
     "newey_west_t",
     "optimal_block_length",
+    "out_of_distribution",
+    "overlapping_ics",
+    "population_stability_index",
     "probabilistic_sharpe",
     "probability_of_backtest_overfitting",
     "quantile_returns",
     "quantile_returns_by_date",
+    "rolling_ic",
     "rolling_sharpe",
     "score_autocorrelation",
     "sharpe",
@@ -77,10 +130,13 @@ __all__ = [
     "simultaneous_lows",
     "skewness",
     "sortino",
+    "standing",
     "stationary_bootstrap_indices",
     "stationary_bootstrap_interval",
+    "structure_drift",
     "total_return",
     "track_record_length",
+    "tracking_difference",
     "turnover",
     "volatility",
     "win_rate",

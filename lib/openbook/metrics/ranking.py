@@ -1,5 +1,7 @@
 """Scores against what followed, date by date."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -36,11 +38,11 @@ def icir(ic) -> float:
     return sharpe_per_period(known(ic))
 
 
-def newey_west_t(series, lags: int) -> float:
-    """t statistic of the mean with a Bartlett-kernel long-run variance (Newey & West 1987), no small-sample factor.
+def newey_west_error(series, lags: int) -> float:
+    """Standard error of the mean with a Bartlett-kernel long-run variance (Newey & West 1987), no small-sample factor.
 
     lags : at least the label's horizon. NaN periods are skipped, the rest taken as neighbours. A constant series or
-    fewer than two values give NaN. Too optimistic with few lags or few dates (below about 10 per lag).
+    fewer than two values give NaN. Too small with few lags or few dates (below about 10 per lag).
     """
     x = known(series)
     if not (isinstance(lags, int | np.integer) and lags >= 0):
@@ -51,7 +53,55 @@ def newey_west_t(series, lags: int) -> float:
     covariance = [gap[lag:] @ gap[: len(gap) - lag] for lag in range(min(lags, len(x) - 1) + 1)]
     weight = 1.0 - np.arange(1, len(covariance)) / (lags + 1.0)
     variance = (covariance[0] + 2.0 * np.dot(weight, covariance[1:])) / len(x) ** 2
-    return float(x.mean() / np.sqrt(variance)) if variance > 0 else np.nan
+    return float(np.sqrt(variance)) if variance > 0 else np.nan
+
+
+def newey_west_t(series, lags: int) -> float:
+    """t statistic of the mean, the mean by its `newey_west_error`. NaN where that is; too optimistic where it is too
+    small.
+    """
+    error = newey_west_error(series, lags)
+    return float(known(series).mean() / error) if np.isfinite(error) else np.nan
+
+
+def rolling_ic(rank_ic: pd.Series, window: int, lags: int) -> pd.DataFrame:
+    """Trailing mean of per-date coefficients with its error: columns rank_ic, mean, error, by signal date.
+
+    rank_ic : by signal date, oldest first, matured dates only
+    error : `newey_west_error` of the window's mean; the band that a chart draws is mean ± error, about two thirds sure
+
+    A NaN date counts for nothing in its window. The first window − 1 dates, and windows with fewer than two
+    coefficients, are NaN. Too narrow where window is below about 10 · lags: 20 dates of a 5-session label are four
+    independent ones.
+    """
+    if not window >= 2:
+        raise ParameterError(f"window must be at least 2 dates, not {window}")
+    values = rank_ic.to_numpy(dtype="float64")
+    mean, error = np.full(len(values), np.nan), np.full(len(values), np.nan)
+    for end in range(window, len(values) + 1):
+        x = known(values[end - window : end])
+        if len(x) >= 2:
+            mean[end - 1], error[end - 1] = x.mean(), newey_west_error(x, lags)
+    return pd.DataFrame({"rank_ic": values, "mean": mean, "error": error}, index=rank_ic.index)
+
+
+def alpha_decay(scores: pd.DataFrame, labels: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
+    """How long scores stay true: columns rank_ic, error, n_dates, one row per horizon, in ascending order.
+
+    labels : horizon in sessions → labels of that horizon, dates × symbols, NaN where not matured
+
+    Each horizon is judged on its own matured dates, so a longer one on fewer; error is the `newey_west_error` with as
+    many lags as the horizon has sessions. No matured date: NaN and 0. Horizons share their first days: a flat line
+    means that the first days did it all or that the signal lasts, and the returns per session tell which.
+    """
+    rows = []
+    for horizon in sorted(labels):
+        rank_ic = information_coefficient(scores, labels[horizon])["rank_ic"].dropna()
+        mean = rank_ic.mean() if len(rank_ic) else np.nan
+        rows.append((mean, newey_west_error(rank_ic, horizon), len(rank_ic)))
+    index = pd.Index(sorted(labels), name="horizon", dtype="int64")
+    table = pd.DataFrame(rows, index=index, columns=["rank_ic", "error", "n_dates"])
+    return table.astype({"rank_ic": "float64", "error": "float64", "n_dates": "int64"})
 
 
 def quantile_returns_by_date(scores: pd.DataFrame, labels: pd.DataFrame, n: int = 5) -> pd.DataFrame:
@@ -68,6 +118,19 @@ def quantile_returns_by_date(scores: pd.DataFrame, labels: pd.DataFrame, n: int 
     bucket[count < n] = np.nan
     means = [_row_mean(right, (bucket == quantile) & np.isfinite(right)) for quantile in range(n)]
     return pd.DataFrame(np.column_stack(means), index=scores.index, columns=pd.RangeIndex(1, n + 1, name="quantile"))
+
+
+def cumulative_quantile_returns(scores: pd.DataFrame, labels: pd.DataFrame, horizon: int, n: int = 5) -> pd.DataFrame:
+    """What each score quantile has earned by signal date, columns 1 (worst) … n (best): running sum of the mean label
+    over its horizon.
+
+    It is the sum of `horizon` sleeves of equal money, one of them renewed each session, without compounding or costs:
+    labels of neighbouring dates share horizon − 1 sessions, and compounding them would count each session many times.
+    NaN dates stay NaN and add nothing.
+    """
+    if not horizon >= 1:
+        raise ParameterError(f"horizon must be at least 1 session, not {horizon}")
+    return quantile_returns_by_date(scores, labels, n).cumsum() / horizon
 
 
 def quantile_returns(scores: pd.DataFrame, labels: pd.DataFrame, n: int = 5) -> pd.Series:

@@ -5,7 +5,8 @@ flatter it. A result is keyed by the date of its signal and known only once the 
 sessions say nothing yet; they are shown as not matured, never as bad or good.
 """
 
-import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
@@ -14,8 +15,31 @@ from pydantic import BaseModel, Field
 
 from openbook import metrics
 from openbook.errors import DataError
+from openbook.record import vitals
+from openbook.record.health import health
 
-SCHEMA_VERSION = 1
+__all__ = ["BLOCKS", "SCHEMA_VERSION", "SCORED", "Evidence", "OpsMonitor", "SessionFacts", "health", "monitoring_log"]
+
+SCHEMA_VERSION = 2  # 2: errors, false alarms, CUSUM, decay, drift of inputs and scores, regimes, book against backtest
+BLOCKS = {
+    "schema_version": "of this table; a reader refuses one that it does not know",
+    "session": "YYYY-MM-DD, the session that was scored",
+    "data": "coverage of the active names, names left out",
+    "model": "name, last session that it learned from, its age in days, sessions of its label",
+    "scores": "tonight's scores in numbers, their rank correlation with last night's, their drift",
+    "ic": "rank ICs by signal date as far as matured, their mean with its Newey–West error",
+    "quantiles": "mean label by group of names, what each group has earned, best less worst",
+    "decay": "rank IC by horizon, or None",
+    "drift": "the asked rule, how often it fires for a healthy model, and the CUSUM (None: no promised rank IC)",
+    "features": "how the recent features differ from those before, or None",
+    "out_of_distribution": "names with an unusual mixture of features, or None",
+    "regime": "at the close of the session",
+    "regimes": "what the book earned in each regime, or None",
+    "book": "its place in the cone of its backtest, or None",
+    "tracking": "why it earned something else than its backtest, or None",
+    "portfolio": "value, cash, names, trades, turnover and cost of tonight's proposal",
+    "checks": "every check beside its limit",
+}
 SCORED = 120  # sessions that the daily page scores again, to judge the model on labels that have matured
 REGIMES = (0, 1, 2)  # risk-off, normal, risk-on
 
@@ -26,10 +50,20 @@ class OpsMonitor(BaseModel, frozen=True, extra="forbid"):
     ic_lookback: int = Field(20, ge=2, description="matured sessions that the drift rule looks at")
     ic_threshold: float = Field(0.02, description="rank IC below which a model is suspected")
     n_quantiles: int = Field(5, ge=2, description="groups of names, by score")
+    cusum: metrics.Cusum = Field(metrics.Cusum(), description="rule that adds up what rank ICs lack")
+    recent: int = Field(20, ge=vitals.EVERY, description="last sessions, compared with those before")
+    psi_limit: float = Field(0.25, gt=0, description="stability index above which a feature has drifted")
 
     def calculate_information_coefficient(self, scores: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
         """Columns ic, rank_ic, n by signal date, see `metrics`; a date that has not matured is NaN with n = 0."""
         return metrics.information_coefficient(scores, labels)
+
+    def calculate_rolling_ic(self, ic: pd.DataFrame, horizon: int) -> pd.DataFrame:
+        """Columns rank_ic, mean, error by matured signal date: mean of the last `ic_lookback`, its Newey–West error.
+
+        ic : of `calculate_information_coefficient`; horizon : sessions of the label
+        """
+        return metrics.rolling_ic(vitals.matured(ic), self.ic_lookback, horizon)
 
     def calculate_top_quantile_performance(self, scores: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
         """By quantile, n_quantiles the best: avg_return (mean over dates of the per-date mean label), std_return over
@@ -47,22 +81,22 @@ class OpsMonitor(BaseModel, frozen=True, extra="forbid"):
         ic : columns rank_ic, n by signal date, oldest first; a matured date without a defined IC (constant scores)
             counts as below
         Fewer matured sessions than `ic_lookback` are reported as insufficient history: degraded and action are then
-        None, which is not "healthy". The rule alone fires about one time in six for a healthy model (labels overlap),
-        so it asks for a review, not for a halt.
+        None, which is not "healthy". The rule fires on one evening in four for a good model (rank IC 0.05 ± 0.1, labels
+        of 5 sessions: `metrics.drift_false_alarm`), so it asks for a review, not for a halt.
         """
-        matured = _matured(ic)
+        matured = vitals.matured(ic)
         window = matured.iloc[-self.ic_lookback :]
         found = {
             "lookback": self.ic_lookback,
             "threshold": self.ic_threshold,
             "n_matured": len(matured),
-            "avg_ic": _number(window.mean()),
+            "avg_ic": vitals.number(window.mean()),
             "days_below_threshold": int((~(window >= self.ic_threshold)).sum()),
         }
         if len(matured) < self.ic_lookback:
             status = f"insufficient history: {len(matured)} of {self.ic_lookback} sessions have matured"
             return found | {"degraded": None, "action": None, "status": status}
-        healthy = window.mean() >= self.ic_threshold or 2 * found["days_below_threshold"] < self.ic_lookback
+        healthy = not metrics.is_drifting(window, self.ic_threshold)
         action, status = ("continue", "within the threshold") if healthy else ("review_model", "below the threshold")
         return found | {"degraded": not healthy, "action": action, "status": status}
 
@@ -102,6 +136,28 @@ class SessionFacts(BaseModel, frozen=True, extra="forbid"):
     cost: float = Field(description="estimated, USD")
 
 
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What else the night may know; without it, the blocks that need it are None.
+
+    expected_ic : mean and standard deviation of the rank IC by date that the model was promised to have, out of sample,
+        before the dates that are judged
+    labels_by_horizon : horizon → labels of that horizon, dates × symbols, NaN where not matured
+    features : (date, symbol) × feature, through the session; at least 3 · `OpsMonitor.recent` sessions say something
+    book_returns : of the book by session; regimes : 0, 1, 2 by session, as known at its close
+    backtest_returns : out of sample, after costs, by session
+    tracking : of `metrics.tracking_difference`
+    """
+
+    expected_ic: tuple[float, float] | None = None
+    labels_by_horizon: Mapping[int, pd.DataFrame] | None = None
+    features: pd.DataFrame | None = None
+    book_returns: pd.Series | None = None
+    regimes: pd.Series | None = None
+    backtest_returns: pd.Series | None = None
+    tracking: pd.DataFrame | None = None
+
+
 def monitoring_log(
     facts: SessionFacts,
     *,
@@ -109,89 +165,101 @@ def monitoring_log(
     labels: pd.DataFrame | None,
     checks: pd.DataFrame,
     monitor: OpsMonitor | None = None,
+    evidence: Evidence | None = None,
 ) -> dict:
-    """The night's health record: plain numbers, text and None; NaN is None; no time of day in it.
+    """The night's health record, BLOCKS: plain numbers, text and None; NaN is None; no time of day in it.
 
     scores : dates × symbols up to the session, of the evening or out of sample
     labels : dates × symbols, NaN where not matured; None if nothing has matured yet
     checks : columns check, value, limit, ok, status, detail
+
+    What lies after the session changes nothing, but labels must be those that were known then.
     """
-    monitor = monitor or OpsMonitor()
+    monitor, evidence = monitor or OpsMonitor(), evidence or Evidence()
     session = pd.Timestamp(facts.session)
     if scores.empty or scores.index.max() != session:
         last = "none" if scores.empty else f"{scores.index.max():%Y-%m-%d}"
         raise DataError(f"the last scores are of {last}, not of {session:%Y-%m-%d}; score the session first")
     labels = scores.iloc[:0] if labels is None else labels
-    ic = monitor.calculate_information_coefficient(scores, labels)
-    return {
+    log = {
         "schema_version": SCHEMA_VERSION,
         "session": facts.session.isoformat(),
-        "data": {"coverage": _number(facts.coverage), "n_left_out": facts.n_left_out},
+        "data": {"coverage": vitals.number(facts.coverage), "n_left_out": facts.n_left_out},
         "model": {
             "name": facts.model,
             "trained_through": facts.trained_through.isoformat(),
             "age_days": facts.model_age,
             "horizon": facts.horizon,
         },
-        "scores": _scores_block(scores),
-        "ic": describe_ic(ic, facts.horizon, monitor.ic_lookback),
-        "quantiles": _quantile_block(monitor.calculate_top_quantile_performance(scores, labels)),
-        "drift": monitor.detect_model_drift(ic),
+        "scores": vitals.scores_block(scores, monitor.recent),
+        **_judged(scores, labels, facts.horizon, monitor, evidence),
+        **_inputs(evidence.features, session, monitor),
         "regime": {"regime": facts.regime, "name": facts.regime_name},
+        **_money(evidence, session, monitor),
         "portfolio": {
-            name: _number(getattr(facts, name))
+            name: vitals.number(getattr(facts, name))
             for name in ("portfolio_value", "cash_weight", "n_positions", "n_trades", "turnover", "cost")
         },
-        "checks": _checks_block(checks),
+        "checks": vitals.checks_block(checks),
     }
+    return {name: log[name] for name in BLOCKS}
 
 
-def health(log: dict) -> pd.DataFrame:
-    """The part of a monitoring log that a portfolio manager reads: measure, value, what it means."""
-    ic, drift, scores = log["ic"], log["drift"], log["scores"]
-    groups = len(log["quantiles"]["avg_return"])
-    rows = [
-        ("signal dates judged", _say(ic["n_matured"], "d"), f"matured through {ic['matured_through'] or 'none yet'}"),
-        ("mean rank IC", _say(ic["mean_rank_ic"], ".3f"), "scores against what came of them; 0.02 to 0.05 is good"),
-        ("t-value (Newey–West)", _say(ic["newey_west_t"], ".1f"), "beyond 2 is unlikely to be luck"),
-        (f"mean rank IC, last {drift['lookback']}", _say(drift["avg_ic"], ".3f"), str(drift["status"])),
-        (
-            f"best of {groups} groups less worst",
-            _say(log["quantiles"]["top_minus_bottom"], ".2%"),
-            "mean return of a label",
-        ),
-        ("score autocorrelation", _say(scores["autocorrelation"], ".2f"), "tonight's ranks against the evening before"),
-    ]
-    return pd.DataFrame(rows, columns=["measure", "value", "meaning"], dtype="str")
-
-
-def _say(value, form: str) -> str:
-    """A number in words; what is undefined says so."""
-    return "not yet known" if value is None else format(value, form)
-
-
-def describe_ic(ic: pd.DataFrame, horizon: int, lookback: int) -> dict:
-    """Mean, spread and Newey–West t of the matured rank ICs, and the last `lookback` of them by signal date.
-
-    matured_through is the last signal date whose label is known, None if there is none.
-    """
-    rank_ic = _matured(ic)
+def _judged(scores, labels, horizon: int, monitor: OpsMonitor, evidence: Evidence) -> dict:
+    """The blocks that judge scores by what followed."""
+    ic = monitor.calculate_information_coefficient(scores, labels)
+    rank_ic = vitals.matured(ic)
+    mean, std = _healthy(rank_ic, monitor.ic_lookback) if evidence.expected_ic is None else evidence.expected_ic
+    rule = {
+        "false_alarm": vitals.false_alarm_block(mean, std, horizon, monitor.ic_lookback, monitor.ic_threshold),
+        "cusum": None
+        if evidence.expected_ic is None
+        else vitals.cusum_block(rank_ic, mean, std, horizon, monitor.cusum),
+    }
+    later = evidence.labels_by_horizon
     return {
-        "matured_through": f"{rank_ic.index[-1]:%Y-%m-%d}" if len(rank_ic) else None,
-        "n_matured": len(rank_ic),
-        "n_not_matured": len(ic) - len(rank_ic),
-        "mean_rank_ic": _number(rank_ic.mean()),
-        "mean_ic": _number(ic["ic"].mean()),
-        "icir": _number(metrics.icir(rank_ic)),
-        "newey_west_t": _number(metrics.newey_west_t(rank_ic, horizon)),
-        "recent_rank_ic": {f"{day:%Y-%m-%d}": _number(value) for day, value in rank_ic.iloc[-lookback:].items()},
+        "ic": vitals.ic_block(ic, horizon, monitor.ic_lookback),
+        "quantiles": vitals.quantile_block(
+            monitor.calculate_top_quantile_performance(scores, labels),
+            metrics.cumulative_quantile_returns(scores, labels, horizon, monitor.n_quantiles),
+        ),
+        "decay": None if later is None else vitals.decay_block(metrics.alpha_decay(scores, later)),
+        "drift": monitor.detect_model_drift(ic) | rule,
     }
 
 
-def _matured(ic: pd.DataFrame) -> pd.Series:
-    """Rank ICs up to the last date with any label: what comes after has not matured."""
-    labelled = np.flatnonzero(ic["n"].to_numpy() > 0)
-    return ic["rank_ic"].iloc[: labelled[-1] + 1 if len(labelled) else 0]
+def _healthy(rank_ic: pd.Series, fewest: int) -> tuple[float, float]:
+    """Mean and deviation of the rank ICs that were observed; NaN below `fewest` dates."""
+    return (rank_ic.mean(), rank_ic.std(ddof=1)) if rank_ic.count() >= fewest else (np.nan, np.nan)
+
+
+def _inputs(features: pd.DataFrame | None, session: pd.Timestamp, monitor: OpsMonitor) -> dict:
+    """The blocks on tonight's features. Raises DataError where they are not of tonight."""
+    if features is None:
+        return {"features": None, "out_of_distribution": None}
+    features = features.dropna(how="all")  # a name without any feature is not scored
+    days = features.index.get_level_values("date")
+    if not (days == session).any():
+        raise DataError(f"no features of {session:%Y-%m-%d}; compute those of the session first")
+    known = features if days.max() == session else features[days <= session]
+    return {
+        "features": vitals.features_block(known, monitor.recent, monitor.psi_limit),
+        "out_of_distribution": vitals.distribution_block(known, monitor.recent),
+    }
+
+
+def _money(evidence: Evidence, session: pd.Timestamp, monitor: OpsMonitor) -> dict:
+    """The blocks on what the book earned."""
+    book, regimes, backtest, tracking = (
+        None if part is None else part[part.index <= session]
+        for part in (evidence.book_returns, evidence.regimes, evidence.backtest_returns, evidence.tracking)
+    )
+    known, compared = book is not None and regimes is not None, book is not None and backtest is not None
+    return {
+        "regimes": vitals.regimes_block(monitor.check_regime_performance(book, regimes)) if known else None,
+        "book": vitals.book_block(book, backtest) if compared else None,
+        "tracking": None if tracking is None else vitals.tracking_block(tracking),
+    }
 
 
 def _performance(earned: np.ndarray) -> dict:
@@ -203,51 +271,3 @@ def _performance(earned: np.ndarray) -> dict:
         "sharpe": metrics.sharpe(earned),
         "win_rate": metrics.win_rate(earned),
     }
-
-
-def _scores_block(scores: pd.DataFrame) -> dict:
-    """Tonight's scores in numbers; autocorrelation is the rank correlation with the scores of the session before."""
-    tonight = scores.iloc[-1].dropna()
-    return {
-        "n_scored": len(tonight),
-        "n_distinct": int(tonight.nunique()),
-        "mean": _number(tonight.mean()),
-        "std": _number(tonight.std(ddof=1)),
-        "autocorrelation": _number(metrics.score_autocorrelation(scores.iloc[-2:]).iloc[-1]),
-    }
-
-
-def _quantile_block(table: pd.DataFrame) -> dict:
-    """Mean label by quantile, and best less worst."""
-    means = table["avg_return"]
-    return {
-        "avg_return": {str(quantile): _number(value) for quantile, value in means.items()},
-        "top_minus_bottom": _number(means.iloc[-1] - means.iloc[0]),
-        "n_dates": int(table["n_dates"].max()),
-    }
-
-
-def _checks_block(checks: pd.DataFrame) -> dict:
-    """Every check with its value beside its limit; a check that is not plainly true has failed."""
-    rows = [{name: _plain(value) for name, value in row.items()} for row in checks.to_dict("records")]
-    for row in rows:
-        row["ok"] = row["ok"] is True
-    return {"all_ok": all(row["ok"] for row in rows), "n_checks": len(rows), "rows": rows}
-
-
-def _plain(value):
-    """A cell as JSON has it: bool, number, text or None."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    if isinstance(value, int | float | np.integer | np.floating):
-        return _number(value)
-    return None if pd.isna(value) else str(value)
-
-
-def _number(value) -> float | int | None:
-    """A plain number; None for what is not finite."""
-    if isinstance(value, int | np.integer):
-        return int(value)
-    return float(value) if math.isfinite(value) else None
