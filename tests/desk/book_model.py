@@ -1,0 +1,312 @@
+"""What a book should hold, the slow and obvious way: whole cents, exact fractions, plain lists and dicts."""
+
+import random
+import statistics
+from collections import Counter
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import floor, sqrt
+
+SYMBOLS = ("A", "B", "C", "D")
+DELISTED = 8  # D has no bar from this session on
+# (session, symbol, kind, value); all values and prices are such that no half cent ever has to be rounded
+ACTIONS = (
+    (3, "C", "dividend", Fraction(13, 100)),
+    (4, "B", "split", Fraction(2)),
+    (8, "D", "delisting", Fraction(-3, 10)),
+    (9, "C", "dividend", Fraction(37, 100)),
+    (10, "A", "dividend", Fraction(1, 2)),
+    (11, "B", "split", Fraction(1, 4)),
+    (14, "C", "split", Fraction(3, 2)),
+)
+COMMISSION, SLIPPAGE, LEAST = Fraction(16, 10_000), Fraction(32, 10_000), 100  # of the notional; cents an order
+OPEN = ("PENDING", "APPROVED", "PARTIALLY_FILLED")
+RANK = ("ACTIVE", "REDUCE_ONLY", "HALTED")
+
+
+def make_prices(sessions: int) -> tuple[dict, dict]:
+    """(close, open) by symbol: cents in steps of 20 per session, None without a bar."""
+    dice, close, opens = random.Random(7), {}, {}
+    for symbol, start in zip(SYMBOLS, (5000, 8000, 3000, 2000), strict=True):
+        value, close[symbol], opens[symbol] = float(start), [], []
+        for n in range(sessions):
+            split = [float(v) for at, of, kind, v in ACTIONS if (at, of, kind) == (n, symbol, "split")]
+            value *= dice.uniform(0.93, 1.06) / (split[0] if split else 1)
+            bar = symbol != "D" or n < DELISTED
+            close[symbol].append(20 * round(value / 20) if bar else None)
+            opens[symbol].append(20 * round(value * dice.uniform(0.98, 1.02) / 20) if bar else None)
+    return close, opens
+
+
+@dataclass
+class Order:
+    """`decided` and `due` are numbers of sessions."""
+
+    key: str
+    decided: int
+    due: int
+    symbol: str
+    shares: int
+    status: str
+    approved: bool = False
+    filled: int = 0
+
+
+@dataclass
+class Model:
+    """A book. `cash` and `shares` are as settled; `recorded` (order, fill) and `flows` came after that."""
+
+    kind: str
+    close: dict
+    opens: dict
+    cash: int
+    shares: dict = field(default_factory=dict)
+    value: int = 0
+    orders: dict = field(default_factory=dict)
+    fills: dict = field(default_factory=dict)
+    recorded: list = field(default_factory=list)
+    flows: list = field(default_factory=list)
+    marks: list = field(default_factory=list)
+    armed: int = 0
+    switch: str = "ACTIVE"
+    differs: bool = False
+    last: int | None = None
+    events: list = field(default_factory=list)
+    scaled: dict = field(default_factory=dict)
+    seen: dict = field(default_factory=dict)
+
+    # ---- what it holds now ----
+
+    def cash_now(self) -> int:
+        paid = sum(-row["shares"] * row["cents"] - row["commission"] for row in self.recorded)
+        return self.cash + paid + sum(cents for _, cents in self.flows)
+
+    def shares_now(self) -> dict:
+        held = Counter(self.shares)
+        for row in self.recorded:
+            held[row["symbol"]] += row["shares"]
+        return {symbol: n for symbol, n in held.items() if n}
+
+    def says(self, *event) -> bool:
+        """Whether that is the last thing that happened."""
+        return self.events[-1:] == [event]
+
+    def batch(self, session: int) -> list[Order]:
+        return [order for order in self.orders.values() if order.decided == session]
+
+    def unaccounted(self, day: int) -> bool:
+        """Whether somebody has to say first what became of something."""
+        unknown = [o for o in self.orders.values() if o.status in OPEN[1:] and self.last < o.due <= day]
+        return self.differs or (self.kind == "live" and bool(unknown))
+
+    # ---- what people do ----
+
+    def may_judge(self, session: int, states: tuple) -> bool:
+        """Whether the batch of a session can still be approved or rejected."""
+        at = max(n for n, event in enumerate(self.events) if event[:2] == ("session", session))
+        moved = [
+            event for event in self.events[at + 1 :] if event[0] in ("session", "fills", "cash", "halted", "reset")
+        ]
+        orders = self.batch(session)
+        return bool(orders) and not moved and all(order.status in states for order in orders)
+
+    def judge(self, session: int, status: str) -> None:
+        for order in self.batch(session):
+            order.status, order.approved = status, order.approved or status == "APPROVED"
+
+    def may_fill(self, session: int, rows: list[dict]) -> bool:
+        """Whether all of some fills can have happened."""
+        filled, seen = Counter(), set()
+        for row in rows:
+            order, known = self.orders.get(row["order"]), self.fills.get(row["id"])
+            if (
+                order is None
+                or order.decided != session
+                or row["due"] != order.due
+                or row["shares"] * order.shares <= 0
+            ):
+                return False
+            if known is not None and known != row:
+                return False
+            if known is None:
+                filled[order.key] += row["shares"]
+                ends = order.status in ("REJECTED", "RECONCILED")
+                if row["id"] in seen or not order.approved or ends:
+                    return False
+                if abs(order.filled + filled[order.key]) > abs(order.shares):
+                    return False
+            seen.add(row["id"])
+        return True
+
+    def fill(self, rows: list[dict]) -> int:
+        """How many are new."""
+        new = sorted((row for row in rows if row["id"] not in self.fills), key=lambda row: row["id"])
+        for row in new:
+            order = self.orders[row["order"]]
+            order.filled += row["shares"]
+            order.status = "FILLED" if order.filled == order.shares else "PARTIALLY_FILLED"
+            self.fills[row["id"]] = row
+            self.recorded.append(row)
+        return len(new)
+
+    def halt(self) -> int:
+        waiting = [order for order in self.orders.values() if order.status in OPEN]
+        for order in waiting:
+            order.status = "VOID"
+        self.switch = "HALTED"
+        return len(waiting)
+
+    def reset(self) -> None:
+        self.switch, self.armed = "ACTIVE", len(self.marks)
+
+    def reconcile(self, closed: int) -> int:
+        """How many orders have come to their end."""
+        after = {"FILLED": "RECONCILED", "PARTIALLY_FILLED": "RECONCILED", "APPROVED": "EXPIRED"}
+        ended = [order for order in self.orders.values() if order.due <= closed and order.status in after]
+        for order in ended:
+            order.status = after[order.status]
+        return len(ended)
+
+    # ---- an evening ----
+
+    def settle(self, day: int) -> None:
+        """Carry the book to the close of a session, one after the other."""
+        first = day if self.last is None else self.last + 1
+        for n in range(first, day + 1):
+            before, deposits = self.cash + self.value, 0
+            for kind, cents in self.flows:
+                self.cash += cents
+                deposits += cents if kind in ("deposit", "withdrawal") else 0
+            fractions = self._act(n) if self.last is not None else []
+            self._take(n)
+            for symbol, whole, exact in fractions:
+                self.cash += _cents(exact * self.close[symbol][n]) - whole * self.close[symbol][n]
+            self.seen |= {symbol: self.close[symbol][n] for symbol in self.shares if self.close[symbol][n] is not None}
+            self._delist(n)
+            self.value = sum(shares * self.close[symbol][n] for symbol, shares in self.shares.items())
+            self.marks.append((before, deposits, self.cash + self.value))
+            self.flows, self.last = [], n
+
+    def _act(self, n: int) -> list:
+        """Splits and dividends on what was held the evening before."""
+        fractions = []
+        for at, symbol, kind, value in ACTIONS:
+            held = self.shares.get(symbol, 0)
+            if (at, kind) == (n, "split"):
+                exact = held * value
+                self._scale(n, symbol, value, held)
+                self._hold(symbol, int(exact))
+                fractions += [(symbol, int(exact), exact)] if held else []
+            if (at, kind) == (n, "dividend"):
+                self.cash += _cents(held * value * 100)
+        return fractions
+
+    def _scale(self, n: int, symbol: str, ratio: Fraction, held: int) -> None:
+        """A paper order that waits is for as many shares as before the split; `scaled` is what is to be filled."""
+        self.scaled = {o.key: int(o.shares * ratio) for o in self.orders.values() if (o.due, o.symbol) == (n, symbol)}
+        for key in self.scaled:
+            if held and self.orders[key].shares == -held:
+                self.scaled[key] = -int(held * ratio)
+
+    def _take(self, n: int) -> None:
+        """Recorded fills; on paper, those of the approved orders that are due. The rest expires."""
+        for row in self.recorded:
+            self.cash -= row["shares"] * row["cents"] + row["commission"]
+            if row["symbol"] not in self.shares:
+                self.seen[row["symbol"]] = row["cents"]
+            self._hold(row["symbol"], self.shares.get(row["symbol"], 0) + row["shares"])
+        self.recorded = []
+        due = [order for order in self.orders.values() if order.due == n and order.status in OPEN]
+        for order in due:
+            if order.status == "PENDING":
+                order.status = "EXPIRED"
+        if self.kind == "paper":
+            self._simulate([order for order in due if order.status == "APPROVED"], n)
+        self.scaled = {}
+
+    def _simulate(self, orders: list[Order], n: int) -> None:
+        wanted, price = {}, {}
+        for order in orders:
+            order.status = "EXPIRED"
+            if self.opens[order.symbol][n] is not None:
+                shares = self.scaled.get(order.key, order.shares)
+                wanted[order.key] = max(shares, -self.shares.get(order.symbol, 0))
+                price[order.key] = self.opens[order.symbol][n]
+        for key, shares in _affordable(wanted, price, self.cash).items():
+            if shares:
+                order, ordered = self.orders[key], self.scaled.get(key, self.orders[key].shares)
+                order.filled, order.status = shares, "FILLED" if shares == ordered else "PARTIALLY_FILLED"
+                self.cash += _flow(shares, price[key])
+                self._hold(order.symbol, self.shares.get(order.symbol, 0) + shares)
+                self.fills[f"{key}#1"] = {"order": key, "shares": shares}
+
+    def _delist(self, n: int) -> None:
+        for at, symbol, kind, final in ACTIONS:
+            if kind == "delisting" and at <= n and symbol in self.shares:
+                self.cash += _cents(self.shares[symbol] * self.seen[symbol] * (1 + final))
+                self._hold(symbol, 0)
+
+    def _hold(self, symbol: str, shares: int) -> None:
+        self.shares[symbol] = shares
+        if not shares:
+            del self.shares[symbol]
+
+    # ---- the kill switch ----
+
+    def evaluate(self, limits, unseen: int) -> str:
+        """What the switch says of the marks since it was armed; the worst is latched, but not that it cannot see."""
+        marks = self.marks[self.armed :]
+        growth = [Fraction(new, old + flow) if old + flow > 0 else Fraction(1) for old, flow, new in marks]
+        for end in range(len(marks) - unseen + 1, len(marks) + 1):
+            gains = [g - 1 for g in growth[:end]]
+            if gains[-1] < -Fraction(str(limits.max_daily_loss)) and marks[end - 1][0] + marks[end - 1][1] > 0:
+                self._trip("HALTED")
+            wealth = peak = Fraction(1)
+            for g in growth[:end]:
+                wealth *= g
+                peak = max(peak, wealth)
+            blind = any(old + flow <= 0 for old, flow, _ in marks[:end])
+            if wealth / peak - 1 < -Fraction(str(limits.max_drawdown)) and not blind:
+                self._trip("HALTED")
+            window = [float(gain) for gain in gains[-limits.sharpe_sessions :]]
+            seen = all(old + flow > 0 for old, flow, _ in marks[:end][-limits.sharpe_sessions :])
+            if len(window) == limits.sharpe_sessions and len(set(window)) > 1 and seen:
+                ratio = statistics.mean(window) / statistics.stdev(window) * sqrt(252)
+                if ratio < limits.min_sharpe:
+                    self._trip("REDUCE_ONLY")
+        blind = any(old + flow <= 0 for old, flow, _ in marks)
+        return max(self.switch, "REDUCE_ONLY" if blind else "ACTIVE", key=RANK.index)
+
+    def _trip(self, state: str) -> None:
+        self.switch = max(self.switch, state, key=RANK.index)
+
+    def adds(self, orders: dict) -> bool:
+        """Whether an order does anything but make a holding smaller."""
+        held = {symbol: self.shares.get(symbol, 0) for symbol in orders}
+        return any(n * held[symbol] >= 0 or abs(n) > abs(held[symbol]) for symbol, n in orders.items())
+
+
+def _cents(exact) -> int:
+    """The nearest whole cent; ties do not occur."""
+    return floor(exact + Fraction(1, 2))
+
+
+def _flow(shares: int, price: int) -> int:
+    """What a simulated fill does to the cash."""
+    notional = abs(shares) * price
+    costs = max(_cents(notional * COMMISSION), LEAST) + _cents(notional * SLIPPAGE) if notional else 0
+    return -shares * price - costs
+
+
+def _affordable(wanted: dict, price: dict, cash: int) -> dict:
+    """All sells; of the buys the largest common fraction that the cash then pays for, each rounded down."""
+    sells = {key: n for key, n in wanted.items() if n <= 0}
+    if cash + sum(_flow(n, price[key]) for key, n in sells.items()) < 0:
+        sells = {key: n if _flow(n, price[key]) >= 0 else 0 for key, n in sells.items()}
+    budget = cash + sum(_flow(n, price[key]) for key, n in sells.items())
+    buys = {key: n for key, n in wanted.items() if n > 0}
+    for part in sorted({Fraction(k, n) for n in buys.values() for k in range(n + 1)}, reverse=True):
+        some = {key: floor(n * part) for key, n in buys.items()}
+        if -sum(_flow(n, price[key]) for key, n in some.items()) <= budget:
+            return sells | some
+    return sells | dict.fromkeys(buys, 0)
