@@ -28,7 +28,10 @@ ARROWS = {
     "recheck": {"desk", "market", "record", "upkeep"},
     "telling": {"market", "record"},
     "operate": {"desk", "market", "params", "record", "succession", "upkeep"},
-    "auditor": {"champion", "desk", "record", "upkeep"},
+    "evening": {"champion", "desk", "market", "portfolio", "record", "signals"},
+    "auditor": {"champion", "desk", "evening", "record", "upkeep"},
+    "diff": {"champion", "evening", "recheck", "record"},
+    "whatif": {"auditor", "champion", "evening", "market", "params", "portfolio", "recheck", "record"},
     "jobs": {
         "recheck",
         "succession",
@@ -43,7 +46,7 @@ ARROWS = {
         "record",
         "params",
     },
-    "cli": {"auditor", "jobs", "operate", "record", "succession", "telling", "upkeep"},
+    "cli": {"auditor", "diff", "jobs", "operate", "record", "succession", "telling", "upkeep", "whatif"},
 }
 WRITERS = {"record", "market/store.py", "desk/book.py"}
 WRITING_CALLS = {"to_csv", "to_parquet", "to_json", "to_pickle", "write_text", "write_bytes", "write_table", "savefig"}

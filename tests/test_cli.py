@@ -17,7 +17,8 @@ from trained_desk import openbook
 
 COMMANDS = (
     *("demo", "init", "run", "backfill", "approve", "reject", "export", "fills", "reconcile", "cash", "views"),
-    *("halt", "reset", "key", "sign", "verify", "replay", "status", "open", "champion", "rollback", "data"),
+    *("notify", "halt", "reset", "key", "sign", "verify", "replay", "diff", "whatif", "status", "open"),
+    *("champion", "rollback", "data"),
 )
 
 

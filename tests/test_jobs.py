@@ -54,6 +54,7 @@ OUTPUTS = {
     },
     "select_champion": {
         "bundle/model.txt",
+        "bundle/promise.json",
         "bundle/schema.json",
         f"bundle/{CARD}",
         CARD,

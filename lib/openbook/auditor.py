@@ -1,17 +1,18 @@
 """What an auditor asks: was anything altered, and does that day come out the same if it is run again?"""
 
-import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from openbook.champion import read_champion
 from openbook.desk import book
-from openbook.errors import AuditError, BookError, OpenbookError, UsageError
+from openbook.errors import AuditError, BookError
+from openbook.evening import handed, sealed_day
 from openbook.record import audit, verification, views
 from openbook.record.provenance import checkout, code
 from openbook.record.runner import execute_notebook
 from openbook.record.runs import BOOKS, RunsFolder, read_run
-from openbook.record.stage import REPORT, RUN
+from openbook.record.stage import REPORT, RUN, Stage
 from openbook.upkeep import book_place, books
 
 
@@ -54,35 +55,42 @@ def _check_book(runs: Path, known: list[dict], kind: str, place: Path | str) -> 
 
 def replay(runs: Path, date: str) -> tuple[list[str], list[str]]:
     """(the outputs that differ, what there is to say): a sealed daily run made again in a scratch folder."""
-    sealed = RunsFolder(runs).sealed("daily_run", date)
-    if sealed is None:
-        raise UsageError(f"no daily_run of {date} is sealed below {runs}")
-    run = read_run(sealed)
+    run = read_run(sealed_day(runs, date))
     then, now = run["code"], code()
     lines = [] if then == now else [f"the code has changed since: {then['commit']}, now {now['commit']}"]
     with tempfile.TemporaryDirectory(prefix="openbook-replay-") as scratch:
-        stage = RunsFolder(scratch).stage(
-            "daily_run", date, profile=run["profile"], params=run["params"], inputs_hash=run["inputs_hash"]
-        )
-        handed = _handed(sealed)
-        place = book_place(runs, "paper" if run["params"]["dry_run"] else "live")
-        handed |= {"book": str(place), "stage": str(stage.folder)}
-        notebook = checkout() / "notebooks" / "daily_run.ipynb"
-        execute_notebook(notebook, stage, {**run["params"], **handed})
+        stage = run_again(runs, date, RunsFolder(scratch))
         different = _compare(run["outputs"], stage.require_finished()["outputs"])
     same = len(run["outputs"]) - len(different)
     lines += [f"{name} differs" for name in different]
     return different, [*lines, f"{same} of {len(run['outputs'])} outputs of {date} are the same, byte by byte"]
 
 
-def _handed(sealed: Path) -> dict:
-    """Where things lay, as the sealed notebook was told by papermill."""
-    notebooks = sorted(sealed.glob("*.ipynb"))
-    try:
-        told = json.loads(notebooks[0].read_bytes())["metadata"]["papermill"]["parameters"]
-    except (IndexError, ValueError, LookupError) as error:
-        raise OpenbookError(f"{sealed} holds no executed notebook to replay: {error}") from None
-    return {name: told[name] for name in ("date", "store", "champion", "champion_note") if name in told}
+def run_again(
+    runs: Path,
+    date: str,
+    scratch: RunsFolder,
+    *,
+    params: Mapping | None = None,
+    champion: Path | None = None,
+    note: str = "",
+) -> Stage:
+    """A sealed daily run executed again on a stage of another runs folder; nothing below `runs` changes.
+
+    params : in the place of those it had; champion : folder of a bundle in the place of its own; note : what the page
+        must say of it
+    """
+    sealed = sealed_day(runs, date)
+    run, given = read_run(sealed), handed(sealed)
+    same = params is None and champion is None
+    about = {"inputs_hash": run["inputs_hash"], "inputs": run.get("inputs")} if same else {"inputs_hash": ""}
+    params = run["params"] if params is None else params
+    stage = scratch.stage("daily_run", date, profile=run["profile"], params=params, **about)
+    given |= {"book": str(book_place(runs, "paper" if params["dry_run"] else "live")), "stage": str(stage.folder)}
+    given |= {"champion": str(champion)} if champion else {}
+    given |= {"champion_note": note} if note else {}
+    execute_notebook(checkout() / "notebooks" / "daily_run.ipynb", stage, {**params, **given})
+    return stage
 
 
 def _compare(was: dict[str, str], now: dict[str, str]) -> list[str]:

@@ -278,6 +278,31 @@ def replay(
 
 
 @app.command(rich_help_panel=LOOK)
+def diff(
+    first: Annotated[str, typer.Argument(help="Session of a sealed daily run, YYYY-MM-DD.")],
+    second: Annotated[str, typer.Argument(help="Another one, usually later.")],
+) -> None:
+    """What changed between two days: target weights by what moved them, parameters, champion, code, orders."""
+    from openbook.diff import diff
+
+    for line in diff(State.runs, first, second).lines:
+        _say(line)
+
+
+@app.command(rich_help_panel=LOOK)
+def whatif(
+    date: Annotated[str, typer.Argument(help="Session of a sealed daily run, YYYY-MM-DD.")],
+    set_: Annotated[list[str], typer.Option("--set", help="key=value of that day or of its champion; repeat it.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to keep the page in, outside the runs folder.")] = None,
+) -> None:
+    """The same day with a parameter changed, in a scratch folder: what orders, risk and cost would have been."""
+    from openbook.whatif import try_it
+
+    for line in try_it(State.runs, date, tuple(set_), out=out).lines:
+        _say(line)
+
+
+@app.command(rich_help_panel=LOOK)
 def status() -> None:
     """The book, the champion and the latest runs, in a few lines."""
     from openbook.record.status import status_lines

@@ -281,6 +281,9 @@ def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dic
             raise OutOfOrderError(f"{session:%Y-%m-%d} lies before the book's last session, {last:%Y-%m-%d}")
     inputs |= {"champion": champion.name, "champion_note": note, "book": book.head(place, before=session)}
     handed |= {"champion": str(champion.resolve()), "champion_note": note, "book": str(place)}
+    before = folder.latest("daily_run", upto=session - pd.Timedelta(days=1))
+    inputs["previous"] = read_run(before)["inputs_hash"] if before else ""
+    handed["previous"] = str(before.resolve()) if before else None
 
 
 def _book_of(folder: RunsFolder, settings) -> Path | str:

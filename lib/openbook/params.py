@@ -134,7 +134,7 @@ def load_params(notebook: str, profile: str, sets: tuple[str, ...] = (), *, root
     if not isinstance(values, dict):
         raise ParameterError(f"{file}: expected `key: value` lines, found {type(values).__name__}")
     for text in sets:
-        _set(values, text)
+        set_value(values, text)
     return check_params(notebook, values, where=str(file))
 
 
@@ -143,8 +143,12 @@ def check_params(notebook: str, values: dict, *, where: str = "parameters") -> S
     try:
         return NOTEBOOKS[notebook].model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
-        faults = "; ".join(_sentence(fault) for fault in error.errors())
-        raise ParameterError(f"{where}: {faults}") from None
+        raise ParameterError(f"{where}: {in_words(error)}") from None
+
+
+def in_words(error: ValidationError) -> str:
+    """Everything that pydantic found wrong, each with its key."""
+    return "; ".join(_sentence(fault) for fault in error.errors())
 
 
 def _sentence(fault) -> str:
@@ -155,8 +159,8 @@ def _sentence(fault) -> str:
     return f"{key}: {fault['msg']}"
 
 
-def _set(values: dict, text: str) -> None:
-    """Apply one `key=value` of the command line; dots reach inside, the value is YAML."""
+def set_value(values: dict, text: str) -> None:
+    """Apply one `key=value` of the command line to `values`; dots reach inside, the value is YAML."""
     key, equals, value = text.partition("=")
     if not (equals and all(part.isidentifier() or part.isdigit() for part in key.split("."))):
         raise ParameterError(f"--set {text!r}: write key=value, for example portfolio.top_n=30")

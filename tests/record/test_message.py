@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_output
-from post_lab import HEAD, element_cell, mail_cell, seal_run, summarize
 from record_lab import DATE
 
 from openbook.errors import UsageError
@@ -19,6 +18,7 @@ from openbook.record.elements import callout, chart, facts, figure, table
 from openbook.record.inline import BY_CLASS, BY_TAG, Inliner, clean_and_inline
 from openbook.record.message import LARGEST, again, compose, compose_alarm, compose_failure, one_line
 from openbook.record.page import TAGS
+from post_lab import HEAD, element_cell, mail_cell, seal_run, summarize
 
 ORDERS = pd.DataFrame(
     {

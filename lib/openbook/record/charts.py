@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from openbook.record.report import PALETTE, chart, figure
+from openbook import metrics
+from openbook.record.report import PALETTE, callout, chart, figure
 
 REGIME_COLOURS = {0: PALETTE["stop"], 1: PALETTE["muted"], 2: PALETTE["ok"]}
 REGIME_WORDS = {0: "risk-off", 1: "normal", 2: "risk-on"}
@@ -102,6 +103,47 @@ def lines(table: pd.DataFrame, title: str, form: str = "{x:.2f}", zero: bool = T
     ax.set_title(title, loc="left")
     ax.legend(frameon=False, ncols=3)
     return figure(fig, _listed(title, [f"{name} ends at {_said(_last(table[name]), '.3f')}" for name in table]))
+
+
+def skill(table: pd.DataFrame):
+    """Rank ICs by matured signal date with their trailing mean ± its error; columns rank_ic, mean, error."""
+    if table["rank_ic"].notna().sum() < 2:
+        return callout("No label of an evening after the training has matured yet: nothing can be said of the model.")
+    fig, ax = chart(8, 2.8)
+    ax.plot(table.index, table["rank_ic"], ".", color=PALETTE["soft"], label="one evening")
+    ax.plot(table.index, table["mean"], color=PALETTE["main"], linewidth=1.6, label="trailing mean ± its error")
+    low, high = table["mean"] - table["error"], table["mean"] + table["error"]
+    ax.fill_between(table.index, low, high, color=PALETTE["main"], alpha=0.2, linewidth=0)
+    ax.axhline(0, color=PALETTE["muted"], linewidth=0.8)
+    ax.set_title("Rank IC by signal date, as far as labels have matured")
+    ax.legend(ncols=2)
+    mean, error = _last(table["mean"]), _last(table["error"])
+    last = f"the last mean is {_said(mean, '+.3f')} ± {_said(error, '.3f')}"
+    return figure(
+        fig, f"Rank IC of {table['rank_ic'].notna().sum()} evenings through {table.index[-1]:%Y-%m-%d}; {last}"
+    )
+
+
+def cone(book: pd.Series, backtest: pd.Series | None):
+    """What a book earned since it began, in the cone of its resampled backtest; returns by session."""
+    paths = None if backtest is None else metrics.backtest_cone(backtest, len(book), seed=0)
+    if paths is None or paths.isna().to_numpy().any():
+        return callout("There is no backtest of this champion to compare the book with.")
+    fig, ax = chart(8, 2.8)
+    for outer, shade in (((0.05, 0.95), 0.12), ((0.25, 0.75), 0.22)):
+        share = f"{outer[1] - outer[0]:.0%} of the resampled backtests"
+        ax.fill_between(
+            paths.index, paths[outer[0]], paths[outer[1]], color=PALETTE["main"], alpha=shade, linewidth=0, label=share
+        )
+    earned = np.append(0.0, (1 + book.to_numpy(dtype=float)).cumprod() - 1)
+    ax.plot(paths.index, earned, color=PALETTE["ink"], linewidth=1.6, label="book")
+    ax.yaxis.set_major_formatter("{x:.0%}" if np.ptp(paths.to_numpy()) > 0.05 else "{x:.1%}")
+    ax.set_xlabel("sessions since the book began")
+    ax.set_title("The book in the cone of its backtest")
+    ax.legend(ncols=3)
+    end = paths.iloc[-1]
+    said = f"book {earned[-1]:+.1%} after {len(book)} sessions; 90% of the backtests from {end[0.05]:+.1%}"
+    return figure(fig, f"The book in the cone of its backtest: {said} to {end[0.95]:+.1%}")
 
 
 def bars(values: pd.Series, title: str, form: str = "{x:.2f}"):

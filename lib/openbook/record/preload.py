@@ -11,6 +11,7 @@ UNUSED = ("rfc3987_syntax",)
 
 # What our notebooks import, and what these import late: together most of the seconds of a daily run.
 FOR_NOTEBOOKS = (
+    "openbook.evening",
     "openbook.standins",
     "openbook.portfolio.verify",
     "lightgbm",
