@@ -138,8 +138,11 @@ def book_lines(kind: str, place: Path | str) -> list[str]:
         decided = f"{state.pending['decided'].max():%Y-%m-%d}"
         batch, until = acts.read_batch(place, decided), calendar.approval_deadline(decided)
         counts = ", ".join(f"{n} {status}" for status, n in batch.orders["status"].value_counts().items())
-        lines.append(f"  orders of {decided}: {counts}; to be approved until {until:%Y-%m-%d %H:%M} UTC")
-        lines.append(f"  batch {batch.digest}")
+        if batch.moved and "PENDING" in counts:
+            lines.append(f"  orders of {decided}: void, because the book changed since ({batch.moved})")
+        else:
+            lines.append(f"  orders of {decided}: {counts}; to be approved until {until:%Y-%m-%d %H:%M} UTC")
+            lines.append(f"  batch {batch.digest}")
     if state.unsettled:
         lines.append(f"  the broker's statement differs: {state.unsettled}")
     return lines

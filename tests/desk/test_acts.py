@@ -324,6 +324,20 @@ def test_a_halt_by_a_person_is_latched_once(paper):
     assert read_book(paper).switch_reason == f"{day(0)}: Ann: drill"
 
 
+def test_a_halt_voids_what_waits_and_leaves_what_has_ended(tmp_path):
+    """At the open the cash pays for part of the order: it ends partially filled, and no halt opens it again."""
+    market = make_market({"A": [100, 130, 130]})
+    open_book(tmp_path / "paper.db", cash=10_000)
+    commit(tmp_path / "paper.db", market, 0, make_trades(A=100))
+    commit(tmp_path / "paper.db", market, 1, make_trades(A=-5))
+    assert acts.halt(tmp_path / "paper.db", who="Ann", reason="a drill", when=NOW) == 1
+    history = views(tmp_path / "paper.db")["trade_history"]
+    assert list(zip(history["filled_shares"], history["status"], strict=True)) == [
+        (76, "PARTIALLY_FILLED"),
+        (0, "VOID"),
+    ]
+
+
 def test_acts_belong_to_the_session_before_so_that_a_rerun_finds_the_book_as_it_was(paper):
     was = read_book(paper, before=DAYS[1])
     commit(paper, MARKET, 1, inputs="two")

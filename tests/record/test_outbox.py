@@ -11,11 +11,11 @@ from email import message_from_bytes
 from email.policy import default
 
 import pytest
-from post_lab import free_port, http_server, mail_to, no_channels, seal_run, smtp_server
 from record_lab import DATE
 
 from openbook.record.message import compose, compose_alarm, compose_failure
 from openbook.record.outbox import Delivery, beat, catch_up, deliver, enqueue, entries, status_lines, tell
+from post_lab import free_port, http_server, mail_to, no_channels, seal_run, smtp_server
 
 NOW = datetime(2022, 12, 28, 22, 5, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -191,7 +191,8 @@ def test_a_channel_that_is_gone_and_a_run_that_is_gone_are_given_up(folder, monk
         monkeypatch.setenv("OPENBOOK_SLACK", url)
         enqueue(folder, FAILURE, NOW)
         monkeypatch.delenv("OPENBOOK_SLACK")
-        assert deliver(folder, NOW).waiting == 0
+        assert deliver(folder, NOW).waiting == 1  # a shell that lacks the setting gives nothing up
+        assert deliver(folder, NOW + timedelta(days=2)).waiting == 0
         monkeypatch.setenv("OPENBOOK_WEBHOOK", url)
         enqueue(folder, compose(folder / "daily_run" / DATE), NOW)
         (folder / "daily_run" / DATE / "run.json").unlink()

@@ -18,7 +18,6 @@ from openbook.errors import ApprovalError, BookError, UsageError
 
 FLOWS = {"deposit": 1, "withdrawal": -1, "fee": -1, "interest": 1}
 LONGEST = 200
-OPEN = ("PENDING", "APPROVED", "PARTIALLY_FILLED")
 # Events after which a batch that was proposed before stands on something else.
 MOVES = ("fills", "cash", "halted", "reset")
 
@@ -158,7 +157,8 @@ def halt(path, *, who: str, reason: str, when: str) -> int:
         signed, last = _signed(who, reason), database.last_event(db)
         if {"kind": "halted", **signed}.items() <= last.items():
             return 0
-        orders = [{"order_id": key, "before": status} for key, status in _statuses(db) if status in OPEN]
+        waiting = state_of(db).pending[["order_id", "status"]].itertuples(index=False)  # no order that has ended
+        orders = [{"order_id": key, "before": status} for key, status in waiting]
         _append(db, {"kind": "halted", "state": HALTED, "orders": orders, **signed, "when": when, "session": _last(db)})
     return len(orders)
 

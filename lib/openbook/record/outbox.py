@@ -149,7 +149,9 @@ def beat(runs: Path, command: str, *, exit_code: int, date: str | None, now: dat
 
 def _deliver_one(runs: Path, entry: dict, channels: dict[str, "Channel"], down: set[str], now: datetime) -> list[str]:
     """Try the channels of one message that are due; what each said is on the disk before the next is tried."""
-    due = [name for name, state in sorted(entry["channels"].items()) if _is_due(state, now) and name not in down]
+    late = now > datetime.fromisoformat(entry["queued"]) + PATIENCE
+    states = {name: state for name, state in sorted(entry["channels"].items()) if name in channels or late}
+    due = [name for name, state in states.items() if _is_due(state, now) and name not in down]
     if not due:
         return []
     from openbook.record.channels import Refused
