@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from openbook.champion import ChampionCard, Comparison, Promise, read_champion, read_promise
-from openbook.desk.book import BookState, read_book
+from openbook.desk.book import BookState, held_weights, read_book
 from openbook.desk.statement import new_state
 from openbook.errors import DataError, UsageError
 from openbook.market.providers import SampleSource
@@ -62,6 +62,11 @@ def promise(folder: str | None, card: ChampionCard) -> Promise | None:
 def book(file: str | None, date, cash: float = 100_000.0) -> BookState:
     """The paper book of `file` as it was before `date`, or a new one in memory."""
     return new_state(cash) if file is None else read_book(file, before=date)
+
+
+def held(file: str | None, date) -> pd.DataFrame:
+    """What the paper book of `file` held at each close before `date`, weights; nothing without a file."""
+    return pd.DataFrame(dtype="float64") if file is None else held_weights(file, before=date)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,13 +17,12 @@ from openbook.market import calendar
 from openbook.record import audit, production, views
 from openbook.record.calendar_page import publish_calendar
 from openbook.record.runs import BOOKS, STORE, RunsFolder
-from openbook.record.stage import csv_bytes, json_bytes
+from openbook.record.stage import csv_bytes, json_bytes, plain_text
 from openbook.record.verification import run_digest
 
 KINDS = ("paper", "live")
 KILL = "KILL"  # a file of this name in the runs folder halts every book
 SLACK = pd.Timedelta(minutes=5)  # by which two machines that share a folder may differ
-NEUTRALISED = r"^'(?=[=+\-@\t\r\n])"  # what csv_bytes puts before a text that a spreadsheet would run
 
 
 @contextmanager
@@ -152,7 +151,7 @@ def read_trades(file: Path) -> pd.DataFrame:
     """trades.csv as it was before it was written; a ticker NA, TRUE, 1E5 or =A stays that text."""
     text = {"symbol": "str", "side": "str", "reason": "str", "liquidity_warning": "str"}
     table = pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"price": [""], "notional": [""]})
-    return table.assign(**{name: table[name].str.replace(NEUTRALISED, "", regex=True) for name in text})
+    return table.assign(**{name: table[name].map(plain_text).astype("str") for name in text})
 
 
 def parameters_digest(params: dict) -> str:

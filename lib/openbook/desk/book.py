@@ -88,6 +88,16 @@ def read_book(path, *, before=None) -> BookState:
     return database.read(database.place(path), lambda db: _state(db, _day(before)))
 
 
+def held_weights(path, *, before=None) -> pd.DataFrame:
+    """What was held at the close of each committed session before `before`: sessions × symbols, fractions of the
+    equity, NaN where a name was not held."""
+    query = """SELECT p.session, p.symbol, p.value_cents * 1.0 / (s.cash_cents + s.invested_cents) FROM positions p
+        JOIN sessions s USING (session) WHERE p.session < ?"""
+    rows = database.read(database.place(path), lambda db: db.execute(query, (_day(before),)).fetchall())
+    table = pd.DataFrame(rows, columns=["date", "symbol", "weight"])
+    return table.assign(date=pd.to_datetime(table["date"])).pivot(index="date", columns="symbol", values="weight")
+
+
 def head(path, *, before=None) -> str:
     """Hash of the last event, or of the last one before the commit of session `before`."""
     return database.read(database.place(path), lambda db: _head(db, _day(before)))

@@ -225,6 +225,11 @@ def _neutral(text: str) -> str:
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
+def plain_text(cell: str) -> str:
+    """A text of one of our CSV files as it was before it was written."""
+    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA) else cell
+
+
 def _glue(recorded: Mapping) -> None:
     """Leave each value in the notebook as a scrap, where there is a notebook. scrapbook has no null."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
