@@ -31,6 +31,7 @@ ARROWS = {
     "evening": {"champion", "desk", "market", "portfolio", "record", "signals"},
     "auditor": {"champion", "desk", "evening", "record", "upkeep"},
     "diff": {"champion", "evening", "recheck", "record"},
+    "hindsight": {"champion", "desk", "evening", "market", "recheck", "record"},
     "whatif": {"auditor", "champion", "evening", "market", "params", "portfolio", "recheck", "record"},
     "jobs": {
         "recheck",
@@ -46,7 +47,7 @@ ARROWS = {
         "record",
         "params",
     },
-    "cli": {"auditor", "diff", "jobs", "operate", "record", "succession", "telling", "upkeep", "whatif"},
+    "cli": {"auditor", "diff", "hindsight", "jobs", "operate", "record", "succession", "telling", "upkeep", "whatif"},
 }
 WRITERS = {"record", "market/store.py", "desk/book.py"}
 WRITING_CALLS = {"to_csv", "to_parquet", "to_json", "to_pickle", "write_text", "write_bytes", "write_table", "savefig"}

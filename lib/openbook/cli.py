@@ -367,6 +367,17 @@ def data_update(
     _say(jobs.update_data(State.runs, through, profile=profile))
 
 
+@data.command("revisions")
+def data_revisions(
+    date: Annotated[str, typer.Argument(help="Session of a sealed daily run, YYYY-MM-DD.")],
+) -> None:
+    """What the vendor says today of that day, and what it would have done to its orders; changes nothing."""
+    from openbook import hindsight
+
+    for line in hindsight.look_back(State.runs, date).lines:
+        _say(line)
+
+
 def _ask(proposal) -> str:
     """Show a proposal, and ask for the end of its hash."""
     for line in proposal.lines():

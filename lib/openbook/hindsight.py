@@ -1,0 +1,90 @@
+"""What the vendor says today of a sealed day, and what that would have done to its orders. Nothing is changed by it."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from openbook.champion import read_champion
+from openbook.desk.statement import Settlement
+from openbook.desk.trades import TradeGenerator, current_weights
+from openbook.evening import Data, Difference, Evening, Holdings, compare, evening_of, handed, sealed_day
+from openbook.market.arrival import admit
+from openbook.market.providers import fetch, parse_source
+from openbook.market.quality import QualityRules, check_session
+from openbook.market.revisions import find_revisions
+from openbook.market.tables import Market
+from openbook.recheck import read_written
+from openbook.record.runs import read_run
+
+SHOWN = 20  # revisions that a terminal shows
+
+
+@dataclass(frozen=True, eq=False)
+class Hindsight:
+    """A sealed day under the history that the vendor sends now.
+
+    revisions : `find_revisions`, up to that day; difference : of its target weights
+    orders : symbol, sealed, revised (signed shares), only those that differ
+    """
+
+    date: str
+    revisions: pd.DataFrame
+    difference: Difference
+    orders: pd.DataFrame
+
+    @property
+    def lines(self) -> list[str]:
+        """All of it for a terminal."""
+        if self.revisions.empty:
+            return [f"the vendor still says of {self.date} and before what it said then"]
+        more = len(self.revisions) - SHOWN
+        orders = ["no order would be another"] if self.orders.empty else self.orders.to_string(index=False).splitlines()
+        return [
+            f"{len(self.revisions)} revisions of what was known on {self.date}",
+            *self.revisions.head(SHOWN).to_string(index=False).splitlines(),
+            *([f"… and {more} more"] if more > 0 else []),
+            "what they would have done to the target weights, and to the orders:",
+            *self.difference.sentence.splitlines(),
+            *orders,
+        ]
+
+
+def look_back(runs: str | Path, date: str) -> Hindsight:
+    """Fetch the vendor's history again, and decide a sealed day under it. Stored prices stay as they are.
+
+    Raises UsageError (64) if the day is not sealed, DataError (30) if what the vendor sends now is refused, whatever
+    `evening_of` raises.
+    """
+    sealed = sealed_day(Path(runs), date)
+    then, written, params = evening_of(sealed), read_written(sealed), read_run(sealed)["params"]
+    now = admit(fetch(parse_source(params["source"])), through=date)[0].upto(date)
+    revisions = find_revisions(then.data.market, now)
+    revised = then if revisions.empty else _revised(then, now, written.settlement, params["quality"])
+    difference = compare(then, revised)
+    costs = read_champion(handed(sealed)["champion"])[2].costs
+    generator = TradeGenerator(costs=costs, min_trade_size=params["min_trade_size"])
+    orders = written.trades if revisions.empty else _orders(generator, written.settlement, now, difference.after)
+    return Hindsight(date, revisions, difference, _beside(written.trades, orders))
+
+
+def _revised(then: Evening, market: Market, settled: Settlement, quality: dict) -> Evening:
+    """The evening under another history: what could be traded, and what the holdings were worth."""
+    session, held = market.dates[-1], tuple(settled.positions.index)
+    rules = QualityRules.model_validate_json(json.dumps(quality))
+    tradable = check_session(market, session, held=held, rules=rules).tradable
+    weights = current_weights(settled.positions, settled.cash, market.close.loc[session])
+    return replace(then, data=Data(market, tradable), holdings=Holdings(weights, then.holdings.due))
+
+
+def _orders(generator: TradeGenerator, settled: Settlement, market: Market, target: pd.Series) -> pd.DataFrame:
+    return generator.generate_trades(settled.positions, settled.cash, target, market.close.iloc[-1])
+
+
+def _beside(sealed: pd.DataFrame, revised: pd.DataFrame) -> pd.DataFrame:
+    """The orders that differ: symbol, sealed, revised; shares are signed, a missing order is 0."""
+    sides = {"sealed": sealed, "revised": revised}
+    shares = pd.DataFrame({name: side.set_index("symbol")["shares"] for name, side in sides.items()})
+    shares = shares.fillna(0).astype("int64").sort_index().rename_axis("symbol").reset_index()
+    return shares[shares["sealed"] != shares["revised"]].reset_index(drop=True)
