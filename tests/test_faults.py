@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from openbook.champion import CARD, ChampionCard, champion_hash, read_champion
+from openbook.champion import CARD, PROMISE, ChampionCard, champion_hash, read_champion
 from openbook.desk.book import views
 from openbook.errors import ModelError
 from openbook.market.calendar import today
@@ -73,7 +73,7 @@ def test_d01_d04_d07_d08_d13_d18_a_doubtful_name_that_is_not_held_is_left_out_an
     succeed(desk.daily(files, "quality.min_coverage=0.8"))
     listed = (desk.page() / "report.html").read_text()
     told = {absent: "missing", spiked: "level", free: "price", untraded: "zero volume", upside_down: "range"}
-    section = listed[listed.index("6. What was left out") : listed.index("7. The scores")]
+    section = listed[listed.index("What was left out, and why") :]
     assert all(symbol in section and rule in section for symbol, rule in told.items())
     signals = json.loads((desk.page() / "signals.json").read_bytes())
     assert not set(told) & set(signals["scores"])
@@ -194,7 +194,7 @@ def test_m01_a_pickle_in_the_place_of_the_model_never_runs(desk, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("name", ["model.txt", SCHEMA, CARD])
+@pytest.mark.parametrize("name", ["model.txt", SCHEMA, PROMISE, CARD])
 def test_m02_one_byte_flipped_in_any_file_of_the_champion(desk, name):
     file = desk.bundle() / name
     whole = file.read_bytes()
@@ -214,7 +214,7 @@ def test_m05_constant_scores(desk):
     dull = Candidate(name="dull", algorithm="lightgbm", n_estimators=1, params={"min_data_in_leaf": 10**8})
     model = ModelTrainer(dull).train(dataset, dataset.dates)
     files = pack_model(model, dataset.features_on(dataset.dates[-5:]), data_fingerprint=card.data_fingerprint)
-    told = card.model_copy(update={"model": "dull", "model_sha256": bundle_hash(files)})
+    told = card.model_copy(update={"model": "dull", "model_sha256": bundle_hash(files), "promise_sha256": ""})
     files[CARD] = told.to_bytes()
     RunsFolder(desk.runs).promote(files, told.model_dump(mode="json"), champion_hash(files))
     stays_put(desk, desk.evening(), 41, "degenerate")
@@ -239,7 +239,7 @@ def test_m06_the_champion_before_stands_in_if_the_parameters_say_so_and_every_pa
     page = (desk.page() / "report.html").read_text()
     written = html.escape(note)
     assert page.count(written) == 2
-    assert page.index(written) < page.index("1. The session")  # at its head, and again beside the champion
+    assert page.index(written) < page.index("The session</h2>")  # at its head, and again beside the champion
     # the second is still the champion; once it is back, this page was made from other inputs
     (desk.runs / "production" / "moved").rename(second)
     complains(desk.daily(None, "fallback_champion=previous"), 62, "other inputs")

@@ -345,8 +345,8 @@ def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Outcome:
     sealed = folder.seal(stage)
     _after(folder, plan, sealed)
     note(folder, sealed)
-    verdict = done["recorded"].get("verdict", "done")
-    return Outcome("done", sealed, f"{plan.notebook} {plan.date}: {verdict}", exit_code_of(done))
+    said = [done["recorded"].get("verdict", "done"), done["recorded"].get("champion_note")]
+    return Outcome("done", sealed, f"{plan.notebook} {plan.date}: {'. '.join(filter(None, said))}", exit_code_of(done))
 
 
 def _require_no_secret(stage: Stage) -> None:
