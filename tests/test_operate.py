@@ -202,10 +202,11 @@ def test_a_key_is_private_whole_and_outside_the_runs(tmp_path):
     os.chmod(tmp_path / "key", 0o640)
     with pytest.raises(ApprovalError, match="can be read by others"):
         read_key(tmp_path / "key", runs)
-    (tmp_path / "short").write_text("00\n")
-    os.chmod(tmp_path / "short", 0o600)
-    with pytest.raises(ApprovalError, match="holds no key"):
-        read_key(tmp_path / "short", runs)
+    for text in ("00\n", "not a key\n"):
+        (tmp_path / "short").write_text(text)
+        os.chmod(tmp_path / "short", 0o600)
+        with pytest.raises(ApprovalError, match="holds no key"):
+            read_key(tmp_path / "short", runs)
 
 
 def test_a_way_to_approve_is_one_way(waiting):

@@ -62,7 +62,7 @@ class Proposal:
         by_side = trades.groupby("side")["notional"].sum()
         bought, sold = by_side.get("BUY", 0.0), by_side.get("SELL", 0.0)
         said = [(row["check"], row["status"], row["detail"]) for row in recorded["not_passed"]]
-        notes = [f"check {name}: {status} {detail.removeprefix(f'{status}: ')}" for name, status, detail in said]
+        notes = [f"check {name}: {status}: {detail.removeprefix(f'{status}: ')}" for name, status, detail in said]
         where = f"{self.run['date']}, {self.kind} book, kill switch {recorded['switch']}"
         return [
             f"{where}: {recorded['verdict']}",

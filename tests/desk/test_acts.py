@@ -165,7 +165,7 @@ def test_s14_what_cannot_be_is_refused_whole(live):
     good = ("x9", "B", 20, 49.0, 0)
     for bad, match in (
         (("x1", "A", 29, 101.5, 100), "recorded with other content"),
-        (("x2", "A", 21, 101.5, 0), r"\+51 shares of 2025-03-03-A, which is \+50"),
+        (("x2", "A", 21, 101.5, 0), r"\+21 shares of 2025-03-03-A; only \+20 are open"),
         (("x2", "A", -5, 101.5, 0), r"is of -5 shares; its order is \+50"),
         (("x2", "C", 5, 101.5, 0), "no order 2025-03-03-C"),
     ):
@@ -322,6 +322,30 @@ def test_a_halt_by_a_person_is_latched_once(paper):
     assert acts.halt(paper, who="Ann", reason="drill", when=NOW) == 0
     assert head(paper) == before
     assert read_book(paper).switch_reason == f"{day(0)}: Ann: drill"
+
+
+def test_a_fill_of_an_order_that_a_statement_has_closed_is_refused_by_name(live):
+    approve(live)
+    record(live, ("x1", "A", 30, 100.0, 0))
+    state = read_book(live)
+    acts.reconcile(live, state.positions_now, state.cash_now_cents, closed=day(1), when=NOW)
+    unchanged(
+        live, lambda: record(live, ("x2", "A", 20, 100.0, 0)), BookError, "x2: a statement has closed 2025-03-03-A"
+    )
+
+
+def test_an_act_that_is_repeated_after_a_crash_counts_once(paper):
+    statement = {"closed": day(0), "when": NOW}
+    deposit = {"flow": "deposit", "cents": 5_000, "who": "Ann", "reason": "savings", "when": NOW}
+    none = pd.Series(dtype="int64")
+    for act, said in (
+        (lambda: acts.record_cash(paper, **deposit), 1_005_000),
+        (lambda: acts.reconcile(paper, none, 1_005_000, **statement), ""),
+    ):
+        assert act() == said
+        before = paper.read_bytes()
+        assert act() == said
+        assert paper.read_bytes() == before
 
 
 def test_a_halt_voids_what_waits_and_leaves_what_has_ended(tmp_path):

@@ -263,7 +263,8 @@ def _known(db: sqlite3.Connection, row: dict) -> bool:
     query = f"SELECT order_id, {', '.join(ledger.FILLED)} FROM fills WHERE fill_id = ?"
     known = db.execute(query, (row["fill_id"],)).fetchone()
     if known is not None and known != (row["order_id"], *(row[name] for name in ledger.FILLED)):
-        raise BookError(f"fill {row['fill_id']} is recorded with other content: {known}; one id is one fill")
+        said = f"{known[3]:+d} shares of {known[0]} at {known[4]:g} on {known[1]}"
+        raise BookError(f"fill {row['fill_id']} is recorded with other content: {said}; one id is one fill")
     return known is not None
 
 
@@ -278,9 +279,12 @@ def _follow(rows: list[dict], batch: Batch, db: sqlite3.Connection) -> list[dict
         key = row["order_id"]
         if key not in approved:
             raise ApprovalError(f"fill {row['fill_id']}: nobody approved {key}, which is {states[key]}")
+        if states[key] == "RECONCILED":
+            raise BookError(f"fill {row['fill_id']}: a statement has closed {key}; accept the difference by name")
+        left = ordered[key] - filled[key]
+        if abs(row["shares"]) > abs(left):
+            raise BookError(f"fill {row['fill_id']}: {row['shares']:+d} shares of {key}; only {left:+d} are open")
         filled[key] += row["shares"]
-        if abs(filled[key]) > abs(ordered[key]):
-            raise BookError(f"fill {row['fill_id']}: {filled[key]:+d} shares of {key}, which is {ordered[key]:+d}")
         after = "FILLED" if filled[key] == ordered[key] else "PARTIALLY_FILLED"
         found.append({**row, "before": states[key], "after": after})
         states[key] = after
