@@ -30,7 +30,17 @@ def open_desk(runs, source: str, first: str, date: str, top_n: int) -> None:
     """A champion trained on `source` at `date`, and an empty paper book."""
     common = ["--date", date, "--set", source, "--set", f"first={first!r}"]
     steps = [
-        ["run", "train_candidates", *common, "--set", MODEL, "--set", "n_folds=2"],
+        [
+            "run",
+            "train_candidates",
+            *common,
+            "--set",
+            MODEL,
+            "--set",
+            "walk_forward={n_folds: 2, holdout: 60}",
+            "--set",
+            "max_ic=0.9",
+        ],
         ["run", "compare", *common, "--set", f"portfolio.top_n={top_n}", "--set", "optimizers=[hrp]"],
         ["run", "select_champion", "--date", date],
         ["init", "--cash", "1000000"],
