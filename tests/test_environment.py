@@ -31,7 +31,8 @@ def ranges(project_root):
 @pytest.fixture(scope="module")
 def pins(project_root):
     lines = yaml.safe_load((project_root / "environment.yml").read_text())["dependencies"]
-    found = [re.fullmatch(r"([\w.-]+)=([\w.]+)", line) for line in lines if isinstance(line, str)]
+    lines += [line for part in lines if isinstance(part, dict) for line in part["pip"]]
+    found = [re.fullmatch(r"([\w.-]+)==?([\w.]+)", line) for line in lines if isinstance(line, str)]
     return {match[1]: match[2] for match in found if match}
 
 
