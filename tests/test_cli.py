@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -347,3 +349,14 @@ def test_t03_a_session_that_is_not_over_is_not_ready(tmp_path, command):
     assert answer.code == 31
     assert "is not over" in answer.err
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_module_run_as_a_script_ends_like_the_command(runs):
+    done = subprocess.run(
+        [sys.executable, "-m", "openbook.cli", "--runs", str(runs), "run", "weekly_run", "--date", "2022-12-28"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "no notebook 'weekly_run'" in done.stderr) == (64, True)
+    assert "Traceback" not in done.stderr

@@ -411,10 +411,6 @@ def main(arguments: list[str] | None = None) -> int:
     return result if isinstance(result, int) else 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
-
-
 def _end(error: Exception, code: int, said: str) -> int:
     """Say why in one line, after the traceback if -v asked for more; returns the exit code."""
     from openbook.record.secrets import redact
@@ -423,3 +419,7 @@ def _end(error: Exception, code: int, said: str) -> int:
         typer.echo(redact("".join(traceback.format_exception(error))), err=True)
     typer.echo(redact(f"openbook: {' '.join(said.split())}"), err=True)
     return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
