@@ -38,8 +38,6 @@ def open_desk(runs, source: str, first: str, date: str, top_n: int) -> None:
             MODEL,
             "--set",
             "walk_forward={n_folds: 2, holdout: 60}",
-            "--set",
-            "max_ic=0.9",
         ],
         ["run", "compare", *common, "--set", f"portfolio.top_n={top_n}", "--set", "optimizers=[hrp]"],
         ["run", "select_champion", "--date", date],
