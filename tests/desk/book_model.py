@@ -150,7 +150,7 @@ class Model:
         return len(new)
 
     def halt(self) -> int:
-        waiting = [order for order in self.orders.values() if order.status in OPEN]
+        waiting = [o for o in self.orders.values() if o.status in OPEN and o.due > self.last]
         for order in waiting:
             order.status = "VOID"
         self.switch = "HALTED"
