@@ -114,7 +114,7 @@ def test_a_figure_of_what_is_hard_to_draw_is_small_and_described(name):
 def test_a_figure_is_small_crisp_and_described(name):
     made = FIGURES[name]()
     picture = Image.open(io.BytesIO(made.png))
-    assert picture.width <= 1152
+    assert picture.width <= 1024
     assert len(made.png) < 60_000
     assert len(made.data["text/plain"]) > 10
 

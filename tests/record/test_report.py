@@ -249,8 +249,8 @@ def test_figure_is_small_crisp_closed_and_says_what_it_shows():
     data, metadata = figure(fig, "Market level")._repr_mimebundle_()
     png = base64.b64decode(data["image/png"])
     image = Image.open(io.BytesIO(png))
-    assert image.size == (1152, 504)
-    assert metadata == {"image/png": {"alt": "Market level", "width": 576, "height": 252}}
+    assert image.size == (1024, 448)
+    assert metadata == {"image/png": {"alt": "Market level", "width": 768, "height": 336}}
     assert len(image.getcolors()) <= 64
     assert image.info == {}  # no software, no time
     assert len(png) < 60_000
