@@ -104,8 +104,8 @@ def test_a_figure_of_what_is_hard_to_draw_is_small_and_described(name):
     made = HARD[name]()
     about = made.metadata["image/png"]
     assert len(made.png) <= 60_000
-    assert about["width"] <= 576
-    assert about["height"] <= 700
+    assert about["width"] <= 768
+    assert about["height"] <= 800
     assert 10 < len(about["alt"]) < 300
     assert "nan" not in about["alt"]
 
@@ -126,7 +126,7 @@ def test_the_same_figure_has_the_same_bytes():
 
 def test_many_weights_say_how_many_are_not_shown():
     made = charts.weights(weights(80), weights(80))
-    assert made.metadata["image/png"]["height"] < 700
+    assert made.metadata["image/png"]["height"] <= 800
 
 
 def test_the_alt_text_says_what_the_figure_shows():
