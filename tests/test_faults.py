@@ -8,6 +8,7 @@ import base64
 import html
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from openbook.signals.bundle import SCHEMA, bundle_hash, pack_model
 from openbook.signals.dataset import build_dataset
 from openbook.signals.features import compute_features
 from openbook.signals.models import Candidate, ModelTrainer
-from trained_desk import AWKWARD, SCRIPT, Answer, Desk, openbook, succeed
+from trained_desk import AWKWARD, SCRIPT, Answer, Desk, copied, openbook, succeed
 
 
 @contextmanager
@@ -386,3 +387,34 @@ def test_x04_a_ticker_that_a_spreadsheet_would_run_stays_itself_in_the_book(tmp_
     back = read_trades(tmp_path / "trades.csv")
     assert list(back["symbol"]) == names
     assert list(back["reason"]) == ["=1+1"] * 6
+
+
+# ---- a full file system ----
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 12 MB of its own, where this process may mount one."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = shutil.which("mount")
+    command = [mount or "mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(place)]
+    if mount is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("this process may not mount a tmpfs")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.mark.parametrize("left", [0, 300_000])
+def test_s13_a_full_disk_ends_with_74_and_room_heals(trained, small_disk, left):
+    """Full before anything is written, and full somewhere in the middle of the page."""
+    desk = copied(trained, small_disk)
+    files = desk.evening()
+    desk.vendor.deliver(files)
+    ballast = small_disk / "ballast"
+    with untouched(desk):
+        ballast.write_bytes(b"\0" * (shutil.disk_usage(small_disk).free - left))
+        assert desk.daily(None).code == 74
+        ballast.unlink()
+    succeed(desk.daily(None))
+    assert (desk.page() / "report.html").is_file()
