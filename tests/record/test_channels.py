@@ -7,12 +7,12 @@ from email.policy import default
 import pytest
 import trustme
 from aiosmtpd.smtp import AuthResult
-from post_lab import free_port, http_server, mail_to, no_channels, seal_run, silent_server, smtp_server
 from record_lab import DATE
 
 from openbook.errors import Undelivered, UsageError
 from openbook.record.channels import Mail, Refused, _seconds, configured
 from openbook.record.message import compose, compose_failure
+from post_lab import free_port, http_server, mail_to, no_channels, seal_run, silent_server, smtp_server
 
 QUEUED = "2022-12-28T22:05:00+00:00"
 MESSAGE = compose_failure("daily_run", DATE, "no price for <AAPL> & others", 30)
