@@ -1,5 +1,7 @@
 """Small things that the tests of the record share."""
 
+import random
+
 from openbook.record.runs import RunsFolder, Stage
 
 DATE = "2022-12-28"
@@ -26,3 +28,22 @@ def cell(text: str, number: int, *tags: str) -> dict:
         "outputs": [],
         "execution_count": None,
     }
+
+
+def hostile_texts(n: int) -> list[str]:
+    """Markup, header breaks, directions, halves of characters, and noise, in any order."""
+    pieces = [
+        "<script>alert(1)</script>",
+        "<SCRIPT",
+        "\r\nBcc: x@y.z",
+        "\n",
+        "\x00",
+        "\x1b[31m",
+        "\u202e",
+        "\u2028",
+        "\x85",
+    ]
+    pieces += ["\u2028", "\ud800", "&lt;script&gt;", "'\"><img src=x onerror=alert(1)>", "=?utf-8?q?=0A?=", "AAPL"]
+    pieces += ["<!channel>", "${x}", "{{1}}", "é", "中", "\U0001f600", " ", ".", "]]>", "<!--", "</style><script>"]
+    chance = random.Random(5)
+    return ["".join(chance.choices(pieces, k=chance.randint(1, 8))) for _ in range(n)]

@@ -1,6 +1,5 @@
 """What a mail holds, and what it never holds (N05, X03)."""
 
-import random
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -9,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_output
-from record_lab import DATE
+from record_lab import DATE, hostile_texts
 
 from openbook.errors import UsageError
 from openbook.record import audit
@@ -211,25 +210,6 @@ def test_the_html_stays_below_60_kb(tmp_path):
 
 
 # ---- what is never in it ----
-
-
-def hostile_texts(n: int) -> list[str]:
-    """Markup, header breaks, directions, halves of characters, and noise, in any order."""
-    pieces = [
-        "<script>alert(1)</script>",
-        "<SCRIPT",
-        "\r\nBcc: x@y.z",
-        "\n",
-        "\x00",
-        "\x1b[31m",
-        "\u202e",
-        "\u2028",
-        "\x85",
-    ]
-    pieces += ["\u2028", "\ud800", "&lt;script&gt;", "'\"><img src=x onerror=alert(1)>", "=?utf-8?q?=0A?=", "AAPL"]
-    pieces += ["<!channel>", "${x}", "{{1}}", "é", "中", "\U0001f600", " ", ".", "]]>", "<!--", "</style><script>"]
-    chance = random.Random(5)
-    return ["".join(chance.choices(pieces, k=chance.randint(1, 8))) for _ in range(n)]
 
 
 def test_n05_x03_10000_hostile_strings_break_no_header_and_no_page():

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
-from record_lab import DATE, new_stage
+from record_lab import DATE, hostile_texts, new_stage
 
 from openbook.errors import UsageError
 from openbook.record.report import PALETTE, callout, chart, facts, figure, render_report, table
@@ -190,6 +190,28 @@ def test_x03_a_script_is_visible_text_wherever_it_comes_from(tmp_path):
     assert not any("evil" in values.get("class", "") for _, values in outline.tags)
     assert not any(values["href"] for _, values in outline.tags if values.get("href"))
     assert outline.text.count(SCRIPT) >= 12
+
+
+def test_x03_10000_hostile_strings_leave_the_tags_of_a_harmless_page(tmp_path):
+    """Ticker, sector, column, caption, fact, title and error text: whatever they hold, the page is built the same."""
+    texts = [text.replace("\ud800", "") for text in hostile_texts(10_000)]
+
+    def built(words: list[str]) -> Outline:
+        frame = pd.DataFrame({"symbol": words[:4000], "sector": words[4000:8000], "n": 1.0})
+        columns = pd.DataFrame([range(500)], columns=[f"{i}{word}" for i, word in enumerate(words[8000:8500])])
+        named = facts({f"{i}{word}": word for i, word in enumerate(words[8500:9000])})
+        titles = [shown(callout("text", title=f"t{word}")) for word in words[9000:9400]]
+        captions = [shown(table(frame[:1], caption=f"c{word}")) for word in words[9400:9800]]
+        errors = [new_output("error", ename=word, evalue=word, traceback=[word]) for word in words[9800:]]
+        outputs = [shown(table(frame)), shown(table(columns)), shown(named), *titles, *captions, *errors]
+        return Outline(page(tmp_path, "# Title", *outputs))
+
+    hostile, harmless = built(texts), built(["A" * len(text) for text in texts])
+    for outline in (hostile, harmless):
+        spoken = [values.pop("aria-label", None) for _, values in outline.tags]  # a caption, as text
+    assert spoken.count(None) < len(spoken)
+    assert hostile.tags == harmless.tags
+    assert hostile.text.count("<script>") > 1000
 
 
 # ---- elements ----
