@@ -198,11 +198,14 @@ def _dress(fig) -> None:
 
 def _png(fig) -> tuple[bytes, int, int]:
     """PNG of at most COLOURS colours and WIDEST pixels, without times or names of software; its width and height."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    raw = io.BytesIO()
-    fig.savefig(raw, format="png", dpi=min(DPI, WIDEST / fig.get_figwidth()), facecolor="white")
-    image = Image.open(raw).convert("RGB").quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    fig.set(dpi=min(DPI, WIDEST / fig.get_figwidth()), facecolor="white")
+    canvas = FigureCanvasAgg(fig)
+    canvas.draw()  # once; savefig would draw twice, first to lay out
+    drawn = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba(), "raw", "RGBA", 0, 1)
+    image = drawn.convert("RGB").quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     small = io.BytesIO()
     image.save(small, format="PNG", optimize=True)
     return small.getvalue(), image.width, image.height

@@ -77,8 +77,8 @@ def top_contributions(model: Model, features: Features, symbols: Sequence[str], 
     "high" and "low" are halves of that evening's ranking of the feature; the number is its part of the score, in the
     unit of `shap_importance`. The parts of all features and a constant add up to the score of a single model.
     """
-    known = scored_rows(features)[-1:]
     tonight = replace(features, values=features.values[-1:], dates=features.dates[-1:])
+    known = scored_rows(tonight) & features.symbols.isin(list(symbols))
     parts, values = _contributions(model, tonight, known), tonight.values[known]
     rows = {symbol: i for i, symbol in enumerate(features.symbols[known[0]])}
     said = [
@@ -150,6 +150,8 @@ def _contributions(model: Model, features: Features, rows: np.ndarray) -> np.nda
     if silent:
         raise ModelError(f"{silent[0]} has no contributions by feature")
     X = features.values[rows]
+    if not len(X):
+        return np.zeros((0, len(model.features)))
     parts = [ALGORITHMS[member.algorithm].contributions(member.booster, X) for member in members]
     return np.mean(parts, axis=0)[:, : len(model.features)]
 
