@@ -6,6 +6,7 @@ import pandas as pd
 from pydantic import BaseModel, Field, model_validator
 
 from openbook.errors import DataError
+from openbook.market.providers.endings import Endings, read_endings
 from openbook.market.providers.reading import column_names, file_name, list_files, read_table, shown
 from openbook.market.tables import ACTION_COLUMNS, ACTION_KINDS, BAR_FIELDS, FUNDAMENTAL_COLUMNS, Delivery
 
@@ -58,6 +59,7 @@ class FilesSource(BaseModel, frozen=True, extra="forbid"):
     index: IndexTable | None = Field(None, description="columns date, close, and symbol if it holds several")
     actions: SideTable | None = Field(None, description="columns date, symbol, kind, value; see `tables.Delivery`")
     fundamentals: FundamentalsTable | None = None
+    endings: Endings | None = Field(None, description="delistings that no action records, read from where bars end")
 
     @model_validator(mode="after")
     def _no_second_adjustment(self):
@@ -84,7 +86,7 @@ def fetch_files(source: FilesSource) -> Delivery:
         members=members,
         market_cap=market_cap,
         index=_index(source),
-        notes=tuple(_notes(source, bars, actions, members, unused)),
+        notes=tuple(_notes(source, bars, members, unused)),
     )
 
 
@@ -196,12 +198,16 @@ def _index(source: FilesSource) -> pd.Series | None:
 
 
 def _actions(source: FilesSource, bars: pd.DataFrame) -> pd.DataFrame | None:
-    """Corporate actions: from their own table, or from columns split and dividend beside raw bars."""
+    """Corporate actions: from their own table, from columns split and dividend beside raw bars, from where bars end."""
     parts = [] if source.actions is None else [_side(source.actions, tuple(ACTION_COLUMNS))]
     neutral = {"split": (0.0, 1.0), "dividend": (0.0,)}  # vendors write "no split" as 0 or as 1
     for kind in neutral.keys() & set(bars.columns):
         rows = bars[bars[kind].notna() & ~bars[kind].isin(neutral[kind])]
         parts.append(rows[["date", "symbol"]].assign(kind=kind, value=rows[kind]).astype({"kind": "str"}))
+    if source.endings is not None:
+        recorded = {name for part in parts for name in part.loc[part["kind"] == "delisting", "symbol"]}
+        ended = read_endings(bars, source.endings)
+        parts.append(ended[~ended["symbol"].isin(recorded)])
     if not parts:
         return None
     table = pd.concat(parts, ignore_index=True).sort_values(["date", "symbol", "kind"], ignore_index=True)
@@ -232,13 +238,18 @@ def _fundamentals(source: FilesSource, bars: pd.DataFrame) -> pd.DataFrame | Non
     return table[FUNDAMENTAL_COLUMNS]
 
 
-def _notes(source: FilesSource, bars: pd.DataFrame, actions, members, unused: list[str]) -> list[str]:
+def _notes(source: FilesSource, bars: pd.DataFrame, members, unused: list[str]) -> list[str]:
     """What a reader of the pages must know about this source."""
     notes = []
     if source.prices == "adjusted":
         notes.append("Prices are adjusted by the vendor: past share counts and USD amounts are not historical ones.")
-    elif actions is None:
+    elif source.actions is None and not {"split", "dividend"} & set(bars.columns):
         notes.append("Raw prices without corporate actions: a split or dividend looks like a loss.")
+    if source.endings is not None:
+        after, back = source.endings.after, source.endings.final_return
+        notes.append(
+            f"A stock without bars for {after} sessions counts as delisted at {back:+.0%} from its last close."
+        )
     if unused:
         notes.append(f"Columns {', '.join(unused)} are not applied: the prices are adjusted already.")
     if "open" not in bars:
