@@ -1,0 +1,29 @@
+"""Settings blocks for the real histories that are found by OPENBOOK_SHARED_DATA."""
+
+
+def index_of(folder) -> dict:
+    """The S&P 500."""
+    return {"path": f"{folder}/indexes/ohlcv.parquet", "symbol": "^GSPC"}
+
+
+def survivors(folder) -> dict:
+    """496 members of today's index, 2010 to 2023."""
+    sectors = {"path": f"{folder}/membership/sp500_gics_current.csv", "rename": {"BRK.B": "BRK-B", "BF.B": "BF-B"}}
+    return {
+        "path": f"{folder}/sp500_2010_2023/ohlcv.parquet",
+        "prices": "adjusted",
+        "sectors": sectors | {"columns": {"symbol": "Symbol", "sector": "GICS Sector"}},
+        "index": index_of(folder),
+    }
+
+
+def all_members(folder) -> dict:
+    """Nearly all members of 2013 to 2018, those that vanished too."""
+    columns = {"symbol": "ticker", "start": "start_date", "end": "end_date"}
+    return {
+        "path": f"{folder}/sp500_all_members_2013_2018/ohlcv.parquet",
+        "prices": "adjusted",
+        "members": {"path": f"{folder}/membership/sp500_intervals.csv", "columns": columns},
+        "index": index_of(folder),
+        "endings": {"after": 10},
+    }
