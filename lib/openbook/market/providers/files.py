@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from openbook.errors import DataError
 from openbook.market.providers.endings import Endings, read_endings
+from openbook.market.providers.liquid import Liquid, liquid_members
 from openbook.market.providers.reading import column_names, file_name, list_files, read_table, shown
 from openbook.market.tables import ACTION_COLUMNS, ACTION_KINDS, BAR_FIELDS, FUNDAMENTAL_COLUMNS, Delivery
 
@@ -59,12 +60,15 @@ class FilesSource(BaseModel, frozen=True, extra="forbid"):
     index: IndexTable | None = Field(None, description="columns date, close, and symbol if it holds several")
     actions: SideTable | None = Field(None, description="columns date, symbol, kind, value; see `tables.Delivery`")
     fundamentals: FundamentalsTable | None = None
+    liquid: Liquid | None = Field(None, description="members made from the bars, where no table says who they were")
     endings: Endings | None = Field(None, description="delistings that no action records, read from where bars end")
 
     @model_validator(mode="after")
-    def _no_second_adjustment(self):
+    def _not_contradictory(self):
         if self.prices == "adjusted" and self.actions is not None:
             raise ValueError("adjusted prices take no actions: they would be applied twice")
+        if self.members is not None and self.liquid is not None:
+            raise ValueError("members come from a table or from `liquid`, not from both")
         return self
 
 
@@ -74,7 +78,7 @@ def fetch_files(source: FilesSource) -> Delivery:
     bars = _subset(bars, source)
     actions = _actions(source, bars)
     market_cap = bars.pivot(index="date", columns="symbol", values="market_cap") if "market_cap" in bars else None
-    members = _members(source)
+    members = _members(source, bars)
     return Delivery(
         bars=bars[[name for name in ("symbol", "date", *BAR_FIELDS) if name in bars]],
         name=source.name or file_name(source.path),
@@ -175,8 +179,10 @@ def _sectors(source: FilesSource) -> pd.Series | None:
     return table.set_index("symbol")["sector"].sort_index()
 
 
-def _members(source: FilesSource) -> pd.DataFrame | None:
-    """Intervals of membership, as delivered."""
+def _members(source: FilesSource, bars: pd.DataFrame) -> pd.DataFrame | None:
+    """Intervals of membership, as delivered or as `liquid` makes them."""
+    if source.liquid is not None:
+        return liquid_members(bars, source.liquid)
     return None if source.members is None else _side(source.members, ("symbol", "start", "end"))
 
 
@@ -254,7 +260,9 @@ def _notes(source: FilesSource, bars: pd.DataFrame, members, unused: list[str]) 
         notes.append(f"Columns {', '.join(unused)} are not applied: the prices are adjusted already.")
     if "open" not in bars:
         notes.append("No opening prices: orders fill at the next close.")
-    if members is not None:
+    if source.liquid is not None:
+        notes.append(f"The universe is the {source.liquid.top} most traded names, chosen anew each month.")
+    elif members is not None:
         listed = set(members["symbol"])
         lacking = len(listed - set(bars["symbol"].unique()))
         notes.append(f"{lacking} of {len(listed)} past and present members have no bars.")

@@ -1,0 +1,60 @@
+"""A universe made from the bars themselves: each month the names that traded most before it."""
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, Field
+
+from openbook.errors import DataError
+from openbook.market import calendar
+
+
+class Liquid(BaseModel, frozen=True, extra="forbid"):
+    """The names with the largest median dollar volume, chosen anew on the first session of each month.
+
+    Only sessions before that one are looked at, so a backtest holds what was liquid then. The first `window` sessions
+    have no members.
+    """
+
+    top: int = Field(1000, ge=2, description="names")
+    window: int = Field(63, ge=5, le=504, description="sessions of the median")
+    min_price: float = Field(5.0, ge=0, description="USD; names that closed below it last are left out that month")
+
+
+def liquid_members(bars: pd.DataFrame, rule: Liquid) -> pd.DataFrame:
+    """Months of membership: symbol, start, end (the first session of the next month; NaT for the last one).
+
+    bars : long, symbol, date, close (USD, as traded) and volume (shares). A session without a bar counts as no trade;
+        of two bars of one session the larger counts, until the door has chosen. Equal medians go by symbol.
+
+    Raises DataError without volumes.
+    """
+    if "volume" not in bars:
+        raise DataError("a universe of liquid names needs volumes; the source has none")
+    if bars.empty:
+        return _intervals([])
+    sessions = calendar.sessions(bars["date"].min(), bars["date"].max())
+    traded = _table(bars, bars["close"] * bars["volume"]).reindex(index=sessions).fillna(0.0)
+    close = _table(bars, bars["close"]).reindex(index=sessions, columns=traded.columns).ffill(limit=rule.window)
+    month = traded.index.to_period("M")
+    starts = np.flatnonzero(np.append(True, month[1:] != month[:-1]))
+    known = starts[starts >= rule.window]
+    days = [*traded.index[known], pd.NaT]
+    parts = []
+    for i, row in enumerate(known):
+        median = np.median(traded.to_numpy()[row - rule.window : row], axis=0)
+        sound = (median > 0) & (close.to_numpy()[row - 1] >= rule.min_price)
+        best = np.argsort(np.where(sound, -median, 0.0), kind="stable")[: min(rule.top, int(sound.sum()))]
+        parts.append(pd.DataFrame({"symbol": traded.columns[np.sort(best)], "start": days[i], "end": days[i + 1]}))
+    return _intervals(parts)
+
+
+def _intervals(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """The parts together, with the right types though there be none."""
+    table = pd.concat(parts) if parts else pd.DataFrame(columns=["symbol", "start", "end"])
+    return table.astype({"symbol": "str", "start": "datetime64[us]", "end": "datetime64[us]"}).reset_index(drop=True)
+
+
+def _table(bars: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
+    """Sessions × symbols of the known, positive values; the larger of two."""
+    kept = bars[["date", "symbol"]].assign(value=values)[(values > 0) & np.isfinite(values)]
+    return kept.groupby(["date", "symbol"], observed=True)["value"].max().unstack("symbol").sort_index(axis=1)
