@@ -1,5 +1,7 @@
 """Delistings that a history shows and no action records: a symbol whose bars end, or stop for long, was delisted."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field
@@ -20,6 +22,27 @@ class Endings(BaseModel, frozen=True, extra="forbid"):
     after: int = Field(20, ge=5, le=252, description="sessions without a bar that end a listing")
 
 
+class Places(NamedTuple):
+    """Where each bar belongs on sessions × symbols; `known` marks the rows of the bars that lie on a session."""
+
+    sessions: pd.DatetimeIndex
+    symbols: pd.Index
+    row: np.ndarray
+    column: np.ndarray
+    known: np.ndarray
+
+
+def place(bars: pd.DataFrame) -> Places:
+    """Long bars on the sessions from their first date to their last and their sorted symbols."""
+    sessions = calendar.sessions(bars["date"].min(), bars["date"].max()).as_unit("us")
+    column, symbols = pd.factorize(bars["symbol"])
+    symbols = pd.Index(symbols, dtype="str", name="symbol")
+    rank = symbols.argsort().argsort()
+    row = sessions.get_indexer(bars["date"].to_numpy("datetime64[us]"))
+    known = row >= 0
+    return Places(sessions, symbols.sort_values(), row[known], rank[column[known]], known)
+
+
 def read_endings(bars: pd.DataFrame, endings: Endings) -> pd.DataFrame:
     """A delisting on the first session without a bar, for each listing in `bars` that ended: ACTION_COLUMNS.
 
@@ -28,14 +51,13 @@ def read_endings(bars: pd.DataFrame, endings: Endings) -> pd.DataFrame:
     """
     if bars.empty:
         return empty_actions()
-    sessions = calendar.sessions(bars["date"].min(), bars["date"].max()).as_unit("us")
-    code, symbols = pd.factorize(bars["symbol"], sort=True)
-    row = sessions.get_indexer(bars["date"].to_numpy("datetime64[us]"))
-    seen = np.unique(code[row >= 0].astype(np.int64) * (len(sessions) + 1) + row[row >= 0])
-    column, row = np.divmod(seen, len(sessions) + 1)
-    end_of_all = np.full(len(row), len(sessions))
-    following = np.where(np.append(column[1:] == column[:-1], False), np.append(row[1:], 0), end_of_all)
+    at = place(bars)
+    has = np.zeros((len(at.symbols), len(at.sessions)), dtype=bool)
+    has[at.column, at.row] = True
+    column, row = np.nonzero(has)
+    last = np.append(column[1:] != column[:-1], True)
+    following = np.where(last, len(at.sessions), np.append(row[1:], 0))
     ended = following - row > endings.after
-    table = {"date": sessions[row[ended] + 1], "symbol": np.asarray(symbols)[column[ended]]}
+    table = {"date": at.sessions[row[ended] + 1], "symbol": at.symbols[column[ended]]}
     out = pd.DataFrame(table | {"kind": "delisting", "value": endings.final_return})
     return out.astype(dict(empty_actions().dtypes)).sort_values(ACTION_COLUMNS, ignore_index=True)

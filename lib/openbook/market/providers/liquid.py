@@ -5,7 +5,7 @@ import pandas as pd
 from pydantic import BaseModel, Field
 
 from openbook.errors import DataError
-from openbook.market import calendar
+from openbook.market.providers.endings import Places, place
 
 
 class Liquid(BaseModel, frozen=True, extra="forbid"):
@@ -32,19 +32,19 @@ def liquid_members(bars: pd.DataFrame, rule: Liquid) -> pd.DataFrame:
         raise DataError("a universe of liquid names needs volumes; the source has none")
     if bars.empty:
         return _intervals([])
-    sessions = calendar.sessions(bars["date"].min(), bars["date"].max())
-    traded = _table(bars, bars["close"] * bars["volume"]).reindex(index=sessions).fillna(0.0)
-    close = _table(bars, bars["close"]).reindex(index=sessions, columns=traded.columns).ffill(limit=rule.window)
-    month = traded.index.to_period("M")
+    at, close, volume = place(bars), bars["close"].to_numpy("float64"), bars["volume"].to_numpy("float64")
+    traded, price = _table(at, close * volume), pd.DataFrame(_table(at, close))
+    price = price.mask(price == 0).ffill(limit=rule.window).to_numpy()
+    month = at.sessions.to_period("M")
     starts = np.flatnonzero(np.append(True, month[1:] != month[:-1]))
     known = starts[starts >= rule.window]
-    days = [*traded.index[known], pd.NaT]
+    days = [*at.sessions[known], pd.NaT]
     parts = []
     for i, row in enumerate(known):
-        median = np.median(traded.to_numpy()[row - rule.window : row], axis=0)
-        sound = (median > 0) & (close.to_numpy()[row - 1] >= rule.min_price)
+        median = np.median(traded[row - rule.window : row], axis=0)
+        sound = (median > 0) & (price[row - 1] >= rule.min_price)
         best = np.argsort(np.where(sound, -median, 0.0), kind="stable")[: min(rule.top, int(sound.sum()))]
-        parts.append(pd.DataFrame({"symbol": traded.columns[np.sort(best)], "start": days[i], "end": days[i + 1]}))
+        parts.append(pd.DataFrame({"symbol": at.symbols[np.sort(best)], "start": days[i], "end": days[i + 1]}))
     return _intervals(parts)
 
 
@@ -54,7 +54,9 @@ def _intervals(parts: list[pd.DataFrame]) -> pd.DataFrame:
     return table.astype({"symbol": "str", "start": "datetime64[us]", "end": "datetime64[us]"}).reset_index(drop=True)
 
 
-def _table(bars: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
-    """Sessions × symbols of the known, positive values; the larger of two."""
-    kept = bars[["date", "symbol"]].assign(value=values)[(values > 0) & np.isfinite(values)]
-    return kept.groupby(["date", "symbol"], observed=True)["value"].max().unstack("symbol").sort_index(axis=1)
+def _table(at: Places, values: np.ndarray) -> np.ndarray:
+    """Sessions × symbols of the finite, positive values, the larger of two; 0 where there is none."""
+    kept = values[at.known]
+    out = np.zeros((len(at.sessions), len(at.symbols)))
+    np.maximum.at(out, (at.row, at.column), np.where((kept > 0) & np.isfinite(kept), kept, 0.0))
+    return out
