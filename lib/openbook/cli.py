@@ -358,7 +358,9 @@ app.add_typer(data, name="data", rich_help_panel=DATA)
 
 @data.command("update")
 def data_update(
-    through: Annotated[str, typer.Option(help="Last session to fetch, YYYY-MM-DD.")],
+    through: Annotated[
+        str, typer.Option(help="Last session to fetch, YYYY-MM-DD; the last that is over if left out.")
+    ] = "",
     profile: Annotated[str, typer.Option(help="Folder below params/.")] = "demo",
 ) -> None:
     """Fetch new sessions into the store."""

@@ -189,9 +189,10 @@ def backfill(
     return outcomes
 
 
-def update_data(runs: Path, through: str, *, profile: str = "demo") -> str:
-    """Fetch what is new through a session into the store."""
-    settings, last = load_params("daily_run", profile, root=checkout()), calendar.parse_date(through)
+def update_data(runs: Path, through: str = "", *, profile: str = "demo") -> str:
+    """Fetch what is new through a session, or the last that is over, into the store."""
+    settings = load_params("daily_run", profile, root=checkout())
+    last = calendar.parse_date(through) if through else calendar.last_closed()
     _require_over(last)
     with working(runs):
         report = update_store(store_of(runs, settings.source), settings.source, through=last)
