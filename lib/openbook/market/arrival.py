@@ -66,10 +66,10 @@ def admit(delivery: Delivery, *, through=None, today=None) -> tuple[Market, pd.D
     Raises DataError for a bar after today, for two different bars of one symbol and session, for a symbol, date or
     action that makes no sense, and if nothing is left.
     """
-    bars = _until(_read(delivery), through, calendar.today() if today is None else calendar.as_day(today))
-    bars, misplaced = _refuse(bars, ("reserved", "holiday"))
+    bars = _until(read_bars(delivery), through, calendar.today() if today is None else calendar.as_day(today))
+    bars, misplaced = refuse(bars, ("reserved", "holiday"))
     dates = _span(bars, delivery, through)
-    bars, wrong = _refuse(bars, ("duplicate", "price", "volume", "range"))
+    bars, wrong = refuse(bars, ("duplicate", "price", "volume", "range"))
     bars = _with_listed_symbols(bars)
     actions, repeated = clean_actions(delivery, bars.symbols, dates)
     tables, adjusted, unbelieved = _believed(_pivot(bars, dates), actions, dates, bars.symbols)
@@ -91,7 +91,7 @@ def admit(delivery: Delivery, *, through=None, today=None) -> tuple[Market, pd.D
     return market, refused.sort_values(REFUSED_COLUMNS, ignore_index=True)
 
 
-def _read(delivery: Delivery) -> Bars:
+def read_bars(delivery: Delivery) -> Bars:
     """The delivered bars as plain arrays, symbols sorted; rows without any price are no bars."""
     table = delivery.bars
     lacking = [name for name in ("symbol", "date", "close") if name not in table]
@@ -139,14 +139,19 @@ def _span(bars: Bars, delivery: Delivery, through) -> pd.DatetimeIndex:
     return calendar.sessions(bars.day.min(), bars.day.max())
 
 
-def _refuse(bars: Bars, rules: tuple[str, ...]) -> tuple[Bars, pd.DataFrame]:
+def refuse(bars: Bars, rules: tuple[str, ...]) -> tuple[Bars, pd.DataFrame]:
     """The bars that pass these rules of DOOR, one after the other, and a table of those that do not."""
     refused = []
     for rule in rules:
-        bad = _IS_BAD[rule](bars)
+        bad = is_bad(bars, rule)
         refused.append(_listed(bars, np.flatnonzero(bad), rule))
         bars = bars.take(~bad)
     return bars, pd.concat(refused)
+
+
+def is_bad(bars: Bars, rule: str) -> np.ndarray:
+    """Which bars fail one of the rules of DOOR that look at bars alone."""
+    return _IS_BAD[rule](bars)
 
 
 def _listed(bars: Bars, rows: np.ndarray, rule: str) -> pd.DataFrame:
@@ -172,21 +177,28 @@ def _is_holiday(bars: Bars) -> np.ndarray:
 
 def _is_duplicate(bars: Bars) -> np.ndarray:
     """Second and later copies of a bar; DataError if two bars of one symbol and session differ."""
-    key = bars.day.astype("int64") * len(bars.symbols) + bars.column
-    key -= key.min(initial=0)
-    rows = np.flatnonzero((np.bincount(key) > 1)[key]) if len(key) else np.zeros(0, dtype=int)
-    copies = pd.DataFrame({"key": key[rows], **{field: values[rows] for field, values in bars.values.items()}})
-    again = copies.duplicated()
-    differ = rows[(copies.duplicated("key") & ~again).to_numpy()]
+    again, other = copies(bars)
+    differ = np.flatnonzero(other)
     if len(differ):
         named = [f"{bars.symbols[bars.column[i]]} on {bars.day[i]}" for i in differ[:5]]
         raise DataError(
             f"two different bars of {', '.join(named)}{' and others' if len(differ) > 5 else ''}; "
             "keep the right one in the source, or give the two companies two symbols"
         )
-    out = np.zeros(len(key), dtype=bool)
-    out[rows[again.to_numpy()]] = True
-    return out
+    return again
+
+
+def copies(bars: Bars) -> tuple[np.ndarray, np.ndarray]:
+    """Which bars repeat an earlier one of their symbol and session: exactly, or with other numbers."""
+    key = bars.day.astype("int64") * len(bars.symbols) + bars.column
+    key -= key.min(initial=0)
+    rows = np.flatnonzero((np.bincount(key) > 1)[key]) if len(key) else np.zeros(0, dtype=int)
+    twice = pd.DataFrame({"key": key[rows], **{field: values[rows] for field, values in bars.values.items()}})
+    same = twice.duplicated().to_numpy()
+    again, other = np.zeros((2, len(key)), dtype=bool)
+    again[rows[same]] = True
+    other[rows[twice.duplicated("key").to_numpy() & ~same]] = True
+    return again, other
 
 
 def _is_wrong_price(bars: Bars) -> np.ndarray:

@@ -1,0 +1,205 @@
+"""The look at a whole history, before anybody trades on it: `examine` finds, names, and says the way out.
+
+The door (`arrival`) and the nightly check (`quality`) decide about bars and nights as they come; this looks at all of
+them at once, forwards and backwards, and changes nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from openbook.errors import CalendarError, DataError, DataNotReady
+from openbook.market import calendar
+from openbook.market.arrival import Bars, admit, copies, is_bad, read_bars, refuse
+from openbook.market.checks import CHECKS, FINDING_COLUMNS, CheckupRules, findings
+from openbook.market.histories import Tape, make_tape
+from openbook.market.lapses import (
+    bad_sessions,
+    holiday_rows,
+    judge_members,
+    judge_reports,
+    lapses,
+    odd_bars,
+    overlapping_spells,
+    refused_bars,
+)
+from openbook.market.moves import judge_moves
+from openbook.market.quality import check_session
+from openbook.market.rules import QualityRules
+from openbook.market.tables import Delivery
+from openbook.market.twins import compare, same_companies
+
+__all__ = ["CHECKS", "Checkup", "CheckupRules", "examine"]
+
+# Rules of the door that hide a bar, in its order.
+REFUSING = ("reserved", "price", "volume", "range")
+EXAMPLES = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Checkup:
+    """What was found in one delivery.
+
+    findings : rule (of CHECKS), symbol ("*": a whole session), first, last, n, detail, way_out; worst first
+    summary : what was looked at, by name: rows, symbols, sessions, fields, span
+    symbol_years : bars over 252: what rates of findings are measured by
+    """
+
+    findings: pd.DataFrame
+    summary: dict[str, str]
+    symbol_years: float
+
+    @property
+    def usable(self) -> bool:
+        """Whether no finding stops a run for everybody."""
+        return not self.stopping
+
+    @property
+    def stopping(self) -> list[str]:
+        """The rules found that stop the whole delivery, or the runs of some sessions."""
+        return [rule for rule in self.counts.index if CHECKS[rule].stops in ("delivery", "session")]
+
+    @property
+    def counts(self) -> pd.Series:
+        """Findings by rule, worst first."""
+        return self.findings.groupby("rule", sort=False).size()
+
+    def rates(self) -> pd.Series:
+        """Findings per 1,000 symbol-years by rule."""
+        return self.counts / self.symbol_years * 1000
+
+    def lines(self, examples: int = EXAMPLES) -> Iterator[str]:
+        """The report: what it is, then the findings by rule with their reason, examples and way out."""
+        for name, value in self.summary.items():
+            yield f"{name:<10} {value}"
+        for rule, rows in self.findings.groupby("rule", sort=False):
+            check = CHECKS[rule]
+            yield ""
+            yield f"{rule}: {len(rows):,} ({rows['symbol'].nunique():,} symbols)" if len(rows) > 1 else f"{rule}: 1"
+            yield f"  why: {check.reason}"
+            yield f"  way out: {check.way_out}"
+            for row in rows.head(examples).itertuples():
+                yield f"  {row.symbol:<8} {_span(row)}  {row.detail}"
+            if len(rows) > examples:
+                yield f"  … and {len(rows) - examples:,} more"
+        yield ""
+        yield self._verdict()
+
+    def _verdict(self) -> str:
+        """The last line."""
+        if self.usable:
+            return f"Usable: {len(self.findings):,} findings, none of which stops a run for everybody."
+        return f"Not usable as it is: {', '.join(self.stopping)} must be mended first; see above."
+
+
+def _span(row) -> str:
+    """First and last day of a finding."""
+    if pd.isna(row.first):
+        return " " * 10
+    first, last = f"{row.first:%Y-%m-%d}", "" if pd.isna(row.last) else f"{row.last:%Y-%m-%d}"
+    return first if last in ("", first) else f"{first} to {last}"
+
+
+def examine(
+    delivery: Delivery,
+    *,
+    beside: Delivery | None = None,
+    rules: CheckupRules | None = None,
+    nightly: QualityRules | None = None,
+    today=None,
+) -> Checkup:
+    """Look at every bar of a delivery, and at what hangs on it.
+
+    delivery : actions beside adjusted prices are what the vendor says is in the prices: they are compared, not applied
+    beside : a second source of some of the same symbols
+    today : the date now in New York (None: by this machine's clock)
+
+    Raises DataError only where nothing can be looked at: columns or dates that cannot be read, or no bar at all.
+    """
+    rules = rules or CheckupRules()
+    bars = read_bars(delivery)
+    sound, found = _on_arrival(bars, rules, calendar.today() if today is None else calendar.as_day(today))
+    if not len(sound.day):
+        raise DataError(f"{delivery.name}: not one bar of {len(bars.day):,} can be used; check its units and columns")
+    tape = make_tape(sound, None if delivery.adjusted else delivery.actions)
+    found += bad_sessions(tape, rules)
+    found += lapses(tape, rules)
+    found += judge_moves(tape, delivery.actions, rules)
+    found.append(same_companies(tape, rules))
+    if delivery.members is not None:
+        found += [*judge_members(tape, delivery.members, rules), overlapping_spells(delivery.members)]
+    found += judge_reports(delivery, rules)
+    if beside is not None:
+        found += compare(tape, _tape_of(beside), rules)
+    found += _tonight(delivery, nightly, today)
+    return Checkup(_ranked(found), _summary(delivery, bars, tape), len(tape.close) / 252)
+
+
+def _on_arrival(bars: Bars, rules: CheckupRules, today: pd.Timestamp) -> tuple[Bars, list[pd.DataFrame]]:
+    """The bars that the door lets in, one per symbol and session, and findings on the others."""
+    late = bars.day > today.to_datetime64()
+    found = [refused_bars(bars, late, "future")]
+    bars = bars.take(~late)
+    bars, closed = _split_off(bars, "holiday")
+    found.append(holiday_rows(closed, np.ones(len(closed.day), dtype=bool)))
+    again, other = copies(bars)
+    found += [refused_bars(bars, again, "duplicate"), refused_bars(bars, other, "conflict")]
+    bars = bars.take(~(again | other))
+    found += odd_bars(bars, rules)
+    for rule in REFUSING:
+        bars, bad = _split_off(bars, rule)
+        found.append(refused_bars(bad, np.ones(len(bad.day), dtype=bool), rule))
+    return bars, found
+
+
+def _split_off(bars: Bars, rule: str) -> tuple[Bars, Bars]:
+    """The bars that pass a rule of the door, and those that do not."""
+    bad = is_bad(bars, rule)
+    return bars.take(~bad), bars.take(bad)
+
+
+def _tape_of(delivery: Delivery) -> Tape:
+    """The tape of what the door admits of another source; of bars that differ the first counts."""
+    bars, _ = refuse(read_bars(delivery), ("holiday",))
+    again, other = copies(bars)
+    bars, _ = refuse(bars.take(~(again | other)), ("price", "volume", "range"))
+    return make_tape(bars, None if delivery.adjusted else delivery.actions)
+
+
+def _tonight(delivery: Delivery, nightly: QualityRules | None, today) -> list[pd.DataFrame]:
+    """What the door and the check of the last session say, if they stop."""
+    if delivery.adjusted:
+        delivery = replace(delivery, actions=None)  # they are in the prices already
+    rule, day = "refused", pd.NaT
+    try:
+        market, refused = admit(delivery, today=today)
+        rule, day = "tonight", market.dates[-1]
+        check_session(market, day, rules=nightly, refused=refused)
+    except (DataError, DataNotReady, CalendarError) as error:
+        return [findings(rule, ["*"], [day], [day], [1], [str(error)])]
+    return []
+
+
+def _ranked(found: list[pd.DataFrame]) -> pd.DataFrame:
+    """All findings, worst rule first, then by symbol and day, each with its way out."""
+    table = pd.concat([findings("refused", [], [], [], [], []), *found], ignore_index=True)
+    rank = {rule: place for place, rule in enumerate(CHECKS)}
+    table = table.assign(rank=table["rule"].map(rank)).sort_values(["rank", *FINDING_COLUMNS[1:4]], ignore_index=True)
+    way_out = table["rule"].map({rule: check.way_out for rule, check in CHECKS.items()}).astype("str")
+    return table[FINDING_COLUMNS].assign(way_out=way_out)
+
+
+def _summary(delivery: Delivery, bars: Bars, tape: Tape) -> dict[str, str]:
+    """What was looked at."""
+    prices = "adjusted by the vendor" if delivery.adjusted else "raw, as traded"
+    actions = "none" if delivery.actions is None else f"{len(delivery.actions):,}"
+    return {
+        "Source": delivery.name,
+        "Rows": f"{len(bars.day):,}",
+        "Symbols": f"{len(bars.symbols):,}",
+        "Sessions": f"{len(tape.sessions):,}, {tape.sessions[0]} to {tape.sessions[-1]}",
+        "Fields": ", ".join(bars.values),
+        "Prices": f"{prices}; actions: {actions}",
+    }

@@ -1,0 +1,105 @@
+"""Histories side by side: one company under two symbols, and two sources that do not mean the same company."""
+
+import numpy as np
+import pandas as pd
+
+from openbook.market.checks import CheckupRules, findings
+from openbook.market.histories import Tape
+
+# Moves this near are the same move: vendors round prices to cents and adjusted ones to float32.
+SAME = 5e-4
+# Columns of the table of moves that are multiplied at once: bounds the memory.
+BLOCK = 1024
+
+
+def same_companies(tape: Tape, rules: CheckupRules) -> pd.DataFrame:
+    """Pairs of symbols whose returns are the same on nearly every session that they share."""
+    moves = _wide_moves(tape)
+    told = []
+    for one, other in _alike(moves, rules.min_shared):
+        shared = np.isfinite(moves[:, one]) & np.isfinite(moves[:, other])
+        moved = shared & (np.maximum(np.abs(moves[:, one]), np.abs(moves[:, other])) > 2 * SAME)
+        equal = (np.abs(moves[moved, one] - moves[moved, other]) <= SAME).mean() if moved.any() else 0.0
+        if moved.sum() >= rules.min_shared and equal >= rules.same_moves:
+            rows = np.flatnonzero(shared)
+            told.append((one, rows[0], rows[-1], len(rows), tape.symbols[other], equal))
+    names = [tape.symbols[one] for one, *_ in told]
+    first, last = ([tape.sessions[each[place]] for each in told] for place in (1, 2))
+    detail = [f"moves as {other} does on {equal:.1%} of {n} sessions" for *_, n, other, equal in told]
+    return findings("same company", names, first, last, [each[3] for each in told], detail)
+
+
+def _wide_moves(tape: Tape) -> np.ndarray:
+    """Log returns from one session to the next, sessions × symbols, float32; NaN where there is none."""
+    out = np.full((len(tape.sessions), len(tape.symbols)), np.nan, dtype=np.float32)
+    daily = tape.gap == 1
+    out[tape.row[daily], tape.column[daily]] = tape.move[daily]
+    return out
+
+
+def _alike(moves: np.ndarray, at_least: int) -> list[tuple[int, int]]:
+    """Pairs of columns with a correlation above 0.98 over the sessions that they share."""
+    there = np.isfinite(moves)
+    enough = np.flatnonzero(there.sum(axis=0) >= at_least)
+    clipped = np.clip(np.where(there, moves, 0.0), -0.3, 0.3)[:, enough]  # a false level must not hide the rest
+    there, squared = there[:, enough].astype(np.float32), np.square(clipped)
+    pairs = []
+    for begin in range(0, len(enough), BLOCK):
+        block = slice(begin, begin + BLOCK)
+        product = clipped[:, block].T @ clipped
+        scale = np.sqrt((squared[:, block].T @ there) * (there[:, block].T @ squared))
+        close = (product > 0.98 * scale) & (scale > 1e-6)
+        one, other = np.nonzero(close)
+        later = other > one + begin
+        pairs += [(enough[i + begin], enough[j]) for i, j in zip(one[later], other[later], strict=True)]
+    return pairs
+
+
+def compare(tape: Tape, beside: Tape, rules: CheckupRules) -> list[pd.DataFrame]:
+    """The same symbols in two sources: spans of another company, and single days with another return."""
+    both = _side_by_side(tape, beside)
+    quarter = both["day"].dt.year * 4 + both["day"].dt.quarter
+    groups = both.groupby([both["symbol"], quarter.rename("quarter")])
+    agreement = groups[["move", "other"]].apply(_correlation)
+    strange = agreement < rules.min_agreement
+    keys = pd.MultiIndex.from_arrays([both["symbol"], quarter])
+    in_strange = strange.reindex(keys).to_numpy(dtype=bool, na_value=False)
+    far = (both["move"] - both["other"]).abs() > rules.max_difference
+    days = both[far & ~in_strange]
+    told = [
+        f"{np.expm1(a):+.1%} here, {np.expm1(b):+.1%} there" for a, b in zip(days["move"], days["other"], strict=True)
+    ]
+    out = [_spans(both[in_strange], quarter[in_strange], agreement)]
+    return [*out, findings("disagreement", days["symbol"], days["day"], days["day"], np.ones(len(days)), told)]
+
+
+def _side_by_side(tape: Tape, beside: Tape) -> pd.DataFrame:
+    """Daily moves of the symbols and sessions that both tapes have: symbol, day, move, other."""
+    tables = []
+    for each, name in ((tape, "move"), (beside, "other")):
+        daily = each.gap == 1
+        key = {"symbol": each.symbols[each.column[daily]], "day": each.day[daily].astype("datetime64[us]")}
+        tables.append(pd.DataFrame(key | {name: each.move[daily]}))
+    return tables[0].merge(tables[1], on=["symbol", "day"]).sort_values(["symbol", "day"], ignore_index=True)
+
+
+def _correlation(pair: pd.DataFrame) -> float:
+    """Correlation of two columns, robust against single wild days; NaN with fewer than 20 rows."""
+    if len(pair) < 20:
+        return np.nan
+    ranks = pair.rank()
+    return float(np.corrcoef(ranks["move"], ranks["other"])[0, 1])
+
+
+def _spans(rows: pd.DataFrame, quarter: pd.Series, agreement: pd.Series) -> pd.DataFrame:
+    """Unbroken runs of strange quarters, one finding each."""
+    begins = (rows["symbol"] != rows["symbol"].shift()) | (quarter - quarter.shift() > 1)
+    spans = rows.assign(quarter=quarter).groupby(begins.cumsum())
+    first, last, n = spans["day"].first(), spans["day"].last(), spans.size()
+    symbol = spans["symbol"].first()
+    worst = [
+        agreement.loc[[(name, q) for q in sorted(set(group))]].min()
+        for (_, group), name in zip(spans["quarter"], symbol, strict=True)
+    ]
+    told = [f"daily returns correlate {each:.2f} with the second source" for each in worst]
+    return findings("another company", symbol, first, last, n, told)
