@@ -369,6 +369,18 @@ def data_update(
     _say(jobs.update_data(State.runs, through, profile=profile))
 
 
+@data.command("check")
+def data_check(
+    folder: Annotated[str, typer.Argument(help="Folder, file or URL of a vendor; what it is will be guessed.")] = "",
+    source: Annotated[str, typer.Option(help="YAML with a source: block, where guessing does not do.")] = "",
+    beside: Annotated[str, typer.Option(help="A second source to compare with: a folder, or YAML.")] = "",
+) -> int:
+    """What a whole history has wrong with it, worst first, and the way out. Exit code 30: it would stop a run."""
+    from openbook import jobs
+
+    return jobs.check_data(folder, source=source, beside=beside, say=_say)
+
+
 @data.command("revisions")
 def data_revisions(
     date: Annotated[str, typer.Argument(help="Session of a sealed daily run, YYYY-MM-DD.")],

@@ -25,16 +25,20 @@ from openbook.errors import (
     ApprovalError,
     BookError,
     ConflictError,
+    DataError,
     DataNotReady,
     NoSession,
     OpenbookError,
     OutOfOrderError,
+    ParameterError,
     SecretError,
     UsageError,
 )
-from openbook.market import calendar
+from openbook.market import calendar, vendor_check
+from openbook.market.providers import Source, parse_source
+from openbook.market.providers.folder import deliver
 from openbook.market.store import has_session, store_fingerprint, update_store
-from openbook.params import NOTEBOOKS, Settings, load_params
+from openbook.params import NOTEBOOKS, Settings, load_params, parse_yaml
 from openbook.record import secrets
 from openbook.record.kernel import Kernel, start_kernel
 from openbook.record.preload import FOR_NOTEBOOKS
@@ -200,6 +204,39 @@ def update_data(runs: Path, through: str = "", *, profile: str = "demo") -> str:
         f"{len(report.new_sessions)} new sessions, {len(report.late)} late, {len(report.revisions)} revised, "
         f"{len(report.refused)} bars refused so far"
     )
+
+
+def check_data(path: str, *, source: str = "", beside: str = "", say: Say = print) -> int:
+    """Look at a whole history and say what is wrong with it, worst first: 0 if it is usable, 30 if it stops a run.
+
+    path : a folder, file or URL that nobody described; or nothing, if `source` is given
+    source : a YAML file with a `source:` block, as in the parameters
+    beside : a second source to compare with, either way
+    """
+    if bool(path) == bool(source):
+        raise UsageError("say a FOLDER, or --source FILE.yaml that describes it")
+    other = None
+    if beside:
+        described = beside.endswith((".yaml", ".yml"))
+        other = deliver(_source_in(beside)) if described else vendor_check.delivery_of(beside)
+    if source:
+        checkup = vendor_check.check_source(_source_in(source), beside=other)
+    else:
+        checkup = vendor_check.check_folder(path, beside=other)
+    for line in checkup.lines():
+        say(line)
+    return 0 if checkup.usable else DataError.exit_code
+
+
+def _source_in(file: str) -> Source:
+    """The settings of a source in a YAML file: its `source:` block, or the whole file."""
+    if not Path(file).is_file():
+        raise UsageError(f"no file {file}; it describes where prices come from, as `source:` in the parameters")
+    values = parse_yaml(Path(file).read_text(encoding="utf-8"), file)
+    values = values.get("source", values) if isinstance(values, dict) else values
+    if not isinstance(values, dict):
+        raise ParameterError(f"{file}: expected a `source:` block, found {type(values).__name__}")
+    return parse_source(values)
 
 
 def demo(runs: Path, *, say: Say = print) -> None:

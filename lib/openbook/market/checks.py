@@ -41,7 +41,8 @@ class CheckupRules(BaseModel, frozen=True, extra="forbid"):
     other_turnover: float = Field(0.1, gt=0, lt=1, description="usual turnover below this: another instrument")
     same_moves: float = Field(0.95, gt=0.5, le=1, description="equal moves, as a share, that make two symbols one")
     min_shared: int = Field(60, ge=20, description="sessions that two histories must share to be compared")
-    min_agreement: float = Field(0.8, gt=0, lt=1, description="correlation with the second source, per quarter")
+    min_agreement: float = Field(0.7, gt=0, lt=1, description="share of a quarter's days that the second source shares")
+    same_return: float = Field(0.002, gt=0, description="returns this near are the same: vendors round")
     max_difference: float = Field(0.05, gt=0, description="how far one day's return may lie from the second source's")
     max_lag: int = Field(200, ge=1, description="days from the end of a period to its report")
 
@@ -106,6 +107,7 @@ CHECKS = {
     "holiday": Check("nobody", "the exchange was closed; the rows are ignored", "nothing, or drop the rows"),
     "duplicate": Check("nobody", "sent twice and identical; one is kept", "nothing, or drop the copies"),
     "duplicate key": Check("symbol", "two rows of one symbol and date in a side table", "keep the right one"),
+    "no symbol": Check("nobody", "rows of a side table that name no symbol", "drop them"),
     "early report": Check("symbol", "reported before the period ended: one of the dates is wrong", "correct the dates"),
     "late report": Check("nobody", "usable so late after the period that it tells little", "see how it was collected"),
     "repeated report": Check("nobody", "one report on several days: the first counts", "nothing, or drop the copies"),
@@ -118,9 +120,14 @@ def findings(rule: str, symbol, first, last, n, detail) -> pd.DataFrame:
     table = {
         "rule": rule,
         "symbol": np.asarray(symbol, dtype=object),
-        "first": np.asarray(first, dtype="datetime64[us]"),
-        "last": np.asarray(last, dtype="datetime64[us]"),
+        "first": _days(first),
+        "last": _days(last),
         "n": np.asarray(n, dtype="int64"),
         "detail": np.asarray(detail, dtype=object),
     }
     return pd.DataFrame(table).astype({"rule": "str", "symbol": "str", "detail": "str"})
+
+
+def _days(days) -> np.ndarray:
+    """Dates as datetime64[us]; NaT where there is none."""
+    return pd.DatetimeIndex(pd.to_datetime(list(days))).as_unit("us").to_numpy()

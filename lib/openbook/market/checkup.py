@@ -44,12 +44,14 @@ class Checkup:
 
     findings : rule (of CHECKS), symbol ("*": a whole session), first, last, n, detail, way_out; worst first
     summary : what was looked at, by name: rows, symbols, sessions, fields, span
+    told : how files and columns were understood, if somebody had to guess
     symbol_years : bars over 252: what rates of findings are measured by
     """
 
     findings: pd.DataFrame
     summary: dict[str, str]
     symbol_years: float
+    told: tuple[str, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -72,6 +74,7 @@ class Checkup:
 
     def lines(self, examples: int = EXAMPLES) -> Iterator[str]:
         """The report: what it is, then the findings by rule with their reason, examples and way out."""
+        yield from self.told
         for name, value in self.summary.items():
             yield f"{name:<10} {value}"
         for rule, rows in self.findings.groupby("rule", sort=False):
@@ -91,7 +94,13 @@ class Checkup:
         """The last line."""
         if self.usable:
             return f"Usable: {len(self.findings):,} findings, none of which stops a run for everybody."
-        return f"Not usable as it is: {', '.join(self.stopping)} must be mended first; see above."
+        whole = [rule for rule in self.stopping if CHECKS[rule].stops == "delivery"]
+        if whole:
+            return f"Not usable: {', '.join(whole)}; nothing of it would be admitted."
+        days = self.findings.loc[self.findings["rule"].isin(self.stopping), "last"].drop_duplicates().sort_values()
+        span = f"{days.iloc[0]:%Y-%m-%d}" if len(days) == 1 else f"{days.iloc[0]:%Y-%m-%d} to {days.iloc[-1]:%Y-%m-%d}"
+        what = ", ".join(self.stopping)
+        return f"Not usable as it is: a run would stop on {len(days):,} sessions, {span} ({what}); mend these first."
 
 
 def _span(row) -> str:
@@ -134,7 +143,7 @@ def examine(
     if beside is not None:
         found += compare(tape, _tape_of(beside), rules)
     found += _tonight(delivery, nightly, today)
-    return Checkup(_ranked(found), _summary(delivery, bars, tape), len(tape.close) / 252)
+    return Checkup(rank_findings(found), _summary(delivery, bars, tape), len(tape.close) / 252)
 
 
 def _on_arrival(bars: Bars, rules: CheckupRules, today: pd.Timestamp) -> tuple[Bars, list[pd.DataFrame]]:
@@ -170,8 +179,8 @@ def _tape_of(delivery: Delivery) -> Tape:
 
 def _tonight(delivery: Delivery, nightly: QualityRules | None, today) -> list[pd.DataFrame]:
     """What the door and the check of the last session say, if they stop."""
-    if delivery.adjusted:
-        delivery = replace(delivery, actions=None)  # they are in the prices already
+    if delivery.adjusted and delivery.actions is not None:  # splits and dividends are in the prices already
+        delivery = replace(delivery, actions=delivery.actions[delivery.actions["kind"] == "delisting"])
     rule, day = "refused", pd.NaT
     try:
         market, refused = admit(delivery, today=today)
@@ -182,7 +191,7 @@ def _tonight(delivery: Delivery, nightly: QualityRules | None, today) -> list[pd
     return []
 
 
-def _ranked(found: list[pd.DataFrame]) -> pd.DataFrame:
+def rank_findings(found: list[pd.DataFrame]) -> pd.DataFrame:
     """All findings, worst rule first, then by symbol and day, each with its way out."""
     table = pd.concat([findings("refused", [], [], [], [], []), *found], ignore_index=True)
     rank = {rule: place for place, rule in enumerate(CHECKS)}

@@ -205,14 +205,21 @@ def _reports(rule: str, rows: pd.DataFrame, lag: pd.Series, words: str) -> pd.Da
     return findings(rule, rows["symbol"], rows["period_end"], rows["available"], np.ones(len(rows)), told)
 
 
-def repeated_keys(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of a side table (columns symbol, date) that have the symbol and date of another, one finding per symbol."""
+def repeated_keys(table: pd.DataFrame, nameless: int = 0) -> pd.DataFrame:
+    """Symbols of a side table (columns symbol, date) with several rows of one date, one finding each.
+
+    nameless : rows without a symbol, one finding together
+    """
     twice = table[table.duplicated(["symbol", "date"], keep=False)]
-    by_symbol = twice.groupby("symbol", observed=True)["date"]
-    extra = twice[twice.duplicated(["symbol", "date"])].groupby("symbol", observed=True).size()
-    first, last = by_symbol.min(), by_symbol.max()
-    told = [f"{n} rows too many" for n in extra]
-    return findings("duplicate key", extra.index, first[extra.index], last[extra.index], extra, told)
+    by_symbol = twice.groupby("symbol")["date"]
+    extra = twice[twice.duplicated(["symbol", "date"])].groupby("symbol").size()
+    first, last = by_symbol.min()[extra.index], by_symbol.max()[extra.index]
+    found = findings("duplicate key", extra.index, first, last, extra, [f"{n} rows too many" for n in extra])
+    if not nameless:
+        return found
+    return pd.concat(
+        [found, findings("no symbol", ["*"], [pd.NaT], [pd.NaT], [nameless], [f"{nameless} rows without a symbol"])]
+    )
 
 
 def overlapping_spells(members: pd.DataFrame) -> pd.DataFrame:

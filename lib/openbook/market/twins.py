@@ -10,6 +10,8 @@ from openbook.market.histories import Tape
 SAME = 5e-4
 # Columns of the table of moves that are multiplied at once: bounds the memory.
 BLOCK = 1024
+# A quarter with fewer shared days says nothing.
+FEW = 20
 
 
 def same_companies(tape: Tape, rules: CheckupRules) -> pd.DataFrame:
@@ -58,9 +60,10 @@ def _alike(moves: np.ndarray, at_least: int) -> list[tuple[int, int]]:
 def compare(tape: Tape, beside: Tape, rules: CheckupRules) -> list[pd.DataFrame]:
     """The same symbols in two sources: spans of another company, and single days with another return."""
     both = _side_by_side(tape, beside)
-    quarter = both["day"].dt.year * 4 + both["day"].dt.quarter
-    groups = both.groupby([both["symbol"], quarter.rename("quarter")])
-    agreement = groups[["move", "other"]].apply(_correlation)
+    quarter = (both["day"].dt.year * 4 + both["day"].dt.quarter).rename("quarter")
+    same = (both["move"] - both["other"]).abs() <= rules.same_return
+    by_quarter = same.groupby([both["symbol"], quarter])
+    agreement = by_quarter.mean().where(by_quarter.size() >= FEW)
     strange = agreement < rules.min_agreement
     keys = pd.MultiIndex.from_arrays([both["symbol"], quarter])
     in_strange = strange.reindex(keys).to_numpy(dtype=bool, na_value=False)
@@ -69,7 +72,7 @@ def compare(tape: Tape, beside: Tape, rules: CheckupRules) -> list[pd.DataFrame]
     told = [
         f"{np.expm1(a):+.1%} here, {np.expm1(b):+.1%} there" for a, b in zip(days["move"], days["other"], strict=True)
     ]
-    out = [_spans(both[in_strange], quarter[in_strange], agreement)]
+    out = [_spans(both[in_strange], quarter[in_strange], same[in_strange])]
     return [*out, findings("disagreement", days["symbol"], days["day"], days["day"], np.ones(len(days)), told)]
 
 
@@ -83,23 +86,10 @@ def _side_by_side(tape: Tape, beside: Tape) -> pd.DataFrame:
     return tables[0].merge(tables[1], on=["symbol", "day"]).sort_values(["symbol", "day"], ignore_index=True)
 
 
-def _correlation(pair: pd.DataFrame) -> float:
-    """Correlation of two columns, robust against single wild days; NaN with fewer than 20 rows."""
-    if len(pair) < 20:
-        return np.nan
-    ranks = pair.rank()
-    return float(np.corrcoef(ranks["move"], ranks["other"])[0, 1])
-
-
-def _spans(rows: pd.DataFrame, quarter: pd.Series, agreement: pd.Series) -> pd.DataFrame:
+def _spans(rows: pd.DataFrame, quarter: pd.Series, same: pd.Series) -> pd.DataFrame:
     """Unbroken runs of strange quarters, one finding each."""
     begins = (rows["symbol"] != rows["symbol"].shift()) | (quarter - quarter.shift() > 1)
-    spans = rows.assign(quarter=quarter).groupby(begins.cumsum())
-    first, last, n = spans["day"].first(), spans["day"].last(), spans.size()
-    symbol = spans["symbol"].first()
-    worst = [
-        agreement.loc[[(name, q) for q in sorted(set(group))]].min()
-        for (_, group), name in zip(spans["quarter"], symbol, strict=True)
-    ]
-    told = [f"daily returns correlate {each:.2f} with the second source" for each in worst]
-    return findings("another company", symbol, first, last, n, told)
+    spans = rows.assign(same=same).groupby(begins.cumsum())
+    told = [f"{share:.0%} of the daily returns are those of the second source" for share in spans["same"].mean()]
+    symbol, first, last = spans["symbol"].first(), spans["day"].first(), spans["day"].last()
+    return findings("another company", symbol, first, last, spans.size(), told)

@@ -38,13 +38,32 @@ def list_files(path: str) -> list[str]:
 
 def column_names(file: str) -> list[str]:
     """The columns of one parquet or CSV file, without reading its rows."""
+    return _schema(file).names
+
+
+def number_columns(file: str) -> list[str]:
+    """The columns of one file that hold numbers; in a CSV file, those whose first rows do."""
+    import pyarrow
+
+    numeric = (pyarrow.types.is_integer, pyarrow.types.is_floating, pyarrow.types.is_decimal)
+    return [field.name for field in _schema(file) if any(is_kind(field.type) for is_kind in numeric)]
+
+
+def file_bytes(file: str) -> int:
+    """The size of one file."""
+    fs, name = _file_system(file)
+    return int(fs.size(name) or 0)
+
+
+def _schema(file: str):
+    """Names and types of the columns of one file."""
     import pyarrow.csv
     import pyarrow.parquet
 
     with _opened(file) as stream:
         if _is_parquet(file):
-            return pyarrow.parquet.read_schema(stream).names
-        return pyarrow.csv.open_csv(stream).schema.names
+            return pyarrow.parquet.read_schema(stream)
+        return pyarrow.csv.open_csv(stream).schema
 
 
 def read_table(path: str, columns: dict[str, str], *, date_format: str | None = None) -> pd.DataFrame:
@@ -63,6 +82,16 @@ def read_table(path: str, columns: dict[str, str], *, date_format: str | None = 
         elif field in TEXT_FIELDS:
             table[field] = _text(table[field], f"column {columns[field]!r} of {where}")
     return table
+
+
+def read_keys(file: str, columns: dict[str, str]) -> tuple[pd.DataFrame, int]:
+    """Symbol and date of each row of one file, and how many rows were left out because they name no symbol."""
+    table = _read_file(file, columns)
+    named = table["symbol"].notna() & (table["symbol"].astype("str").str.strip() != "")
+    table = table[named].reset_index(drop=True)
+    table["symbol"] = _text(table["symbol"], f"column {columns['symbol']!r} of {shown(file)}")
+    table["date"] = _dates(table["date"], f"column {columns['date']!r} of {shown(file)}", None, "date")
+    return table, int((~named).sum())
 
 
 def shown(path: str) -> str:

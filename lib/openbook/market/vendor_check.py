@@ -1,0 +1,46 @@
+"""`openbook data check`: a vendor's folder, described or not, from its file names to the report."""
+
+from dataclasses import replace
+
+from openbook.errors import DataError
+from openbook.market.checkup import Checkup, examine, rank_findings
+from openbook.market.lapses import overlapping_spells, repeated_keys
+from openbook.market.providers import Source
+from openbook.market.providers.folder import are_adjusted, deliver, understand
+from openbook.market.providers.reading import column_names, file_name, list_files, read_keys, read_table, shown
+from openbook.market.tables import Delivery
+
+
+def check_folder(path: str, *, beside: Delivery | None = None, today=None) -> Checkup:
+    """Guess what the files at `path` are, say so, and look at all of them. DataError if nothing can be understood."""
+    understood = understand(path)
+    keyed = [repeated_keys(*read_keys(file, columns)) for file, columns in understood.keyed]
+    if understood.source is None:
+        spells = [overlapping_spells(read_table(file, columns)) for file, columns in understood.spells]
+        found = rank_findings([*keyed, *spells])
+        files = ", ".join(file_name(file) for file, _ in [*understood.keyed, *understood.spells])
+        return Checkup(found, {"Bars": "none", "Keys of": files}, 0.0, tuple(understood.told))
+    delivery, told = _described(understood.source)
+    checkup = examine(delivery, beside=beside, today=today)
+    found = rank_findings([checkup.findings, *keyed])
+    return replace(checkup, findings=found, told=(*understood.told, told))
+
+
+def check_source(source: Source, *, beside: Delivery | None = None, today=None) -> Checkup:
+    """Look at what a described source delivers."""
+    return examine(deliver(source), beside=beside, today=today)
+
+
+def delivery_of(path: str) -> Delivery:
+    """The bars of a folder that nobody described, as a second source; DataError if it has none."""
+    source = understand(path).source
+    if source is None:
+        raise DataError(f"{shown(path)} has no file of bars to compare with")
+    return _described(source)[0]
+
+
+def _described(source: Source) -> tuple[Delivery, str]:
+    """What a guessed source delivers, raw or adjusted as its numbers say, and the sentence about that."""
+    delivery = deliver(source)
+    adjusted, told = are_adjusted(delivery, column_names(list_files(source.path)[0]))
+    return replace(delivery, adjusted=adjusted), told
