@@ -97,20 +97,37 @@ def read_bars(delivery: Delivery) -> Bars:
     lacking = [name for name in ("symbol", "date", "close") if name not in table]
     if lacking:
         raise DataError(f"{delivery.name} has no column {lacking[0]}; map it in the source's columns")
+    twice = [name for name in ("symbol", "date", *BAR_FIELDS) if (table.columns == name).sum() > 1]
+    if twice:
+        raise DataError(f"{delivery.name} has two columns {twice[0]}; map one of them in the source's columns")
     column, symbols = _codes(table["symbol"], delivery.name)
     if not pd.api.types.is_datetime64_any_dtype(table["date"]) or table["date"].isna().any():
         raise DataError(f"{delivery.name} has rows without a readable date; give the source its date_format")
     day = table["date"].dt.tz_localize(None).to_numpy().astype("datetime64[D]")
     fields = [field for field in BAR_FIELDS if field in table]
-    values = {field: table[field].to_numpy("float64", na_value=np.nan) for field in fields}
+    values = {field: _numbers(table[field], field, delivery.name) for field in fields}
     empty = np.logical_and.reduce([np.isnan(values[field]) for field in fields if field in PRICES])
     return Bars(day, column, symbols, values).take(~empty)
 
 
+def _numbers(column: pd.Series, field: str, name: str) -> np.ndarray:
+    """A column as float64, missing is NaN; DataError if it holds something else than numbers."""
+    kind = column.dtype.kind
+    if kind not in "iuf" and not (kind == "O" and not isinstance(column.dtype, pd.CategoricalDtype)):
+        raise DataError(f"{name} has a column {field} of {column.dtype}, not of numbers; map another in the source")
+    try:
+        return column.to_numpy("float64", na_value=np.nan)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{name} has a column {field} that holds something that is no number: {error}") from None
+
+
 def _codes(symbol: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
     """Position of each row's symbol among the sorted symbols."""
-    codes, found = pd.factorize(symbol)
-    text = all(isinstance(value, str) and value.strip() for value in found)
+    try:
+        codes, found = pd.factorize(symbol)
+        text = all(isinstance(value, str) and value.strip() and value.encode() for value in found)
+    except (TypeError, UnicodeEncodeError):  # a list is no key; half of a surrogate pair is no text
+        text = False
     if not text or (codes < 0).any():
         raise DataError(
             f"{name} has rows whose symbol is missing or no text; read the column as text, with NA and TRUE as written"
@@ -191,14 +208,21 @@ def _is_duplicate(bars: Bars) -> np.ndarray:
 def copies(bars: Bars) -> tuple[np.ndarray, np.ndarray]:
     """Which bars repeat an earlier one of their symbol and session: exactly, or with other numbers."""
     key = bars.day.astype("int64") * len(bars.symbols) + bars.column
-    key -= key.min(initial=0)
-    rows = np.flatnonzero((np.bincount(key) > 1)[key]) if len(key) else np.zeros(0, dtype=int)
+    rows = np.flatnonzero(_is_shared(key))
     twice = pd.DataFrame({"key": key[rows], **{field: values[rows] for field, values in bars.values.items()}})
     same = twice.duplicated().to_numpy()
     again, other = np.zeros((2, len(key)), dtype=bool)
     again[rows[same]] = True
     other[rows[twice.duplicated("key").to_numpy() & ~same]] = True
     return again, other
+
+
+def _is_shared(key: np.ndarray) -> np.ndarray:
+    """Which keys occur more than once; by counting, unless one bar of long ago makes the range of keys too wide."""
+    if not len(key) or np.ptp(key) > 4 * len(key) + 1e6:
+        return pd.Series(key).duplicated(keep=False).to_numpy()
+    key = key - key.min()
+    return (np.bincount(key) > 1)[key]
 
 
 def _is_wrong_price(bars: Bars) -> np.ndarray:
@@ -224,7 +248,8 @@ def _is_out_of_range(bars: Bars) -> np.ndarray:
     close, slack = bars.values["close"], DOOR["range"].threshold * bars.values["close"]
     high, low = (bars.values.get(field, close) for field in ("high", "low"))
     high, low = (np.where(np.isnan(values), close, values) for values in (high, low))
-    return ~((high >= low - slack) & (close <= high + slack) & (close >= low - slack))
+    with np.errstate(over="ignore"):  # a price of 1e308 is one, if the others agree
+        return ~((high >= low - slack) & (close <= high + slack) & (close >= low - slack))
 
 
 _IS_BAD = {

@@ -86,7 +86,7 @@ def _moves(tape: Tape, actions: pd.DataFrame | None) -> np.ndarray:
         at, value, _ = locate(tape, actions, kind)
         (np.add if kind == "dividend" else np.multiply).at(held, at, value)
     out = np.zeros(len(held))
-    out[1:] = np.log(held[1:] / tape.close[:-1])
+    out[1:] = np.log(held[1:]) - np.log(tape.close[:-1])
     out[tape.start] = 0.0
     return out
 

@@ -103,7 +103,8 @@ def _turnover(night: Night, row: int, column: int) -> float:
         return np.nan
     span = slice(max(row - USUAL, 0), row + 1)
     shares, price = night.volume[span, column], night.close[span, column]
-    return min(_multiple(shares), _multiple(shares * price))
+    with np.errstate(over="ignore"):  # of 1e308 shares or USD
+        return min(_multiple(shares), _multiple(shares * price))
 
 
 def _multiple(values: np.ndarray) -> float:

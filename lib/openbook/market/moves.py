@@ -53,6 +53,12 @@ def judge_moves(tape: Tape, recorded: pd.DataFrame | None, rules: CheckupRules) 
 
     recorded : the actions that the vendor knows of, whether applied to the prices or not
     """
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # prices of 1e308 are looked at, too
+        return _judge(tape, recorded, rules)
+
+
+def _judge(tape: Tape, recorded: pd.DataFrame | None, rules: CheckupRules) -> list[pd.DataFrame]:
+    """Half-applied splits first, then levels that came back, then what stayed."""
     jumps = large_moves(tape, rules)
     half, on_day = _half_applied(tape, jumps, recorded, rules)
     false, used = _false_levels(tape, jumps.take(~on_day), rules)
@@ -71,18 +77,17 @@ def large_moves(tape: Tape, rules: CheckupRules) -> Jumps:
     down = np.log(tape.high[at] / tape.low[at - 1]) + given
     shares = _multiple(tape, tape.volume, at)
     dollars = _multiple(tape, tape.volume * tape.close, at)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return Jumps(
-            at=at,
-            move=tape.move[at],
-            opening=np.log(tape.open[at] / tape.close[at - 1]) + given,
-            clear=np.where(tape.move[at] > 0, np.maximum(up, 0.0), np.maximum(-down, 0.0)),
-            turnover=np.minimum(shares, dollars),
-            wide=_multiple(tape, width, at),
-            usual=_medians(tape.before(np.abs(tape.move), at)),
-            spreads=np.abs(tape.move[at] - median[tape.row[at]]) / spread[tape.row[at]],
-            firm=_is_firm(tape, at, shares, rules),
-        )
+    return Jumps(
+        at=at,
+        move=tape.move[at],
+        opening=np.log(tape.open[at] / tape.close[at - 1]) + given,
+        clear=np.where(tape.move[at] > 0, np.maximum(up, 0.0), np.maximum(-down, 0.0)),
+        turnover=np.minimum(shares, dollars),
+        wide=_multiple(tape, width, at),
+        usual=_medians(tape.before(np.abs(tape.move), at)),
+        spreads=np.abs(tape.move[at] - median[tape.row[at]]) / spread[tape.row[at]],
+        firm=_is_firm(tape, at, shares, rules),
+    )
 
 
 def _is_firm(tape: Tape, at: np.ndarray, shares: np.ndarray, rules: CheckupRules) -> np.ndarray:
