@@ -156,11 +156,10 @@ def _on_arrival(bars: Bars, rules: CheckupRules, today: pd.Timestamp) -> tuple[B
     again, other = copies(bars)
     found += [refused_bars(bars, again, "duplicate"), refused_bars(bars, other, "conflict")]
     bars = bars.take(~(again | other))
-    found += odd_bars(bars, rules)
     for rule in REFUSING:
         bars, bad = _split_off(bars, rule)
         found.append(refused_bars(bad, np.ones(len(bad.day), dtype=bool), rule))
-    return bars, found
+    return bars, [*found, *odd_bars(bars, rules)]
 
 
 def _split_off(bars: Bars, rule: str) -> tuple[Bars, Bars]:

@@ -202,7 +202,8 @@ def judge_reports(delivery: Delivery, rules: CheckupRules) -> list[pd.DataFrame]
 
 def _reports(rule: str, rows: pd.DataFrame, lag: pd.Series, words: str) -> pd.DataFrame:
     told = [f"{days} {words}" for days in lag[rows.index]]
-    return findings(rule, rows["symbol"], rows["period_end"], rows["available"], np.ones(len(rows)), told)
+    dates = rows[["period_end", "available"]]
+    return findings(rule, rows["symbol"], dates.min(axis=1), dates.max(axis=1), np.ones(len(rows)), told)
 
 
 def repeated_keys(table: pd.DataFrame, nameless: int = 0) -> pd.DataFrame:
@@ -232,7 +233,8 @@ def overlapping_spells(members: pd.DataFrame) -> pd.DataFrame:
         f"the interval from {start} to {end} overlaps or is empty"
         for start, end in zip(bad["start"], bad["end"], strict=True)
     ]
-    return findings("duplicate key", bad["symbol"], bad["start"], bad["end"], np.ones(len(bad)), told)
+    last = bad["end"].fillna(bad["start"])
+    return findings("duplicate key", bad["symbol"], bad["start"], last, np.ones(len(bad)), told)
 
 
 def _some(symbols) -> str:
