@@ -6,12 +6,16 @@ import pandas as pd
 from pydantic import BaseModel, Field, model_validator
 
 from openbook.errors import DataError
+from openbook.market.factors import AdjustedAs, derive_actions, unadjust
 from openbook.market.providers.endings import Endings, read_endings
 from openbook.market.providers.liquid import Liquid, liquid_members
 from openbook.market.providers.reading import column_names, file_name, list_files, read_table, shown
 from openbook.market.tables import ACTION_COLUMNS, ACTION_KINDS, BAR_FIELDS, FUNDAMENTAL_COLUMNS, Delivery
 
-BarField = Literal["symbol", "date", "open", "high", "low", "close", "volume", "market_cap", "split", "dividend"]
+BarField = Literal[
+    "symbol", "date", "open", "high", "low", "close", "volume", "market_cap", "split", "dividend", "adjusted_close"
+]
+Prices = Literal["raw", "adjusted", "adjusted_with_actions"]
 PRICE_FIELDS = ("open", "high", "low", "close")
 PRICE_UNITS = {"USD": 1.0, "cents": 0.01}
 VOLUME_UNITS = {"shares": 1.0, "thousands": 1e3, "millions": 1e6}
@@ -45,7 +49,14 @@ class FilesSource(BaseModel, frozen=True, extra="forbid"):
 
     provider: Literal["files"] = "files"
     path: str = Field(min_length=1, description="file, folder or URL; parquet or CSV")
-    prices: Literal["raw", "adjusted"] = Field(description="as traded, or already adjusted for splits and dividends")
+    prices: Prices = Field(
+        description="as traded; or already adjusted for splits and dividends; or adjusted, with the splits and "
+        "dividends in columns split and dividend, from which the prices as traded are recovered"
+    )
+    adjusted_as: AdjustedAs = Field(
+        "today", description="how the column adjusted_close beside raw prices was made; see `factors.derive_actions`"
+    )
+    adjusted_tick: float = Field(0.01, ge=0, le=1, description="USD to which the vendor rounds adjusted_close")
     layout: Literal["long", "wide"] = Field(
         "long", description="one row per symbol and session; or sessions × symbols, one file of closes or one per field"
     )
@@ -71,12 +82,29 @@ class FilesSource(BaseModel, frozen=True, extra="forbid"):
             raise ValueError("members come from a table or from `liquid`, not from both")
         return self
 
+    @model_validator(mode="after")
+    def _actions_come_from_one_place(self):
+        named = {"split", "dividend"} & self.columns.keys()
+        if self.prices == "adjusted_with_actions" and (self.layout == "wide" or not named or self.actions is not None):
+            raise ValueError(
+                "adjusted_with_actions needs long bars with a column split or dividend, and no other actions"
+            )
+        if "adjusted_close" in self.columns:
+            if self.prices != "raw" or self.layout == "wide":
+                raise ValueError("adjusted_close tells of actions beside raw long prices only")
+            if named or self.actions is not None:
+                raise ValueError(
+                    "actions are in adjusted_close already: leave out split, dividend and the actions table"
+                )
+        return self
+
 
 def fetch_files(source: FilesSource) -> Delivery:
     """Read the bars and every table beside them; nothing is judged here but names and types."""
     bars, unused = _read_long(source) if source.layout == "long" else (_read_wide(source), [])
     bars = _subset(bars, source)
-    actions = _actions(source, bars)
+    bars, told, untold = _as_traded(source, bars)
+    actions = _actions(source, bars, told)
     market_cap = bars.pivot(index="date", columns="symbol", values="market_cap") if "market_cap" in bars else None
     members = _members(source, bars)
     return Delivery(
@@ -90,7 +118,7 @@ def fetch_files(source: FilesSource) -> Delivery:
         members=members,
         market_cap=market_cap,
         index=_index(source),
-        notes=tuple(_notes(source, bars, members, unused)),
+        notes=tuple(_notes(source, bars, members, unused) + untold),
     )
 
 
@@ -138,7 +166,7 @@ def _stem(file: str) -> str:
 
 def _in_our_units(bars: pd.DataFrame, source: FilesSource) -> pd.DataFrame:
     """Prices and dividends in USD, volume in shares."""
-    scale = dict.fromkeys((*PRICE_FIELDS, "dividend"), PRICE_UNITS[source.price_unit])
+    scale = dict.fromkeys((*PRICE_FIELDS, "dividend", "adjusted_close"), PRICE_UNITS[source.price_unit])
     scale["volume"] = VOLUME_UNITS[source.volume_unit]
     for field, factor in scale.items():
         if field in bars and factor != 1.0:
@@ -203,9 +231,26 @@ def _index(source: FilesSource) -> pd.Series | None:
     return table.set_index("date")["close"].sort_index().rename(source.index.symbol or "index")
 
 
-def _actions(source: FilesSource, bars: pd.DataFrame) -> pd.DataFrame | None:
-    """Corporate actions: from their own table, from columns split and dividend beside raw bars, from where bars end."""
+def _as_traded(source: FilesSource, bars: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame | None, list[str]]:
+    """The bars with prices as traded, the actions that their adjustment tells of, and what it left untold."""
+    if source.prices == "adjusted_with_actions":
+        bars, actions = unadjust(bars)
+        return bars, actions, []
+    if "adjusted_close" not in bars:
+        return bars, None, []
+    actions, left = derive_actions(bars, adjusted_as=source.adjusted_as, tick=source.adjusted_tick)
+    if left.empty:
+        return bars, actions, []
+    first = left.iloc[0]
+    text = f"{first['symbol']} on {first['date']:%Y-%m-%d}, ×{first['growth']:.4g}"
+    note = f"{len(left)} adjustments of the vendor are neither split nor dividend and not applied; the first: {text}."
+    return bars, actions, [note]
+
+
+def _actions(source: FilesSource, bars: pd.DataFrame, told: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Corporate actions: told by adjusted prices, from their own table, from columns beside raw bars, from endings."""
     parts = [] if source.actions is None else [_side(source.actions, tuple(ACTION_COLUMNS))]
+    parts += [] if told is None else [told]
     neutral = {"split": (0.0, 1.0), "dividend": (0.0,)}  # vendors write "no split" as 0 or as 1
     for kind in neutral.keys() & set(bars.columns):
         rows = bars[bars[kind].notna() & ~bars[kind].isin(neutral[kind])]
@@ -249,7 +294,11 @@ def _notes(source: FilesSource, bars: pd.DataFrame, members, unused: list[str]) 
     notes = []
     if source.prices == "adjusted":
         notes.append("Prices are adjusted by the vendor: past share counts and USD amounts are not historical ones.")
-    elif source.actions is None and not {"split", "dividend"} & set(bars.columns):
+    elif source.prices == "adjusted_with_actions":
+        notes.append(
+            "Prices as traded are recovered from adjusted ones: dividends after the last bar lower them a little."
+        )
+    elif source.actions is None and not {"split", "dividend", "adjusted_close"} & set(bars.columns):
         notes.append("Raw prices without corporate actions: a split or dividend looks like a loss.")
     if source.endings is not None:
         after, back = source.endings.after, source.endings.final_return

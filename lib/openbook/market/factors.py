@@ -1,0 +1,141 @@
+"""From adjusted prices back to what was traded: splits and dividends out of a vendor's adjusted close, raw prices out
+of prices that were adjusted for known actions."""
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from openbook.market.tables import ACTION_COLUMNS, empty_actions
+
+AdjustedAs = Literal["today", "next_session"]
+PRICES = ("open", "high", "low", "close")
+# New shares per old share in forward splits; a smaller growth is a dividend. Stock dividends below 5:4 are paid as one.
+FORWARD = (5 / 4, 4 / 3, 7 / 5, 3 / 2, 5 / 3, 7 / 4, 5 / 2, 7 / 2, *map(float, range(2, 101)))
+REVERSE = (2 / 3, 3 / 4, 2 / 5, *(1.0 / n for n in range(2, 1001)))
+SPLIT_RATIOS = np.unique(np.array([*REVERSE, *FORWARD]))
+SPLIT_PRECISION = 1e-4  # how far the growth may be from its ratio beside the rounding of the two closes
+
+
+def derive_actions(
+    bars: pd.DataFrame, *, adjusted_as: AdjustedAs, tick: float = 0.01
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Splits and dividends that the adjusted close of raw bars tells of.
+
+    bars : long, columns symbol, date, close (as traded), adjusted_close
+    adjusted_as : "today", every close adjusted for all later actions, as most vendors send it: what a share grew by on
+        a session is the change of adjusted_close / close. "next_session", each close as it was adjusted on the evening
+        of the next session: it grew by the last close / the last adjusted close
+    tick : USD to which the vendor rounds the adjusted close; a growth that such a rounding explains is none
+
+    A growth at a ratio of `SPLIT_RATIOS` is a split; any other above 1 is a dividend in USD per share, special ones
+    and the value of a spin-off too: the vendor's factor is 1 − dividend / last close (CRSP's is the same).
+
+    Returns the actions, ACTION_COLUMNS, and growths below 1 that are no reverse split: symbol, date, growth. They are
+    applied nowhere, for a dividend cannot be negative.
+    """
+    steps = _steps(bars, adjusted_as, tick)
+    steps = steps[np.abs(steps["growth"] - 1.0) > steps["noise"]]
+    ratio = _nearest(SPLIT_RATIOS, steps["growth"].to_numpy())
+    is_split = np.abs(steps["growth"] / ratio - 1.0) <= steps["noise"] + SPLIT_PRECISION
+    is_dividend = ~is_split & (steps["growth"] > 1.0)
+    dividend = steps["last"] * (1.0 - 1.0 / steps["growth"])
+    table = steps.assign(kind=np.where(is_split, "split", "dividend"), value=np.where(is_split, ratio, dividend))
+    left = steps.loc[~is_split & ~is_dividend, ["symbol", "date", "growth"]]
+    return _as_actions(table[is_split | is_dividend]), left.reset_index(drop=True)
+
+
+def unadjust(bars: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Prices as they were traded, and the actions, from prices adjusted for both and the actions beside them.
+
+    bars : long, columns symbol, date, close, any of open, high, low, volume, and split (new shares per old; 0, 1 or
+        missing: none), dividend (USD per share of today; 0 or missing: none) on the session from which they count
+
+    The vendor's rule is undone: the close before a dividend was multiplied by 1 − dividend / close, in shares of today.
+    With A the adjusted close, close / A of the session before is close / A of the session + dividend / A before; so it
+    is 1 at the last bar plus a sum over what came later. Dividends after the last bar are not known: where the vendor
+    adjusted for those too, all raw prices are low by their yield. Volume is taken to be adjusted for splits.
+
+    Returns the bars without split and dividend, sorted by symbol and date, and ACTION_COLUMNS.
+    """
+    table = bars.sort_values(["symbol", "date"], kind="stable", ignore_index=True)
+    split, dividend = (_column(table, name) for name in ("split", "dividend"))
+    split[split == 0.0] = 1.0
+    close, is_last = table["close"].to_numpy("float64"), _is_last(table["symbol"])
+    yield_of_next = np.where(is_last, 0.0, np.append(dividend[1:], 0.0) / close)
+    splits_of_next = np.where(is_last, 1.0, np.append(split[1:], 1.0))
+    per_adjusted = 1.0 + _sum_of_rest(np.where(np.isfinite(yield_of_next), yield_of_next, 0.0), is_last)
+    shares = np.exp(_sum_of_rest(np.log(splits_of_next), is_last))
+    raw = {name: table[name] * (per_adjusted * shares) for name in PRICES if name in table}
+    if "volume" in table:
+        raw["volume"] = table["volume"] / shares
+    keys = table[["date", "symbol"]]
+    events = [keys.assign(kind="split", value=split)[split != 1.0]]
+    events.append(keys.assign(kind="dividend", value=dividend * shares)[dividend != 0.0])
+    columns = [name for name in table.columns if name not in ("split", "dividend")]
+    return table.assign(**raw)[columns], _as_actions(pd.concat(events))
+
+
+def vendor_returns(bars: pd.DataFrame, adjusted_as: AdjustedAs) -> pd.Series:
+    """The vendor's own total return of each row on the symbol's row before, as a share; NaN where there is none.
+
+    bars : as for `derive_actions`, sorted by symbol and date
+    """
+    adjusted = bars["adjusted_close"].astype("float64")
+    now = adjusted if adjusted_as == "today" else bars["close"].astype("float64")
+    return (now / adjusted.shift(1) - 1.0).where(_follows(bars["symbol"]))
+
+
+def _steps(bars: pd.DataFrame, adjusted_as: AdjustedAs, tick: float) -> pd.DataFrame:
+    """symbol, date, growth of a share on that session beside its price, last close, and noise by rounding."""
+    close, adjusted = (bars[name].to_numpy("float64") for name in ("close", "adjusted_close"))
+    table = bars.loc[(close > 0) & (adjusted > 0) & np.isfinite(close) & np.isfinite(adjusted), _NEEDED]
+    table = table.sort_values(["symbol", "date"], kind="stable", ignore_index=True)
+    close, adjusted = (table[name].to_numpy("float64") for name in ("close", "adjusted_close"))
+    last, last_adjusted = (table[name].shift(1).to_numpy("float64") for name in ("close", "adjusted_close"))
+    growth, noise = last / last_adjusted, 0.5 * tick / last_adjusted
+    if adjusted_as == "today":
+        growth, noise = growth * (adjusted / close), noise + 0.5 * tick / adjusted
+    # Stored prices carry the noise of a 32-bit number too.
+    table = table[["symbol", "date"]].assign(growth=growth, last=last, noise=noise + 4 * np.finfo("float32").eps)
+    return table[_follows(table["symbol"])]
+
+
+_NEEDED = ["symbol", "date", "close", "adjusted_close"]
+
+
+def _nearest(ratios: np.ndarray, growth: np.ndarray) -> np.ndarray:
+    """The ratio nearest to each growth, as a share of it; ratios are sorted."""
+    above = np.clip(np.searchsorted(ratios, growth), 1, len(ratios) - 1)
+    low, high = ratios[above - 1], ratios[above]
+    return np.where(growth / low < high / growth, low, high)
+
+
+def _column(table: pd.DataFrame, name: str) -> np.ndarray:
+    """Values of a column, 0 where it is missing."""
+    return table[name].fillna(0.0).to_numpy("float64").copy() if name in table else np.zeros(len(table))
+
+
+def _is_last(symbol: pd.Series) -> np.ndarray:
+    """Whether each row is the last of its symbol, in a column where equal symbols stand together."""
+    code = symbol.cat.codes.to_numpy() if isinstance(symbol.dtype, pd.CategoricalDtype) else pd.factorize(symbol)[0]
+    return np.append(code[1:] != code[:-1], True) if len(code) else np.zeros(0, dtype=bool)
+
+
+def _follows(symbol: pd.Series) -> np.ndarray:
+    """Whether the row before each row is of the same symbol."""
+    return np.append(False, ~_is_last(symbol)[:-1])[: len(symbol)]
+
+
+def _sum_of_rest(values: np.ndarray, is_last: np.ndarray) -> np.ndarray:
+    """Sum of each row and the later ones of its symbol: each symbol by itself, so that no other one's digits enter."""
+    if not len(values):
+        return values
+    group = np.cumsum(is_last[::-1])
+    return pd.Series(values[::-1]).groupby(group).cumsum().to_numpy()[::-1]
+
+
+def _as_actions(table: pd.DataFrame) -> pd.DataFrame:
+    """ACTION_COLUMNS by date, symbol and kind."""
+    out = table[ACTION_COLUMNS].astype(dict(empty_actions().dtypes))
+    return out.sort_values(ACTION_COLUMNS, ignore_index=True)
