@@ -27,3 +27,19 @@ def all_members(folder) -> dict:
         "index": index_of(folder),
         "endings": {"after": 10},
     }
+
+
+def raw_quotes(folder) -> dict:
+    """7,072 US symbols as they were quoted each evening of 2015 to 2017, of which the most traded are the universe."""
+    reports = {"path": f"{folder}/us_2015_2017_point_in_time/reports.parquet"}
+    items = {"sales": "revenues", "net_income": "net_income", "assets": "assets", "equity": "equity"}
+    return {
+        "path": f"{folder}/us_2015_2017_point_in_time/ohlcv.parquet",
+        "prices": "raw",
+        "columns": {"adjusted_close": "adj_close"},
+        "adjusted_as": "next_session",
+        "fundamentals": reports | {"columns": {"filed": "collected", "period_end": "end_date"}, "items": items},
+        "liquid": {"top": 1000},
+        "endings": {"after": 10},
+        "index": index_of(folder),
+    }

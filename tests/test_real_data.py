@@ -7,7 +7,7 @@ import pytest
 from openbook.cli import main
 from openbook.market import calendar
 from openbook.record.runs import RunsFolder, read_run
-from real_lab import all_members, survivors
+from real_lab import all_members, raw_quotes, survivors
 
 pytestmark = pytest.mark.long
 
@@ -15,7 +15,12 @@ CANDIDATE = {"name": "lightgbm", "algorithm": "lightgbm", "n_estimators": 100, "
 EVENINGS = 60
 
 
-SETS = {"survivors": (survivors, "2023-09-29", "2019-01-02"), "all_members": (all_members, "2017-09-29", "2014-06-30")}
+# The settings, the month's last session on which a champion is selected, and the first session to learn from.
+SETS = {
+    "survivors": (survivors, "2023-09-29", "2019-01-02"),
+    "all_members": (all_members, "2017-09-29", "2014-06-30"),
+    "raw_quotes": (raw_quotes, "2016-11-30", "2015-09-01"),
+}
 
 
 @pytest.mark.parametrize("name", SETS)

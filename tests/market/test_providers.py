@@ -43,7 +43,10 @@ def test_parse_source_takes_the_dates_of_yaml():
         ({"provider": "sample", "start": "2025-02-30"}, "start"),
         ({"provider": "files", "prices": "raw"}, "path: Field required"),
         ({"provider": "files", "path": "x.csv"}, "prices: Field required"),
-        ({"provider": "files", "path": "x.csv", "prices": "split-adjusted"}, "'raw' or 'adjusted'"),
+        (
+            {"provider": "files", "path": "x.csv", "prices": "split-adjusted"},
+            "'raw', 'adjusted' or 'adjusted_with_actions'",
+        ),
         ({"provider": "files", "path": "x.csv", "prices": "raw", "price_unit": "EUR"}, "'USD' or 'cents'"),
         ({"provider": "files", "path": "x.csv", "prices": "raw", "volume_unit": "lots"}, "volume_unit"),
         ({"provider": "files", "path": "x.csv", "prices": "raw", "columns": {"clse": "Close"}}, "columns.clse"),
