@@ -10,6 +10,7 @@ from openbook.market.factors import AdjustedAs, derive_actions, unadjust
 from openbook.market.providers.endings import Endings, read_endings
 from openbook.market.providers.liquid import Liquid, liquid_members
 from openbook.market.providers.reading import column_names, file_name, list_files, read_table, shown
+from openbook.market.securities import MASTER_COLUMNS, resolve, resolve_spells
 from openbook.market.tables import ACTION_COLUMNS, ACTION_KINDS, BAR_FIELDS, FUNDAMENTAL_COLUMNS, Delivery
 
 BarField = Literal[
@@ -30,6 +31,14 @@ class SideTable(BaseModel, frozen=True, extra="forbid"):
     columns: dict[str, str] = Field({}, description="our name → theirs, where they differ")
     rename: dict[str, str] = Field({}, description="their symbol → the bars' symbol, for example BRK.B → BRK-B")
     date_format: str | None = Field(None, description="strftime format of text dates; nothing: ISO 8601")
+
+
+class MembersTable(SideTable):
+    """When a name was in the universe."""
+
+    tickers: Literal["of_the_day", "latest"] = Field(
+        "of_the_day", description="with `securities`: tickers as they were, or each company by its symbol of today"
+    )
 
 
 class IndexTable(SideTable):
@@ -66,8 +75,13 @@ class FilesSource(BaseModel, frozen=True, extra="forbid"):
     volume_unit: Literal["shares", "thousands", "millions"] = "shares"
     symbols: tuple[str, ...] | None = Field(None, description="a subset; nothing: all")
     name: str | None = Field(None, description="what the pages call it; nothing: folder and file name")
-    sectors: SideTable | None = Field(None, description="columns symbol, sector")
-    members: SideTable | None = Field(None, description="columns symbol, start, end: when a name was in the universe")
+    securities: SideTable | None = Field(
+        None, description="columns id, ticker, start, end: which company had a ticker when; see `securities.resolve`"
+    )
+    sectors: SideTable | None = Field(None, description="columns symbol, sector; start too, where sectors are dated")
+    members: MembersTable | None = Field(
+        None, description="columns symbol, start, end: when a name was in the universe"
+    )
     index: IndexTable | None = Field(None, description="columns date, close, and symbol if it holds several")
     actions: SideTable | None = Field(None, description="columns date, symbol, kind, value; see `tables.Delivery`")
     fundamentals: FundamentalsTable | None = None
@@ -102,23 +116,25 @@ class FilesSource(BaseModel, frozen=True, extra="forbid"):
 def fetch_files(source: FilesSource) -> Delivery:
     """Read the bars and every table beside them; nothing is judged here but names and types."""
     bars, unused = _read_long(source) if source.layout == "long" else (_read_wide(source), [])
+    master = _master(source)
+    bars, strangers = _of_companies(bars, master)
     bars = _subset(bars, source)
     bars, told, untold = _as_traded(source, bars)
-    actions = _actions(source, bars, told)
+    actions = _actions(source, bars, told, master)
     market_cap = bars.pivot(index="date", columns="symbol", values="market_cap") if "market_cap" in bars else None
-    members = _members(source, bars)
+    members = _members(source, bars, master)
     return Delivery(
         bars=bars[[name for name in ("symbol", "date", *BAR_FIELDS) if name in bars]],
         name=source.name or file_name(source.path),
         execution="next_open" if "open" in bars else "next_close",
         adjusted=source.prices == "adjusted",
         actions=actions,
-        fundamentals=_fundamentals(source, bars),
+        fundamentals=_fundamentals(source, bars, master),
         sectors=_sectors(source),
         members=members,
         market_cap=market_cap,
         index=_index(source),
-        notes=tuple(_notes(source, bars, members, unused) + untold),
+        notes=tuple(_notes(source, bars, members, unused) + strangers + untold),
     )
 
 
@@ -196,10 +212,28 @@ def _side(table: SideTable, fields: tuple[str, ...]) -> pd.DataFrame:
     return out
 
 
-def _sectors(source: FilesSource) -> pd.Series | None:
-    """Sector by symbol; two sectors for one symbol are an error."""
+def _master(source: FilesSource) -> pd.DataFrame | None:
+    """The security master, as delivered."""
+    return None if source.securities is None else _side(source.securities, tuple(MASTER_COLUMNS))
+
+
+def _of_companies(bars: pd.DataFrame, master: pd.DataFrame | None) -> tuple[pd.DataFrame, list[str]]:
+    """The bars under the symbol of each company, and what is said of rows whose ticker was nobody's."""
+    if master is None:
+        return bars, []
+    bars, nobodys = resolve(bars, master)
+    if nobodys.empty:
+        return bars, []
+    names = ", ".join(sorted(nobodys["symbol"].unique())[:10])
+    return bars, [f"{len(nobodys)} bars of {names} are left out: by the security master nobody had the ticker then."]
+
+
+def _sectors(source: FilesSource) -> pd.Series | pd.DataFrame | None:
+    """Sector by symbol; or rows symbol, sector, start. Two sectors for one symbol at a time are an error."""
     if source.sectors is None:
         return None
+    if "start" in source.sectors.columns:
+        return _side(source.sectors, ("symbol", "sector", "start"))
     table = _side(source.sectors, ("symbol", "sector")).drop_duplicates()
     twice = table.loc[table["symbol"].duplicated(), "symbol"]
     if len(twice):
@@ -207,11 +241,14 @@ def _sectors(source: FilesSource) -> pd.Series | None:
     return table.set_index("symbol")["sector"].sort_index()
 
 
-def _members(source: FilesSource, bars: pd.DataFrame) -> pd.DataFrame | None:
-    """Intervals of membership, as delivered or as `liquid` makes them."""
+def _members(source: FilesSource, bars: pd.DataFrame, master: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Intervals of membership under the symbols of the bars, as delivered or as `liquid` makes them."""
     if source.liquid is not None:
         return liquid_members(bars, source.liquid)
-    return None if source.members is None else _side(source.members, ("symbol", "start", "end"))
+    if source.members is None:
+        return None
+    spells = _side(source.members, ("symbol", "start", "end"))
+    return spells if master is None or source.members.tickers == "latest" else resolve_spells(spells, master)
 
 
 def _index(source: FilesSource) -> pd.Series | None:
@@ -247,10 +284,12 @@ def _as_traded(source: FilesSource, bars: pd.DataFrame) -> tuple[pd.DataFrame, p
     return bars, actions, [note]
 
 
-def _actions(source: FilesSource, bars: pd.DataFrame, told: pd.DataFrame | None) -> pd.DataFrame | None:
+def _actions(source: FilesSource, bars: pd.DataFrame, told: pd.DataFrame | None, master) -> pd.DataFrame | None:
     """Corporate actions: told by adjusted prices, from their own table, from columns beside raw bars, from endings."""
-    parts = [] if source.actions is None else [_side(source.actions, tuple(ACTION_COLUMNS))]
-    parts += [] if told is None else [told]
+    parts = [] if told is None else [told]
+    if source.actions is not None:
+        table = _side(source.actions, tuple(ACTION_COLUMNS))
+        parts.append(table if master is None else resolve(table, master)[0])
     neutral = {"split": (0.0, 1.0), "dividend": (0.0,)}  # vendors write "no split" as 0 or as 1
     for kind in neutral.keys() & set(bars.columns):
         rows = bars[bars[kind].notna() & ~bars[kind].isin(neutral[kind])]
@@ -269,7 +308,7 @@ def _actions(source: FilesSource, bars: pd.DataFrame, told: pd.DataFrame | None)
     return table[ACTION_COLUMNS]
 
 
-def _fundamentals(source: FilesSource, bars: pd.DataFrame) -> pd.DataFrame | None:
+def _fundamentals(source: FilesSource, bars: pd.DataFrame, master) -> pd.DataFrame | None:
     """Reports as one row per symbol, period and item; `available` is the first session with bars after `filed`."""
     spec = source.fundamentals
     if spec is None:
@@ -281,6 +320,7 @@ def _fundamentals(source: FilesSource, bars: pd.DataFrame) -> pd.DataFrame | Non
         table = wide.melt(id_vars=keys, value_vars=list(spec.items), var_name="item").dropna(subset="value")
     else:
         table = _side(spec, (*keys, "item", "value"))
+    table = table if master is None else resolve(table, master, on=since)[0]
     if since == "filed":
         sessions = pd.DatetimeIndex(bars["date"].unique()).sort_values()
         after = sessions.searchsorted(table["filed"], side="right")

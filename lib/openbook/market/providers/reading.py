@@ -13,9 +13,9 @@ import pandas as pd
 
 from openbook.errors import DataError
 
-TEXT_FIELDS = {"symbol", "kind", "item", "sector"}
+TEXT_FIELDS = {"symbol", "kind", "item", "sector", "id", "ticker"}
 DATE_FIELDS = {"date", "start", "end", "available", "filed", "period_end"}
-MAY_BE_MISSING = {"end"}
+MAY_BE_MISSING = {"start", "end"}
 SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz")
 MISSING_NUMBERS = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "#N/A"]
 
