@@ -9,9 +9,18 @@ from openbook.errors import DataError
 from openbook.market.factors import AdjustedAs, derive_actions, unadjust
 from openbook.market.providers.endings import Endings, read_endings
 from openbook.market.providers.liquid import Liquid, liquid_members
-from openbook.market.providers.reading import column_names, file_name, list_files, read_table, shown
+from openbook.market.providers.reading import (
+    SideTable,
+    column_names,
+    file_name,
+    list_files,
+    read_side,
+    read_table,
+    shown,
+)
+from openbook.market.providers.reports import FundamentalsTable, read_reports
 from openbook.market.securities import MASTER_COLUMNS, resolve, resolve_spells
-from openbook.market.tables import ACTION_COLUMNS, ACTION_KINDS, BAR_FIELDS, FUNDAMENTAL_COLUMNS, Delivery
+from openbook.market.tables import ACTION_COLUMNS, ACTION_KINDS, BAR_FIELDS, Delivery
 
 BarField = Literal[
     "symbol", "date", "open", "high", "low", "close", "volume", "market_cap", "split", "dividend", "adjusted_close"
@@ -22,15 +31,6 @@ PRICE_UNITS = {"USD": 1.0, "cents": 0.01}
 VOLUME_UNITS = {"shares": 1.0, "thousands": 1e3, "millions": 1e6}
 # What vendors call the columns that must not be applied to prices that are adjusted already.
 ACTION_NAMES = ("dividend", "dividends", "split", "splits", "split_ratio")
-
-
-class SideTable(BaseModel, frozen=True, extra="forbid"):
-    """A table beside the bars."""
-
-    path: str = Field(min_length=1, description="file, folder or URL; parquet or CSV")
-    columns: dict[str, str] = Field({}, description="our name → theirs, where they differ")
-    rename: dict[str, str] = Field({}, description="their symbol → the bars' symbol, for example BRK.B → BRK-B")
-    date_format: str | None = Field(None, description="strftime format of text dates; nothing: ISO 8601")
 
 
 class MembersTable(SideTable):
@@ -45,12 +45,6 @@ class IndexTable(SideTable):
     """Closes of a market index."""
 
     symbol: str | None = Field(None, description="which one, if the file holds several")
-
-
-class FundamentalsTable(SideTable):
-    """Reports by symbol: columns period_end, and `available` (first session of use) or `filed` (usable after it)."""
-
-    items: dict[str, str] = Field({}, description="our item → their column; nothing: the file has columns item, value")
 
 
 class FilesSource(BaseModel, frozen=True, extra="forbid"):
@@ -123,18 +117,19 @@ def fetch_files(source: FilesSource) -> Delivery:
     actions = _actions(source, bars, told, master)
     market_cap = bars.pivot(index="date", columns="symbol", values="market_cap") if "market_cap" in bars else None
     members = _members(source, bars, master)
+    reports, odd = read_reports(source.fundamentals, bars, master)
     return Delivery(
         bars=bars[[name for name in ("symbol", "date", *BAR_FIELDS) if name in bars]],
         name=source.name or file_name(source.path),
         execution="next_open" if "open" in bars else "next_close",
         adjusted=source.prices == "adjusted",
         actions=actions,
-        fundamentals=_fundamentals(source, bars, master),
+        fundamentals=reports,
         sectors=_sectors(source),
         members=members,
         market_cap=market_cap,
         index=_index(source),
-        notes=tuple(_notes(source, bars, members, unused) + strangers + untold),
+        notes=tuple(_notes(source, bars, members, unused) + strangers + untold + odd),
     )
 
 
@@ -200,21 +195,9 @@ def _subset(bars: pd.DataFrame, source: FilesSource) -> pd.DataFrame:
     return bars[bars["symbol"].isin(list(source.symbols))].reset_index(drop=True)
 
 
-def _side(table: SideTable, fields: tuple[str, ...]) -> pd.DataFrame:
-    """The fields of a side table under our names, symbols as the bars write them."""
-    unknown = sorted(set(table.columns) - set(fields))
-    if unknown:
-        raise DataError(f"{shown(table.path)}: nothing uses {', '.join(unknown)}; its fields are {', '.join(fields)}")
-    columns = {field: table.columns.get(field, field) for field in fields}
-    out = read_table(table.path, columns, date_format=table.date_format)
-    if "symbol" in out and table.rename:
-        out["symbol"] = out["symbol"].replace(table.rename).astype("str")
-    return out
-
-
 def _master(source: FilesSource) -> pd.DataFrame | None:
     """The security master, as delivered."""
-    return None if source.securities is None else _side(source.securities, tuple(MASTER_COLUMNS))
+    return None if source.securities is None else read_side(source.securities, tuple(MASTER_COLUMNS))
 
 
 def _of_companies(bars: pd.DataFrame, master: pd.DataFrame | None) -> tuple[pd.DataFrame, list[str]]:
@@ -233,8 +216,8 @@ def _sectors(source: FilesSource) -> pd.Series | pd.DataFrame | None:
     if source.sectors is None:
         return None
     if "start" in source.sectors.columns:
-        return _side(source.sectors, ("symbol", "sector", "start"))
-    table = _side(source.sectors, ("symbol", "sector")).drop_duplicates()
+        return read_side(source.sectors, ("symbol", "sector", "start"))
+    table = read_side(source.sectors, ("symbol", "sector")).drop_duplicates()
     twice = table.loc[table["symbol"].duplicated(), "symbol"]
     if len(twice):
         raise DataError(f"{shown(source.sectors.path)} gives {twice.iloc[0]} more than one sector")
@@ -247,7 +230,7 @@ def _members(source: FilesSource, bars: pd.DataFrame, master: pd.DataFrame | Non
         return liquid_members(bars, source.liquid)
     if source.members is None:
         return None
-    spells = _side(source.members, ("symbol", "start", "end"))
+    spells = read_side(source.members, ("symbol", "start", "end"))
     return spells if master is None or source.members.tickers == "latest" else resolve_spells(spells, master)
 
 
@@ -256,7 +239,7 @@ def _index(source: FilesSource) -> pd.Series | None:
     if source.index is None:
         return None
     several = source.index.symbol is not None
-    table = _side(source.index, ("date", "close", "symbol") if several else ("date", "close"))
+    table = read_side(source.index, ("date", "close", "symbol") if several else ("date", "close"))
     if several:
         chosen = table["symbol"] == source.index.symbol
         if not chosen.any():
@@ -288,7 +271,7 @@ def _actions(source: FilesSource, bars: pd.DataFrame, told: pd.DataFrame | None,
     """Corporate actions: told by adjusted prices, from their own table, from columns beside raw bars, from endings."""
     parts = [] if told is None else [told]
     if source.actions is not None:
-        table = _side(source.actions, tuple(ACTION_COLUMNS))
+        table = read_side(source.actions, tuple(ACTION_COLUMNS))
         parts.append(table if master is None else resolve(table, master)[0])
     neutral = {"split": (0.0, 1.0), "dividend": (0.0,)}  # vendors write "no split" as 0 or as 1
     for kind in neutral.keys() & set(bars.columns):
@@ -306,27 +289,6 @@ def _actions(source: FilesSource, bars: pd.DataFrame, told: pd.DataFrame | None,
         known = ", ".join(ACTION_KINDS)
         raise DataError(f"{shown(source.actions.path)} has an action of kind {unknown[0]!r}; known are {known}")
     return table[ACTION_COLUMNS]
-
-
-def _fundamentals(source: FilesSource, bars: pd.DataFrame, master) -> pd.DataFrame | None:
-    """Reports as one row per symbol, period and item; `available` is the first session with bars after `filed`."""
-    spec = source.fundamentals
-    if spec is None:
-        return None
-    since = "filed" if "filed" in spec.columns else "available"
-    keys = ["symbol", since, "period_end"]
-    if spec.items:
-        wide = _side(spec.model_copy(update={"columns": spec.columns | spec.items}), (*keys, *spec.items))
-        table = wide.melt(id_vars=keys, value_vars=list(spec.items), var_name="item").dropna(subset="value")
-    else:
-        table = _side(spec, (*keys, "item", "value"))
-    table = table if master is None else resolve(table, master, on=since)[0]
-    if since == "filed":
-        sessions = pd.DatetimeIndex(bars["date"].unique()).sort_values()
-        after = sessions.searchsorted(table["filed"], side="right")
-        table = table[after < len(sessions)].assign(available=sessions[after[after < len(sessions)]])
-    table = table.astype({"item": "str"}).sort_values(["available", "symbol", "item", "period_end"], ignore_index=True)
-    return table[FUNDAMENTAL_COLUMNS]
 
 
 def _notes(source: FilesSource, bars: pd.DataFrame, members, unused: list[str]) -> list[str]:

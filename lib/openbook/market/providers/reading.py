@@ -10,14 +10,24 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, Field
 
 from openbook.errors import DataError
 
-TEXT_FIELDS = {"symbol", "kind", "item", "sector", "id", "ticker"}
-DATE_FIELDS = {"date", "start", "end", "available", "filed", "period_end"}
-MAY_BE_MISSING = {"start", "end"}
+TEXT_FIELDS = {"symbol", "kind", "item", "sector", "id", "ticker", "focus", "accession"}
+DATE_FIELDS = {"date", "start", "end", "available", "filed", "period_start", "period_end"}
+MAY_BE_MISSING = {"start", "end", "period_start"}
 SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz")
 MISSING_NUMBERS = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "#N/A"]
+
+
+class SideTable(BaseModel, frozen=True, extra="forbid"):
+    """A table beside the bars."""
+
+    path: str = Field(min_length=1, description="file, folder or URL; parquet or CSV")
+    columns: dict[str, str] = Field({}, description="our name → theirs, where they differ")
+    rename: dict[str, str] = Field({}, description="their symbol → the bars' symbol, for example BRK.B → BRK-B")
+    date_format: str | None = Field(None, description="strftime format of text dates; nothing: ISO 8601")
 
 
 def list_files(path: str) -> list[str]:
@@ -92,6 +102,18 @@ def read_keys(file: str, columns: dict[str, str]) -> tuple[pd.DataFrame, int]:
     table["symbol"] = _text(table["symbol"], f"column {columns['symbol']!r} of {shown(file)}")
     table["date"] = _dates(table["date"], f"column {columns['date']!r} of {shown(file)}", None, "date")
     return table, int((~named).sum())
+
+
+def read_side(table: SideTable, fields: tuple[str, ...]) -> pd.DataFrame:
+    """The fields of a side table under our names, symbols as the bars write them."""
+    unknown = sorted(set(table.columns) - set(fields))
+    if unknown:
+        raise DataError(f"{shown(table.path)}: nothing uses {', '.join(unknown)}; its fields are {', '.join(fields)}")
+    columns = {field: table.columns.get(field, field) for field in fields}
+    out = read_table(table.path, columns, date_format=table.date_format)
+    if "symbol" in out and table.rename:
+        out["symbol"] = out["symbol"].replace(table.rename).astype("str")
+    return out
 
 
 def shown(path: str) -> str:
