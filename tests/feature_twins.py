@@ -12,6 +12,11 @@ import pandas as pd
 from openbook.market.tables import Market, adjust, empty_actions
 from openbook.signals.features import Feature
 from openbook.signals.operators import Fit, enough
+from openbook.signals.panel import STALE_AFTER
+
+FLOWS = ("sales", "earnings", "cash_flow", "gross_profit")
+REPORT_ITEMS = (*FLOWS, "book", "assets", *(f"{item}_ttm" for item in FLOWS))
+MAY_BE_NEGATIVE = ("earnings", "earnings_ttm", "book")
 
 
 def respoken(feature: Feature, words):
@@ -133,6 +138,39 @@ class TwinPanel:
         return self.shared["volatility", n]
 
 
+class ReportTwin:
+    """What the line of a feature of reports sees on a few dates, each figure looked up among all reports by itself."""
+
+    def __init__(self, market: Market, dates):
+        self.market, self.dates = market, dates
+        self.market_cap = market.market_cap.loc[dates].to_numpy()
+
+    def latest(self, item):
+        return self._looked_up(item)[:, :, 0]
+
+    def year_ago(self, item):
+        return self._looked_up(item)[:, :, 1]
+
+    def _looked_up(self, item):
+        return np.array(
+            [[newest(self.market, item, date, symbol) for symbol in self.market.symbols] for date in self.dates]
+        )
+
+
+def newest(market, item, date, symbol):
+    """The newest figure known on a date and the one a year before it, by reading the reports one by one."""
+    reports = market.fundamentals
+    known = reports[(reports["item"] == item) & (reports["symbol"] == symbol) & (reports["available"] <= date)]
+    if known.empty:
+        return np.nan, np.nan
+    last = known[known["period_end"] == known["period_end"].max()].sort_values("available").iloc[-1]
+    if (date - last["available"]).days > STALE_AFTER:
+        return np.nan, np.nan
+    apart = (last["period_end"] - known["period_end"]).dt.days
+    before = known[(apart > 344) & (apart < 386) & (known["available"] <= last["available"])].sort_values("available")
+    return last["value"], before["value"].iloc[-1] if len(before) else np.nan
+
+
 def wide_fields(market: Market) -> dict[str, pd.DataFrame]:
     """The fields of a twin panel as frames, the obvious way."""
     day = market.dates.day
@@ -212,8 +250,8 @@ def _lab_reports(rng, dates, symbols) -> pd.DataFrame:
             filed = end + pd.Timedelta(days=int(rng.integers(25, 70)))
             if i == 2 and end > pd.Timestamp("2015-09-01"):
                 continue
-            for item in ("sales", "earnings", "cash_flow", "gross_profit", "book", "assets"):
-                value = float(np.round(rng.lognormal(15, 1)) * (1 if item != "earnings" else rng.choice([-1, 1])))
+            for item in REPORT_ITEMS:
+                value = float(np.round(rng.lognormal(15, 1)) * (rng.choice([-1, 1]) if item in MAY_BE_NEGATIVE else 1))
                 rows.append((symbol, filed, end, item, value))
                 if rng.random() < 0.1:
                     rows.append((symbol, filed + pd.Timedelta(days=int(rng.integers(1, 200))), end, item, value * 1.1))

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from feature_twins import TwinPanel, WideWords, lab_market, respoken, wide_fields
+from feature_twins import REPORT_ITEMS, ReportTwin, TwinPanel, WideWords, lab_market, newest, respoken, wide_fields
 from openbook.errors import DataError, SchemaError
 from openbook.signals.features import FEATURES, available_features, compute_features
 from openbook.signals.operators import mean
-from openbook.signals.panel import STALE_AFTER, Panel, prepare
+from openbook.signals.panel import Panel, prepare
 
 BAR_FEATURES = [name for name, f in FEATURES.items() if {"open", "high", "low", "close", "volume"}.issuperset(f.needs)]
 REPORT_FEATURES = [name for name, f in FEATURES.items() if f.family in ("value", "quality", "growth")]
@@ -37,7 +37,7 @@ def features(market):
 
 def unranked(market, name):
     """A feature before it is ranked, sessions × symbols float64."""
-    items = tuple(set(FEATURES[name].needs) & {"sales", "earnings", "cash_flow", "gross_profit", "book", "assets"})
+    items = tuple(set(FEATURES[name].needs) & set(REPORT_ITEMS))
     with np.errstate(all="ignore"):
         return FEATURES[name].line(Panel(prepare(market, items), slice(0, len(market.symbols))))
 
@@ -128,20 +128,6 @@ def test_ranks_are_those_of_pandas_within_the_date(market, features):
         assert (np.isnan(features.values[:, :, i]) == ranks.isna().to_numpy()).all()
 
 
-def newest(market, item, date, symbol):
-    """The newest figure known on a date and the one a year before it, by reading the reports one by one."""
-    reports = market.fundamentals
-    known = reports[(reports["item"] == item) & (reports["symbol"] == symbol) & (reports["available"] <= date)]
-    if known.empty:
-        return np.nan, np.nan
-    last = known[known["period_end"] == known["period_end"].max()].sort_values("available").iloc[-1]
-    if (date - last["available"]).days > STALE_AFTER:
-        return np.nan, np.nan
-    apart = (last["period_end"] - known["period_end"]).dt.days
-    before = known[(apart > 344) & (apart < 386) & (known["available"] <= last["available"])].sort_values("available")
-    return last["value"], before["value"].iloc[-1] if len(before) else np.nan
-
-
 @pytest.mark.parametrize("item", ["sales", "earnings"])
 def test_reports_are_those_known_that_day(market, item):
     panel = Panel(prepare(market, (item,)), slice(0, len(market.symbols)))
@@ -152,6 +138,16 @@ def test_reports_are_those_known_that_day(market, item):
             np.testing.assert_array_equal((latest[t, j], year_ago[t, j]), theirs, err_msg=f"{market.dates[t]} {symbol}")
     assert np.isnan(latest[-1, 2])  # the third symbol has not reported for over 400 days
     assert np.isfinite(year_ago[-1, 3])
+
+
+@pytest.mark.parametrize("name", REPORT_FEATURES)
+def test_a_feature_of_reports_is_what_reading_them_all_says(market, name):
+    rows = np.arange(40, len(market.dates), 251)
+    with np.errstate(all="ignore"):
+        theirs = FEATURES[name].line(ReportTwin(market, market.dates[rows]))
+    ours = unranked(market, name)[rows]
+    np.testing.assert_array_equal(ours, theirs)
+    assert np.isfinite(theirs).any()
 
 
 # ------------------------------------------------------------------------------------------------------------- the laws
