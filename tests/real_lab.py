@@ -29,16 +29,37 @@ def all_members(folder) -> dict:
     }
 
 
+def as_traded(folder) -> dict:
+    """The survivors with the prices as they were traded, recovered from adjusted ones, and with dated membership."""
+    rename = {"BRK.B": "BRK-B", "BF.B": "BF-B"}
+    columns = {"symbol": "ticker", "start": "start_date", "end": "end_date"}
+    return survivors(folder) | {
+        "prices": "adjusted_with_actions",
+        "columns": {"dividend": "dividends", "split": "split_ratio"},
+        "members": {"path": f"{folder}/membership/sp500_intervals.csv", "columns": columns, "rename": rename},
+    }
+
+
 def raw_quotes(folder) -> dict:
     """7,072 US symbols as they were quoted each evening of 2015 to 2017, of which the most traded are the universe."""
-    reports = {"path": f"{folder}/us_2015_2017_point_in_time/reports.parquet"}
-    items = {"sales": "revenues", "net_income": "net_income", "assets": "assets", "equity": "equity"}
+    home, rename = f"{folder}/us_2015_2017_point_in_time", {"CASH": "CASH.O"}  # CASH is the row of cash
+    flows = {"sales": "revenues", "earnings": "net_income", "cash_flow": "cash_flow_op"}
+    balances = {"assets": "assets", "book": "equity"}
+    reports = {
+        "path": f"{home}/reports.parquet",
+        "columns": {"period_end": "end_date", "filed": "collected", "focus": "period_focus"},
+        "rename": rename,
+        "items": flows | balances,
+        "to_date": ["cash_flow"],
+        "balances": list(balances),
+    }
     return {
-        "path": f"{folder}/us_2015_2017_point_in_time/ohlcv.parquet",
+        "path": f"{home}/ohlcv.parquet",
         "prices": "raw",
         "columns": {"adjusted_close": "adj_close"},
         "adjusted_as": "next_session",
-        "fundamentals": reports | {"columns": {"filed": "collected", "period_end": "end_date"}, "items": items},
+        "rename": rename,
+        "fundamentals": reports,
         "liquid": {"top": 1000},
         "endings": {"after": 10},
         "index": index_of(folder),

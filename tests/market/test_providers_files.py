@@ -8,7 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from openbook.errors import DataError
+from openbook.market.arrival import admit
 from openbook.market.providers import FilesSource, fetch
+from real_lab import all_members, as_traded, raw_quotes, survivors
 
 ODD_TICKERS = ["1E5", "BRK.B", "NA", "NULL", "TRUE", "nan"]
 DATES = ["2024-01-02", "2024-01-03"]
@@ -375,3 +377,30 @@ def test_point_in_time_set_is_raw(shared_data):
     assert not delivery.adjusted
     assert delivery.bars["symbol"].nunique() == 3
     assert "without corporate actions" in delivery.notes[0]
+
+
+def test_a_bar_symbol_that_means_something_else_here_is_renamed(tmp_path):
+    source = write_csv(tmp_path / "bars.csv", bars(("AAA", "CASH")), rename={"CASH": "CASH.O"}, symbols=("CASH.O",))
+    market, refused = admit(fetch(source))
+    assert list(market.symbols) == ["CASH.O"]
+    assert refused.empty
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("settings", "shape", "refused", "splits", "dividends"),
+    [
+        (survivors, (3522, 496), {}, 0, 0),
+        (as_traded, (3522, 496), {}, 205, 19_731),
+        (all_members, (1282, 640), {"holiday": 2}, 0, 0),
+        (raw_quotes, (513, 7072), {"holiday": 170, "price": 10, "range": 1}, 337, 29_928),
+    ],
+)
+def test_real_sets_load_by_settings_alone(shared_data, settings, shape, refused, splits, dividends):
+    market, out = admit(fetch(FilesSource(**settings(shared_data))))
+    assert market.close.shape == shape
+    count = out["rule"].value_counts()
+    assert {rule: count[rule] for rule in ("holiday", "price", "range") if rule in count} == refused
+    kinds = market.actions["kind"].value_counts()
+    assert (kinds.get("split", 0), kinds.get("dividend", 0)) == (splits, dividends)
+    assert market.index is not None

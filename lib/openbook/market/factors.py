@@ -35,14 +35,13 @@ def derive_actions(
     applied nowhere, for a dividend cannot be negative.
     """
     steps = _steps(bars, adjusted_as, tick)
-    steps = steps[np.abs(steps["growth"] - 1.0) > steps["noise"]]
     ratio = _nearest(SPLIT_RATIOS, steps["growth"].to_numpy())
     is_split = np.abs(steps["growth"] / ratio - 1.0) <= steps["noise"] + SPLIT_PRECISION
     is_dividend = ~is_split & (steps["growth"] > 1.0)
     dividend = steps["last"] * (1.0 - 1.0 / steps["growth"])
     table = steps.assign(kind=np.where(is_split, "split", "dividend"), value=np.where(is_split, ratio, dividend))
     left = steps.loc[~is_split & ~is_dividend, ["symbol", "date", "growth"]]
-    return _as_actions(table[is_split | is_dividend]), left.reset_index(drop=True)
+    return _as_actions(table[is_split | is_dividend]), left.sort_values(["symbol", "date"], ignore_index=True)
 
 
 def unadjust(bars: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -87,21 +86,19 @@ def vendor_returns(bars: pd.DataFrame, adjusted_as: AdjustedAs) -> pd.Series:
 
 
 def _steps(bars: pd.DataFrame, adjusted_as: AdjustedAs, tick: float) -> pd.DataFrame:
-    """symbol, date, growth of a share on that session beside its price, last close, and noise by rounding."""
+    """Rows on which a share grew beside its price: symbol, date, growth, last close, and the noise by rounding."""
     close, adjusted = (bars[name].to_numpy("float64") for name in ("close", "adjusted_close"))
-    table = bars.loc[(close > 0) & (adjusted > 0) & np.isfinite(close) & np.isfinite(adjusted), _NEEDED]
-    table = table.sort_values(["symbol", "date"], kind="stable", ignore_index=True)
-    close, adjusted = (table[name].to_numpy("float64") for name in ("close", "adjusted_close"))
-    last, last_adjusted = (table[name].shift(1).to_numpy("float64") for name in ("close", "adjusted_close"))
-    growth, noise = last / last_adjusted, 0.5 * tick / last_adjusted
+    code = pd.factorize(bars["symbol"])[0]
+    row = np.flatnonzero((close > 0) & (adjusted > 0) & np.isfinite(close) & np.isfinite(adjusted))
+    row = row[np.lexsort((bars["date"].to_numpy("datetime64[us]")[row], code[row]))]
+    last, now = row[:-1], row[1:]
+    growth, noise = close[last] / adjusted[last], 0.5 * tick / adjusted[last]
     if adjusted_as == "today":
-        growth, noise = growth * (adjusted / close), noise + 0.5 * tick / adjusted
-    # Stored prices carry the noise of a 32-bit number too.
-    table = table[["symbol", "date"]].assign(growth=growth, last=last, noise=noise + 4 * np.finfo("float32").eps)
-    return table[_follows(table["symbol"])]
-
-
-_NEEDED = ["symbol", "date", "close", "adjusted_close"]
+        growth, noise = growth * (adjusted[now] / close[now]), noise + 0.5 * tick / adjusted[now]
+    noise += 4 * np.finfo("float32").eps  # stored prices have the noise of a 32-bit number too
+    found = np.flatnonzero((code[last] == code[now]) & (np.abs(growth - 1.0) > noise))
+    table = {"growth": growth[found], "last": close[last[found]], "noise": noise[found]}
+    return bars.iloc[now[found]][["symbol", "date"]].astype({"symbol": "str"}).assign(**table)
 
 
 def _nearest(ratios: np.ndarray, growth: np.ndarray) -> np.ndarray:

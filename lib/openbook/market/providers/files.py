@@ -67,7 +67,8 @@ class FilesSource(BaseModel, frozen=True, extra="forbid"):
     date_format: str | None = Field(None, description="strftime format of text dates; nothing: ISO 8601")
     price_unit: Literal["USD", "cents"] = "USD"
     volume_unit: Literal["shares", "thousands", "millions"] = "shares"
-    symbols: tuple[str, ...] | None = Field(None, description="a subset; nothing: all")
+    rename: dict[str, str] = Field({}, description="their symbol → ours, in the bars, for example CASH → CASH.O")
+    symbols: tuple[str, ...] | None = Field(None, description="a subset, by our symbols; nothing: all")
     name: str | None = Field(None, description="what the pages call it; nothing: folder and file name")
     securities: SideTable | None = Field(
         None, description="columns id, ticker, start, end: which company had a ticker when; see `securities.resolve`"
@@ -110,6 +111,8 @@ class FilesSource(BaseModel, frozen=True, extra="forbid"):
 def fetch_files(source: FilesSource) -> Delivery:
     """Read the bars and every table beside them; nothing is judged here but names and types."""
     bars, unused = _read_long(source) if source.layout == "long" else (_read_wide(source), [])
+    if source.rename:
+        bars["symbol"] = bars["symbol"].replace(source.rename).astype("str")
     master = _master(source)
     bars, strangers = _of_companies(bars, master)
     bars = _subset(bars, source)
