@@ -157,6 +157,15 @@ def test_sectors_are_those_of_the_day():
         sectors_on(pd.concat([spells, spells.assign(sector="Energy")]), "2020-01-02")
 
 
+def test_dated_sectors_through_the_files_provider_are_those_of_the_last_day(tmp_path):
+    days_of_bars = calendar.sessions("2018-09-17", "2018-09-21")
+    pd.DataFrame({"symbol": "META", "date": days_of_bars, "close": 1.0}).to_parquet(tmp_path / "bars.parquet")
+    (tmp_path / "sectors.csv").write_text("symbol,sector,since\nMETA,Technology,\nMETA,Communication,2018-09-24\n")
+    sectors = {"path": str(tmp_path / "sectors.csv"), "columns": {"start": "since"}}
+    source = FilesSource(path=str(tmp_path / "bars.parquet"), prices="raw", sectors=sectors)
+    assert fetch(source).sectors.to_dict() == {"META": "Technology"}
+
+
 def test_cap_buckets_by_hand_and_causal():
     cap = pd.DataFrame({"A": [250e9, 199e9], "B": [10e9, 9.99e9], "C": [np.nan, 2e9], "D": [250e6, 249e6]})
     names = cap_buckets(cap).map(lambda code: CAP_BUCKETS[code] if code >= 0 else "")
