@@ -68,7 +68,7 @@ def known_items(
     Returns the table, and what is odd, ODD_COLUMNS: filed before its period ended, or too late (both refused), or late.
     """
     facts, odd = _sound(facts, limits or FilingLimits())
-    news = _news(facts)
+    news = _news(facts[["line", "start", "end", "months", "period_end", "filed", "value"]])
     flows = news[news["months"] > 0]
     quarters = _quarters(flows)
     trailing = _trailing(quarters, flows[flows["months"] == 12])

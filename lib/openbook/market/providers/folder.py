@@ -10,7 +10,7 @@ import numpy as np
 
 from openbook.errors import DataError
 from openbook.market.providers import Source, fetch
-from openbook.market.providers.files import ACTION_NAMES, FilesSource, FundamentalsTable, SideTable
+from openbook.market.providers.files import ACTION_NAMES, FilesSource, FundamentalsTable, MembersTable
 from openbook.market.providers.reading import column_names, file_bytes, list_files, number_columns, shown
 from openbook.market.tables import BAR_FIELDS, Delivery
 
@@ -116,7 +116,7 @@ def _source(path: str, files: list[str], bars: list[str], first_of: dict) -> tup
     members = None
     if "membership" in first_of:
         file, names = first_of["membership"]
-        members = SideTable(path=file, columns=_found(names, SPELL_FIELDS, tuple(SPELL_FIELDS)))
+        members = MembersTable(path=file, columns=_found(names, SPELL_FIELDS, tuple(SPELL_FIELDS)))
     settings = {"columns": found, "fundamentals": reports, "members": members}
     whole = path if len(bars) == len(files) else bars[0]
     return FilesSource(path=whole, prices="raw", **settings), [*told, *told_of]
