@@ -95,7 +95,8 @@ def _is_firm(tape: Tape, at: np.ndarray, shares: np.ndarray, rules: CheckupRules
     dear = np.maximum(tape.close[at], tape.close[at - 1]) >= rules.min_price
     traded = np.isnan(tape.volume) | (tape.volume > 0)
     young = np.isfinite(tape.before(tape.close, at)).sum(axis=1) < USUAL // 2
-    regular = dear & traded[at] & traded[at - 1] & (np.isnan(tape.volume).all() | young | np.isfinite(shares))
+    young &= traded[at] & traded[at - 1]
+    regular = dear & (np.isnan(tape.volume).all() | np.isfinite(shares) | young)
     return regular | (np.abs(tape.move[at]) > np.log(rules.thin_jump))
 
 
@@ -152,7 +153,7 @@ def _false_levels(tape: Tape, jumps: Jumps, rules: CheckupRules) -> tuple[list[p
             start, end = jumps.at[i], jumps.at[j]
             if tape.column[start] != tape.column[end] or end - start > rules.max_away:
                 break
-            if abs(level[end] - level[start - 1]) < np.log(rules.came_back):
+            if max(abs(level[end] - level[start - 1]), abs(jumps.move[i] + jumps.move[j])) < np.log(rules.came_back):
                 used[[i, j]] = True
                 pairs.append((i, j))
                 break
@@ -197,6 +198,8 @@ def _persistent(tape: Tape, jumps: Jumps, on_day: np.ndarray, rules: CheckupRule
     calm, large = _is_calm(jumps, rules), np.abs(jumps.move) > np.log(rules.max_jump)
     sudden = jumps.firm & ~(np.abs(jumps.move) <= rules.usual_moves * jumps.usual)
     quiet = ~(jumps.turnover >= rules.real_turnover)
+    shown = np.isfinite(jumps.turnover) | np.isnan(tape.volume).all()  # a calm day is shown, not presumed
+    fall, sure, wide = jumps.move < 0, split >= SURE_SPLIT, jumps.wide >= rules.real_range
     price = tape.close[jumps.at - 1]
     splits = np.where(jumps.move > 0, price <= CHEAP, price >= DEAR)  # who would split at that price
     same_shares = np.abs(np.log(shares)) < np.abs(
@@ -204,10 +207,10 @@ def _persistent(tape: Tape, jumps: Jumps, on_day: np.ndarray, rules: CheckupRule
     )  # a slip: as many shares as before, ten times the USD
     masks["symbol collision"] = large & sudden & (np.maximum(shares, dollars) < rules.other_turnover)
     masks["slip"] = _is_power_of_ten(jumps.move, rules) & sudden & ~splits & same_shares & quiet
-    masks["unadjusted split"] = (split > 0) & (jumps.clear > 0) & quiet & sudden & (calm | (split >= SURE_SPLIT))
-    shown = np.isfinite(jumps.turnover) | np.isnan(tape.volume).all()  # a calm day is shown, not presumed
-    masks["missing spin-off"] = (jumps.move < 0) & calm & shown & sudden & (jumps.clear > np.log(rules.min_break))
-    masks["jump"] = large & sudden & quiet & ~(jumps.spreads <= rules.real_spread)
+    masks["unadjusted split"] = (split > 0) & (jumps.clear > 0) & quiet & sudden & (calm | (sure & ~(wide & fall)))
+    masks["missing spin-off"] = fall & calm & shown & sudden & (jumps.clear > np.log(rules.min_break))
+    huge = np.abs(jumps.move) > np.log(rules.thin_jump)
+    masks["jump"] = large & sudden & quiet & (shown | huge) & ~(jumps.spreads <= rules.real_spread)
     out, left = [], np.ones(len(jumps.at), dtype=bool)
     for name, mask in masks.items():
         chosen = mask & left & (~on_day | (name == "missing spin-off"))
