@@ -121,7 +121,7 @@ def _session_problems(night: Night, findings: dict[str, Finding], rules: Quality
     if not coverage >= rules.min_coverage:
         absent = night.symbols[night.expected & ~night.bar[-1]]
         problems.append(
-            f"coverage {coverage:.0%} < {rules.min_coverage:.0%}: {len(absent)} of {n} active names have no bar "
+            f"coverage {_down(coverage)} < {rules.min_coverage:.0%}: {len(absent)} of {n} active names have no bar "
             f"({_names(absent)}); get the rest of the delivery"
         )
     both = night.expected & night.bar[-1] & night.bar[-2:-1].any(axis=0)
@@ -137,6 +137,11 @@ def _session_problems(night: Night, findings: dict[str, Finding], rules: Quality
             "get bars with volume"
         )
     return problems
+
+
+def _down(share: float) -> str:
+    """A share in whole percent, rounded down: 94.9% is not 95%."""
+    return f"{np.floor(100 * share + 1e-9):.0f}%"
 
 
 def _is_untraded(finding: Finding | None) -> bool:
