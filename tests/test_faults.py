@@ -117,6 +117,13 @@ def test_d06_a_recorded_split_of_a_held_symbol(desk):
     assert abs(after.history["equity"].iloc[-1] / before.history["equity"].iloc[-1] - 1) < 0.05
 
 
+def test_d08_more_than_one_name_in_twenty_without_volume(desk):
+    files, names = desk.evening(), desk.others()[:2]
+    for name in names:
+        files = files.edited(name, desk.tonight, volume=0.0)
+    stays_put(desk, files, 30, "no volume for 2 of 25 names", names[0], "more than 5%")
+
+
 def test_d09_two_different_bars_of_one_symbol_and_session(desk):
     symbol, files = desk.others()[-1], desk.evening()
     bar = files.bars[(files.bars["symbol"] == symbol) & (files.bars["date"] == desk.tonight)]
@@ -164,6 +171,32 @@ def test_d14_tickers_that_look_like_something_else(trained):
     assert {"NA", "TRUE", "1E5", "BRK.B"} <= set(first["symbol"])
     assert set(pd.read_csv(page / "portfolio_weights.csv", **read)["symbol"]) >= {"NA", "TRUE", "1E5", "BRK.B"}
     assert set(AWKWARD) <= set(json.loads((page / "signals.json").read_bytes())["scores"])
+
+
+def test_d16_a_held_symbol_without_a_bar_waits_for_its_delisting(desk):
+    held = at_held(desk)
+    gone = desk.evening().without([held], desk.tonight)
+    stays_put(desk, gone, 30, f"no close for held {held}", "record the delisting")
+
+
+def test_d16_a_held_symbol_whose_delisting_is_recorded(desk):
+    held, before = at_held(desk), desk.state()
+    gone = desk.evening().without([held], desk.tonight).with_action(desk.tonight, held, "delisting", -0.5)
+    succeed(desk.daily(gone))
+    after = desk.state()
+    assert held in before.positions.index
+    assert held not in after.positions.index
+    settled = json.loads((desk.page() / "settlement.json").read_bytes())
+    assert [(row["symbol"], row["kind"]) for row in settled["actions"]] == [(held, "delisting")]
+
+
+def test_t06_an_open_exchange_and_two_bars(desk):
+    gone = [*desk.others(), *desk.held()][:-2]
+    stays_put(desk, desk.evening().without(gone, desk.tonight), 30, "no close for held", f"{desk.tonight:%Y-%m-%d}")
+
+
+def test_t06_an_open_exchange_and_the_held_names_alone(desk):
+    stays_put(desk, desk.evening().without(desk.others(), desk.tonight), 30, "% < 95%", "active names have no bar")
 
 
 def test_d17_a_feed_that_stands_still(desk):

@@ -529,3 +529,110 @@ def test_what_is_said_of_the_known_faults(examined):
     assert "reverse split 5:1" in told(C, "unadjusted split", "CRK")
     assert (examined(B).findings["rule"] == "late history").sum() > 33
     assert (examined(C).findings["rule"] == "holiday").sum() == 18
+
+
+# ---- how often a finding is wrong ----
+
+# Findings in the whole sets, known cases included; each was looked at. Of 63 moves beyond 1.4 in the first set none is
+# left that is real; in the second all are spin-offs that the set lacks (DF, GCI, HPE twice, VNO). In the third the
+# vendor's own adjusted closes confirm the splits.
+PINNED = {
+    A: {"half-applied split": 3, "missing spin-off": 1, "recycled ticker": 1, "stale line": 3, "open": 1},
+    B: {"unadjusted split": 1, "missing spin-off": 3, "jump": 1, "same company": 2, "recycled ticker": 1, "gap": 7},
+    C: {
+        "unadjusted split": 337,
+        "missing spin-off": 26,
+        "symbol collision": 37,
+        "slip": 24,
+        "spike": 30,
+        "jump": 114,
+        "gap": 31,
+        "absurd price": 4,
+        "price": 1,
+        "range": 1,
+        "holiday": 18,
+    },
+}
+
+
+@pytest.mark.parametrize("name", [A, B])
+def test_pinned_findings_of_the_index_sets(examined, name):
+    counts = examined(name).counts.drop(["late history", "no history", "disagreement"], errors="ignore")
+    assert counts[list(PINNED[name])].to_dict() == PINNED[name]
+    moves = {"half-applied split", "unadjusted split", "missing spin-off", "symbol collision", "slip", "spike", "jump"}
+    assert moves & set(counts.index) <= set(PINNED[name])
+
+
+@pytest.fixture(scope="module")
+def largest(shared_data) -> tuple[Checkup, pd.DataFrame]:
+    """The checkup of all 7,072 symbols, and the vendor's factor of each bar over the next: adjusted / raw close."""
+    folder = _folder(shared_data, C)
+    checkup = examine(deliver(FilesSource(path=f"{folder}/ohlcv.parquet", prices="raw")))
+    bars = pd.read_parquet(f"{folder}/ohlcv.parquet", columns=["symbol", "date", "close", "adj_close"])
+    bars = bars.astype({"symbol": "str"}).sort_values(["symbol", "date"], ignore_index=True)
+    bars["factor"] = (bars["adj_close"] / bars["close"]).groupby(bars["symbol"]).shift()
+    return checkup, bars
+
+
+@pytest.mark.long
+def test_pinned_findings_among_7072_symbols(largest):
+    counts = largest[0].counts
+    assert {rule: int(counts[rule]) for rule in PINNED[C]} == PINNED[C]
+    assert largest[0].symbol_years == pytest.approx(12_298, abs=1)
+
+
+@pytest.mark.long
+def test_the_vendors_own_factors_confirm_the_splits(largest):
+    """Of the splits that the raw closes show, 4 in 5 are in the vendor's adjusted closes; and hardly one is overlooked.
+
+    The fifth that is not is mostly real too (CF 5:1, HTZ, DRYS, SJI, TVIZ are not in the vendor's factors), or a price
+    of before the listing; a real fall of 86% that looks like 7:1 is among them (OPHT, 2016-12-12).
+    """
+    checkup, bars = largest
+    bars = bars.assign(split=(bars["factor"] > 1.4) | (bars["factor"] < 1 / 1.4))
+    bars["near"] = bars.groupby("symbol")["split"].transform(
+        lambda each: each.rolling(5, center=True, min_periods=1).max()
+    )
+    found = checkup.findings
+    splits = found[found["rule"] == "unadjusted split"]
+    told = splits.merge(bars, left_on=["symbol", "first"], right_on=["symbol", "date"])
+    assert told["near"].mean() > 0.78
+    ratio = bars["close"] / bars.groupby("symbol")["close"].shift()
+    shown = bars[bars["split"] & ((ratio * bars["factor"] - 1).abs() > 0.25) & ((ratio > 1.4) | (ratio < 1 / 1.4))]
+    names = found[found["rule"].isin(["unadjusted split", "jump", "missing spin-off", "symbol collision"])]
+    noticed = shown.merge(names, left_on=["symbol", "date"], right_on=["symbol", "first"], how="left")
+    assert noticed["rule"].notna().mean() > 0.85
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("fault", "scale", "bars", "rules", "at_least"),
+    [
+        ("a decimal point for a day", 10.0, 1, {"slip"}, 0.97),
+        ("cents for a week", 100.0, 5, {"slip"}, 0.97),
+        ("another level for ten days", 0.5, 10, {"symbol collision"}, 0.85),
+        ("one bar of another stock", 1.9, 1, {"spike"}, 0.9),
+        ("a split of 4:1", 0.25, None, {"unadjusted split"}, 0.95),
+        ("a split of 2:1", 0.5, None, {"unadjusted split", "missing spin-off"}, 0.85),
+        ("a spin-off of a quarter", 0.75, None, {"missing spin-off"}, 0.7),
+    ],
+)
+def test_faults_put_into_real_data_are_found(shared_data, fault, scale, bars, rules, at_least):
+    """60 draws: a name and a day among 496 stocks; a split turns over as many more shares."""
+    source = FilesSource(path=_folder(shared_data, A), prices="adjusted", columns={"close": "close"})
+    whole = replace(deliver(source), actions=None).bars
+    whole = whole[whole["date"] >= "2021-01-01"].sort_values(["symbol", "date"], ignore_index=True)
+    rng, dirty, draws = np.random.default_rng(0), whole.copy(), []
+    sizes = whole.groupby("symbol").indices
+    usual = [symbol for symbol, rows in sizes.items() if len(rows) > 700 and symbol not in ("SW", "FERG", "AMCR")]
+    for symbol in rng.choice(usual, 60, replace=False):
+        start = sizes[symbol][rng.integers(30, len(sizes[symbol]) - 30)]
+        end = start + bars if bars else sizes[symbol][-1] + 1
+        dirty.loc[start : end - 1, ["open", "high", "low", "close"]] *= scale
+        if fault.startswith("a split"):
+            dirty.loc[start : end - 1, "volume"] /= scale
+        draws.append((symbol, whole["date"][start]))
+    found = examine(Delivery(bars=dirty, name="dirty", adjusted=True)).findings
+    hits = found[found["rule"].isin(rules)]
+    noticed = [((hits["symbol"] == symbol) & (hits["first"] == day)).any() for symbol, day in draws]
+    assert np.mean(noticed) >= at_least, found[found["symbol"].isin([symbol for symbol, _ in draws])].to_string()
