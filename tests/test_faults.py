@@ -181,7 +181,7 @@ def test_d16_a_held_symbol_without_a_bar_waits_for_its_delisting(desk):
 
 def test_d16_a_held_symbol_whose_delisting_is_recorded(desk):
     held, before = at_held(desk), desk.state()
-    gone = desk.evening().without([held], desk.tonight).with_action(desk.tonight, held, "delisting", -0.5)
+    gone = desk.evening().without([held], desk.tonight).with_action(desk.tonight, held, "delisting", 0.0)
     succeed(desk.daily(gone))
     after = desk.state()
     assert held in before.positions.index

@@ -41,7 +41,7 @@ def test_a_folder_that_would_stop_a_run_ends_with_30_and_says_why(capsys, folder
     lines = said.splitlines()
     at = lines.index("unadjusted split: 1")
     assert lines[at + 1].strip().startswith("why: a split that nobody recorded")
-    assert lines[at + 2].strip() == "way out: record the split in the source's actions"
+    assert lines[at + 2].strip().startswith("way out: record the split in the source's actions")
     assert lines[at + 3].split()[:2] == ["S07", DAY]
     assert "split 4:1" in lines[at + 3]
     assert at < lines.index("spike: 1")  # the worst first

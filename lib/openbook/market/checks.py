@@ -55,7 +55,7 @@ class Check(NamedTuple):
     way_out: str
 
 
-_RECORD = "record the split in the source's actions"
+_RECORD = "record the split in the source's actions, or have it read out of an adjusted close, if there is one"
 # Worst first: the report keeps this order.
 CHECKS = {
     "refused": Check("delivery", "the door admits nothing of it", "see the sentence"),

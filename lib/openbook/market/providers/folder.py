@@ -112,6 +112,11 @@ def _source(path: str, files: list[str], bars: list[str], first_of: dict) -> tup
     told = [f"bars: {', '.join(f'{ours} = {theirs}' for ours, theirs in found.items())}"]
     left = sorted(set(columns) - set(found.values()))
     told += [f"bars: nothing uses {', '.join(left)}"] if left else []
+    told += [
+        f"bars: {name} tells of splits and dividends; a source with columns: {{adjusted_close: {name}}} reads them"
+        for name in left
+        if name.lower() in ADJUSTED_CLOSE
+    ]
     reports, told_of = _reports(first_of)
     members = None
     if "membership" in first_of:
