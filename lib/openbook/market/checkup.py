@@ -191,10 +191,12 @@ def _tonight(delivery: Delivery, nightly: QualityRules | None, today) -> list[pd
 
 
 def rank_findings(found: list[pd.DataFrame]) -> pd.DataFrame:
-    """All findings, worst rule first, then by symbol and day, each with its way out."""
+    """All findings, worst rule first, of one rule the longest, then by symbol and day, each with its way out."""
     table = pd.concat([findings("refused", [], [], [], [], []), *found], ignore_index=True)
     rank = {rule: place for place, rule in enumerate(CHECKS)}
-    table = table.assign(rank=table["rule"].map(rank)).sort_values(["rank", *FINDING_COLUMNS[1:4]], ignore_index=True)
+    table = table.assign(rank=table["rule"].map(rank))
+    order = {"rank": True, "n": False, "symbol": True, "first": True, "last": True}  # the longest first
+    table = table.sort_values(list(order), ascending=list(order.values()), ignore_index=True)
     way_out = table["rule"].map({rule: check.way_out for rule, check in CHECKS.items()}).astype("str")
     return table[FINDING_COLUMNS].assign(way_out=way_out)
 

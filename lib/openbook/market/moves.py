@@ -18,6 +18,13 @@ from openbook.market.jumps import BLUR, SURE_SPLIT
 RATIOS = np.array([1.5, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 25, 30, 35, 40, 50, 60, 75, 100.0])
 # Bars after a move, its own included, that tell how much is traded since.
 NEXT_BARS = 5
+# A move on the day of a recorded split, in multiples of the log of its ratio.
+HALF_APPLIED = {
+    "not applied": -1.0,
+    "applied, but the price did not move": 1.0,
+    "applied the wrong way": 2.0,
+    "still to be applied twice": -2.0,
+}
 # Who splits: reverse from below, forward from above these prices, USD. Elsewhere a factor of ten is a slip.
 CHEAP, DEAR = 10.0, 50.0
 
@@ -121,22 +128,38 @@ def _is_calm(jumps: Jumps, rules: CheckupRules) -> np.ndarray:
 
 
 def _half_applied(tape, jumps: Jumps, recorded, rules) -> tuple[pd.DataFrame, np.ndarray]:
-    """Recorded splits on whose day the price moved far; also which jumps stand on such a day."""
+    """Recorded splits on whose day the price moved as no split explains; also which jumps stand on such a day.
+
+    A penny stock may really lose a third on the day of its reverse split: what does not look like the ratio must be
+    sudden for that name.
+    """
     at, ratio, _ = locate(tape, recorded, "split")
     known = pd.Series(ratio, index=at)[lambda each: each != 1.0].groupby(level=0).prod()
     on_day = np.isin(jumps.at, known.index)
     far = jumps.take(on_day & ~(jumps.spreads <= rules.real_spread) & ~(jumps.turnover >= 2 * rules.real_turnover))
-    detail = [_told_half(known[bar], move) for bar, move in zip(far.at, far.move, strict=True)]
-    return _rows(tape, "half-applied split", far.at, far.at, detail), on_day
+    looks = [_looks_like(known[bar], move) for bar, move in zip(far.at, far.move, strict=True)]
+    sudden = far.firm & ~(np.abs(far.move) <= rules.usual_moves * far.usual)
+    chosen = sudden | np.array([bool(words) for words in looks], dtype=bool)
+    detail = [
+        _told_half(known[bar], move, words)
+        for bar, move, words, is_chosen in zip(far.at, far.move, looks, chosen, strict=True)
+        if is_chosen
+    ]
+    return _rows(tape, "half-applied split", far.at[chosen], far.at[chosen], detail), on_day
 
 
-def _told_half(ratio: float, move: float) -> str:
+def _looks_like(ratio: float, move: float) -> str:
+    """What a log move beside a recorded split looks like, if it is a multiple of the split's own."""
+    size = np.log(ratio)
+    blur = 0.1 if abs(size) >= np.log(SURE_SPLIT) else 0.04
+    return next((words for words, times in HALF_APPLIED.items() if abs(times * size - move) <= blur), "")
+
+
+def _told_half(ratio: float, move: float, words: str) -> str:
     """The recorded ratio, the move that is left, and what it looks like."""
-    looks = {"not applied": -np.log(ratio), "applied, but the price did not move": np.log(ratio)}
-    looks |= {"applied the wrong way": 2 * np.log(ratio), "still to be applied twice": -2 * np.log(ratio)}
-    near = [words for words, size in looks.items() if abs(size - move) <= 0.04]
-    odd = "" if _nearest(np.array([np.log(ratio)]), 0.01)[0] else "; no split has that ratio, a spin-off may"
-    return f"recorded {ratio:.4g}, the close still moved ×{np.exp(move):.3f}{': ' + near[0] if near else ''}{odd}"
+    halves = 2 * max(ratio, 1 / ratio)  # 3:2 is three of them
+    odd = "; an unusual ratio for a split, spin-offs have such" if abs(halves - round(halves)) > 0.01 * halves else ""
+    return f"recorded {ratio:.4g}, the close still moved ×{np.exp(move):.3f}{': ' * bool(words)}{words}{odd}"
 
 
 def _false_levels(tape: Tape, jumps: Jumps, rules: CheckupRules) -> tuple[list[pd.DataFrame], np.ndarray]:
