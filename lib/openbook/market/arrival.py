@@ -248,7 +248,7 @@ def _is_out_of_range(bars: Bars) -> np.ndarray:
     close, slack = bars.values["close"], DOOR["range"].threshold * bars.values["close"]
     high, low = (bars.values.get(field, close) for field in ("high", "low"))
     high, low = (np.where(np.isnan(values), close, values) for values in (high, low))
-    with np.errstate(over="ignore"):  # a price of 1e308 is one, if the others agree
+    with np.errstate(over="ignore", invalid="ignore"):  # 1e308 is a price, if the others agree; infinity is none
         return ~((high >= low - slack) & (close <= high + slack) & (close >= low - slack))
 
 

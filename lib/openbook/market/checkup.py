@@ -147,25 +147,20 @@ def examine(
 
 
 def _on_arrival(bars: Bars, rules: CheckupRules, today: pd.Timestamp) -> tuple[Bars, list[pd.DataFrame]]:
-    """The bars that the door lets in, one per symbol and session, and findings on the others."""
+    """The bars that the door lets in, one per symbol and session, and findings on the others: one rule for each bar."""
     late = bars.day > today.to_datetime64()
     found = [refused_bars(bars, late, "future")]
     bars = bars.take(~late)
-    bars, closed = _split_off(bars, "holiday")
-    found.append(holiday_rows(closed, np.ones(len(closed.day), dtype=bool)))
     again, other = copies(bars)
-    found += [refused_bars(bars, again, "duplicate"), refused_bars(bars, other, "conflict")]
-    bars = bars.take(~(again | other))
-    for rule in REFUSING:
-        bars, bad = _split_off(bars, rule)
-        found.append(refused_bars(bad, np.ones(len(bad.day), dtype=bool), rule))
+    bad = {"holiday": is_bad(bars, "holiday"), "duplicate": again, "conflict": other}
+    bad |= {rule: is_bad(bars, rule) for rule in REFUSING}
+    left = np.ones(len(bars.day), dtype=bool)
+    for rule, mask in bad.items():
+        find = holiday_rows if rule == "holiday" else refused_bars
+        found.append(find(bars, mask & left, rule))
+        left &= ~mask
+    bars = bars.take(left)
     return bars, [*found, *odd_bars(bars, rules)]
-
-
-def _split_off(bars: Bars, rule: str) -> tuple[Bars, Bars]:
-    """The bars that pass a rule of the door, and those that do not."""
-    bad = is_bad(bars, rule)
-    return bars.take(~bad), bars.take(bad)
 
 
 def _tape_of(delivery: Delivery) -> Tape:

@@ -28,11 +28,12 @@ def refused_bars(bars: Bars, bad: np.ndarray, rule: str) -> pd.DataFrame:
     return findings(rule, bars.symbols[first.index], first, last, n, told)
 
 
-def holiday_rows(bars: Bars, bad: np.ndarray) -> pd.DataFrame:
+def holiday_rows(bars: Bars, bad: np.ndarray, rule: str) -> pd.DataFrame:
     """One finding per date on which the exchange was closed."""
+    bars, bad = bars.take(bad), bad[bad]
     days, n = np.unique(bars.day[bad], return_counts=True)
     some = [_some(bars.symbols[np.unique(bars.column[bad & (bars.day == day)])]) for day in days]
-    return findings("holiday", ["*"] * len(days), days, days, n, some)
+    return findings(rule, ["*"] * len(days), days, days, n, some)
 
 
 def odd_bars(bars: Bars, rules: CheckupRules) -> list[pd.DataFrame]:
