@@ -121,8 +121,8 @@ def _session_problems(night: Night, findings: dict[str, Finding], rules: Quality
     if not coverage >= rules.min_coverage:
         absent = night.symbols[night.expected & ~night.bar[-1]]
         problems.append(
-            f"coverage {_down(coverage)} < {rules.min_coverage:.0%}: {len(absent)} of {n} active names have no bar "
-            f"({_names(absent)}); get the rest of the delivery"
+            f"coverage {_below(coverage, rules.min_coverage)} < {rules.min_coverage:.0%}: "
+            f"{len(absent)} of {n} active names have no bar ({_names(absent)}); get the rest of the delivery"
         )
     both = night.expected & night.bar[-1] & night.bar[-2:-1].any(axis=0)
     same = (night.close[-1, both] == night.close[-2:-1, both]).mean() if both.any() else 0.0
@@ -139,9 +139,9 @@ def _session_problems(night: Night, findings: dict[str, Finding], rules: Quality
     return problems
 
 
-def _down(share: float) -> str:
-    """A share in whole percent, rounded down: 94.9% is not 95%."""
-    return f"{np.floor(100 * share + 1e-9):.0f}%"
+def _below(share: float, limit: float) -> str:
+    """A share in whole percent that does not read as the limit: 94.9% is not 95%."""
+    return f"{share:.0%}" if round(100 * share) < 100 * limit else f"{np.floor(100 * share):.0f}%"
 
 
 def _is_untraded(finding: Finding | None) -> bool:
