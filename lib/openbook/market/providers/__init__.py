@@ -7,28 +7,33 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from openbook.errors import ParameterError
+from openbook.market.providers.edgar import EdgarTable
 from openbook.market.providers.files import FilesSource, fetch_files
 from openbook.market.providers.sample import SampleSource, fetch_sample
 from openbook.market.providers.simulated import SimulatedSource, fetch_simulated, simulate
+from openbook.market.providers.yahoo import YahooSource, fetch_yahoo
 from openbook.market.tables import Delivery
 
 __all__ = [
     "PROVIDERS",
+    "EdgarTable",
     "FilesSource",
     "SampleSource",
     "SimulatedSource",
     "Source",
+    "YahooSource",
     "fetch",
     "parse_source",
     "simulate",
 ]
 
-Source = SampleSource | FilesSource | SimulatedSource
+Source = SampleSource | FilesSource | SimulatedSource | YahooSource
 
 PROVIDERS: dict[str, Callable[[Source], Delivery]] = {
     "sample": fetch_sample,
     "files": fetch_files,
     "simulated": fetch_simulated,
+    "yahoo": fetch_yahoo,
 }
 
 _SOURCE = TypeAdapter(Annotated[Source, Field(discriminator="provider")])

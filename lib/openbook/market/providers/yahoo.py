@@ -1,0 +1,215 @@
+"""Daily bars, splits and dividends of a named universe from Yahoo Finance."""
+
+from collections.abc import Iterator
+from datetime import date
+from typing import Literal, NamedTuple
+
+import pandas as pd
+from pydantic import BaseModel, Field, model_validator
+
+from openbook.errors import DataError, DataNotReady
+from openbook.market import calendar
+from openbook.market.providers.edgar import EdgarTable, fetch_filings, quarters_as_filed
+from openbook.market.providers.files import SideTable
+from openbook.market.providers.pace import Pace, Patience
+from openbook.market.providers.reading import column_names, file_name, list_files, read_table, shown
+from openbook.market.tables import Delivery
+
+NAMED = 20  # symbols named in a note; the rest are counted
+
+
+class UniverseTable(SideTable):
+    """Which symbols: column symbol; also sector, and start and end of membership, where the file has them."""
+
+
+class YahooSource(BaseModel, frozen=True, extra="forbid"):
+    """A universe at Yahoo Finance. How it is asked (batches, patience) is no part of what it is."""
+
+    provider: Literal["yahoo"] = "yahoo"
+    universe: UniverseTable | None = Field(None, description="file of symbols; or give `symbols`")
+    symbols: tuple[str, ...] | None = Field(None, min_length=1, description="as the book writes them")
+    start: date = Field(date(2010, 1, 4), description="first session")
+    yahoo_names: dict[str, str] = Field({}, description="our symbol → Yahoo's, where it is not ours with - for .")
+    index: str | None = Field("^GSPC", description="market index, as Yahoo writes it")
+    fundamentals: EdgarTable | None = Field(None, description="reports to the SEC; Yahoo's carry no filing date")
+    batch_size: int = Field(50, ge=1, le=1000, exclude=True, description="symbols that are asked and retried together")
+    patience: Patience = Field(Patience(), exclude=True, description="pace, retries, timeout")
+
+    @model_validator(mode="after")
+    def _one_universe(self):
+        if (self.universe is None) == (self.symbols is None):
+            raise ValueError("give one of universe and symbols")
+        return self
+
+
+class Universe(NamedTuple):
+    """symbols, sorted; members and sectors as `Delivery` has them, or None."""
+
+    symbols: list[str]
+    members: pd.DataFrame | None
+    sectors: pd.Series | None
+
+
+def fetch_yahoo(source: YahooSource, *, since: date | None = None, pace: Pace | None = None) -> Delivery:
+    """Raw bars and actions from `since` (else the source's start) until the last finished session.
+
+    A symbol that Yahoo does not answer for, after all retries, is left out whole and named in the notes; whether
+    enough are there is for the nightly rules to say. Raises DataNotReady if Yahoo answers for none of a batch, limits
+    our requests to the end, or lacks the index; DataError if it knows none of the symbols.
+    """
+    from openbook.market.providers import yahoo_chart  # half a second, only for those who ask Yahoo
+
+    universe = _universe(source)
+    pace = pace or Pace(source.patience.requests_per_second)
+    chart = yahoo_chart.open_chart(source.patience, pace)
+    with chart.session, yahoo_chart.told_faults():
+        wanted = [*universe.symbols, *([source.index] if source.index else [])]
+        answers = _ask_all(source, chart, wanted, since or source.start)
+    index = None if source.index is None else _index(source.index, answers.pop(source.index))
+    faults = {symbol: answer.fault for symbol, answer in answers.items() if answer.fault}
+    tables = {symbol: answer.table for symbol, answer in answers.items() if not answer.fault}
+    if not tables:
+        raise DataError(f"Yahoo has bars of none of the {len(answers)} symbols; check their spelling and `start`")
+    finished, open_bars = _finished(tables)
+    parts = [yahoo_chart.as_traded(symbol, table) for symbol, table in finished.items() if len(table)]
+    bars, actions = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
+    doubtful = [symbol for symbol, table in finished.items() if not yahoo_chart.agrees(table)]
+    fundamentals, told = _fundamentals(source, bars)
+    return Delivery(
+        bars=bars.sort_values(["date", "symbol"], ignore_index=True),
+        name="Yahoo Finance" + (f", {file_name(source.universe.path)}" if source.universe else ""),
+        actions=actions.sort_values(["date", "symbol", "kind"], ignore_index=True),
+        fundamentals=fundamentals,
+        sectors=universe.sectors,
+        members=universe.members,
+        index=index,
+        notes=(*_notes(faults, len(answers), open_bars, doubtful, universe), *told),
+    )
+
+
+def _universe(source: YahooSource) -> Universe:
+    """The symbols to ask for; members that left before `start` are not among them."""
+    if source.symbols is not None:
+        return Universe(sorted(set(source.symbols)), None, None)
+    table = source.universe
+    present = column_names(list_files(table.path)[0])
+    columns = {field: table.columns.get(field, field) for field in ("symbol", "sector", "start", "end")}
+    named = {"symbol", *table.columns}
+    columns = {field: name for field, name in columns.items() if field in named or name in present}
+    unknown = sorted(set(table.columns) - set(columns))
+    if unknown:
+        raise DataError(f"{shown(table.path)}: nothing uses {', '.join(unknown)}; its fields are {', '.join(columns)}")
+    rows = read_table(table.path, columns, date_format=table.date_format)
+    rows["symbol"] = rows["symbol"].replace(table.rename).astype("str")
+    if rows.empty:
+        raise DataError(f"{shown(table.path)} names no symbol")
+    if {"start", "end"} & set(columns):
+        for missing in {"start", "end"} - set(columns):
+            rows[missing] = pd.Series(pd.NaT, index=rows.index, dtype="datetime64[us]")
+        rows = rows[rows["end"].isna() | (rows["end"] > pd.Timestamp(source.start))]
+    members = rows[["symbol", "start", "end"]].reset_index(drop=True) if "end" in rows else None
+    return Universe(sorted(rows["symbol"].unique()), members, _sectors(rows, table) if "sector" in rows else None)
+
+
+def _sectors(rows: pd.DataFrame, table: UniverseTable) -> pd.Series:
+    """Sector by symbol; two sectors for one symbol are an error."""
+    pairs = rows.loc[rows["sector"].str.strip() != "", ["symbol", "sector"]].drop_duplicates()
+    twice = pairs.loc[pairs["symbol"].duplicated(), "symbol"]
+    if len(twice):
+        raise DataError(f"{shown(table.path)} gives {twice.iloc[0]} more than one sector; keep one")
+    return pairs.set_index("symbol")["sector"].sort_index()
+
+
+def _ask_all(source: YahooSource, chart, symbols: list[str], start: date) -> dict:
+    """An answer for every symbol, batch by batch; DataNotReady where going on is pointless."""
+    answers, n_batches = {}, -(-len(symbols) // source.batch_size)
+    for part in range(n_batches):  # of one size, lest the last be a single name that means nothing
+        batch = symbols[part * len(symbols) // n_batches : (part + 1) * len(symbols) // n_batches]
+        got = _ask_batch(source, chart, batch, start)
+        faults = {answer.fault for answer in got.values()}
+        if "limited" in faults:
+            raise DataNotReady(
+                "Yahoo limits our requests, after all retries too; try again later, or lower "
+                "source.patience.requests_per_second"
+            )
+        if faults <= {"silent", "garbled"}:
+            raise DataNotReady(
+                f"Yahoo gives no readable answer for any of {len(batch)} symbols ({batch[0]}: {got[batch[0]].detail}); "
+                "check the network, or try again later"
+            )
+        answers |= got
+    return answers
+
+
+def _ask_batch(source: YahooSource, chart, batch: list[str], start: date) -> dict:
+    """Ask for each symbol, and again after a pause for those whose fault may pass."""
+    from openbook.market.providers.yahoo_chart import PASSING
+
+    answers, waiting = {}, batch
+    for pause in (0.0, *source.patience.pauses()):
+        if answers:
+            chart.session.pace.pause(max(pause, chart.session.told_to_wait))
+        answers |= dict(_round(source, chart, waiting, start))
+        waiting = [symbol for symbol in batch if symbol not in answers or answers[symbol].fault in PASSING]
+        if not waiting:
+            break
+    return answers
+
+
+def _round(source: YahooSource, chart, symbols: list[str], start: date) -> Iterator:
+    """Symbol and answer, until the first refusal for too many requests."""
+    for symbol in symbols:
+        answer = chart.ask(source.yahoo_names.get(symbol, symbol.replace(".", "-")), start)
+        yield symbol, answer
+        if answer.fault == "limited":
+            return
+
+
+def _index(symbol: str, answer) -> pd.Series:
+    """Closes of the index by finished session."""
+    if answer.fault:
+        raise DataNotReady(f"the index {symbol} did not come from Yahoo; try again later, or drop it from the source")
+    close = answer.table["Close"].dropna().astype("float64").round(4)
+    return close[close.index <= calendar.last_closed()].rename(symbol)
+
+
+def _finished(tables: dict[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame], pd.DatetimeIndex]:
+    """The rows up to the last session that is over, and the dates of the others: their bars still form."""
+    last = calendar.last_closed()
+    later = {day for table in tables.values() for day in table.index[table.index > last]}
+    return {symbol: table[table.index <= last] for symbol, table in tables.items()}, pd.DatetimeIndex(sorted(later))
+
+
+def _fundamentals(source: YahooSource, bars: pd.DataFrame) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
+    """Reports by the session after they were filed, and what to tell of them."""
+    if source.fundamentals is None:
+        return None, ("No fundamentals: Yahoo's carry no filing date, so they are left out.",)
+    filed = fetch_filings(source.fundamentals, sorted(bars["symbol"].unique()))
+    return quarters_as_filed(filed.table, pd.DatetimeIndex(bars["date"].unique()).sort_values()), filed.notes
+
+
+def _notes(faults: dict[str, str], asked: int, open_bars, doubtful: list[str], universe: Universe) -> list[str]:
+    """What a reader of the pages must know about this delivery."""
+    from openbook.market.providers.yahoo_chart import FAULTS
+
+    notes = ["Yahoo's prices come adjusted for splits; here they are as traded, by the splits that Yahoo lists."]
+    for fault, reason in FAULTS.items():
+        names = sorted(symbol for symbol, found in faults.items() if found == fault)
+        if names:
+            notes.append(f"No bars of {len(names)} of {asked} symbols, {reason}: {_listed(names)}.")
+    if len(open_bars):
+        days = ", ".join(f"{day:%Y-%m-%d}" for day in open_bars)
+        notes.append(f"The bars of {days} are left out: the session was not over.")
+    if doubtful:
+        notes.append(f"Yahoo's own adjusted close and its dividends do not agree for {_listed(doubtful)}.")
+    if universe.members is None:
+        notes.append("The universe is one of today: past results are flattered by hindsight.")
+    else:
+        notes.append("Yahoo drops the history of most delisted names, so past members are missing.")
+    return notes
+
+
+def _listed(names: list[str]) -> str:
+    """The first names, and how many more."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

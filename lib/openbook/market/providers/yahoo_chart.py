@@ -1,0 +1,189 @@
+"""One symbol's daily history from Yahoo, through yfinance, as it was traded.
+
+What Yahoo sends
+----------------
+Yahoo divides every past price by the splits that followed, and multiplies the volume by them; the column Adj Close is
+divided by dividends too (footnotes of its pages of historical data: "Close price adjusted for splits. Adjusted close
+price adjusted for splits and dividend and/or capital gain distributions."; multipliers as of the Center for Research
+in Security Prices, in its help page SLN2311). There are no prices as traded: yfinance's `auto_adjust=False` leaves
+dividends out and splits in (github.com/ranaroussi/yfinance/issues/2611). So a stock that splits tomorrow has another
+past tomorrow, in which nobody could have traded. `as_traded` turns it back.
+"""
+
+from contextlib import contextmanager
+from datetime import date
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import yfinance
+from curl_cffi import requests
+from yfinance.data import YfData
+from yfinance.exceptions import YFException, YFPricesMissingError, YFRateLimitError
+from yfinance.scrapers.history import PriceHistory
+
+from openbook.market.calendar import NEW_YORK
+from openbook.market.providers.pace import Pace, Patience, asked_to_wait
+from openbook.market.tables import ACTION_COLUMNS
+
+FAULTS = {
+    "unknown": "not known to Yahoo, or delisted",
+    "empty": "an answer without bars",
+    "garbled": "an answer that cannot be read",
+    "silent": "no answer",
+    "limited": "too many requests for Yahoo",
+    "currency": "not quoted in USD",
+}
+# What another attempt may mend.
+PASSING = {"empty", "garbled", "silent", "limited"}
+# Statuses with which Yahoo says that there is nothing: unknown symbol, or no data in the span.
+NOTHING = {400, 404, 422}
+FIELDS = {"Open": "open", "High": "high", "Low": "low", "Close": "close", "Volume": "volume"}
+# Prices are quoted in 0.0001 USD below a dollar and in cents above (Rule 612 of Regulation NMS); Yahoo's come as
+# float32, whose noise would look like a revision.
+DECIMALS = 4
+# How far a day's return of Adj Close may lie from the one that the dividends explain.
+DISAGREEMENT = 1e-3
+
+
+class Answer(NamedTuple):
+    """Daily rows as Yahoo sends them, by date (columns of FIELDS, Adj Close, Dividends, Stock Splits), or a fault.
+
+    fault : a key of FAULTS, or ""; detail : what yfinance said of it, for whoever looks for the cause
+    """
+
+    table: pd.DataFrame | None
+    fault: str = ""
+    detail: str = ""
+
+
+class PacedSession(requests.Session):
+    """The session that yfinance makes all of its requests with, those for cookies too: each one waits its turn.
+
+    status : of the last chart that was asked for, None before
+    told_to_wait : seconds, by the last answer
+    """
+
+    def __init__(self, pace: Pace):
+        super().__init__(impersonate="chrome")  # as yfinance does; Yahoo refuses other clients
+        self.pace, self.status, self.told_to_wait = pace, None, 0.0
+
+    def request(self, method, url, *args, **kwargs):
+        """Whatever yfinance asks for, in its turn."""
+        self.pace.wait()
+        response = super().request(method, url, *args, **kwargs)
+        self.told_to_wait = asked_to_wait(response.headers.get("Retry-After"))
+        if "/finance/chart/" in url:
+            self.status = response.status_code
+        return response
+
+
+class _Data(YfData):
+    """yfinance's way to cookies and crumbs, without its cache on disk, which unpickles what it finds there."""
+
+    def _save_cookie_curlCffi(self):
+        return False
+
+    def _load_cookie_curlCffi(self):
+        return False
+
+
+class Chart:
+    """Yahoo's daily charts of US listings, asked for by one session."""
+
+    def __init__(self, session: PacedSession, timeout: float):
+        self.session, self._timeout, self._data = session, timeout, _Data(session=session)
+
+    def ask(self, symbol: str, start: date) -> Answer:
+        """History from `start` until now. A passing fault is not retried here.
+
+        No `end` is named: yfinance would keep the answer, a broken one too, and give it again to every retry. The
+        time zone is given, because yfinance would ask for it, once for each symbol, and keep it on the disk.
+        """
+        history = PriceHistory(self._data, symbol, NEW_YORK, self.session)
+        self.session.status = None
+        try:
+            table = history.history(
+                start=f"{start:%Y-%m-%d}",
+                interval="1d",
+                prepost=False,
+                actions=True,
+                auto_adjust=False,
+                back_adjust=False,
+                repair=False,
+                keepna=False,
+                rounding=False,
+                timeout=self._timeout,
+            )
+            currency = history.get_history_metadata()["currency"]
+        except YFRateLimitError:
+            return Answer(None, "limited")
+        except YFPricesMissingError as error:
+            return Answer(None, "unknown" if self.session.status in NOTHING else "garbled", f"{error}")
+        except OSError as error:
+            return Answer(None, "silent", f"{error}")
+        except (YFException, ValueError, LookupError, TypeError, AttributeError) as error:
+            # what yfinance lets through where the JSON is not a chart
+            return Answer(None, "garbled", f"{type(error).__name__}: {error}")
+        if currency != "USD":
+            return Answer(None, "currency")
+        table.index = table.index.tz_localize(None).normalize().as_unit("us").rename("date")
+        return Answer(table) if table["Close"].notna().any() else Answer(None, "empty")
+
+
+def open_chart(patience: Patience, pace: Pace) -> Chart:
+    """Yahoo, asked at that pace."""
+    return Chart(PacedSession(pace), patience.timeout)
+
+
+def as_traded(symbol: str, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Bars and actions of one symbol as they were on the day: prices, volumes and dividends without later splits.
+
+    A price is multiplied, a volume divided, by all splits with a later date; so is a dividend, which is paid per share
+    after the split of its own day. Rows without a close are no bars, but their actions count.
+    """
+    splits = table["Stock Splits"].where(table["Stock Splits"] > 0, 1.0).to_numpy()
+    later = np.append(np.cumprod(splits[::-1])[::-1][1:], 1.0)
+    bars = table[list(FIELDS)].rename(columns=FIELDS).astype("float64")
+    volume = (bars.pop("volume") / later).round()
+    bars = bars.mul(later, axis=0).round(DECIMALS).assign(volume=volume)
+    bars = bars[bars["close"].notna()].reset_index()
+    bars.insert(0, "symbol", pd.Series(symbol, index=bars.index, dtype="str"))
+    paid = _paid(table) * later
+    parts = [
+        pd.DataFrame({"date": table.index, "kind": "dividend", "value": paid.round(6)})[paid > 0],
+        pd.DataFrame({"date": table.index, "kind": "split", "value": splits})[splits != 1.0],
+    ]
+    actions = pd.concat(parts, ignore_index=True).assign(symbol=symbol)[ACTION_COLUMNS]
+    return bars, actions.astype({"symbol": "str", "kind": "str"})
+
+
+def agrees(table: pd.DataFrame) -> bool:
+    """Whether Adj Close falls behind the close by exactly the dividends, as Yahoo says that it does.
+
+    Each day `adj[t] / adj[t-1] = close[t] / (close[t-1] - paid[t])`, to DISAGREEMENT.
+    """
+    known = table["Close"].notna()
+    close, adjusted = table.loc[known, "Close"].to_numpy(), table.loc[known, "Adj Close"].to_numpy()
+    # what was paid on a day without a bar counts on the next one
+    paid = np.diff(np.cumsum(_paid(table))[known.to_numpy()])
+    with np.errstate(all="ignore"):  # what is no number does not agree
+        told, explained = adjusted[1:] / adjusted[:-1], close[1:] / (close[:-1] - paid)
+        return bool((np.abs(told / explained - 1.0) <= DISAGREEMENT).all())
+
+
+def _paid(table: pd.DataFrame) -> np.ndarray:
+    """USD per share, dividends and the capital gains that funds distribute."""
+    gains = table.get("Capital Gains", 0.0)
+    return (table["Dividends"] + gains).fillna(0.0).to_numpy("float64")
+
+
+@contextmanager
+def told_faults():
+    """Inside, yfinance raises its faults instead of logging them and returning an empty table."""
+    debug = yfinance.config.debug
+    before, debug.hide_exceptions = debug.hide_exceptions, False
+    try:
+        yield
+    finally:
+        debug.hide_exceptions = before

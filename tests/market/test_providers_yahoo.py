@@ -1,0 +1,293 @@
+"""Yahoo, as served on this machine.
+
+Shapes as of yfinance 1.7.0: written by hand after the v8/finance/chart answer that it reads, not live answers. Every
+request of yfinance goes through its own session hook to a real HTTP server on the loopback.
+"""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from openbook.errors import DataError, DataNotReady, ParameterError
+from openbook.market import calendar
+from openbook.market.arrival import admit
+from openbook.market.providers import YahooSource, fetch, parse_source, yahoo, yahoo_chart
+from openbook.market.providers.pace import Pace, Patience
+from openbook.market.tables import adjust
+from vendor_lab import CRUMB, YAHOO, Hours, Said, as_yahoo, chart, refusal, routed, vendor
+
+DAYS = [f"{day:%Y-%m-%d}" for day in calendar.sessions("2020-08-06", "2020-09-01")]
+INDEX = chart("^GSPC", DAYS, [3300.0 + i for i in range(len(DAYS))])
+GONE = refusal("Not Found", "No data found, symbol may be delisted")
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Yahoo on this machine, with its index, on the evening of 2020-09-01."""
+    monkeypatch.setenv(calendar.REHEARSAL, "2020-09-01T22:00Z")
+    with vendor() as server:
+        monkeypatch.setattr(yahoo_chart, "PacedSession", routed(server))
+        server.says("/fc.yahoo.com/", b"")
+        server.says(CRUMB, b"crumb")
+        server.says(YAHOO + "^GSPC", INDEX)
+        yield server
+
+
+@pytest.fixture
+def hours() -> Hours:
+    return Hours()
+
+
+@pytest.fixture
+def ask(hours):
+    """ask(*symbols, settings of the source) fetches at an owned pace."""
+
+    def ask(*symbols, since=None, patience=None, **settings):
+        patience = Patience(**({"requests_per_second": 4.0, "retries": 2, "backoff": 1.0} | (patience or {})))
+        source = YahooSource(**({"symbols": symbols} if symbols else {}), patience=patience, **settings)
+        pace = Pace(patience.requests_per_second, clock=hours.clock, sleep=hours.sleep)
+        return yahoo.fetch_yahoo(source, since=since, pace=pace)
+
+    return ask
+
+
+def plain(symbol: str, days=DAYS, start=50.0) -> dict:
+    return chart(symbol, days, [start + 0.25 * i for i in range(len(days))])
+
+
+def test_bars_and_the_index_of_sound_answers(here, ask):
+    here.says(YAHOO + "AAA", plain("AAA"))
+    here.says(YAHOO + "BRK-B", plain("BRK-B", start=200.0))
+    got = ask("BRK.B", "AAA")
+    assert list(got.bars.columns) == ["symbol", "date", "open", "high", "low", "close", "volume"]
+    assert got.bars["symbol"].unique().tolist() == ["AAA", "BRK.B"]
+    assert not got.adjusted
+    assert len(got.actions) == 0
+    market, refused = admit(got, through="2020-09-01")
+    assert refused.empty
+    assert market.close["BRK.B"].iloc[-1] == 200.0 + 0.25 * (len(DAYS) - 1)
+    assert market.index.name == "^GSPC"
+    assert market.index.iloc[0] == 3300.0
+
+
+def test_published_apple_closes_before_its_split_of_2020(here, ask):
+    """AAPL closed at 455.61, 444.45 and 499.23 and paid 0.82 on 2020-08-07; on 2020-08-31 it split four for one."""
+    days = ["2020-08-06", "2020-08-07", "2020-08-28", "2020-08-31"]
+    close, volume = [113.9025, 111.112503, 124.807503, 129.039993], [202428800, 198045600, 187151500, 225702700]
+    said = chart("AAPL", days, close, volume=volume, splits=[("2020-08-31", 4, 1)], dividends=[("2020-08-07", 0.205)])
+    here.says(YAHOO + "AAPL", said)
+    got = ask("AAPL")
+    assert got.bars["close"].tolist() == [455.61, 444.45, 499.23, 129.04]
+    assert got.bars["volume"].tolist() == [50607200, 49511400, 46787875, 225702700]
+    assert got.actions[["kind", "value"]].to_numpy().tolist() == [["dividend", 0.82], ["split", 4.0]]
+
+
+def test_our_adjustment_of_raw_prices_is_yahoos_adjusted_close(here, ask):
+    """raw × our own `adjust` has the returns of Adj Close, to 1e-4, through splits both ways and dividends between."""
+    rng, n = np.random.default_rng(5), len(DAYS)
+    splits, dividends = {4: 3.0, 9: 0.1, 14: 1.5}, {2: 0.91, 9: 0.25, 12: 0.4}
+    ratio = np.ones(n)
+    for t, by in splits.items():
+        ratio[t:] *= by
+    close = np.round(120 * np.exp(np.cumsum(rng.normal(0, 0.01, n))) / ratio, 2).tolist()
+    volume = rng.integers(100_000, 900_000, n).tolist()
+    shown, shares, paid, adjusted = as_yahoo(close, volume, splits, dividends)
+    said = chart(
+        "AAA",
+        DAYS,
+        np.float32(shown).tolist(),
+        adjusted=np.float32(adjusted).tolist(),
+        volume=shares,
+        splits=[(DAYS[t], by, 1) for t, by in splits.items()],
+        dividends=[(DAYS[t], usd) for t, usd in paid.items()],
+    )
+    here.says(YAHOO + "AAA", said)
+    got = ask("AAA")
+    assert got.bars["close"].tolist() == close
+    np.testing.assert_allclose(got.bars["volume"], volume, atol=10)  # Yahoo rounds shares after it divides
+    wide = got.bars.pivot(index="date", columns="symbol", values="close")
+    ours = adjust(wide, got.actions)["AAA"].pct_change().dropna()
+    theirs = pd.Series(adjusted).pct_change().dropna()
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    assert not any("do not agree" in note for note in got.notes)
+
+
+def test_an_adjusted_close_that_its_dividends_do_not_explain_is_told(here, ask):
+    close = [50.0] * len(DAYS)
+    here.says(YAHOO + "AAA", chart("AAA", DAYS, close, adjusted=[*[49.0] * 5, *close[5:]]))
+    here.says(YAHOO + "BBB", plain("BBB"))
+    assert any(note.endswith("do not agree for AAA.") for note in ask("AAA", "BBB").notes)
+
+
+def test_a_delisted_symbol_is_left_out_and_named(here, ask, hours):
+    here.says(YAHOO + "AAA", plain("AAA"))
+    here.says(YAHOO + "GONE", Said(GONE, 404))
+    got = ask("AAA", "GONE")
+    assert got.bars["symbol"].unique().tolist() == ["AAA"]
+    assert "No bars of 1 of 2 symbols, not known to Yahoo, or delisted: GONE." in got.notes
+    assert max(hours.slept) <= 0.25  # nobody waited for it to come back
+
+
+def test_n_too_many_requests_are_met_with_patience(here, ask, hours):
+    """yfinance itself asks twice; the third time is ours, after the pause that Yahoo asked for."""
+    limited = Said(b"Too Many Requests", 429, headers=(("Retry-After", "7"),))
+    here.says(YAHOO + "AAA", limited, limited, plain("AAA"))
+    here.says(YAHOO + "BBB", plain("BBB"))
+    got = ask("AAA", "BBB")
+    assert got.bars["symbol"].nunique() == 2
+    assert 7.0 in hours.slept
+    before = here.asked("chart").index(YAHOO + "BBB")
+    assert here.asked("chart")[:before] == [YAHOO + "AAA"] * 3  # nobody else was asked in between
+
+
+def test_lasting_limits_end_the_fetch(here, ask):
+    here.says(YAHOO + "AAA", plain("AAA"))
+    here.says(YAHOO + "BBB", Said(b"Too Many Requests", 429))
+    with pytest.raises(DataNotReady, match="requests_per_second"):
+        ask("AAA", "BBB")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        Said(b"<html>Will be right back</html>", 503),
+        Said(b'{"chart": {"result": [{"meta"'),
+        Said([]),
+        Said({"chart": {"result": [], "error": None}}),
+        Said({"chart": {"result": [{"meta": {}, "timestamp": None}], "error": None}}),
+        Said(chart("BBB", DAYS, [1.0] * 3)),
+        Said(refusal("Unauthorized", "Invalid Crumb"), 401),
+        Said(b"", delay=0.6),
+        Said(chart("BBB", DAYS, [None] * len(DAYS))),
+    ],
+    ids=["down", "half", "list", "empty", "shapeless", "ragged", "crumb", "silence", "nulls"],
+)
+def test_a_broken_answer_is_asked_for_again_and_else_left_out_whole(here, ask, broken):
+    here.says(YAHOO + "AAA", plain("AAA"))
+    here.says(YAHOO + "BBB", broken)
+    got = ask("AAA", "BBB", patience={"timeout": 0.3, "retries": 1})
+    assert got.bars["symbol"].unique().tolist() == ["AAA"]
+    assert any(note.startswith("No bars of 1 of 2 symbols") and "BBB" in note for note in got.notes)
+    again = [broken, broken, plain("BBB")]
+    here.says(YAHOO + "BBB", *again)
+    whole = ask("AAA", "BBB", patience={"timeout": 0.3, "retries": 3})
+    assert (whole.bars["symbol"] == "BBB").sum() == len(DAYS)
+    assert not any(note.startswith("No bars") for note in whole.notes)
+
+
+def test_no_crumb_no_cookie_but_charts(here, ask):
+    here.says(CRUMB, Said(b"<html>consent</html>"))
+    here.says("/guce.yahoo.com/consent", Said(b"<html>no token here</html>"))
+    here.says(YAHOO + "AAA", plain("AAA"))
+    assert len(ask("AAA").bars) == len(DAYS)
+    here.says(CRUMB, Said(b"Too Many Requests", 429))
+    assert len(ask("AAA").bars) == len(DAYS)
+
+
+def test_a_partial_answer_keeps_its_holes(here, ask):
+    close = [50.0 + i for i in range(len(DAYS))]
+    holes = [*close[:3], None, *close[4:]]
+    opens = [None, *close[1:]]
+    here.says(YAHOO + "AAA", chart("AAA", DAYS, holes, open=opens, high=holes, low=holes))
+    bars = ask("AAA").bars
+    assert DAYS[3] not in bars["date"].dt.strftime("%Y-%m-%d").tolist()
+    assert np.isnan(bars["open"].iloc[0])
+    assert len(bars) == len(DAYS) - 1
+
+
+def test_nobody_answers(here, ask):
+    here.says(YAHOO + "AAA", Said(b"", 500))
+    with pytest.raises(DataNotReady, match="no readable answer for any of 1 symbols"):
+        ask("AAA", index=None)
+    here.says(YAHOO + "AAA", Said(GONE, 404))
+    with pytest.raises(DataError, match="none of the 1 symbols"):
+        ask("AAA", index=None)
+    here.says(YAHOO + "^GSPC", Said(GONE, 404))
+    with pytest.raises(DataNotReady, match="the index"):
+        ask("AAA")
+
+
+def test_a_dead_network_ends_after_the_first_batch(here, ask):
+    symbols = [f"S{i}" for i in range(6)]
+    for symbol in symbols:
+        here.says(YAHOO + symbol, Said(b"", 500))
+    with pytest.raises(DataNotReady, match="any of 3 symbols"):
+        ask(*symbols, batch_size=3, index=None)
+    assert not here.asked("S3")
+
+
+def test_another_currency_is_left_out(here, ask):
+    here.says(YAHOO + "AAA", plain("AAA"))
+    here.says(YAHOO + "SHEL.L", chart("SHEL.L", DAYS, [2500.0] * len(DAYS), currency="GBp"))
+    got = ask("AAA", "SHEL", yahoo_names={"SHEL": "SHEL.L"})
+    assert "No bars of 1 of 2 symbols, not quoted in USD: SHEL." in got.notes
+
+
+@pytest.mark.parametrize(("now", "last"), [("2020-09-01T20:20Z", "2020-08-31"), ("2020-09-01T20:31Z", "2020-09-01")])
+def test_the_bar_that_still_forms_is_dropped(here, ask, monkeypatch, now, last):
+    monkeypatch.setenv(calendar.REHEARSAL, now)
+    here.says(YAHOO + "AAA", plain("AAA"))
+    got = ask("AAA")
+    assert f"{got.bars['date'].max():%Y-%m-%d}" == f"{got.index.index[-1]:%Y-%m-%d}" == last
+    assert any("2020-09-01 are left out" in note for note in got.notes) == (last == "2020-08-31")
+
+
+def test_requests_keep_their_distance(here, hours, monkeypatch):
+    """Cookies and crumbs too: by the clock that the pace goes by, no two requests are closer than a quarter second."""
+    for symbol in ("AAA", "BBB", "CCC"):
+        here.says(YAHOO + symbol, plain(symbol))
+    moments, request = [], yahoo_chart.requests.Session.request
+
+    def watched(self, *args, **kwargs):
+        moments.append(hours.now)
+        return request(self, *args, **kwargs)
+
+    monkeypatch.setattr(yahoo_chart.requests.Session, "request", watched)
+    source = YahooSource(symbols=("AAA", "BBB", "CCC"))
+    yahoo.fetch_yahoo(source, pace=Pace(4.0, clock=hours.clock, sleep=hours.sleep))
+    assert len(moments) == len(here.requests) >= 4
+    assert (np.diff(moments) >= 0.25 - 1e-9).all()
+
+
+def test_since_asks_for_the_last_weeks_only(here, ask, monkeypatch):
+    here.says(YAHOO + "AAA", plain("AAA"))
+    asked, ask_one = [], yahoo_chart.Chart.ask
+
+    def watched(self, symbol, start):
+        asked.append(f"{start}")
+        return ask_one(self, symbol, start)
+
+    monkeypatch.setattr(yahoo_chart.Chart, "ask", watched)
+    ask("AAA", start=pd.Timestamp("2012-05-01").date())
+    ask("AAA", since=pd.Timestamp("2020-08-20").date())
+    assert asked == ["2012-05-01"] * 2 + ["2020-08-20"] * 2
+
+
+def test_a_universe_by_file(here, ask, tmp_path):
+    file = tmp_path / "sp500.csv"
+    rows = ["AAA,Energy,2001-01-02,", "OLD,Energy,1999-01-04,2005-03-01", "NA,Utilities,2020-08-10,"]
+    file.write_text("\n".join(["Symbol,GICS Sector,from,to", *rows, ""]))
+    here.says(YAHOO + "AAA", plain("AAA"))
+    here.says(YAHOO + "NA", plain("NA"))
+    columns = {"symbol": "Symbol", "sector": "GICS Sector", "start": "from", "end": "to"}
+    got = ask(universe={"path": str(file), "columns": columns})
+    assert got.bars["symbol"].unique().tolist() == ["AAA", "NA"]
+    assert got.sectors.to_dict() == {"AAA": "Energy", "NA": "Utilities"}
+    assert got.members["symbol"].tolist() == ["AAA", "NA"]
+    market, _ = admit(got, through="2020-09-01")
+    assert market.members["NA"].sum() == len(DAYS) - 2
+    assert not here.asked("OLD")
+
+
+def test_settings():
+    """How Yahoo is asked is no part of what is asked: a store made with more patience is the same store."""
+    plain_ = parse_source({"provider": "yahoo", "symbols": ["AAA"]})
+    patient = parse_source({"provider": "yahoo", "symbols": ["AAA"], "patience": {"retries": 9}, "batch_size": 7})
+    assert plain_.model_dump(mode="json") == patient.model_dump(mode="json")
+    assert patient.patience.retries == 9
+    with pytest.raises(ParameterError, match="one of universe and symbols"):
+        parse_source({"provider": "yahoo"})
+    with pytest.raises(ParameterError, match="auto_adjust is not a setting"):
+        parse_source({"provider": "yahoo", "symbols": ["AAA"], "auto_adjust": True})
+    assert Patience(retries=4, backoff=2.0).pauses() == [2.0, 4.0, 8.0, 16.0]
+    assert fetch  # the table of providers knows it
