@@ -381,7 +381,7 @@ def test_no_decision_changes_when_what_comes_later_does(trained, row, seed):
 # ---- what is promised elsewhere ----
 
 
-@pytest.mark.parametrize("profile", ["demo", "live"])
+@pytest.mark.parametrize("profile", ["demo", "live", "vendor"])
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_every_profile_fits_its_notebook(project_root, notebook, profile):
     params = load_params(notebook, profile, root=project_root).model_dump(mode="json")

@@ -20,13 +20,13 @@ def profile(tmp_path):
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
-@pytest.mark.parametrize("name", ["demo", "live"])
+@pytest.mark.parametrize("name", ["demo", "live", "vendor"])
 def test_every_profile_is_valid(project_root, notebook, name):
     assert load_params(notebook, name, root=project_root)
 
 
 def test_a_file_that_is_not_there_names_the_profiles(project_root):
-    with pytest.raises(ParameterError, match="profiles are demo, live"):
+    with pytest.raises(ParameterError, match="profiles are demo, live, vendor"):
         load_params("daily_run", "prod", root=project_root)
 
 
@@ -44,7 +44,7 @@ def test_a_file_that_is_not_there_names_the_profiles(project_root):
         ("source: {provider: sample}\ndry_run: 0", "dry_run: Input should be a valid boolean"),
         ("source: {provider: sample}\nmin_trade_size: 1e-3", "min_trade_size: Input should be a valid number"),
         ("source: {provider: sample}\nmin_trade_size: .nan", "min_trade_size"),
-        ("source: {provider: yahoo}", "source"),
+        ("source: {provider: bloomberg}", "source"),
         ("source: {provider: sample}\nlimits: {max_wieght: 0.2}", "limits.max_wieght is not a parameter"),
         ("- a\n- b", "expected `key: value` lines, found list"),
         ("", "expected `key: value` lines, found NoneType"),

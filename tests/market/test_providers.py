@@ -27,7 +27,7 @@ def test_parse_source_knows_each_provider():
     )
     simulated = parse_source({"provider": "simulated", "n_symbols": 9, "end": "2024-06-28", "n_sessions": 50})
     assert simulated == SimulatedSource(n_symbols=9, end=date(2024, 6, 28), n_sessions=50)
-    assert set(PROVIDERS) == {"sample", "files", "simulated"}
+    assert set(PROVIDERS) == {"sample", "files", "simulated", "yahoo"}
 
 
 def test_parse_source_takes_the_dates_of_yaml():
@@ -38,7 +38,7 @@ def test_parse_source_takes_the_dates_of_yaml():
     ("values", "message"),
     [
         ({}, "provider"),
-        ({"provider": "yahoo"}, "'sample', 'files', 'simulated'"),
+        ({"provider": "bloomberg"}, "'sample', 'files', 'simulated', 'yahoo'"),
         ({"provider": "sample", "sumbols": ["AAPL"]}, "sumbols is not a setting of provider 'sample'"),
         ({"provider": "sample", "start": "2025-02-30"}, "start"),
         ({"provider": "files", "prices": "raw"}, "path: Field required"),

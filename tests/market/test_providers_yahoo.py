@@ -13,7 +13,9 @@ from openbook.market import calendar
 from openbook.market.arrival import admit
 from openbook.market.providers import YahooSource, fetch, parse_source, yahoo, yahoo_chart
 from openbook.market.providers.pace import Pace, Patience
+from openbook.market.store import read_store
 from openbook.market.tables import adjust
+from trained_desk import openbook
 from vendor_lab import CRUMB, YAHOO, Hours, Said, as_yahoo, chart, refusal, routed, vendor
 
 DAYS = [f"{day:%Y-%m-%d}" for day in calendar.sessions("2020-08-06", "2020-09-01")]
@@ -117,6 +119,17 @@ def test_an_adjusted_close_that_its_dividends_do_not_explain_is_told(here, ask):
     here.says(YAHOO + "AAA", chart("AAA", DAYS, close, adjusted=[*[49.0] * 5, *close[5:]]))
     here.says(YAHOO + "BBB", plain("BBB"))
     assert any(note.endswith("do not agree for AAA.") for note in ask("AAA", "BBB").notes)
+
+
+def test_prices_lose_the_noise_of_float32_and_nothing_else():
+    """Whatever the splits that followed, a price in cents comes back as the same cents, so nothing looks revised."""
+    rng = np.random.default_rng(3)
+    traded = np.round(np.exp(rng.uniform(np.log(0.01), np.log(5000), 20_000)), 2)
+    traded[:5] = [0.0123, 0.9999, 28.0625, 4999.99, -1.0]
+    for by in (1.0, 4.0, 20.0, 0.1, 1.5):
+        back = yahoo_chart.believed(pd.DataFrame({"close": np.float32(traded / by).astype(float) * by}))
+        np.testing.assert_array_equal(back["close"], traded)
+    assert np.isnan(yahoo_chart.believed(pd.DataFrame({"close": [np.nan]})).iloc[0, 0])
 
 
 def test_a_delisted_symbol_is_left_out_and_named(here, ask, hours):
@@ -291,3 +304,80 @@ def test_settings():
         parse_source({"provider": "yahoo", "symbols": ["AAA"], "auto_adjust": True})
     assert Patience(retries=4, backoff=2.0).pauses() == [2.0, 4.0, 8.0, 16.0]
     assert fetch  # the table of providers knows it
+
+
+# ---- through the commands, into a store ----
+
+
+@pytest.fixture
+def live(here, tmp_path, monkeypatch, hours):
+    """A folder in which the profile `live` finds its universe; three of its four companies are at Yahoo."""
+    monkeypatch.setattr(yahoo, "Pace", lambda per_second: Pace(per_second, clock=hours.clock, sleep=hours.sleep))
+    file = tmp_path / "runs" / "universe" / "sp500.csv"
+    file.parent.mkdir(parents=True)
+    file.write_text("symbol,sector\nAAA,Energy\nBRK.B,Financials\nCCC,Energy\nGONE,Energy\n")
+    monkeypatch.chdir(tmp_path)
+    for symbol in ("AAA", "BRK-B", "CCC"):
+        here.says(YAHOO + symbol, plain(symbol))
+    here.says(YAHOO + "GONE", Said(GONE, 404))
+    return tmp_path / "runs"
+
+
+def stored(runs):
+    """The market in the only store."""
+    (folder,) = (runs / "store").iterdir()
+    return read_store(folder)[0]
+
+
+def update(runs, through: str):
+    """What the command answers."""
+    return openbook("--runs", runs, "data", "update", "--profile", "live", "--through", through)
+
+
+def test_data_update_of_the_profile_live(live, here):
+    """`openbook data update --profile live --through D`: a holiday in between, then a day more, then nothing new."""
+    here.says(YAHOO + "AAA", plain("AAA", DAYS[:-1]))
+    first = update(live, DAYS[-2])
+    assert first.code == 0, first
+    assert first.out.startswith(f"{len(DAYS) - 1} new sessions, 0 late, 0 revised, 0 bars refused")
+    here.says(YAHOO + "AAA", plain("AAA"))
+    assert update(live, DAYS[-1]).out.startswith("1 new")
+    again = update(live, DAYS[-1])
+    assert again.out.startswith("0 new sessions, 0 late, 0 revised")
+    market = stored(live)
+    assert market.symbols.tolist() == ["AAA", "BRK.B", "CCC"]
+    assert market.sectors["BRK.B"] == "Financials"
+    assert any("GONE" in note for note in market.notes)
+
+
+def test_a_split_tonight_revises_nothing(live, here):
+    """After it Yahoo shows another past; as traded it is the same one."""
+    close = [80.0 + 0.12 * i for i in range(len(DAYS))]
+    here.says(YAHOO + "AAA", chart("AAA", DAYS[:-1], close[:-1]))
+    update(live, DAYS[-2])
+    after = np.float32(np.array(close) / 4).tolist()
+    here.says(YAHOO + "AAA", chart("AAA", DAYS, after, volume=[4_000_000] * len(DAYS), splits=[(DAYS[-1], 4, 1)]))
+    told = update(live, DAYS[-1])
+    assert told.out.startswith("1 new sessions, 0 late, 0 revised"), told
+    market = stored(live)
+    np.testing.assert_allclose(market.adjusted["AAA"].pct_change().iloc[-1], close[-1] / close[-2] - 1, atol=1e-5)
+
+
+def test_the_daily_run_fetches_by_itself(live, here):
+    answer = openbook("--runs", live, "run", "daily_run", "--profile", "live", "--date", DAYS[-1])
+    assert answer.code == 60, answer  # there is no book yet; the prices are there
+    assert stored(live).dates[-1] == pd.Timestamp(DAYS[-1])
+
+
+def test_a_day_that_is_not_over_is_not_fetched(live, here, monkeypatch):
+    monkeypatch.setenv(calendar.REHEARSAL, "2020-09-01T20:20Z")
+    answer = update(live, DAYS[-1])
+    assert answer.code == 31
+    assert not here.requests
+
+
+def test_without_its_universe_the_profile_live_says_what_is_missing(live):
+    (live / "universe" / "sp500.csv").unlink()
+    answer = update(live, DAYS[-1])
+    assert answer.code == 30
+    assert "runs/universe/sp500.csv" in answer.err

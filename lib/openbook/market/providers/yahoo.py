@@ -169,7 +169,7 @@ def _index(symbol: str, answer) -> pd.Series:
     """Closes of the index by finished session."""
     if answer.fault:
         raise DataNotReady(f"the index {symbol} did not come from Yahoo; try again later, or drop it from the source")
-    close = answer.table["Close"].dropna().astype("float64").round(4)
+    close = answer.table["Close"].dropna().astype("float64").round(2)
     return close[close.index <= calendar.last_closed()].rename(symbol)
 
 

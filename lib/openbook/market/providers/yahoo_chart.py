@@ -39,9 +39,9 @@ PASSING = {"empty", "garbled", "silent", "limited"}
 # Statuses with which Yahoo says that there is nothing: unknown symbol, or no data in the span.
 NOTHING = {400, 404, 422}
 FIELDS = {"Open": "open", "High": "high", "Low": "low", "Close": "close", "Volume": "volume"}
-# Prices are quoted in 0.0001 USD below a dollar and in cents above (Rule 612 of Regulation NMS); Yahoo's come as
-# float32, whose noise would look like a revision.
-DECIMALS = 4
+# Prices are quoted in 0.0001 USD below a dollar and in cents above (Rule 612 of Regulation NMS). Yahoo sends float32,
+# seven digits, whose noise would look like a revision: six are believed, and not more than four decimals.
+DECIMALS, DIGITS = 4, 6
 # How far a day's return of Adj Close may lie from the one that the dividends explain.
 DISAGREEMENT = 1e-3
 
@@ -146,7 +146,7 @@ def as_traded(symbol: str, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFr
     later = np.append(np.cumprod(splits[::-1])[::-1][1:], 1.0)
     bars = table[list(FIELDS)].rename(columns=FIELDS).astype("float64")
     volume = (bars.pop("volume") / later).round()
-    bars = bars.mul(later, axis=0).round(DECIMALS).assign(volume=volume)
+    bars = believed(bars.mul(later, axis=0)).assign(volume=volume)
     bars = bars[bars["close"].notna()].reset_index()
     bars.insert(0, "symbol", pd.Series(symbol, index=bars.index, dtype="str"))
     paid = _paid(table) * later
@@ -156,6 +156,14 @@ def as_traded(symbol: str, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFr
     ]
     actions = pd.concat(parts, ignore_index=True).assign(symbol=symbol)[ACTION_COLUMNS]
     return bars, actions.astype({"symbol": "str", "kind": "str"})
+
+
+def believed(prices: pd.DataFrame) -> pd.DataFrame:
+    """Prices to DIGITS significant digits and at most DECIMALS decimals; NaN stays."""
+    with np.errstate(divide="ignore"):
+        before_point = np.floor(np.log10(prices.abs())) + 1
+    scale = 10.0 ** np.minimum(DIGITS - before_point, DECIMALS)
+    return (prices * scale).round() / scale
 
 
 def agrees(table: pd.DataFrame) -> bool:
