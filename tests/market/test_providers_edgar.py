@@ -10,7 +10,7 @@ import pytest
 
 from openbook.errors import DataError, DataNotReady, ParameterError
 from openbook.market import calendar
-from openbook.market.providers import EdgarTable, YahooSource, edgar, parse_source, yahoo, yahoo_chart
+from openbook.market.providers import EdgarTable, YahooSource, edgar, fetch, parse_source, yahoo, yahoo_chart
 from openbook.market.providers.edgar_facts import ITEMS, RAW_COLUMNS
 from openbook.market.providers.pace import Pace, Patience
 from vendor_lab import CRUMB, YAHOO, Hours, Said, chart, entry, facts, routed, vendor
@@ -261,6 +261,33 @@ def test_beside_yahoos_bars(sec, hours, monkeypatch):
     source = YahooSource(symbols=("AAA",), index=None, fundamentals=table)
     got = yahoo.fetch_yahoo(source, pace=Pace(4.0, clock=hours.clock, sleep=hours.sleep))
     assert got.fundamentals[["item", "value"]].to_numpy().tolist() == [["total_assets", 5.0]]
+    assert got.fundamentals["available"].tolist() == [pd.Timestamp("2020-05-04")]
+
+
+def test_a_report_counts_from_its_own_day_whatever_the_bars_begin_with(sec, hours):
+    """Of an update of the last weeks too: a filing of 2015 is not one of the first session that was sent."""
+    old, new = entry(1, "2015-03-31", "2015-05-01"), entry(2, "2020-03-31", "2020-05-01", accn="b")
+    sec.says(place(1), facts(1, Assets=("USD", [old, new])))
+    bars = pd.DataFrame({"symbol": "AAA", "date": calendar.sessions("2020-04-27", "2020-05-08")})
+    table = EdgarTable(user_agent=WHO, files_url=sec.url, facts_url=sec.url)
+    got, _ = edgar.fetch_reports(table, bars, pace=Pace(8.0, clock=hours.clock, sleep=hours.sleep))
+    assert got["available"].dt.strftime("%Y-%m-%d").tolist() == ["2015-05-04", "2020-05-04"]
+    sec.says(place(1), Said(b"", 404))
+    nothing, notes = edgar.fetch_reports(table, bars, pace=Pace(8.0, clock=hours.clock, sleep=hours.sleep))
+    assert nothing.empty
+    assert nothing.columns.tolist() == got.columns.tolist()
+    assert notes == ("No reports of 1 of 1 symbols, as no facts are on file: AAA.",)
+
+
+def test_beside_a_vendors_files(sec, tmp_path, monkeypatch):
+    monkeypatch.setenv(edgar.USER_AGENT, WHO)
+    sec.says(place(1), facts(1, Assets=("USD", [entry(5, "2020-03-31", "2020-05-01")])))
+    days = calendar.sessions("2020-04-27", "2020-05-08")
+    pd.DataFrame({"symbol": "AAA", "date": days, "close": 10.0}).to_csv(tmp_path / "bars.csv", index=False)
+    reports = {"provider": "edgar", "files_url": sec.url, "facts_url": sec.url}
+    values = {"provider": "files", "path": str(tmp_path / "bars.csv"), "prices": "adjusted", "fundamentals": reports}
+    got = fetch(parse_source(values))
+    assert got.fundamentals["value"].tolist() == [5.0]
     assert got.fundamentals["available"].tolist() == [pd.Timestamp("2020-05-04")]
 
 

@@ -292,6 +292,20 @@ def test_a_universe_by_file(here, ask, tmp_path):
     assert not here.asked("OLD")
 
 
+def test_sectors_by_yahoo_where_there_is_no_file_of_them(here, ask):
+    profiles = "/query2.finance.yahoo.com/v10/finance/quoteSummary/"
+    told = {"quoteSummary": {"result": [{"assetProfile": {"sector": "Technology"}}], "error": None}}
+    for symbol in ("AAA", "BRK-B"):
+        here.says(YAHOO + symbol, plain(symbol))
+    here.says(profiles + "BRK-B", told)
+    here.says(profiles + "AAA", Said(refusal("Unauthorized", "Invalid Crumb"), 401))
+    assert ask("AAA", "BRK.B").sectors is None
+    assert not here.asked(profiles)
+    got = ask("AAA", "BRK.B", ask_sectors=True)
+    assert got.sectors.to_dict() == {"BRK.B": "Technology"}
+    assert admit(got, through="2020-09-01")[0].sectors["BRK.B"] == "Technology"
+
+
 def test_settings():
     """How Yahoo is asked is no part of what is asked: a store made with more patience is the same store."""
     plain_ = parse_source({"provider": "yahoo", "symbols": ["AAA"]})

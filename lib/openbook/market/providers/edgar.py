@@ -17,10 +17,10 @@ import pandas as pd
 from pydantic import BaseModel, Field, field_validator
 
 from openbook.errors import DataError, DataNotReady, ParameterError
+from openbook.market import calendar
 from openbook.market.providers.edgar_facts import ITEMS, RAW_COLUMNS, empty_facts, parse_facts
-from openbook.market.providers.files import SideTable
 from openbook.market.providers.pace import Pace, Patience, asked_to_wait
-from openbook.market.providers.reading import read_table, shown
+from openbook.market.providers.reading import SideTable, read_table, shown
 from openbook.market.tables import FUNDAMENTAL_COLUMNS
 
 USER_AGENT = "OPENBOOK_SEC_USER_AGENT"
@@ -82,6 +82,17 @@ def fetch_filings(table: EdgarTable, symbols: list[str], *, pace: Pace | None = 
     raw = pd.concat([empty_facts(), *parts], ignore_index=True) if parts else empty_facts()
     raw = raw.drop_duplicates().sort_values(["filed", *RAW_COLUMNS[:4], "accession", "value"], ignore_index=True)
     return Filings(raw, tuple(_notes(symbols, ciks, ambiguous, unreported)))
+
+
+def fetch_reports(
+    table: EdgarTable, bars: pd.DataFrame, *, pace: Pace | None = None
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """FUNDAMENTAL_COLUMNS of the symbols of these bars up to the last of them; and what to tell of them."""
+    filed = fetch_filings(table, sorted(bars["symbol"].unique()), pace=pace)
+    first, last = filed.table["filed"].min(), bars["date"].max()
+    # all sessions, not those of the bars: of an update of the last weeks, too, each report counts from its own day
+    sessions = calendar.sessions(last if filed.table.empty else min(first, last), last)
+    return quarters_as_filed(filed.table, sessions), filed.notes
 
 
 def quarters_as_filed(raw: pd.DataFrame, sessions: pd.DatetimeIndex) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from openbook.errors import DataError
 from openbook.market.factors import AdjustedAs, derive_actions, unadjust
+from openbook.market.providers.edgar import EdgarTable, fetch_reports
 from openbook.market.providers.endings import Endings, read_endings
 from openbook.market.providers.liquid import Liquid, liquid_members
 from openbook.market.providers.reading import (
@@ -81,7 +82,7 @@ class FilesSource(BaseModel, frozen=True, extra="forbid"):
     )
     index: IndexTable | None = Field(None, description="columns date, close, and symbol if it holds several")
     actions: SideTable | None = Field(None, description="columns date, symbol, kind, value; see `tables.Delivery`")
-    fundamentals: FundamentalsTable | None = None
+    fundamentals: FundamentalsTable | EdgarTable | None = Field(None, description="a table, or reports to the SEC")
     liquid: Liquid | None = Field(None, description="members made from the bars, where no table says who they were")
     endings: Endings | None = Field(None, description="delistings that no action records, read from where bars end")
 
@@ -122,7 +123,7 @@ def fetch_files(source: FilesSource) -> Delivery:
     actions = _actions(source, bars, told, master)
     market_cap = bars.pivot(index="date", columns="symbol", values="market_cap") if "market_cap" in bars else None
     members = _members(source, bars, master)
-    reports, odd = read_reports(source.fundamentals, bars, master)
+    reports, odd = _reports(source.fundamentals, bars, master)
     return Delivery(
         bars=bars[[name for name in ("symbol", "date", *BAR_FIELDS) if name in bars]],
         name=source.name or file_name(source.path),
@@ -134,7 +135,7 @@ def fetch_files(source: FilesSource) -> Delivery:
         members=members,
         market_cap=market_cap,
         index=_index(source),
-        notes=tuple(_notes(source, bars, members, unused) + strangers + untold + odd),
+        notes=tuple(_notes(source, bars, members, unused) + strangers + untold + list(odd)),
     )
 
 
@@ -294,6 +295,11 @@ def _actions(source: FilesSource, bars: pd.DataFrame, told: pd.DataFrame | None,
         known = ", ".join(ACTION_KINDS)
         raise DataError(f"{shown(source.actions.path)} has an action of kind {unknown[0]!r}; known are {known}")
     return table[ACTION_COLUMNS]
+
+
+def _reports(spec: FundamentalsTable | EdgarTable | None, bars: pd.DataFrame, master: pd.DataFrame | None):
+    """Reports from a table or from the SEC, and what to tell of them."""
+    return fetch_reports(spec, bars) if isinstance(spec, EdgarTable) else read_reports(spec, bars, master)
 
 
 def _notes(source: FilesSource, bars: pd.DataFrame, members, unused: list[str]) -> list[str]:

@@ -9,10 +9,9 @@ from pydantic import BaseModel, Field, model_validator
 
 from openbook.errors import DataError, DataNotReady
 from openbook.market import calendar
-from openbook.market.providers.edgar import EdgarTable, fetch_filings, quarters_as_filed
-from openbook.market.providers.files import SideTable
+from openbook.market.providers.edgar import EdgarTable, fetch_reports
 from openbook.market.providers.pace import Pace, Patience
-from openbook.market.providers.reading import column_names, file_name, list_files, read_table, shown
+from openbook.market.providers.reading import SideTable, column_names, file_name, list_files, read_table, shown
 from openbook.market.tables import Delivery
 
 NAMED = 20  # symbols named in a note; the rest are counted
@@ -31,6 +30,9 @@ class YahooSource(BaseModel, frozen=True, extra="forbid"):
     start: date = Field(date(2010, 1, 4), description="first session")
     yahoo_names: dict[str, str] = Field({}, description="our symbol → Yahoo's, where it is not ours with - for .")
     index: str | None = Field("^GSPC", description="market index, as Yahoo writes it")
+    ask_sectors: bool = Field(
+        False, description="ask Yahoo for today's sector of each name, one after the other, if the file has none"
+    )
     fundamentals: EdgarTable | None = Field(None, description="reports to the SEC; Yahoo's carry no filing date")
     batch_size: int = Field(50, ge=1, le=1000, exclude=True, description="symbols that are asked and retried together")
     patience: Patience = Field(Patience(), exclude=True, description="pace, retries, timeout")
@@ -65,6 +67,9 @@ def fetch_yahoo(source: YahooSource, *, since: date | None = None, pace: Pace | 
     with chart.session, yahoo_chart.told_faults():
         wanted = [*universe.symbols, *([source.index] if source.index else [])]
         answers = _ask_all(source, chart, wanted, since or source.start)
+        sectors = universe.sectors
+        if source.ask_sectors and sectors is None:
+            sectors = _asked_sectors(source, chart, answers)
     index = None if source.index is None else _index(source.index, answers.pop(source.index))
     faults = {symbol: answer.fault for symbol, answer in answers.items() if answer.fault}
     tables = {symbol: answer.table for symbol, answer in answers.items() if not answer.fault}
@@ -80,7 +85,7 @@ def fetch_yahoo(source: YahooSource, *, since: date | None = None, pace: Pace | 
         name="Yahoo Finance" + (f", {file_name(source.universe.path)}" if source.universe else ""),
         actions=actions.sort_values(["date", "symbol", "kind"], ignore_index=True),
         fundamentals=fundamentals,
-        sectors=universe.sectors,
+        sectors=sectors,
         members=universe.members,
         index=index,
         notes=(*_notes(faults, len(answers), open_bars, doubtful, universe), *told),
@@ -113,11 +118,23 @@ def _universe(source: YahooSource) -> Universe:
 
 def _sectors(rows: pd.DataFrame, table: UniverseTable) -> pd.Series:
     """Sector by symbol; two sectors for one symbol are an error."""
-    pairs = rows.loc[rows["sector"].str.strip() != "", ["symbol", "sector"]].drop_duplicates()
+    pairs = rows[["symbol", "sector"]].drop_duplicates()
     twice = pairs.loc[pairs["symbol"].duplicated(), "symbol"]
     if len(twice):
         raise DataError(f"{shown(table.path)} gives {twice.iloc[0]} more than one sector; keep one")
     return pairs.set_index("symbol")["sector"].sort_index()
+
+
+def _asked_sectors(source: YahooSource, chart, answers: dict) -> pd.Series:
+    """Yahoo's own sector of each symbol that has bars; who gets no answer stays without."""
+    have_bars = [symbol for symbol, answer in answers.items() if not answer.fault and symbol != source.index]
+    asked = {symbol: chart.sector(_their_name(source, symbol)) for symbol in have_bars}
+    return pd.Series({symbol: sector for symbol, sector in asked.items() if sector}, dtype="str", name="sector")
+
+
+def _their_name(source: YahooSource, symbol: str) -> str:
+    """The symbol as Yahoo writes it: BRK-B for BRK.B."""
+    return source.yahoo_names.get(symbol, symbol.replace(".", "-"))
 
 
 def _ask_all(source: YahooSource, chart, symbols: list[str], start: date) -> dict:
@@ -159,7 +176,7 @@ def _ask_batch(source: YahooSource, chart, batch: list[str], start: date) -> dic
 def _round(source: YahooSource, chart, symbols: list[str], start: date) -> Iterator:
     """Symbol and answer, until the first refusal for too many requests."""
     for symbol in symbols:
-        answer = chart.ask(source.yahoo_names.get(symbol, symbol.replace(".", "-")), start)
+        answer = chart.ask(_their_name(source, symbol), start)
         yield symbol, answer
         if answer.fault == "limited":
             return
@@ -184,8 +201,7 @@ def _fundamentals(source: YahooSource, bars: pd.DataFrame) -> tuple[pd.DataFrame
     """Reports by the session after they were filed, and what to tell of them."""
     if source.fundamentals is None:
         return None, ("No fundamentals: Yahoo's carry no filing date, so they are left out.",)
-    filed = fetch_filings(source.fundamentals, sorted(bars["symbol"].unique()))
-    return quarters_as_filed(filed.table, pd.DatetimeIndex(bars["date"].unique()).sort_values()), filed.notes
+    return fetch_reports(source.fundamentals, bars)
 
 
 def _notes(faults: dict[str, str], asked: int, open_bars, doubtful: list[str], universe: Universe) -> list[str]:

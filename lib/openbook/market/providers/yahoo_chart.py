@@ -38,6 +38,7 @@ FAULTS = {
 PASSING = {"empty", "garbled", "silent", "limited"}
 # Statuses with which Yahoo says that there is nothing: unknown symbol, or no data in the span.
 NOTHING = {400, 404, 422}
+PROFILES = "https://query2.finance.yahoo.com/v10/finance/quoteSummary/"
 FIELDS = {"Open": "open", "High": "high", "Low": "low", "Close": "close", "Volume": "volume"}
 # Prices are quoted in 0.0001 USD below a dollar and in cents above (Rule 612 of Regulation NMS). Yahoo sends float32,
 # seven digits, whose noise would look like a revision: six are believed, and not more than four decimals.
@@ -129,6 +130,15 @@ class Chart:
             return Answer(None, "currency")
         table.index = table.index.tz_localize(None).normalize().as_unit("us").rename("date")
         return Answer(table) if table["Close"].notna().any() else Answer(None, "empty")
+
+    def sector(self, symbol: str) -> str:
+        """The sector of today by Yahoo's own names, "" if it gives none."""
+        profile = {"modules": "assetProfile", "corsDomain": "finance.yahoo.com", "formatted": "false", "symbol": symbol}
+        try:
+            answer = self._data.get_raw_json(PROFILES + symbol, params=profile, timeout=self._timeout)
+            return str(answer["quoteSummary"]["result"][0]["assetProfile"]["sector"])
+        except (YFException, OSError, ValueError, LookupError, TypeError):
+            return ""
 
 
 def open_chart(patience: Patience, pace: Pace) -> Chart:
