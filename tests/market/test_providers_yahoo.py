@@ -245,6 +245,19 @@ def test_the_bar_that_still_forms_is_dropped(here, ask, monkeypatch, now, last):
     assert any("2020-09-01 are left out" in note for note in got.notes) == (last == "2020-08-31")
 
 
+def test_before_the_close_of_a_split_the_past_is_turned_back_already(here, ask, monkeypatch):
+    """On the morning of a split Yahoo divides the past, and its own bar is not final yet."""
+    monkeypatch.setenv(calendar.REHEARSAL, "2020-09-01T14:00Z")
+    said = chart("AAA", DAYS, [25.0] * len(DAYS), splits=[(DAYS[-1], 4, 1)])
+    here.says(YAHOO + "AAA", said)
+    got = ask("AAA")
+    assert set(got.bars["close"]) == {100.0}
+    assert got.actions.empty
+    monkeypatch.setenv(calendar.REHEARSAL, "2020-08-06T14:00Z")
+    with pytest.raises(DataNotReady, match="session that is over"):
+        ask("AAA")
+
+
 def test_requests_keep_their_distance(here, hours, monkeypatch):
     """Cookies and crumbs too: by the clock that the pace goes by, no two requests are closer than a quarter second."""
     for symbol in ("AAA", "BBB", "CCC"):

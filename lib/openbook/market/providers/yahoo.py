@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import date
+from itertools import starmap
 from typing import Literal, NamedTuple
 
 import pandas as pd
@@ -62,33 +63,29 @@ def fetch_yahoo(source: YahooSource, *, since: date | None = None, pace: Pace | 
     from openbook.market.providers import yahoo_chart  # half a second, only for those who ask Yahoo
 
     universe = _universe(source)
-    pace = pace or Pace(source.patience.requests_per_second)
-    chart = yahoo_chart.open_chart(source.patience, pace)
+    chart = yahoo_chart.open_chart(source.patience, pace or Pace(source.patience.requests_per_second))
     with chart.session, yahoo_chart.told_faults():
         wanted = [*universe.symbols, *([source.index] if source.index else [])]
         answers = _ask_all(source, chart, wanted, since or source.start)
-        sectors = universe.sectors
-        if source.ask_sectors and sectors is None:
-            sectors = _asked_sectors(source, chart, answers)
-    index = None if source.index is None else _index(source.index, answers.pop(source.index))
-    faults = {symbol: answer.fault for symbol, answer in answers.items() if answer.fault}
+        index = None if source.index is None else _index(source.index, answers.pop(source.index))
+        sectors = _sectors_of_today(source, chart, universe, answers)
     tables = {symbol: answer.table for symbol, answer in answers.items() if not answer.fault}
     if not tables:
         raise DataError(f"Yahoo has bars of none of the {len(answers)} symbols; check their spelling and `start`")
-    finished, open_bars = _finished(tables)
-    parts = [yahoo_chart.as_traded(symbol, table) for symbol, table in finished.items() if len(table)]
-    bars, actions = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
-    doubtful = [symbol for symbol, table in finished.items() if not yahoo_chart.agrees(table)]
-    fundamentals, told = _fundamentals(source, bars)
+    bars, actions = (pd.concat(parts) for parts in zip(*starmap(yahoo_chart.as_traded, tables.items()), strict=True))
+    finished, unfinished = _finished(bars)
+    fundamentals, told = _fundamentals(source, finished)
     return Delivery(
-        bars=bars.sort_values(["date", "symbol"], ignore_index=True),
+        bars=finished,
         name="Yahoo Finance" + (f", {file_name(source.universe.path)}" if source.universe else ""),
-        actions=actions.sort_values(["date", "symbol", "kind"], ignore_index=True),
+        actions=actions[actions["date"] <= finished["date"].max()].sort_values(
+            ["date", "symbol", "kind"], ignore_index=True
+        ),
         fundamentals=fundamentals,
         sectors=sectors,
         members=universe.members,
         index=index,
-        notes=(*_notes(faults, len(answers), open_bars, doubtful, universe), *told),
+        notes=(*_notes(answers, unfinished, universe), *told),
     )
 
 
@@ -125,9 +122,11 @@ def _sectors(rows: pd.DataFrame, table: UniverseTable) -> pd.Series:
     return pairs.set_index("symbol")["sector"].sort_index()
 
 
-def _asked_sectors(source: YahooSource, chart, answers: dict) -> pd.Series:
-    """Yahoo's own sector of each symbol that has bars; who gets no answer stays without."""
-    have_bars = [symbol for symbol, answer in answers.items() if not answer.fault and symbol != source.index]
+def _sectors_of_today(source: YahooSource, chart, universe: Universe, answers: dict) -> pd.Series | None:
+    """The file's sectors; without any, and if asked for, Yahoo's of each symbol with bars that has one."""
+    if universe.sectors is not None or not source.ask_sectors:
+        return universe.sectors
+    have_bars = [symbol for symbol, answer in answers.items() if not answer.fault]
     asked = {symbol: chart.sector(_their_name(source, symbol)) for symbol in have_bars}
     return pd.Series({symbol: sector for symbol, sector in asked.items() if sector}, dtype="str", name="sector")
 
@@ -190,11 +189,13 @@ def _index(symbol: str, answer) -> pd.Series:
     return close[close.index <= calendar.last_closed()].rename(symbol)
 
 
-def _finished(tables: dict[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame], pd.DatetimeIndex]:
-    """The rows up to the last session that is over, and the dates of the others: their bars still form."""
-    last = calendar.last_closed()
-    later = {day for table in tables.values() for day in table.index[table.index > last]}
-    return {symbol: table[table.index <= last] for symbol, table in tables.items()}, pd.DatetimeIndex(sorted(later))
+def _finished(bars: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The bars of sessions that are over, sorted, and the other days: their bars still form."""
+    is_over = bars["date"] <= calendar.last_closed()
+    if not is_over.any():
+        raise DataNotReady("Yahoo has no bars of a session that is over yet; try again after the close")
+    days = bars.loc[~is_over, "date"].drop_duplicates().sort_values()
+    return bars[is_over].sort_values(["date", "symbol"], ignore_index=True), days.dt.strftime("%Y-%m-%d").tolist()
 
 
 def _fundamentals(source: YahooSource, bars: pd.DataFrame) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
@@ -204,18 +205,18 @@ def _fundamentals(source: YahooSource, bars: pd.DataFrame) -> tuple[pd.DataFrame
     return fetch_reports(source.fundamentals, bars)
 
 
-def _notes(faults: dict[str, str], asked: int, open_bars, doubtful: list[str], universe: Universe) -> list[str]:
+def _notes(answers: dict, unfinished: list[str], universe: Universe) -> list[str]:
     """What a reader of the pages must know about this delivery."""
-    from openbook.market.providers.yahoo_chart import FAULTS
+    from openbook.market.providers.yahoo_chart import FAULTS, agrees
 
     notes = ["Yahoo's prices come adjusted for splits; here they are as traded, by the splits that Yahoo lists."]
     for fault, reason in FAULTS.items():
-        names = sorted(symbol for symbol, found in faults.items() if found == fault)
+        names = sorted(symbol for symbol, answer in answers.items() if answer.fault == fault)
         if names:
-            notes.append(f"No bars of {len(names)} of {asked} symbols, {reason}: {_listed(names)}.")
-    if len(open_bars):
-        days = ", ".join(f"{day:%Y-%m-%d}" for day in open_bars)
-        notes.append(f"The bars of {days} are left out: the session was not over.")
+            notes.append(f"No bars of {len(names)} of {len(answers)} symbols, {reason}: {_listed(names)}.")
+    if unfinished:
+        notes.append(f"The bars of {', '.join(unfinished)} are left out: the session was not over.")
+    doubtful = sorted(symbol for symbol, answer in answers.items() if not (answer.fault or agrees(answer.table)))
     if doubtful:
         notes.append(f"Yahoo's own adjusted close and its dividends do not agree for {_listed(doubtful)}.")
     if universe.members is None:
