@@ -275,6 +275,37 @@ def test_requests_keep_their_distance(here, hours, monkeypatch):
     assert (np.diff(moments) >= 0.25 - 1e-9).all()
 
 
+def test_one_cookie_and_one_crumb_serve_a_whole_fetch_and_no_other(here, ask):
+    for symbol in ("AAA", "BBB", "CCC"):
+        here.says(YAHOO + symbol, plain(symbol))
+    for fetches in (1, 2):
+        ask("AAA", "BBB", "CCC")
+        assert len(here.asked("fc.yahoo.com")) == len(here.asked("getcrumb")) == fetches
+        assert len(here.requests) == 6 * fetches
+
+
+def test_symbols_do_not_touch_each_other():
+    """Many at once are each of them alone: splits, dividends on a day without a bar, an impossible adjusted close."""
+    days = pd.DatetimeIndex(DAYS[:6], name="date")
+    sound = {"Open": 1.0, "High": 1.0, "Low": 1.0, "Volume": 900.0, "Dividends": 0.0, "Stock Splits": 0.0}
+    one = pd.DataFrame({"Close": 10.0, "Adj Close": 10.0, **sound}, index=days)
+    two = pd.DataFrame(
+        {"Close": [5.0, 5, np.nan, 5, 5, 5], "Adj Close": [4.0, 4, np.nan, 5, 5, 5], **sound}, index=days
+    )
+    three = one.assign(**{"Capital Gains": 0.0})
+    one.loc[days[3], "Stock Splits"], two.loc[days[1], "Stock Splits"] = 2.0, 3.0
+    two.loc[days[2], "Dividends"] = 1.0
+    three.loc[days[4], ["Capital Gains", "Stock Splits"]] = 0.5
+    tables = {"ONE": one, "TWO": two, "THREE": three}
+    rows = yahoo_chart.together(tables)
+    alone = [yahoo_chart.as_traded(yahoo_chart.together({name: table})) for name, table in tables.items()]
+    for got, parts in zip(yahoo_chart.as_traded(rows), zip(*alone, strict=True), strict=True):
+        expected = pd.concat(parts).sort_values(["symbol", "date"], ignore_index=True)
+        pd.testing.assert_frame_equal(got.sort_values(["symbol", "date"], ignore_index=True), expected)
+    assert alone[1][0]["close"].tolist() == [15.0, 5, 5, 5, 5]
+    assert yahoo_chart.doubtful(rows) == ["THREE"]  # TWO paid a fifth of its price, and Adj Close says so
+
+
 def test_since_asks_for_the_last_weeks_only(here, ask, monkeypatch):
     here.says(YAHOO + "AAA", plain("AAA"))
     asked, ask_one = [], yahoo_chart.Chart.ask

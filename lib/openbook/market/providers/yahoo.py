@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import date
-from itertools import starmap
 from typing import Literal, NamedTuple
 
 import pandas as pd
@@ -72,7 +71,8 @@ def fetch_yahoo(source: YahooSource, *, since: date | None = None, pace: Pace | 
     tables = {symbol: answer.table for symbol, answer in answers.items() if not answer.fault}
     if not tables:
         raise DataError(f"Yahoo has bars of none of the {len(answers)} symbols; check their spelling and `start`")
-    bars, actions = (pd.concat(parts) for parts in zip(*starmap(yahoo_chart.as_traded, tables.items()), strict=True))
+    rows = yahoo_chart.together(tables)
+    bars, actions = yahoo_chart.as_traded(rows)
     finished, unfinished = _finished(bars)
     fundamentals, told = _fundamentals(source, finished)
     return Delivery(
@@ -85,7 +85,7 @@ def fetch_yahoo(source: YahooSource, *, since: date | None = None, pace: Pace | 
         sectors=sectors,
         members=universe.members,
         index=index,
-        notes=(*_notes(answers, unfinished, universe), *told),
+        notes=(*_notes(answers, unfinished, yahoo_chart.doubtful(rows), universe), *told),
     )
 
 
@@ -205,9 +205,9 @@ def _fundamentals(source: YahooSource, bars: pd.DataFrame) -> tuple[pd.DataFrame
     return fetch_reports(source.fundamentals, bars)
 
 
-def _notes(answers: dict, unfinished: list[str], universe: Universe) -> list[str]:
+def _notes(answers: dict, unfinished: list[str], doubtful: list[str], universe: Universe) -> list[str]:
     """What a reader of the pages must know about this delivery."""
-    from openbook.market.providers.yahoo_chart import FAULTS, agrees
+    from openbook.market.providers.yahoo_chart import FAULTS
 
     notes = ["Yahoo's prices come adjusted for splits; here they are as traded, by the splits that Yahoo lists."]
     for fault, reason in FAULTS.items():
@@ -216,7 +216,6 @@ def _notes(answers: dict, unfinished: list[str], universe: Universe) -> list[str
             notes.append(f"No bars of {len(names)} of {len(answers)} symbols, {reason}: {_listed(names)}.")
     if unfinished:
         notes.append(f"The bars of {', '.join(unfinished)} are left out: the session was not over.")
-    doubtful = sorted(symbol for symbol, answer in answers.items() if not (answer.fault or agrees(answer.table)))
     if doubtful:
         notes.append(f"Yahoo's own adjusted close and its dividends do not agree for {_listed(doubtful)}.")
     if universe.members is None:

@@ -10,6 +10,7 @@ dividends out and splits in (github.com/ranaroussi/yfinance/issues/2611). So a s
 past tomorrow, in which nobody could have traded. `as_traded` turns it back.
 """
 
+import warnings
 from contextlib import contextmanager
 from datetime import date
 from typing import NamedTuple
@@ -82,7 +83,12 @@ class PacedSession(requests.Session):
 class _Data(YfData):
     """yfinance's way to cookies and crumbs, without its cache on disk, which unpickles what it finds there."""
 
+    def _set_session(self, session):
+        super()._set_session(session)
+        self._cookie = self._crumb = None  # a crumb belongs to the cookies of its session
+
     def _save_cookie_curlCffi(self):
+        self._cookie = True  # the session has it; without this, yfinance would ask for one before each chart
         return False
 
     def _load_cookie_curlCffi(self):
@@ -146,26 +152,54 @@ def open_chart(patience: Patience, pace: Pace) -> Chart:
     return Chart(PacedSession(pace), patience.timeout)
 
 
-def as_traded(symbol: str, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Bars and actions of one symbol as they were on the day: prices, volumes and dividends without later splits.
+def together(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Answers under each other, by symbol and date: columns symbol, date, and those of the answers."""
+    return pd.concat(tables, names=["symbol"]).reset_index().astype({"symbol": "str"})
 
+
+def as_traded(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Bars and actions as they were on the day: prices, volumes and dividends without later splits.
+
+    rows : of `together`
     A price is multiplied, a volume divided, by all splits with a later date; so is a dividend, which is paid per share
     after the split of its own day. Rows without a close are no bars, but their actions count.
     """
-    splits = table["Stock Splits"].where(table["Stock Splits"] > 0, 1.0).to_numpy()
-    later = np.append(np.cumprod(splits[::-1])[::-1][1:], 1.0)
-    bars = table[list(FIELDS)].rename(columns=FIELDS).astype("float64")
+    splits = rows["Stock Splits"].where(rows["Stock Splits"] > 0, 1.0).to_numpy("float64")
+    later, begin = np.ones(len(rows)), _begin(rows)
+    for i in np.flatnonzero(splits != 1.0):
+        later[begin[i] : i] *= splits[i]
+    bars = rows[list(FIELDS)].rename(columns=FIELDS).astype("float64")
     volume = (bars.pop("volume") / later).round()
-    bars = believed(bars.mul(later, axis=0)).assign(volume=volume)
-    bars = bars[bars["close"].notna()].reset_index()
-    bars.insert(0, "symbol", pd.Series(symbol, index=bars.index, dtype="str"))
-    paid = _paid(table) * later
+    bars = pd.concat([rows[["symbol", "date"]], believed(bars.mul(later, axis=0))], axis=1).assign(volume=volume)
+    paid = _paid(rows) * later
     parts = [
-        pd.DataFrame({"date": table.index, "kind": "dividend", "value": paid.round(6)})[paid > 0],
-        pd.DataFrame({"date": table.index, "kind": "split", "value": splits})[splits != 1.0],
+        rows[["date", "symbol"]].assign(kind="dividend", value=paid.round(6))[paid > 0],
+        rows[["date", "symbol"]].assign(kind="split", value=splits)[splits != 1.0],
     ]
-    actions = pd.concat(parts, ignore_index=True).assign(symbol=symbol)[ACTION_COLUMNS]
-    return bars, actions.astype({"symbol": "str", "kind": "str"})
+    actions = pd.concat(parts, ignore_index=True).astype({"kind": "str"})
+    return bars[bars["close"].notna()], actions[ACTION_COLUMNS]
+
+
+def doubtful(rows: pd.DataFrame) -> list[str]:
+    """Symbols whose Adj Close does not fall behind the close by exactly the dividends, as Yahoo says that it does.
+
+    Each day `adj[t] / adj[t-1] = close[t] / (close[t-1] - paid[t])`, to DISAGREEMENT.
+    """
+    known = rows["Close"].notna().to_numpy()
+    close, adjusted = (rows.loc[known, name].to_numpy("float64") for name in ("Close", "Adj Close"))
+    # what was paid on a day without a bar counts on the next one
+    paid, begin = np.diff(np.cumsum(_paid(rows))[known]), _begin(rows)[known]
+    with np.errstate(all="ignore"):  # what is no number does not agree
+        told, explained = adjusted[1:] / adjusted[:-1], close[1:] / (close[:-1] - paid)
+        agree = np.abs(told / explained - 1.0) <= DISAGREEMENT
+    odd = ~agree & (begin[1:] == begin[:-1])
+    return sorted(rows.loc[known, "symbol"].iloc[1:][odd].unique())
+
+
+def _begin(rows: pd.DataFrame) -> np.ndarray:
+    """Position of the first row of each row's symbol."""
+    first = (rows["symbol"] != rows["symbol"].shift()).to_numpy()
+    return np.maximum.accumulate(np.where(first, np.arange(len(rows)), 0))
 
 
 def believed(prices: pd.DataFrame) -> pd.DataFrame:
@@ -176,24 +210,9 @@ def believed(prices: pd.DataFrame) -> pd.DataFrame:
     return (prices * scale).round() / scale
 
 
-def agrees(table: pd.DataFrame) -> bool:
-    """Whether Adj Close falls behind the close by exactly the dividends, as Yahoo says that it does.
-
-    Each day `adj[t] / adj[t-1] = close[t] / (close[t-1] - paid[t])`, to DISAGREEMENT.
-    """
-    known = table["Close"].notna()
-    close, adjusted = table.loc[known, "Close"].to_numpy(), table.loc[known, "Adj Close"].to_numpy()
-    # what was paid on a day without a bar counts on the next one
-    paid = np.diff(np.cumsum(_paid(table))[known.to_numpy()])
-    with np.errstate(all="ignore"):  # what is no number does not agree
-        told, explained = adjusted[1:] / adjusted[:-1], close[1:] / (close[:-1] - paid)
-        return bool((np.abs(told / explained - 1.0) <= DISAGREEMENT).all())
-
-
-def _paid(table: pd.DataFrame) -> np.ndarray:
-    """USD per share, dividends and the capital gains that funds distribute."""
-    gains = table.get("Capital Gains", 0.0)
-    return (table["Dividends"] + gains).fillna(0.0).to_numpy("float64")
+def _paid(rows: pd.DataFrame) -> np.ndarray:
+    """USD per share, dividends and the capital gains that funds distribute, of which shares have no column."""
+    return rows.reindex(columns=["Dividends", "Capital Gains"]).fillna(0.0).sum(axis=1).to_numpy("float64")
 
 
 @contextmanager
@@ -202,6 +221,8 @@ def told_faults():
     debug = yfinance.config.debug
     before, debug.hide_exceptions = debug.hide_exceptions, False
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of pandas, at yfinance, at every symbol
+            yield
     finally:
         debug.hide_exceptions = before
