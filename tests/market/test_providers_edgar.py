@@ -12,6 +12,7 @@ from openbook.errors import DataError, DataNotReady, ParameterError
 from openbook.market import calendar
 from openbook.market.providers import EdgarTable, YahooSource, edgar, fetch, parse_source, yahoo, yahoo_chart
 from openbook.market.providers.edgar_facts import ITEMS, RAW_COLUMNS
+from openbook.market.providers.filings import ITEMS as SIMULATED
 from openbook.market.providers.pace import Pace, Patience
 from vendor_lab import CRUMB, YAHOO, Hours, Said, chart, entry, facts, routed, vendor
 
@@ -70,7 +71,7 @@ def test_the_raw_table_keeps_what_was_filed_and_when(sec, ask):
     assert got["value"].tolist() == [100.0, 90.0, 210.0, 90.0]
     assert got["form"].tolist() == ["10-Q", "10-Q/A", "10-Q", "10-Q"]
     assert got["filed"].is_monotonic_increasing
-    assert set(got["item"]) == {"revenue"}
+    assert set(got["item"]) == {"sales"}
     assert got["period_start"].eq("2020-01-01").all()  # quarters and year-to-date can be told apart
     assert got.dtypes.astype(str).to_dict() == {
         "symbol": "str",
@@ -94,7 +95,7 @@ def test_balances_have_no_start_and_shares_come_from_the_cover_page(sec, ask):
         ),
     )
     got = ask("AAA").table.set_index("item")
-    assert got.loc["total_assets", "value"] == 5e9
+    assert got.loc["assets", "value"] == 5e9
     assert got.loc["shares_outstanding", "value"] == 1e8
     assert got["period_start"].isna().all()
 
@@ -247,7 +248,7 @@ def test_quarters_are_usable_from_the_session_after_they_were_filed(sec, ask):
     got = edgar.quarters_as_filed(ask("AAA").table, calendar.sessions("2020-01-02", "2020-08-03"))
     assert got.columns.tolist() == ["symbol", "available", "period_end", "item", "value"]
     assert got["available"].dt.strftime("%Y-%m-%d").tolist() == ["2020-05-04", "2020-05-04", "2020-06-16"]
-    assert got[["item", "value"]].to_numpy().tolist() == [["revenue", 100.0], ["total_assets", 7.0], ["revenue", 90.0]]
+    assert got[["item", "value"]].to_numpy().tolist() == [["assets", 7.0], ["sales", 100.0], ["sales", 90.0]]
 
 
 def test_beside_yahoos_bars(sec, hours, monkeypatch):
@@ -260,7 +261,7 @@ def test_beside_yahoos_bars(sec, hours, monkeypatch):
     table = EdgarTable(user_agent=WHO, files_url=sec.url, facts_url=sec.url)
     source = YahooSource(symbols=("AAA",), index=None, fundamentals=table)
     got = yahoo.fetch_yahoo(source, pace=Pace(4.0, clock=hours.clock, sleep=hours.sleep))
-    assert got.fundamentals[["item", "value"]].to_numpy().tolist() == [["total_assets", 5.0]]
+    assert got.fundamentals[["item", "value"]].to_numpy().tolist() == [["assets", 5.0]]
     assert got.fundamentals["available"].tolist() == [pd.Timestamp("2020-05-04")]
 
 
@@ -300,3 +301,8 @@ def test_settings():
     with pytest.raises(ParameterError, match="no item is called 'ebitda'"):
         parse_source(values)
     assert all(unit in ("USD", "shares", "USD/shares") for unit, _ in ITEMS.values())
+
+
+def test_the_features_know_the_items_by_name():
+    """What a company reports is called here as in the simulated market, which all features of reports were made for."""
+    assert set(SIMULATED) <= set(ITEMS)

@@ -4,10 +4,11 @@ import pandas as pd
 
 RAW_COLUMNS = ["symbol", "item", "period_start", "period_end", "value", "filed", "form", "accession"]
 
-# Our item → unit, and its tags in order of preference: where one filing gives several for one period, the first counts.
-# Names by the US GAAP Financial Reporting Taxonomy (FASB); the number of shares stands on the cover page (dei).
+# Our item, by the name that the features know → unit, and its tags in order of preference: where one filing gives several
+# for one period, the first counts. Tags of the US GAAP Financial Reporting Taxonomy (FASB); the number of shares stands
+# on the cover page (dei).
 ITEMS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "revenue": (
+    "sales": (
         "USD",
         (
             "Revenues",
@@ -18,7 +19,7 @@ ITEMS: dict[str, tuple[str, tuple[str, ...]]] = {
             "RevenuesNetOfInterestExpense",
         ),
     ),
-    "cost_of_revenue": ("USD", ("CostOfRevenue", "CostOfGoodsAndServicesSold", "CostOfGoodsSold", "CostOfServices")),
+    "cost_of_sales": ("USD", ("CostOfRevenue", "CostOfGoodsAndServicesSold", "CostOfGoodsSold", "CostOfServices")),
     "gross_profit": ("USD", ("GrossProfit",)),
     "research_and_development": (
         "USD",
@@ -28,9 +29,9 @@ ITEMS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "operating_income": ("USD", ("OperatingIncomeLoss",)),
-    "net_income": ("USD", ("NetIncomeLoss", "ProfitLoss", "NetIncomeLossAvailableToCommonStockholdersBasic")),
+    "earnings": ("USD", ("NetIncomeLoss", "ProfitLoss", "NetIncomeLossAvailableToCommonStockholdersBasic")),
     "eps_diluted": ("USD/shares", ("EarningsPerShareDiluted", "EarningsPerShareBasicAndDiluted")),
-    "operating_cash_flow": (
+    "cash_flow": (
         "USD",
         (
             "NetCashProvidedByUsedInOperatingActivities",
@@ -39,9 +40,9 @@ ITEMS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "capex": ("USD", ("PaymentsToAcquirePropertyPlantAndEquipment", "PaymentsToAcquireProductiveAssets")),
     "dividends_paid": ("USD", ("PaymentsOfDividendsCommonStock", "PaymentsOfDividends")),
-    "total_assets": ("USD", ("Assets",)),
-    "total_liabilities": ("USD", ("Liabilities",)),
-    "equity": (
+    "assets": ("USD", ("Assets",)),
+    "liabilities": ("USD", ("Liabilities",)),
+    "book": (
         "USD",
         ("StockholdersEquity", "StockholdersEquityIncludingPortionAttributableToNoncontrollingInterest"),
     ),
