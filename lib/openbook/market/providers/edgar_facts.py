@@ -4,9 +4,9 @@ import pandas as pd
 
 RAW_COLUMNS = ["symbol", "item", "period_start", "period_end", "value", "filed", "form", "accession"]
 
-# Our item, by the name that the features know → unit, and its tags in order of preference: where one filing gives several
-# for one period, the first counts. Tags of the US GAAP Financial Reporting Taxonomy (FASB); the number of shares stands
-# on the cover page (dei).
+# Our item, by the name that the features know → unit, and its tags in order of preference: where one filing gives
+# several for one period, the first counts. Tags of the US GAAP Financial Reporting Taxonomy (FASB); the number of
+# shares stands on the cover page (dei).
 ITEMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "sales": (
         "USD",
