@@ -245,7 +245,7 @@ def test_quarters_are_usable_from_the_session_after_they_were_filed(sec, ask):
     ]
     assets = [entry(7, "2020-03-31", "2020-05-01"), entry(8, "2020-06-30", "2020-08-03", accn="c")]
     sec.says(place(1), facts(1, Revenues=("USD", told), Assets=("USD", assets)))
-    got = edgar.quarters_as_filed(ask("AAA").table, calendar.sessions("2020-01-02", "2020-08-03"))
+    got, _ = known_items(ask("AAA").table, calendar.sessions("2020-01-02", "2020-08-03"))
     assert got.columns.tolist() == ["symbol", "available", "period_end", "item", "value"]
     assert got["available"].dt.strftime("%Y-%m-%d").tolist() == ["2020-05-04", "2020-05-04", "2020-06-16"]
     assert got[["item", "value"]].to_numpy().tolist() == [["assets", 7.0], ["sales", 100.0], ["sales", 90.0]]

@@ -18,16 +18,15 @@ from pydantic import BaseModel, Field, field_validator
 
 from openbook.errors import DataError, DataNotReady, ParameterError
 from openbook.market import calendar
+from openbook.market.fundamentals import known_items
 from openbook.market.providers.edgar_facts import ITEMS, RAW_COLUMNS, empty_facts, parse_facts
 from openbook.market.providers.pace import Pace, Patience, asked_to_wait
 from openbook.market.providers.reading import SideTable, read_table, shown
-from openbook.market.tables import FUNDAMENTAL_COLUMNS
 
 USER_AGENT = "OPENBOOK_SEC_USER_AGENT"
 TICKERS, FACTS = "/files/company_tickers.json", "/api/xbrl/companyfacts/CIK{:010d}.json"
 # Refusals that pass: 403 is what the SEC answers for ten minutes to whoever asks too often.
 PASSING = {403, 408, 425, 429, 500, 502, 503, 504}
-QUARTER = (75, 105)  # days that a quarter of 12 to 14 weeks lasts
 _CONTACT = re.compile(r"[\x20-\x7e]*[^\s@]+@[^\s@]+\.[^\s@]+[\x20-\x7e]*")
 
 
@@ -92,21 +91,9 @@ def fetch_reports(
     first, last = filed.table["filed"].min(), bars["date"].max()
     # all sessions, not those of the bars: of an update of the last weeks, too, each report counts from its own day
     sessions = calendar.sessions(last if filed.table.empty else min(first, last), last)
-    return quarters_as_filed(filed.table, sessions), filed.notes
-
-
-def quarters_as_filed(raw: pd.DataFrame, sessions: pd.DatetimeIndex) -> pd.DataFrame:
-    """FUNDAMENTAL_COLUMNS of what was filed as a quarter or as a balance; usable from the session after `filed`.
-
-    Year-to-date and annual flows are left out here. What one day's filings say twice of a period counts as said last.
-    """
-    days = (raw["period_end"] - raw["period_start"]).dt.days
-    kept = raw[raw["period_start"].isna() | days.between(*QUARTER)]
-    after = sessions.searchsorted(kept["filed"], side="right")
-    kept = kept[after < len(sessions)].assign(available=sessions[after[after < len(sessions)]])
-    key = ["available", "symbol", "item", "period_end"]
-    kept = kept.sort_values([*key, "filed", "accession", "value"]).drop_duplicates(key, keep="last")
-    return kept.sort_values(["available", "symbol", "period_end", "item"], ignore_index=True)[FUNDAMENTAL_COLUMNS]
+    known, odd = known_items(filed.table, sessions)
+    count = odd["reason"].value_counts(sort=False)
+    return known, (*filed.notes, *(f"{n} figures of the SEC, {reason}." for reason, n in count.items()))
 
 
 class _Office:
