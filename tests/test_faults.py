@@ -4,6 +4,7 @@ What every one of them shows: the exit code, one line that names the culprit, an
 all sealed runs byte for byte as they were. The rooms' own tests look at the same faults closer by, and at many more.
 """
 
+import ast
 import base64
 import html
 import json
@@ -11,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -20,7 +22,7 @@ import pytest
 from openbook.champion import CARD, PROMISE, ChampionCard, champion_hash, read_champion
 from openbook.desk.book import views
 from openbook.errors import ModelError
-from openbook.market.calendar import today
+from openbook.market.calendar import sessions, today
 from openbook.market.providers import parse_source
 from openbook.market.store import load_market, read_store
 from openbook.record.runs import RunsFolder, read_run
@@ -28,7 +30,8 @@ from openbook.signals.bundle import SCHEMA, bundle_hash, pack_model
 from openbook.signals.dataset import build_dataset
 from openbook.signals.features import compute_features
 from openbook.signals.models import Candidate, ModelTrainer
-from trained_desk import AWKWARD, SCRIPT, Answer, Desk, copied, openbook, succeed
+from record.record_lab import cell as record_cell
+from trained_desk import AWKWARD, SCRIPT, Answer, Desk, copied, hashes, openbook, succeed
 
 
 @contextmanager
@@ -343,6 +346,65 @@ def test_s03_the_second_of_two_runs(desk):
             stays_put(desk, desk.evening(), 61, str(holder.pid), "try again")
         finally:
             holder.kill()
+
+
+GATED = (
+    "from openbook.record.runs import open_stage\nrun = open_stage(stage)",
+    "import pathlib, time\nwhile not (pathlib.Path({gates!r}) / date).exists():\n    time.sleep(0.01)",
+    "run.finish()",
+)
+
+
+def gated_checkout(folder, root) -> None:
+    """A checkout whose training waits for a file with its date's name, below gates/, and does nothing else."""
+    shutil.copytree(root / "params", folder / "params")
+    (folder / "notebooks").mkdir()
+    (folder / "gates").mkdir()
+    notebook = json.loads((root / "notebooks" / "train_candidates.ipynb").read_text())
+    given = [cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", [])]
+    named = [node.targets[0].id for node in ast.parse("".join(given[0]["source"])).body if isinstance(node, ast.Assign)]
+    code = [", ".join(named), *(text.replace("{gates!r}", repr(str(folder / "gates"))) for text in GATED)]
+    notebook["cells"] = given + [record_cell(text, number) for number, text in enumerate(code)]
+    (folder / "notebooks" / "train_candidates.ipynb").write_text(json.dumps(notebook))
+
+
+def race(runs, checkout, day: str) -> list[tuple[int, str]]:
+    """Exit codes and last words of two runs that start at once; the first to end ends while the other still runs."""
+    words = [sys.executable, "-m", "openbook.cli", "--runs", str(runs), "run", "train_candidates", "--date", day]
+    both = [
+        subprocess.Popen(words, cwd=checkout, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        deadline = time.monotonic() + 60
+        while all(process.poll() is None for process in both):
+            assert time.monotonic() < deadline, "both hold the lock, or neither ends"
+            time.sleep(0.01)
+        (checkout / "gates" / day).touch()
+        ended = [(process.communicate(timeout=60)[1], process.returncode) for process in both]
+    finally:
+        for process in both:
+            process.kill()
+            process.wait()
+    return sorted((code, said) for said, code in ended)
+
+
+@pytest.mark.long
+def test_s03_fifty_times_two_runs_at_once(tmp_path, project_root):
+    runs, checkout = tmp_path / "runs", tmp_path / "checkout"
+    gated_checkout(checkout, project_root)
+    succeed(openbook("--runs", runs, "init", "--cash", 100_000))
+    book = hashes(runs / "books")
+    days = [f"{day:%Y-%m-%d}" for day in sessions("2022-06-01", "2022-12-28")[-50:]]
+    for done, day in enumerate(days, start=1):
+        (won, _), (lost, said) = race(runs, checkout, day)
+        assert (won, lost) == (0, 61), said
+        assert "try again when it is done" in said
+        assert sorted(path.name for path in (runs / "train_candidates").iterdir()) == days[:done]
+        assert not (runs / "failed").exists()
+    assert len(days) == 50
+    assert hashes(runs / "books") == book
+    succeed(openbook("--runs", runs, "verify"))
 
 
 def test_s04_the_same_inputs_again(desk):
