@@ -65,6 +65,7 @@ def test_every_command_explains_itself(command):
         ["run", "select_champion", "--date", "2022-12-28", "--engine", "dask://localhost:8786"],
         ["run", "train_candidates", "--date", "2022-12-28", "--engine", "tcp://localhost:8786"],
         ["run", "compare", "--date", "2022-12-28", "--engine", "two machines"],
+        ["run", "daily_run", "--date", "2022-12-28", "--memory", "0.1"],
         ["backfill", "daily_run", "--from", "2022-12-28"],
         ["backfill", "daily_run", "--from", "yesterday", "--to", "today"],
         ["init"],

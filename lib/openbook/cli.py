@@ -68,14 +68,16 @@ def run(
     profile: Annotated[str, typer.Option(help="Folder below params/.")] = "demo",
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value over the profile; repeat it.")] = None,
     engine: Annotated[str, typer.Option(help="Where the tasks run, dask://host:8786; this machine if left out.")] = "",
+    memory: Annotated[
+        float | None, typer.Option(help="GiB that each process of the notebook may take; no limit.")
+    ] = None,
 ) -> int:
     """Run one notebook headless and seal what it wrote. Exit code 20: the book is halted, 21: it only reduces."""
     from openbook.record.kernel import start_kernel
     from openbook.record.preload import FOR_NOTEBOOKS
 
-    with start_kernel(
-        FOR_NOTEBOOKS
-    ) as kernel:  # it imports what the notebook needs while we import what the command needs
+    # It imports what the notebook needs while we import what the command needs.
+    with start_kernel(FOR_NOTEBOOKS, memory=memory) as kernel:
         from openbook import jobs, telling
 
         def act() -> int:

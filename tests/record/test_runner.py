@@ -141,6 +141,45 @@ def test_s09_a_killed_kernel(stage, write_notebook):
 
 
 @pytest.mark.parametrize(
+    "greedy",
+    [
+        "found = bytearray(2 * 2**30)",
+        "import numpy\nfound = numpy.ones(2**28)",
+        "found = ['x' * 2**20]\nfound *= 2**28",
+    ],
+    ids=["Python", "NumPy", "a list"],
+)
+def test_s09_a_cell_beyond_the_memory_limit(stage, write_notebook, greedy):
+    """Each asks for 2 GiB, under a limit of 1."""
+    kernel = start_kernel(memory=1)
+    with pytest.raises(
+        KernelDied, match=r"memory limit 1 GiB reached in cell 4 \(1\. Prices\); raise --memory"
+    ) as caught:
+        execute(write_notebook("## 1. Prices", OPEN, greedy, FINISH), stage, kernel=kernel)
+    assert caught.value.exit_code == 71
+    assert is_gone(kernel.group)
+    assert not (stage.folder / "run.json").exists()
+
+
+def test_s09_below_the_memory_limit_nothing_changes(stage, write_notebook):
+    limits = "import resource\nrun.record(limit=resource.getrlimit(resource.RLIMIT_DATA)[0])"
+    execute(write_notebook(OPEN, "found = bytearray(2**29)", limits, FINISH), stage, kernel=start_kernel(memory=1))
+    assert read_run(stage.folder)["recorded"] == {"limit": 2**30}
+
+
+def test_s09_a_kernel_that_dies_under_a_limit_says_what_the_limit_was(stage, write_notebook):
+    abort = "import os\nos.abort()"
+    with pytest.raises(KernelDied, match=r"died of signal SIGABRT in cell 4 .*; its memory limit is 1\.5 GiB"):
+        execute(write_notebook(OPEN, abort, FINISH), stage, kernel=start_kernel(memory=1.5))
+
+
+@pytest.mark.parametrize("memory", [0.0, -1.0, 0.4, float("nan"), float("inf")])
+def test_s09_a_limit_that_no_notebook_fits_in(memory):
+    with pytest.raises(UsageError, match=r"at least 0\.5 GiB"):
+        start_kernel(memory=memory)
+
+
+@pytest.mark.parametrize(
     "cells",
     [
         (OPEN, "import sys\nsys.exit(0)", FINISH),

@@ -5,6 +5,7 @@ It is launched before anything heavy is imported here, and imports what its note
 
 import json
 import os
+import resource
 import secrets
 import shutil
 import signal
@@ -15,7 +16,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from openbook.errors import KernelDied
+from openbook.errors import KernelDied, UsageError
 from openbook.record.disk import storage
 from openbook.record.secrets import scrubbed_environment
 
@@ -23,15 +24,18 @@ CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 GRACE = 2.0  # seconds that a resource tracker has to clean up
 UNKILLABLE = 10.0
 TRACKER = "resource_tracker import main"
+GIB = 2**30
+LEAST_MEMORY = 0.5  # GiB; with less the imports alone do not fit
 LAST_WORDS = 2000  # characters of a dead kernel's log that are kept
 
 
 class Kernel:
     """A started kernel. As a context manager it ends every process of its group on leaving."""
 
-    def __init__(self, process: subprocess.Popen, folder: Path):
+    def __init__(self, process: subprocess.Popen, folder: Path, memory: float | None = None):
         self.process = process
         self.folder = folder
+        self.memory = memory  # GiB that it may take; None: whatever the machine has
         self._manager = None
 
     def __enter__(self) -> "Kernel":
@@ -84,12 +88,15 @@ class Kernel:
         return (self.folder / "stderr.log").read_text(encoding="utf-8", errors="replace")[-LAST_WORDS:]
 
 
-def start_kernel(modules: Iterable[str] = (), *, cwd: str | Path | None = None) -> Kernel:
+def start_kernel(modules: Iterable[str] = (), *, cwd: str | Path | None = None, memory: float | None = None) -> Kernel:
     """Launch a kernel and return at once, while it still starts and imports `modules`.
 
     It runs the interpreter that runs this, whatever kernels the machine has installed, talks over Unix sockets in a
     private folder, and reads no start-up file or history of the user. Sets are ordered alike in every run.
+
+    memory : GiB that the kernel, and each process that it starts, may hold for its data; UsageError (64) below 0.5
     """
+    check_memory(memory)
     folder = _private_folder()
     connection = {f"{name}_port": number for number, name in enumerate(CHANNELS, start=1)}
     connection |= {"transport": "ipc", "ip": str(folder / "at"), "key": secrets.token_hex(16)}
@@ -107,10 +114,33 @@ def start_kernel(modules: Iterable[str] = (), *, cwd: str | Path | None = None) 
                 stderr=log,
                 start_new_session=True,
             )
+            _limit(process, memory)
     except OSError as error:
         shutil.rmtree(folder)
         raise KernelDied(f"the notebook's kernel could not be started: {error}") from error
-    return Kernel(process, folder)
+    return Kernel(process, folder, memory)
+
+
+def check_memory(memory: float | None) -> None:
+    """UsageError (64) for a limit, in GiB, that no notebook could even start with; None is no limit."""
+    if memory is not None and not (LEAST_MEMORY <= memory < float("inf")):
+        raise UsageError(
+            f"a notebook needs at least {LEAST_MEMORY:g} GiB, not {memory:g}; leave --memory out for no limit"
+        )
+
+
+def _limit(process: subprocess.Popen, memory: float | None) -> None:
+    """Bound what it may take, before it has taken anything.
+
+    RLIMIT_DATA counts what is written to (Linux, getrlimit(2)); RLIMIT_AS would also count the code of libraries and
+    addresses that threads reserve and never use. A stricter limit that we are under ourselves stays.
+    """
+    if memory is None:
+        return
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    allowed = round(memory * GIB)
+    allowed = allowed if hard == resource.RLIM_INFINITY else min(allowed, hard)
+    resource.prlimit(process.pid, resource.RLIMIT_DATA, (allowed, allowed))
 
 
 def _private_folder() -> Path:

@@ -79,7 +79,8 @@ def execute_notebook(
     kernel : one that was started before; it is used up. By default a new one is started here
 
     Raises the error that the notebook raised, if it is one of `openbook.errors`, else OpenbookError (70) naming the
-    cell; KernelDied (71), RunTimeout (72), IncompleteRun (73). No process of the kernel is left in any case.
+    cell; KernelDied (71), for want of memory
+    too, RunTimeout (72), IncompleteRun (73). No process of the kernel is left in any case.
     """
     notebook = Path(notebook)
     try:
@@ -112,6 +113,8 @@ def _run(
     try:
         run_papermill(notebook, parameters, job)
     except PapermillExecutionError as error:
+        if _lacked_memory(error):
+            return KernelDied(f"{notebook.name}: {_memory_said(execution)}")
         return _translate(error, execution.place)
     except CellTimeoutError:
         return RunTimeout(f"{notebook.name}: {execution.place} took longer than {cell_timeout:g} s")
@@ -120,6 +123,19 @@ def _run(
             return RunTimeout(f"{notebook.name} was stopped after {execution.limit:g} s, in {execution.place}")
         return _obituary(notebook, error, execution)
     return None
+
+
+def _lacked_memory(error) -> bool:
+    """Whether a cell ended for want of memory: Python's error, NumPy's and Arrow's, or that of a C++ library."""
+    return error.ename.endswith("MemoryError") or "bad_alloc" in str(error.evalue)
+
+
+def _memory_said(execution: Execution) -> str:
+    """That memory ran out, where, and the way out."""
+    limit = execution.kernel.memory
+    if limit is None:
+        return f"memory ran out in {execution.place}; give the machine more, or the notebook fewer names or jobs"
+    return f"memory limit {limit:g} GiB reached in {execution.place}; raise --memory, or give it fewer names or jobs"
 
 
 def _translate(error, place: str) -> OpenbookError:
@@ -142,6 +158,8 @@ def _obituary(notebook: Path, error: Exception, execution: Execution) -> Openboo
         return IncompleteRun(f"{notebook.name} ended itself before {execution.place} was done; {UNBELIEVED}")
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     hint = "; memory may have run out" if code == -signal.SIGKILL else ""
+    limit = execution.kernel.memory
+    hint += f"; its memory limit is {limit:g} GiB" if limit is not None else ""
     words = execution.kernel.last_words().strip().splitlines()
     said = f": {words[-1]}" if words and code != -signal.SIGKILL else ""
     return KernelDied(f"{notebook.name}: the kernel died of {how} in {execution.place}{hint}{said}")
