@@ -461,3 +461,86 @@ def test_which_limits_a_batch_has():
     for state in (ACTIVE, REDUCE_ONLY):
         assert (profile_of(held, state), profile_of(nothing, state)) == ("daily", "initial")
     assert profile_of(held, HALTED) == profile_of(nothing, HALTED) == "liquidation"
+
+
+# ---- what a mutant of safety.py lived through, until these were written: see mutation_survivors.txt ----
+
+
+def test_what_is_shown_where_nothing_breaches():
+    """The least weight below 0 and the largest position are 0 where there is none."""
+    whole = pd.Series({"A": 0.1, "B": 0.1, "CASH": 0.8})
+    assert row(VALIDATOR.validate_portfolio(whole), "long_only")["value"] == 0
+    assert row(VALIDATOR.validate_portfolio(pd.Series({"CASH": 1.0})), "max_weight")["value"] == 0
+
+
+def test_a_name_that_was_not_held_is_new_whatever_else_was_held():
+    checks = VALIDATOR.validate_portfolio(spread(A=0.17), held=pd.Series({"B": 0.2}))
+    assert row(checks, "max_weight")["status"] == "stop"
+    assert row(checks, "max_weight")["detail"] == "A 17% > 15%"
+
+
+def test_known_sizes_are_shown_without_a_word_of_unknown_ones():
+    caps = pd.Series(1e9, index=names(10))
+    checks = VALIDATOR.validate_portfolio(spread(), None, caps)
+    assert row(checks, "market_cap small max")["detail"] == "small 100% > 5%"
+    checks = VALIDATOR.validate_portfolio(pd.Series({"A": 1.0}), None, pd.Series(dtype=float))
+    assert row(checks, "market_cap small max")["detail"] == "small 100% > 5% (100% of unknown size)"
+
+
+def test_the_volume_of_names_that_are_not_traded_is_of_no_account():
+    volume = pd.Series({"A": 1e6, "B": np.nan, "C": 1.0})
+    checks = check_batch(batch({"A": 100}), volume=volume)
+    assert row(checks, "liquidity")[["value", "ok", "detail"]].tolist() == [0.001, True, ""]
+
+
+def test_the_only_order_of_a_batch_may_always_get_out():
+    none = SafetyValidator(SafetyLimits(max_trades=0, max_cost=0, on_breach={"liquidity": "stop"}))
+    checks = check_batch(batch({"A": -100}), held={"A": 100}, validator=none, volume=pd.Series({"A": 1.0}))
+    assert {row(checks, check)["status"] for check in ("max_trades", "liquidity")} == {"flag"}
+    none.require(checks)
+
+
+def test_no_orders_at_all_can_be_the_limit():
+    limits = TradeLimits(max_turnover=0, max_trade=0, max_cost=0, max_trades=0)
+    assert SafetyLimits(max_trades=0, initial=limits).of("initial").max_trades == 0
+    validator = SafetyValidator(SafetyLimits(max_trades=0))
+    with pytest.raises(LimitError, match=r"^max_trades: 1 orders$"):
+        validator.require(check_batch(batch({"A": 1}), validator=validator))
+
+
+def test_a_notional_may_be_a_cent_beside_its_product_and_no_more():
+    """Of one share at a cent: 0.02 - 0.01 is 0.01, to the bit."""
+    near = batch({"A": 1}, price=0.01).assign(notional=0.02)
+    far = near.assign(notional=0.03)
+    prices = pd.Series({"A": 0.01})
+    for trades, ok in ((near, True), (far, False)):
+        checks = VALIDATOR.validate_trades(trades, pd.Series(dtype="int64"), 1e5, prices, 1e5)
+        assert row(checks, "orders")["ok"] == ok
+
+
+def test_every_stop_is_in_the_message_and_nothing_else():
+    with pytest.raises(LimitError, match=r"^max_trade: A 20% > 10%; max_cost: 1% > 0\.5%; 1,000\.00 USD$"):
+        VALIDATOR.require(check_batch(batch({"A": 2000}, cost=1000.0)))
+    with pytest.raises(LimitError, match=r"^orders: shares, side or notional do not agree: A$"):
+        VALIDATOR.require(check_batch(batch({"A": 1}).assign(side="SELL")))
+    with pytest.raises(ParameterError, match=r"^profile must be daily, initial or liquidation, not 'x'$"):
+        SafetyLimits().of("x")
+    with pytest.raises(LimitError, match=r"^market_cap_buckets: a has min 60% above max 50%$"):
+        SafetyLimits(market_cap_buckets={"a": MarketCapBucket(at_least=0, min=0.6, max=0.5)})
+
+
+def test_each_breach_may_be_said_to_stop_or_to_flag():
+    said = {"max_weight": "stop", "turnover": "flag", "liquidity": "stop"}
+    assert SafetyLimits(on_breach=said).on_breach == said
+
+
+@pytest.mark.parametrize("model", [TradeLimits, MarketCapBucket])
+def test_every_limit_says_what_it_limits(model):
+    """Each description is that of the model's own docs; the four of a batch are described alike wherever they stand."""
+    told = {name: field.description for name, field in model.model_fields.items()}
+    assert all(told.values())
+    assert all(text[0].islower() for text in told.values())
+    theirs = {name: field.description for name, field in SafetyLimits.model_fields.items()}
+    assert {name: theirs[name] for name in told if name in theirs} == {n: d for n, d in told.items() if n in theirs}
+    assert all(theirs[name] for name in theirs if name not in ("initial", "liquidation"))
+    assert all(text[0].islower() for text in theirs.values() if text)
