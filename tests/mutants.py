@@ -2,7 +2,7 @@
 
     python tests/mutants.py openbook.desk.safety tests/desk/test_safety.py
 
-Needs `--extra mutants`. cosmic-ray would start an interpreter for each mutant; here each is tested by pytest in a child
+Needs `--extra mutation`. cosmic-ray would start an interpreter for each mutant; here each is tested by pytest in a child
 of one warm process, with the mutant in the module's place and no file changed. Two mutants that parse alike are one. A
 mutant that takes longer than PATIENCE counts as killed. Prints every survivor, and the share that was killed.
 """
