@@ -219,7 +219,7 @@ def evening_of(sealed: Path, known: Market | None = None) -> Evening:
     run, told = read_run(sealed), handed(sealed)
     params, session = run["params"], pd.Timestamp(run["date"])
     market = known or load_market(parse_source(params["source"]), store=told["store"], through=session)[0]
-    market = market.upto(session)
+    market = market.upto(session, as_known_on=session)
     if market.dates.empty or market.dates[-1] != session:
         raise DataError(f"the store has no prices of {session:%Y-%m-%d} any more; restore it")
     settled = Settlement.model_validate_json((sealed / "settlement.json").read_bytes())
@@ -306,7 +306,7 @@ def since(previous: str | None, tonight: Evening, source: dict, scores: pd.DataF
     """What changed since the sealed run in the folder `previous`; nothing, and why, where that cannot be told.
 
     source, scores : of tonight, as the notebook has them. With the source of then, its market and what the same model
-        says of it are used again
+        says of it are used again; what it says only if nothing was restated in between
     """
     if previous is None:
         return _nothing(tonight, "There is no page before this one to compare with.")
@@ -314,9 +314,15 @@ def since(previous: str | None, tonight: Evening, source: dict, scores: pd.DataF
         then = read_run(Path(previous))["params"]["source"]
         same = parse_source(then) == parse_source(source)
         before = evening_of(Path(previous), tonight.data.market if same else None)
-        return compare(before, tonight, {tonight.model.sha256: scores} if same else None)
+        alike = same and not _restated_since(tonight.data.market, before.data.session)
+        return compare(before, tonight, {tonight.model.sha256: scores} if alike else None)
     except OpenbookError as error:  # a page about tonight does not fail for want of another
         return _nothing(tonight, f"Not compared with the page before: {error}")
+
+
+def _restated_since(market: Market, session: pd.Timestamp) -> bool:
+    """Whether something was said after `session` about the sessions before it."""
+    return market.restated is not None and bool((market.restated["known"] > session).any())
 
 
 def sentences(effects: pd.DataFrame) -> tuple[str, ...]:

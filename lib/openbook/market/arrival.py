@@ -83,7 +83,7 @@ def admit(delivery: Delivery, *, through=None, today=None) -> tuple[Market, pd.D
         fundamentals=filings,
         sectors=clean_sectors(delivery.sectors, bars.symbols),
         members=membership(delivery.members, dates, bars.symbols),
-        market_cap=None if delivery.market_cap is None else _like(delivery.market_cap, dates, bars.symbols),
+        market_cap=None if delivery.market_cap is None else _caps(delivery.market_cap, adjusted),
         index=clean_index(delivery.index, dates),
         notes=delivery.notes,
     )
@@ -314,8 +314,10 @@ def _impossible_levels(adjusted: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return rows, columns
 
 
-def _like(table: pd.DataFrame, dates: pd.DatetimeIndex, symbols: pd.Index) -> pd.DataFrame:
-    """A wide table on the market's sessions and symbols; what is not a positive finite number is missing."""
-    values = table.reindex(index=dates, columns=symbols).to_numpy("float64", copy=True)
-    values[~_positive(values)] = np.nan
-    return wide(values, dates, symbols)
+def _caps(table: pd.DataFrame, close: pd.DataFrame) -> pd.DataFrame:
+    """Caps on the sessions and symbols of `close`; missing before the first bar, and if no positive finite number."""
+    values = table.reindex(index=close.index, columns=close.columns).to_numpy("float64", copy=True)
+    bar = close.notna().to_numpy()
+    listed = np.arange(len(bar))[:, None] >= np.where(bar.any(axis=0), bar.argmax(axis=0), len(bar))
+    values[~(_positive(values) & listed)] = np.nan
+    return wide(values, close.index, close.columns)

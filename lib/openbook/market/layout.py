@@ -1,57 +1,137 @@
 """How a market is laid out in the store: long bars by calendar year, and one table for each of the rest."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from openbook.market.tables import Market, adjust, wide
+from openbook.market.merge import Delta
+from openbook.market.restated import WIDE_TABLES, in_order, put_cells, put_index, put_rows, restated_rows
+from openbook.market.tables import (
+    ACTION_COLUMNS,
+    FILING_KEY,
+    FUNDAMENTAL_COLUMNS,
+    REFUSED_COLUMNS,
+    Market,
+    adjust,
+    empty_actions,
+    sector_rows,
+    sectors_of,
+    wide,
+)
 
 DAY = "datetime64[D]"
+SORTED_BY = {"actions": ACTION_COLUMNS, "fundamentals": FILING_KEY, "sectors": ["symbol"]}
+
+# The column that says since when a row of a table counts.
+SINCE = {"actions": "date", "fundamentals": "available", "index": "date", "members": "first", "restated": "known"}
 
 
-def to_tables(market: Market, refused: pd.DataFrame) -> Iterator[tuple[str, pa.Table]]:
-    """The tables to store, by name. What a table holds depends on its own rows only, never on later ones."""
-    for year in market.dates.year.unique():
-        yield f"bars-{year}", _bars_of(market, market.dates.year == year)
-    frames = {"actions": market.actions, "refused": refused, "fundamentals": market.fundamentals}
-    frames["sectors"] = (
-        None if market.sectors is None else market.sectors.rename_axis("symbol").reset_index(name="sector")
-    )
-    frames["members"] = None if market.members is None else _spells(market.members)
+def _without_rows(*columns: str) -> pd.DataFrame:
+    """A table without a row: days, numbers, and text."""
+    days, numbers = ("date", "known", "available", "period_end", "first", "last"), ("value", "close")
+    types = {name: "datetime64[us]" if name in days else "float64" if name in numbers else "str" for name in columns}
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in types.items()})
+
+
+# The long tables as they are where nothing was stored.
+EMPTY = {
+    "actions": empty_actions(),
+    "fundamentals": _without_rows(*FUNDAMENTAL_COLUMNS),
+    "sectors": _without_rows("symbol", "sector"),
+    "members": _without_rows("symbol", "first", "last"),
+    "index": _without_rows("date", "close"),
+    "refused": _without_rows(*REFUSED_COLUMNS, "known"),
+    "restated": restated_rows(),
+}
+
+
+def to_tables(delta: Delta) -> dict[str, pa.Table]:
+    """The tables to store, by name, those without a row left out. A row depends on itself only, never on later ones."""
+    market = delta.plain
+    tables = {f"bars-{year}": _bars_of(market, market.dates.year == year) for year in market.dates.year.unique()}
+    frames = {"actions": market.actions, "fundamentals": market.fundamentals, "members": delta.spells}
+    frames |= {"restated": delta.restated, "refused": delta.refused}
+    frames["sectors"] = None if market.sectors is None else sector_rows(market.sectors)
     frames["index"] = None if market.index is None else market.index.rename_axis("date").reset_index(name="close")
-    for name, frame in frames.items():
-        if frame is not None:
-            yield name, pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    tables |= {name: table_of(frame) for name, frame in frames.items() if frame is not None}
+    return {name: table for name, table in tables.items() if table.num_rows}
 
 
-def from_tables(tables: dict[str, pa.Table], dates: pd.DatetimeIndex, fields: list[str], description: dict) -> Market:
+def table_of(frame: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+
+
+def from_tables(
+    tables: dict[str, pa.Table], dates: pd.DatetimeIndex, description: dict, *, known=None, names=()
+) -> Market:
     """The market of these sessions.
 
-    tables : as `to_tables` made them, bars of the years needed
-    fields : the bar fields, and market_cap if there is one
-    description : name, execution, notes and the name of the index
+    tables : as `stacked` or `fold` made them, bars of the years needed
+    description : the manifest: fields, optional tables, name, execution, notes and the name of the index
+    known : session; what was said until its close about earlier ones is laid over what was said first (None: all of it)
+    names : symbols that the market has even without a bar
     """
+    restated = _until(frame_of(tables, "restated"), known)
+    wanted = restated[~(restated["date"] > dates[-1])] if len(dates) else restated[:0]
     bars = [table for name, table in tables.items() if name.startswith("bars-")]
-    symbols, values = _pivot(bars, dates, fields)
+    symbols, values = _pivot(bars, dates, description["fields"], {*names, *late_names(wanted, dates)})
+    for field, array in values.items():
+        cells = wanted["table"].isin(WIDE_TABLES) & (wanted["field"] == field)
+        put_cells(array, wanted[cells], "after", dates, symbols)
     closes = wide(values.pop("close"), dates, symbols)
-    actions = _known(tables["actions"], "date", dates, symbols)
-    members, sectors = tables.get("members"), tables.get("sectors")
-    index = tables.get("index")
+    long = {name: _long(tables, name, wanted, dates, symbols) for name in SORTED_BY if name in description["tables"]}
+    index = put_index(frame_of(tables, "index").set_index("date")["close"], wanted, "after")
     return Market(
         close=closes,
-        adjusted=adjust(closes, actions),
+        adjusted=adjust(closes, long["actions"]),
         **{field: wide(array, dates, symbols) for field, array in values.items()},
         name=description["name"],
         execution=description["execution"],
         notes=tuple(description["notes"]),
-        actions=actions,
-        fundamentals=_known(tables["fundamentals"], "available", dates, symbols) if "fundamentals" in tables else None,
-        sectors=None if sectors is None else _sectors(sectors, symbols),
-        members=None if members is None else _unspell(members, dates, symbols),
-        index=None if index is None else _index(index, dates, description["index"]),
+        actions=long["actions"],
+        fundamentals=long.get("fundamentals"),
+        sectors=sectors_of(long["sectors"]) if "sectors" in long else None,
+        members=_unspell(frame_of(tables, "members"), dates, symbols) if "members" in description["tables"] else None,
+        index=index.rename(description["index"]).loc[: dates[-1]] if "index" in description["tables"] else None,
+        restated=_of_market(wanted, dates, symbols),
     )
+
+
+def _until(restated: pd.DataFrame, known) -> pd.DataFrame:
+    return in_order(restated if known is None else restated[restated["known"] <= known])
+
+
+def _of_market(restated: pd.DataFrame, dates: pd.DatetimeIndex, symbols: pd.Index) -> pd.DataFrame:
+    """The rows about these names, and, of cells, about these sessions."""
+    cells = restated["table"].isin(WIDE_TABLES) & ~restated["date"].isin(dates)
+    ours = restated["symbol"].isin(symbols) | (restated["table"] == "index")
+    return restated[ours & ~cells].reset_index(drop=True)
+
+
+def late_names(restated: pd.DataFrame, dates: pd.DatetimeIndex | None = None) -> set[str]:
+    """Names that have a late bar, on one of these sessions if they are given."""
+    late = (restated["table"] == "bars") & (restated["field"] == "close") & restated["before"].isna()
+    return set(restated.loc[late if dates is None else late & restated["date"].isin(dates), "symbol"])
+
+
+def frame_of(tables: dict[str, pa.Table], name: str) -> pd.DataFrame:
+    """One of the long tables, text as str; without rows where it was not stored."""
+    if name not in tables:
+        return EMPTY[name]
+    frame = tables[name].to_pandas()
+    if name == "refused" and "known" not in frame:  # a store of the first format
+        frame["known"] = frame["date"]
+    return frame.astype(dict(EMPTY[name].dtypes))
+
+
+def _long(tables, name: str, restated: pd.DataFrame, dates: pd.DatetimeIndex, symbols: pd.Index) -> pd.DataFrame:
+    """Actions, reports or sectors of these symbols as known at the last session."""
+    frame = put_rows(name, frame_of(tables, name), restated, "after")
+    known = frame["symbol"].isin(symbols)
+    if name in SINCE:
+        known &= frame[SINCE[name]] <= dates[-1]
+    return frame[known].sort_values(SORTED_BY[name], ignore_index=True)
 
 
 def _bars_of(market: Market, chosen: np.ndarray) -> pa.Table:
@@ -70,17 +150,18 @@ def _bars_of(market: Market, chosen: np.ndarray) -> pa.Table:
     return pa.table(columns | {field: pa.array(values[filled]) for field, values in tables.items()})
 
 
-def _pivot(bars: list[pa.Table], dates: pd.DatetimeIndex, fields: list[str]) -> tuple[pd.Index, dict[str, np.ndarray]]:
+def _pivot(
+    bars: list[pa.Table], dates: pd.DatetimeIndex, fields: list[str], late: set[str]
+) -> tuple[pd.Index, dict[str, np.ndarray]]:
     """Symbols with a bar, and each field as sessions × symbols; rows of other sessions and symbols are left out."""
     days = dates.to_numpy().astype(DAY)
     parts = []
     for table in bars:
         day = table["date"].to_numpy().astype(DAY)
-        n = int(np.searchsorted(day, days[-1], side="right"))
-        symbol = table["symbol"].combine_chunks()
-        names, code = np.array(symbol.dictionary.to_pylist(), dtype=object), symbol.indices.to_numpy()[:n]
-        parts.append((table.slice(0, n), np.searchsorted(days, day[:n]), names, code))
-    listed = {name for table, _, names, code in parts for name in names[_used(code, table["close"].to_numpy())]}
+        first, end = (int(np.searchsorted(day, days[i], side=side)) for i, side in ((0, "left"), (-1, "right")))
+        names, code = _coded(table)
+        parts.append((table.slice(first, end - first), np.searchsorted(days, day[first:end]), names, code[first:end]))
+    listed = late | {name for table, _, names, code in parts for name in names[_used(code, table["close"].to_numpy())]}
     symbols = pd.Index(sorted(listed), dtype="str", name="symbol")
     out = {field: np.full((len(dates), len(symbols)), np.nan) for field in fields}
     for table, row, names, code in parts:
@@ -97,37 +178,109 @@ def _used(code: np.ndarray, close: np.ndarray) -> np.ndarray:
     return np.unique(code[~np.isnan(close)])
 
 
-def _known(table: pa.Table, since: str, dates: pd.DatetimeIndex, symbols: pd.Index) -> pd.DataFrame:
-    """The rows of these symbols that are known at the last session."""
-    frame = table.to_pandas()
-    text = [name for name, kind in zip(table.column_names, table.schema.types, strict=True) if _is_text(kind)]
-    frame = frame.astype(dict.fromkeys(text, "str"))
-    return frame[(frame[since] <= dates[-1]) & frame["symbol"].isin(symbols)].reset_index(drop=True)
+def _coded(bars: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """Names, and each row's place among them."""
+    symbol = bars["symbol"].unify_dictionaries().combine_chunks() if bars.num_rows else bars["symbol"].combine_chunks()
+    return np.array(symbol.dictionary.to_pylist(), dtype=object), symbol.indices.to_numpy()
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+def refused_until(tables: dict[str, pa.Table], last: pd.Timestamp, known) -> pd.DataFrame:
+    """What the door had refused at the close of `known` (None: up to now), up to the session `last`."""
+    frame = frame_of(tables, "refused")
+    seen = (frame["date"] <= last) & (True if known is None else frame["known"] <= known)
+    return frame.loc[seen, REFUSED_COLUMNS].drop_duplicates().sort_values(REFUSED_COLUMNS, ignore_index=True)
 
 
-def refused_until(table: pa.Table, last: pd.Timestamp) -> pd.DataFrame:
-    """What the door refused up to the session `last`."""
-    frame = table.to_pandas().astype(dict.fromkeys(("symbol", "rule", "detail"), "str"))
-    return frame[frame["date"] <= last].reset_index(drop=True)
+def stacked(parts: list[dict[str, pa.Table]]) -> dict[str, pa.Table]:
+    """The tables of several updates side by side, in their order, as `from_tables` reads them."""
+    out: dict[str, pa.Table] = {}
+    for i, part in enumerate(parts):
+        out |= {f"{name}/{i}": table for name, table in part.items() if name.startswith("bars-")}
+    names = sorted({name for part in parts for name in part if not name.startswith("bars-")})
+    return out | {name: pa.concat_tables([part[name] for part in parts if name in part]) for name in names}
 
 
-def _sectors(table: pa.Table, symbols: pd.Index) -> pd.Series:
-    frame = table.to_pandas()
-    index = pd.Index(frame["symbol"], dtype="str", name="symbol")
-    sectors = pd.Series(frame["sector"].to_numpy(object), index=index, name="sector", dtype="str")
-    return sectors[sectors.index.isin(symbols)]
+def fold(parts: list[dict[str, pa.Table]], sessions: pd.DatetimeIndex) -> dict[str, pa.Table]:
+    """The tables of several updates in one, the same bytes as if all had come in one."""
+    names = sorted({name for part in parts for name in part})
+    several = {name: [part[name] for part in parts if name in part] for name in names}
+    return {
+        name: tables[0] if len(tables) == 1 else _joined(name, tables, sessions) for name, tables in several.items()
+    }
 
 
-def _index(table: pa.Table, dates: pd.DatetimeIndex, name: str | None) -> pd.Series:
-    frame = table.to_pandas()
-    return frame.set_index("date")["close"].rename(name).loc[: dates[-1]]
+def _joined(name: str, tables: list[pa.Table], sessions: pd.DatetimeIndex) -> pa.Table:
+    if name.startswith("bars-"):
+        return _joined_bars(tables)
+    frame = pd.concat([frame_of({name: table}, name) for table in tables], ignore_index=True)
+    if name == "members":
+        return table_of(_joined_spells(frame, sessions))
+    frame = frame.drop_duplicates() if name == "refused" else frame
+    return table_of(frame.sort_values(SORTED_BY.get(name) or list(frame.columns), ignore_index=True))
 
 
-def _spells(members: pd.DataFrame) -> pd.DataFrame:
+def _joined_bars(tables: list[pa.Table]) -> pa.Table:
+    """Bars of one year from several updates, each of later sessions than the one before."""
+    both = pa.concat_tables(tables)
+    names, code = _coded(both)
+    present, code = np.unique(code, return_inverse=True)
+    order = np.argsort(names[present])
+    place = np.empty(len(order), dtype=np.int32)
+    place[order] = np.arange(len(order), dtype=np.int32)
+    coded = pa.DictionaryArray.from_arrays(pa.array(place[code]), pa.array(names[present][order], pa.string()))
+    columns = {name: both[name].combine_chunks() for name in both.column_names} | {"symbol": coded}
+    joined = pa.table(columns)
+    day = joined["date"].to_numpy().astype(DAY).astype(np.int64)
+    return joined.take(pa.array(np.lexsort((place[code], day))))
+
+
+def _joined_spells(spells: pd.DataFrame, sessions: pd.DatetimeIndex) -> pd.DataFrame:
+    """Spells of which one begins on the session after another has ended, as one."""
+    spells = spells.sort_values(["symbol", "first"], ignore_index=True)
+    ends = sessions.get_indexer(spells["last"].shift(fill_value=sessions[0]))
+    begins = (spells["symbol"] != spells["symbol"].shift()) | (sessions.get_indexer(spells["first"]) != ends + 1)
+    joined = spells.groupby(begins.cumsum()).agg({"symbol": "first", "first": "first", "last": "last"})
+    return joined.reset_index(drop=True).astype(dict(EMPTY["members"].dtypes))
+
+
+def after_session(tables: dict[str, pa.Table], closed: pd.Timestamp, listed: pd.Index) -> dict[str, pa.Table]:
+    """What is first known after the session `closed`: later rows, all rows of names not `listed`, and all bars."""
+    out = {}
+    for name, table in tables.items():
+        frame = None if name.startswith("bars-") else frame_of(tables, name)
+        if name in ("actions", "fundamentals", "sectors"):
+            young = ~frame["symbol"].isin(listed)
+            frame = frame[young | (frame[SINCE[name]] > closed)] if name in SINCE else frame[young]
+        elif name in ("index", "restated"):
+            frame = frame[frame[SINCE[name]] > closed]
+        out[name] = table if frame is None else table_of(frame.reset_index(drop=True))
+    return out
+
+
+def before_session(
+    tables: dict[str, pa.Table], session: pd.Timestamp, sessions: pd.DatetimeIndex, unlisted: set[str]
+) -> dict[str, pa.Table]:
+    """The tables of an update without its session `session`, the last one, and without the names listed by that alone.
+
+    What it said of earlier sessions, and what the door refused, stays.
+    """
+    out, last = {}, pa.scalar(session.to_pydatetime().date())
+    for name, table in tables.items():
+        if name.startswith("bars-"):
+            out[name] = table.filter(pc.less(table["date"], last))
+            continue
+        frame = frame_of(tables, name)
+        if "symbol" in frame and name not in ("refused", "restated"):
+            frame = frame[~frame["symbol"].isin(unlisted)]
+        if name in SINCE and name != "restated":
+            frame = frame[frame[SINCE[name]] < session]
+        if name == "members":
+            frame = frame.assign(last=frame["last"].clip(upper=sessions[sessions < session].max()))
+        out[name] = table_of(frame.reset_index(drop=True))
+    return {name: table for name, table in out.items() if table.num_rows}
+
+
+def spells_of(members: pd.DataFrame) -> pd.DataFrame:
     """Unbroken spells of membership: symbol, first and last session of each."""
     inside = np.pad(members.to_numpy().astype(np.int8), ((1, 1), (0, 0)))
     change = np.diff(inside, axis=0).T
@@ -138,10 +291,9 @@ def _spells(members: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _unspell(table: pa.Table, dates: pd.DatetimeIndex, symbols: pd.Index) -> pd.DataFrame:
+def _unspell(spells: pd.DataFrame, dates: pd.DatetimeIndex, symbols: pd.Index) -> pd.DataFrame:
     """Spells as sessions × symbols again."""
-    spells = table.to_pandas()
-    spells = spells[spells["symbol"].isin(symbols) & (spells["first"] <= dates[-1])]
+    spells = spells[spells["symbol"].isin(symbols) & (spells["first"] <= dates[-1]) & (spells["last"] >= dates[0])]
     change = np.zeros((len(dates) + 1, len(symbols)), dtype=np.int32)
     column = symbols.get_indexer(spells["symbol"])
     np.add.at(change, (dates.searchsorted(spells["first"]), column), 1)

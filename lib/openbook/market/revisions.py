@@ -3,16 +3,14 @@
 import numpy as np
 import pandas as pd
 
-from openbook.market.merge import ACTION_KEY, FILING_KEY, lay
-from openbook.market.tables import Market
+from openbook.market.merge import ACTION_KEY, SAME, lay
+from openbook.market.tables import FILING_KEY, Market
 
 REVISION_COLUMNS = ["symbol", "field", "first", "last", "values", "largest"]
-# A difference in the tenth digit is a vendor's rounding.
-SAME = 1e-9
 
 
-def find_revisions(stored: Market | None, sent: Market) -> pd.DataFrame:
-    """Stored values that `sent` contradicts or no longer has, over the sessions of both.
+def find_revisions(stored: Market | None, sent: Market, *, since: pd.Timestamp | None = None) -> pd.DataFrame:
+    """Stored values that `sent` contradicts or no longer has, over the sessions of both, from `since` on.
 
     Columns: symbol; field (of the bars, market_cap, member, index, sector, kind of action, item of a report); first and
     last date; number of values; largest |sent / stored − 1|, NaN where there is no number to compare.
@@ -20,22 +18,9 @@ def find_revisions(stored: Market | None, sent: Market) -> pd.DataFrame:
     if stored is None:
         return _table([])
     stored = stored.upto(sent.dates[-1])
-    parts = [*_wide_revisions(stored, sent), *_dated_revisions(stored, sent)]
+    parts = [*_wide_revisions(stored, sent, since), *_dated_revisions(stored, sent, since)]
     out = pd.concat([part for part in parts if len(part)] or [_table([])])
     return out.sort_values(["symbol", "field"], ignore_index=True)
-
-
-def late_bars(stored: Market | None, merged: Market) -> pd.DataFrame:
-    """Bars of sessions that were stored already without them: symbol, first, last, values."""
-    if stored is None:
-        return _table([])[["symbol", "first", "last", "values"]]
-    dates = merged.dates[merged.dates <= stored.dates[-1]]
-    had = ~np.isnan(lay(stored.close, dates, merged.symbols))
-    added = ~np.isnan(merged.close.to_numpy()[: len(dates)]) & ~had
-    rows = [
-        _row(symbol, "bar", dates[added[:, i]], np.nan) for i, symbol in enumerate(merged.symbols) if added[:, i].any()
-    ]
-    return _table(rows)[["symbol", "first", "last", "values"]]
 
 
 def _table(rows: list[tuple]) -> pd.DataFrame:
@@ -48,10 +33,10 @@ def _row(symbol: str, field: str, dates: pd.DatetimeIndex, largest: float) -> tu
     return (symbol, field, dates.min(), dates.max(), len(dates), largest)
 
 
-def _wide_revisions(stored: Market, sent: Market) -> list[pd.DataFrame]:
+def _wide_revisions(stored: Market, sent: Market, since) -> list[pd.DataFrame]:
     """Revisions of the sessions × symbols tables, one row per symbol and field."""
     parts = []
-    dates = stored.dates[stored.dates >= sent.dates[0]]
+    dates = stored.dates[stored.dates >= (sent.dates[0] if since is None else since)]
     for field in (*stored.bar_fields, "market_cap", "members"):
         if getattr(stored, field) is None:
             continue
@@ -75,13 +60,14 @@ def _changed(old: np.ndarray, new: np.ndarray, dates: pd.DatetimeIndex, symbols:
         yield _row(symbols[column], "member" if field == "members" else field, dates[rows], float(largest))
 
 
-def _dated_revisions(stored: Market, sent: Market) -> list[pd.DataFrame]:
+def _dated_revisions(stored: Market, sent: Market, since) -> list[pd.DataFrame]:
     """Revisions of actions, reports, the index and the sectors."""
-    parts = [_lost_rows(stored.actions, sent.actions, ACTION_KEY, "kind")]
+    parts = [_lost_rows(_from(stored.actions, "date", since), sent.actions, ACTION_KEY, "kind")]
     if stored.fundamentals is not None:
-        parts.append(_lost_rows(stored.fundamentals, sent.fundamentals, FILING_KEY, "item"))
+        filed = _from(stored.fundamentals, "available", since)
+        parts.append(_lost_rows(filed, sent.fundamentals, FILING_KEY, "item"))
     if stored.index is not None:
-        old, new = (market.index.to_frame("index") for market in (stored, sent))
+        old, new = (market.index.loc[since:].to_frame("index") for market in (stored, sent))
         new = new.reindex(old.index).to_numpy()
         parts.append(_table(list(_changed(old.to_numpy(), new, old.index, pd.Index([stored.index.name]), "index"))))
     if stored.sectors is not None and sent.sectors is not None:
@@ -89,6 +75,10 @@ def _dated_revisions(stored: Market, sent: Market) -> list[pd.DataFrame]:
         moved = stored.sectors.index[(now.notna() & (now != stored.sectors)).to_numpy()]
         parts.append(_table([_row(symbol, "sector", stored.dates[-1:], np.nan) for symbol in moved]))
     return parts
+
+
+def _from(table: pd.DataFrame, column: str, since: pd.Timestamp | None) -> pd.DataFrame:
+    return table if since is None else table[table[column] >= since]
 
 
 def _lost_rows(stored: pd.DataFrame, sent: pd.DataFrame, key: list[str], field: str) -> pd.DataFrame:

@@ -1,9 +1,14 @@
 """The market on disk: parquet with page checksums, and a manifest of hashes that is replaced as a whole.
 
-A store is a folder: one file of bars per calendar year, one per other table, each named by its content and never
-changed, and `manifest.json`, which says which of them count. A crash at any point leaves the old manifest with all of
-its files; what the crash left behind is removed by the next update that has something to write. The same history gives
-the same bytes, whether it came in one update or in a thousand. One writer at a time: the runner's lock sees to that.
+A store is a folder of deltas, one for each update that had something to say: its new bars by calendar year, the rows of
+the other tables that came with them, and what it says otherwise than before about earlier sessions (`restated`). Each
+file is named by its content and never changed; `manifest.json` says which of them count, in which order, and covers
+each delta by a running hash. So the past can be read as it was known on any session, and what is said later never
+changes that. `compact` folds the deltas into one: the same history then gives the same bytes, whether it came in one
+update or in a thousand.
+
+A crash at any point leaves the old manifest with all of its files; what the crash left behind is removed by the next
+update that has something to write. One writer at a time: the runner's lock sees to that.
 """
 
 import hashlib
@@ -11,7 +16,6 @@ import json
 import os
 import re
 from bisect import bisect_right
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,18 +25,43 @@ import pyarrow.parquet as pq
 
 from openbook.errors import ConflictError, DataError, StorageError
 from openbook.market import calendar
-from openbook.market.arrival import admit
-from openbook.market.fingerprints import fingerprint, session_digests
-from openbook.market.layout import from_tables, refused_until, to_tables
-from openbook.market.merge import merge
-from openbook.market.providers import Source, fetch
-from openbook.market.revisions import find_revisions, late_bars
+from openbook.market.arrival import LEVEL_MEMORY, admit
+from openbook.market.fingerprints import Earlier, fingerprint, session_digests
+from openbook.market.layout import fold, frame_of, from_tables, refused_until, stacked, to_tables
+from openbook.market.merge import late_bars, require_same_tables
+from openbook.market.providers import Source, fetch, takes_since
+from openbook.market.restated import in_order, restated_rows
+from openbook.market.revisions import find_revisions
 from openbook.market.tables import REFUSED_COLUMNS, Market
+from openbook.market.update import (
+    first_delta,
+    joined,
+    mended,
+    names_known,
+    newly_refused,
+    next_delta,
+    next_step,
+    sealed,
+)
 
-__all__ = ["StoreReport", "fingerprint", "load_market", "put_market", "read_store", "store_fingerprint", "update_store"]
+__all__ = [
+    "StoreReport",
+    "compact",
+    "fingerprint",
+    "load_market",
+    "put_market",
+    "read_store",
+    "restatements",
+    "store_fingerprint",
+    "update_store",
+]
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
+# So many updates may lie side by side before the next one folds them together.
+DELTAS = 20
+# Of a partial delivery, the sessions in which the door may lack a believed level, and what is asked for beside them.
+BLIND, COMPARED = LEVEL_MEMORY + 1, 40
 _REPAIR = "restore the folder from a backup, or delete it and run `openbook data update`"
 _PART = re.compile(r"(bars-\d{4}|[a-z]+)-[0-9a-f]{16}\.parquet")
 
@@ -42,63 +71,160 @@ class StoreReport:
     """What an update did.
 
     new_sessions : sessions that were appended
-    revisions : how what the vendor sends now contradicts what is stored (`revisions.find_revisions`)
+    revisions : how what the vendor sends now contradicts what was stored (`revisions.find_revisions`)
+    restated : what was taken of that, `restated.restated_rows`; late bars too
     late : bars of stored sessions that came only now: symbol, first, last, values
     refused : what the door refused, of everything sent up to now
-    fingerprint : of the market up to the last session that was sent
+    earlier : sessions sent that lie before the first of the store, and were left out
+    fingerprint : of the market as known at the last session that was sent
     """
 
     new_sessions: pd.DatetimeIndex
     revisions: pd.DataFrame
+    restated: pd.DataFrame
     late: pd.DataFrame
     refused: pd.DataFrame
+    earlier: int
     fingerprint: str
 
 
-def update_store(folder, source: Source, *, through, today=None) -> StoreReport:
+def update_store(folder, source: Source, *, through, today=None, whole: bool = False) -> StoreReport:
     """Bring the store up to `through`: fetch, admit, and write what is new; without news not a byte changes.
 
-    Stored values stay as they were: a revision is listed and, for now, not taken (but see `merge`: the last session may
-    be corrected until a later one is stored). Bars that were missing are filled in.
+    Of a provider that can send the last weeks alone, only those are asked for, unless `whole`. What it says otherwise
+    than before of sessions that it had delivered is taken as a restatement, dated by the last session sent, or by the
+    last one stored; but the last stored session may be corrected in place until a later one is stored.
 
     Raises ConflictError if the store was made with other settings of the source, and whatever `fetch` and `admit` do.
     """
     folder, settings = Path(folder), source.model_dump(mode="json")
-    _require_same_source(_read_manifest(folder) if _exists(folder) else None, settings, folder)
-    market, refused = admit(fetch(source), through=through, today=today)
-    return put_market(folder, market, refused, settings=settings)
+    manifest = _read_manifest(folder) if _exists(folder) else None
+    _require_same_source(manifest, settings, folder)
+    since = None if manifest is None or whole or not takes_since(source) else _overlap(manifest)
+    market, refused = admit(fetch(source, since=since), through=through, today=today)
+    return put_market(folder, market, refused, settings=settings, since=since)
 
 
-def put_market(folder, sent: Market, refused: pd.DataFrame, *, settings: dict) -> StoreReport:
-    """Write what `sent`, an admitted market, adds to the store; `settings` say where it came from."""
+def _overlap(manifest: dict) -> pd.Timestamp | None:
+    """The first session that a partial delivery must have; None: the store is so short that all is asked for."""
+    sessions = _sessions(manifest)
+    return None if len(sessions) <= BLIND + COMPARED else sessions[-BLIND - COMPARED]
+
+
+def put_market(folder, sent: Market, refused: pd.DataFrame, *, settings: dict, since=None) -> StoreReport:
+    """Write what `sent`, an admitted market, adds to the store; `settings` say where it came from.
+
+    since : `sent` begins only here; what it lacks before is no news, and its first BLIND sessions are not compared
+    """
     folder, settings = Path(folder), json.loads(json.dumps(settings))
     manifest = _read_manifest(folder) if _exists(folder) else None
     _require_same_source(manifest, settings, folder)
-    stored, merged = None, sent
+    begins = manifest is None or (
+        len(manifest["sessions"]) == 1 and f"{sent.dates[-1]:%Y-%m-%d}" in manifest["sessions"]
+    )
+    put = _begin if begins else _go_on
+    return put(folder, manifest, sent, refused, _describe(sent, settings), since)
+
+
+def _begin(folder: Path, manifest: dict | None, sent: Market, refused: pd.DataFrame, about: dict, _) -> StoreReport:
+    """A store of its first delivery, or of the only session of it, delivered again."""
+    stored = None
     if manifest is not None:
-        stored, known = _read(folder, manifest)
-        merged = merge(stored, sent)
-        refused = pd.concat([known, refused]).drop_duplicates().sort_values(REFUSED_COLUMNS, ignore_index=True)
-    digests = session_digests(merged)
-    _write(folder, manifest, _describe(merged, digests, settings), to_tables(merged, refused))
+        stored, had = _read(folder, manifest)
+        require_same_tables(stored, sent)
+        refused = pd.concat([had, refused]).drop_duplicates().sort_values(REFUSED_COLUMNS, ignore_index=True)
+    entry, parts = _entry(to_tables(first_delta(sent, refused)), first=sent.dates[0], known=sent.dates[-1])
+    digests = session_digests(sent)
+    sessions = dict(zip(sent.dates.strftime("%Y-%m-%d"), digests, strict=True))
+    listed = _dated(names_known(sent))
+    _write(folder, manifest, about | {"sessions": sessions, "listed": listed, "deltas": _chained([entry])}, parts)
     return StoreReport(
-        new_sessions=merged.dates if stored is None else merged.dates.difference(stored.dates),
+        new_sessions=sent.dates if stored is None else sent.dates.difference(stored.dates),
         revisions=find_revisions(stored, sent),
-        late=late_bars(stored, merged),
+        restated=restated_rows(),
+        late=late_bars(restated_rows()),
         refused=refused,
-        fingerprint=digests[merged.dates.get_loc(sent.dates[-1])],
+        earlier=0,
+        fingerprint=digests[-1],
     )
 
 
-def read_store(folder, *, through=None) -> tuple[Market, pd.DataFrame]:
+def _go_on(folder: Path, manifest: dict, sent: Market, refused: pd.DataFrame, about: dict, since) -> StoreReport:
+    """One delta more, or the last one again."""
+    sessions = _sessions(manifest)
+    compared = sessions[0] if since is None else sent.dates[min(BLIND, len(sent.dates) - 1)]
+    step, listed = next_step(sessions, sent), _listed(folder, manifest)
+    stored, had = _read(folder, manifest, first=None if since is None else compared)
+    require_same_tables(stored, sent)
+    kept, last = ({}, {}) if step.appends else _last_parts(folder, manifest, step.known.year)
+    if step.mends:
+        last, listed = mended(last, listed, step, sessions)
+    refused = newly_refused(refused[refused["date"] >= compared], had, step)
+    delta = next_delta(step, sent, stored, listed.index, since=compared)._replace(refused=refused)
+    tables = to_tables(delta) if step.appends else joined(last, to_tables(delta), step, sessions)
+    before = Earlier(manifest["sessions"][f"{step.before:%Y-%m-%d}"], sessions[0], listed)
+    digests, listed = sealed(tables, step, about, before)
+    known = manifest["sessions"] | dict(zip(step.redone.strftime("%Y-%m-%d"), digests, strict=True))
+    deltas = manifest["deltas"]
+    first = step.redone[0] if step.appends else pd.Timestamp(deltas[-1]["first"])
+    entry, parts = _entry(tables, first=first, known=step.known, kept=kept)
+    deltas = _chained([*(deltas if step.appends else deltas[:-1]), entry])
+    _write(folder, manifest, about | {"sessions": known, "listed": _dated(listed), "deltas": deltas}, parts)
+    if len(deltas) > DELTAS:
+        compact(folder)
+    return StoreReport(
+        new_sessions=step.redone.difference(sessions),
+        revisions=find_revisions(stored, sent, since=None if since is None else compared),
+        restated=delta.restated,
+        late=late_bars(delta.restated),
+        refused=pd.concat([had, refused[REFUSED_COLUMNS]]).sort_values(REFUSED_COLUMNS, ignore_index=True),
+        earlier=int((sent.dates < sessions[0]).sum()),
+        fingerprint=known[f"{sent.dates[-1]:%Y-%m-%d}"],
+    )
+
+
+def compact(folder) -> int:
+    """Fold the deltas of a store into one: the same market, the same past, the same fingerprints, in fewer files.
+
+    Returns how many deltas there were; one is left as it is.
+    """
+    folder = Path(folder)
+    manifest = _require_manifest(folder)
+    deltas, sessions = manifest["deltas"], _sessions(manifest)
+    if len(deltas) > 1:
+        names = sorted({name for delta in deltas for name in delta["files"]})
+        found = {name: [delta["files"][name] for delta in deltas if name in delta["files"]] for name in names}
+        kept = {name: files[0] for name, files in found.items() if len(files) == 1}
+        several = {name for name in names if name not in kept}
+        tables = fold([_parts(folder, delta, several) for delta in deltas], sessions)
+        known = pd.Timestamp(deltas[-1]["known"])
+        entry, parts = _entry(tables, first=sessions[0], known=known, kept=kept)
+        _write(folder, manifest, manifest | {"deltas": _chained([entry])}, parts)
+    return len(deltas)
+
+
+def restatements(folder, *, known=None) -> pd.DataFrame:
+    """What was said later about sessions delivered before, `restated.restated_rows`, oldest first.
+
+    known : only what was said at the close of this session; nothing: all of it
+    """
+    folder = Path(folder)
+    deltas = _require_manifest(folder)["deltas"]
+    rows = in_order(frame_of(stacked([_parts(folder, delta, {"restated"}) for delta in deltas]), "restated"))
+    return rows if known is None else rows[rows["known"] == calendar.as_day(known)].reset_index(drop=True)
+
+
+def read_store(folder, *, through=None, as_known_on=None, first=None) -> tuple[Market, pd.DataFrame]:
     """The stored market up to `through`, and what the door refused; every byte is checked before a number is used.
+
+    as_known_on : the session at whose close the values were known; nothing: `through`. So what a vendor says later
+        never changes what is read of an earlier session. Without either, the newest values
+    first : only sessions from here on, of the files that they need; `adjusted` then starts anew
 
     Raises DataError if there is no store, if it begins after `through`, or if a file is damaged.
     """
     folder = Path(folder)
-    if not _exists(folder):
-        raise DataError(f"no market store at {folder}; fill it with `openbook data update`")
-    return _read(folder, _read_manifest(folder), through)
+    return _read(folder, _require_manifest(folder), through, as_known_on, first)
 
 
 def has_session(folder, date) -> bool:
@@ -108,11 +234,12 @@ def has_session(folder, date) -> bool:
 
 
 def store_fingerprint(folder, date) -> str:
-    """`fingerprint(market.upto(date))` of the stored market, read from the manifest alone."""
+    """`fingerprint` of the stored market as known at the close of `date`, read from the manifest alone.
+
+    It is that of `read_store(folder, through=date)`, and of `market.upto(date, as_known_on=date)`, read later.
+    """
     folder, day = Path(folder), f"{calendar.as_day(date):%Y-%m-%d}"
-    if not _exists(folder):
-        raise DataError(f"no market store at {folder}; fill it with `openbook data update`")
-    digests = _read_manifest(folder)["sessions"]
+    digests = _require_manifest(folder)["sessions"]
     known = sorted(digests)
     at = bisect_right(known, day)
     if not at:
@@ -123,6 +250,7 @@ def store_fingerprint(folder, date) -> str:
 def load_market(source: Source, *, store=None, through=None) -> tuple[Market, pd.DataFrame]:
     """The market up to `through` and what the door refused: from the store if one is given, else from the provider.
 
+    From the store it is the market as known at the close of `through`: what the vendor said later changes nothing.
     Raises ConflictError if the store was made with other settings of the source.
     """
     if store is None:
@@ -146,8 +274,9 @@ def _require_same_source(manifest: dict | None, settings: dict, folder: Path) ->
     raise ConflictError(f"the store at {folder} was made from another source ({told}); use another folder for it")
 
 
-def _describe(market: Market, digests: list[str], settings: dict) -> dict:
-    """The manifest without its files."""
+def _describe(market: Market, settings: dict) -> dict:
+    """The manifest without its sessions, names and deltas."""
+    optional = [name for name in ("fundamentals", "index", "members", "sectors") if getattr(market, name) is not None]
     return {
         "format": FORMAT,
         "source": settings,
@@ -155,22 +284,58 @@ def _describe(market: Market, digests: list[str], settings: dict) -> dict:
         "execution": market.execution,
         "notes": list(market.notes),
         "fields": [*market.bar_fields, *([] if market.market_cap is None else ["market_cap"])],
+        "tables": ["actions", *optional],
         "index": None if market.index is None else market.index.name,
-        "sessions": dict(zip(market.dates.strftime("%Y-%m-%d"), digests, strict=True)),
     }
 
 
-def _read(folder: Path, manifest: dict, through=None) -> tuple[Market, pd.DataFrame]:
-    """The market that a manifest describes, up to `through`, and the refused bars."""
-    dates = pd.DatetimeIndex(list(manifest["sessions"]), name="date").as_unit("us")
-    kept = dates if through is None else dates[dates <= calendar.as_day(through)]
+def _sessions(manifest: dict) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(list(manifest["sessions"]), name="date").as_unit("us")
+
+
+def _dated(listed: pd.Series) -> dict[str, str]:
+    """Symbols and the session that first knew them, as the manifest says it."""
+    days = pd.DatetimeIndex(listed).strftime("%Y-%m-%d")
+    return dict(sorted(zip(listed.index, days, strict=True)))
+
+
+def _listed(folder: Path, manifest: dict) -> pd.Series:
+    """Symbols and the session that first knew them; a store of the first format does not say it, so it is read."""
+    if manifest["listed"] is None:
+        return names_known(_read(folder, manifest)[0])
+    listed = manifest["listed"]
+    return pd.Series(pd.DatetimeIndex(list(listed.values())).as_unit("us"), index=pd.Index(list(listed), dtype="str"))
+
+
+def _read(folder: Path, manifest: dict, through=None, as_known_on=None, first=None) -> tuple[Market, pd.DataFrame]:
+    """The market that a manifest describes, from `first` up to `through`, as known then, and the refused bars."""
+    dates = _sessions(manifest)
+    known = through if as_known_on is None else as_known_on
+    known = None if known is None else calendar.as_day(known)
+    ends = [calendar.as_day(day) for day in (through, known) if day is not None]
+    kept = dates[dates <= min(ends)] if ends else dates
     if kept.empty:
-        raise DataError(
-            f"the store at {folder} begins on {dates[0]:%Y-%m-%d}, after {calendar.as_day(through):%Y-%m-%d}"
-        )
-    needed = [name for name in manifest["files"] if not name.startswith("bars-") or int(name[5:]) <= kept[-1].year]
-    tables = {name: _read_part(folder, **manifest["files"][name]) for name in needed}
-    return from_tables(tables, kept, manifest["fields"], manifest), refused_until(tables["refused"], kept[-1])
+        raise DataError(f"the store at {folder} begins on {dates[0]:%Y-%m-%d}, after {min(ends):%Y-%m-%d}")
+    kept = kept if first is None else kept[kept >= calendar.as_day(first)]
+    if kept.empty:
+        raise DataError(f"the store at {folder} has no session from {calendar.as_day(first):%Y-%m-%d} on")
+    years = {f"bars-{year}" for year in range(kept[0].year, kept[-1].year + 1)}
+    deltas = [delta for delta in manifest["deltas"] if known is None or pd.Timestamp(delta["first"]) <= known]
+    wanted = [years | {name for name in delta["files"] if not name.startswith("bars-")} for delta in deltas]
+    tables = stacked([_parts(folder, *pair) for pair in zip(deltas, wanted, strict=True)])
+    return from_tables(tables, kept, manifest, known=known), refused_until(tables, kept[-1], known)
+
+
+def _parts(folder: Path, delta: dict, wanted: set[str]) -> dict[str, pa.Table]:
+    """The wanted tables that a delta has."""
+    return {name: _read_part(folder, **entry) for name, entry in delta["files"].items() if name in wanted}
+
+
+def _last_parts(folder: Path, manifest: dict, year: int) -> tuple[dict[str, dict], dict[str, pa.Table]]:
+    """Of the last delta, the files of other years' bars, and all other tables."""
+    delta = manifest["deltas"][-1]
+    other = {name for name in delta["files"] if name.startswith("bars-") and name != f"bars-{year}"}
+    return {name: delta["files"][name] for name in sorted(other)}, _parts(folder, delta, delta["files"].keys() - other)
 
 
 def _read_part(folder: Path, file: str, sha256: str) -> pa.Table:
@@ -190,8 +355,14 @@ def _read_part(folder: Path, file: str, sha256: str) -> pa.Table:
         raise DataError(f"{path} is damaged: {str(error).splitlines()[0]}; {_REPAIR}") from None
 
 
+def _require_manifest(folder: Path) -> dict:
+    if not _exists(folder):
+        raise DataError(f"no market store at {folder}; fill it with `openbook data update`")
+    return _read_manifest(folder)
+
+
 def _read_manifest(folder: Path) -> dict:
-    """The manifest, if it is as it was written."""
+    """The manifest, if it is as it was written; one of the first format as a store of one delta."""
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_bytes())
@@ -202,30 +373,65 @@ def _read_manifest(folder: Path) -> dict:
         raise DataError(f"{path} is damaged; {_REPAIR}") from None
     if seal != _seal(manifest):
         raise DataError(f"{path} is damaged: it does not match its seal; {_REPAIR}")
+    if manifest["format"] == 1:
+        return _from_first_format(manifest)
     if manifest["format"] != FORMAT:
         raise DataError(f"{path} has format {manifest['format']}, this openbook reads {FORMAT}; fill a new folder")
+    if manifest["deltas"] != _chained(manifest["deltas"]):
+        raise DataError(f"{path} is damaged: its deltas do not follow from each other; {_REPAIR}")
     return manifest
+
+
+def _from_first_format(manifest: dict) -> dict:
+    """What the first format called files is the first delta; its digests are those of today."""
+    files, days = manifest["files"], list(manifest["sessions"])
+    tables = ["actions", *(name for name in ("fundamentals", "index", "members", "sectors") if name in files)]
+    deltas = _chained([{"first": days[0], "known": days[-1], "files": files}])
+    rest = {name: value for name, value in manifest.items() if name != "files"}
+    return rest | {"format": FORMAT, "tables": tables, "listed": None, "deltas": deltas}
 
 
 def _seal(manifest: dict) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
-def _write(folder: Path, old: dict | None, description: dict, tables: Iterable[tuple[str, pa.Table]]) -> None:
-    """Put the tables beside those of the old manifest, then replace it; if nothing differs, touch nothing."""
-    parts = {name: _encode(table) for name, table in tables}
+def _entry(
+    tables: dict[str, pa.Table], *, first: pd.Timestamp, known: pd.Timestamp, kept: dict[str, dict] | None = None
+) -> tuple[dict, dict[str, bytes]]:
+    """A delta for the manifest, and the files that it needs beside those that are `kept`, by file name."""
+    parts = {name: _encode(table) for name, table in tables.items()}
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in parts.items()}
     files = {name: {"file": f"{name}-{sha[:16]}.parquet", "sha256": sha} for name, sha in hashes.items()}
-    manifest = description | {"files": files}
+    about = {"first": f"{first:%Y-%m-%d}", "known": f"{known:%Y-%m-%d}"}
+    return about | {"files": (kept or {}) | files}, {files[name]["file"]: data for name, data in parts.items()}
+
+
+def _chained(deltas: list[dict]) -> list[dict]:
+    """The deltas, each with a running hash that covers it and all before it."""
+    out, chain = [], ""
+    for delta in deltas:
+        body = {name: delta[name] for name in ("first", "known", "files")}
+        chain = _seal({"after": chain} | body)
+        out.append(body | {"chain": chain})
+    return out
+
+
+def _files(manifest: dict) -> set[str]:
+    """Names of the files that a manifest counts."""
+    return {entry["file"] for delta in manifest["deltas"] for entry in delta["files"].values()}
+
+
+def _write(folder: Path, old: dict | None, manifest: dict, parts: dict[str, bytes]) -> None:
+    """Put the parts beside the files of the old manifest, then replace it; if nothing differs, touch nothing."""
     if manifest == old:
         return
-    kept = set() if old is None else {entry["file"] for entry in old["files"].values()}
+    kept = set() if old is None else _files(old)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(folder, kept)
         for name, data in parts.items():
-            if files[name]["file"] not in kept:
-                _put(folder / files[name]["file"], data)
+            if name not in kept:
+                _put(folder / name, data)
         _sync(folder)
         text = json.dumps(manifest | {"seal": _seal(manifest)}, sort_keys=True, indent=1)
         _put(folder / f"{MANIFEST}.tmp", text.encode())

@@ -1,4 +1,4 @@
-"""The market as frozen tables, and the only way to look at them: `market.upto(date)`."""
+"""The market as frozen tables, and the only way to look at them: `market.upto(date)`, as known then or now."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 
 from openbook.errors import DataError
+from openbook.market.restated import WIDE_TABLES, put_cells, put_index, put_rows
 
 BAR_FIELDS = ("open", "high", "low", "close", "volume")
 ACTION_COLUMNS = ["date", "symbol", "kind", "value"]
 ACTION_KINDS = ("split", "dividend", "delisting")
 FUNDAMENTAL_COLUMNS = ["symbol", "available", "period_end", "item", "value"]
+FILING_KEY = ["available", "symbol", "item", "period_end"]
 EXECUTIONS = ("next_open", "next_close")
 REFUSED_COLUMNS = ["date", "symbol", "rule", "detail"]
 
@@ -71,6 +73,8 @@ class Market:
     actions, fundamentals, sectors, members, market_cap, index : see `Delivery`; members is sessions × symbols, bool
     execution : "next_open", or "next_close" where the source has closes only
     notes : sentences that every page shows
+    restated : what the vendor said later about sessions that it had delivered, `restated.restated_rows`; None: nothing
+        is known of that. The tables above hold the newest values
     """
 
     close: pd.DataFrame
@@ -88,6 +92,7 @@ class Market:
     market_cap: pd.DataFrame | None = None
     index: pd.Series | None = None
     notes: tuple[str, ...] = ()
+    restated: pd.DataFrame | None = None
 
     def __post_init__(self):
         if self.execution not in EXECUTIONS:
@@ -139,9 +144,18 @@ class Market:
             "Execution": self.execution.replace("_", " "),
         }
 
-    def upto(self, date) -> "Market":
-        """The market as known at the close of `date`: every later row is gone."""
+    def upto(self, date, *, as_known_on=None) -> "Market":
+        """The market at the close of `date`: every later row is gone.
+
+        as_known_on : the past as it was seen at the close of that session: what was said later about sessions
+            delivered before is taken back, and so are names of which no bar was known. A session that was only
+            delivered later counts as it was first delivered. Nothing: the newest values that this market knows.
+            Sessions after it were not known either.
+        """
         date = pd.Timestamp(date)
+        if as_known_on is not None:
+            then = pd.Timestamp(as_known_on)
+            return self._seen_on(then).upto(min(date, then))
         cut = {name: table.loc[:date] for name, table in self._wide().items()}
         cut["actions"] = self.actions[self.actions["date"] <= date].reset_index(drop=True)
         if self.fundamentals is not None:
@@ -149,7 +163,52 @@ class Market:
             cut["fundamentals"] = self.fundamentals[known].reset_index(drop=True)
         if self.index is not None:
             cut["index"] = self.index.loc[:date]
+        if self.restated is not None:
+            cut["restated"] = self.restated[~(self.restated["date"] > date)].reset_index(drop=True)
         return replace(self, **cut)
+
+    def _seen_on(self, session: pd.Timestamp) -> "Market":
+        """All sessions of this market, as they were known at the close of one."""
+        later = None if self.restated is None else self.restated["known"] > session
+        if later is None or not later.any():
+            return self
+        seen = self.before(self.restated[later])
+        seen = replace(seen, restated=self.restated[~later].reset_index(drop=True))
+        forgotten = seen.symbols[(self.close.notna().any() & seen.close.isna().all()).to_numpy()]
+        return seen._without(forgotten) if len(forgotten) else seen
+
+    def before(self, rows: pd.DataFrame) -> "Market":
+        """The market without these rows of `restated`: what was said before them stands again; names are kept."""
+        if rows.empty:
+            return self
+        back, wanted = rows[::-1], {}
+        for name in (*self.bar_fields, *(["market_cap"] if self.market_cap is not None else [])):
+            chosen = back[back["table"].isin(WIDE_TABLES) & (back["field"] == name)]
+            values = getattr(self, name).to_numpy().copy()
+            put_cells(values, chosen, "before", self.dates, self.symbols)
+            wanted[name] = wide(values, self.dates, self.symbols)
+        actions = put_rows("actions", self.actions, rows, "before").sort_values(ACTION_COLUMNS, ignore_index=True)
+        wanted |= {"actions": actions, "adjusted": adjust(wanted["close"], actions)}
+        if self.fundamentals is not None:
+            filings = put_rows("fundamentals", self.fundamentals, rows, "before")
+            wanted["fundamentals"] = filings.sort_values(FILING_KEY, ignore_index=True)
+        if self.sectors is not None:
+            wanted["sectors"] = sectors_of(put_rows("sectors", sector_rows(self.sectors), rows, "before"))
+        if self.index is not None:
+            wanted["index"] = put_index(self.index, back, "before")
+        return replace(self, **wanted)
+
+    def _without(self, symbols: pd.Index) -> "Market":
+        """The same market without `symbols`, in none of its tables."""
+        kept = self.select(self.symbols.difference(symbols))
+        cut = {
+            name: table[~table["symbol"].isin(symbols)].reset_index(drop=True)
+            for name in ("actions", "fundamentals")
+            if (table := getattr(self, name)) is not None
+        }
+        if self.sectors is not None:
+            cut["sectors"] = self.sectors[~self.sectors.index.isin(symbols)]
+        return replace(kept, **cut)
 
     def select(self, symbols) -> "Market":
         """The same market with only `symbols`, in the market's order."""
@@ -168,6 +227,17 @@ def wide(values: np.ndarray, dates: pd.DatetimeIndex, symbols: pd.Index) -> pd.D
     """A sessions × symbols table over `values`, which becomes read-only: writing into one raises ValueError."""
     values.flags.writeable = False
     return pd.DataFrame(values, index=dates, columns=symbols, copy=False)
+
+
+def sector_rows(sectors: pd.Series) -> pd.DataFrame:
+    """Sectors by symbol as a long table: symbol, sector."""
+    return sectors.rename("sector").rename_axis("symbol").reset_index().astype("str")
+
+
+def sectors_of(rows: pd.DataFrame) -> pd.Series:
+    """The long table as sectors by symbol again, sorted."""
+    index = pd.Index(rows["symbol"], dtype="str", name="symbol")
+    return pd.Series(rows["sector"].to_numpy(object), index=index, name="sector", dtype="str").sort_index()
 
 
 def frozen(table: pd.DataFrame) -> pd.DataFrame:

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Annotated
 
+import pandas as pd
 from pydantic import Field, TypeAdapter, ValidationError
 
 from openbook.errors import ParameterError
@@ -25,11 +27,12 @@ __all__ = [
     "fetch",
     "parse_source",
     "simulate",
+    "takes_since",
 ]
 
 Source = SampleSource | FilesSource | SimulatedSource | YahooSource
 
-PROVIDERS: dict[str, Callable[[Source], Delivery]] = {
+PROVIDERS: dict[str, Callable[..., Delivery]] = {
     "sample": fetch_sample,
     "files": fetch_files,
     "simulated": fetch_simulated,
@@ -48,9 +51,18 @@ def parse_source(values: Mapping) -> Source:
         raise ParameterError(f"source: {faults}") from None
 
 
-def fetch(source: Source) -> Delivery:
-    """What the provider has, as it came. DataError if it cannot be read; quality is judged by `quality.admit`."""
-    return PROVIDERS[source.provider](source)
+def fetch(source: Source, *, since: pd.Timestamp | None = None) -> Delivery:
+    """What the provider has, as it came. DataError if it cannot be read; quality is judged by `quality.admit`.
+
+    since : the first session of interest, for a provider that `takes_since`; others send all there is
+    """
+    provider = PROVIDERS[source.provider]
+    return provider(source, since=since) if takes_since(source) else provider(source)
+
+
+def takes_since(source: Source) -> bool:
+    """Whether the provider can send the last weeks alone: its function has a parameter `since` (None: all there is)."""
+    return "since" in signature(PROVIDERS[source.provider]).parameters
 
 
 def _sentence(fault) -> str:

@@ -1,0 +1,111 @@
+"""What was said later about a session that had been delivered already: one long table, laid on and taken back again.
+
+Each row says: at the close of session `known`, the vendor said `after` where it had said `before`. Applied in order to
+what was said first, the rows give what is known now; taken back in reverse, they give the past as it was seen.
+"""
+
+import numpy as np
+import pandas as pd
+
+RESTATED_COLUMNS = ["known", "table", "symbol", "date", "field", "period_end", "before", "after"]
+WIDE_TABLES = ("bars", "market_cap")
+# How the rows of the long tables are written here: our column → theirs.
+LONG_TABLES = {
+    "actions": {"date": "date", "symbol": "symbol", "field": "kind"},
+    "fundamentals": {"date": "available", "symbol": "symbol", "field": "item", "period_end": "period_end"},
+    "sectors": {"symbol": "symbol", "field": "sector"},
+}
+# A row that is there, but has no number: a delisting of which the return is not known.
+NO_NUMBER = np.inf
+_TYPES = {
+    "known": "datetime64[us]",
+    "table": "str",
+    "symbol": "str",
+    "date": "datetime64[us]",
+    "field": "str",
+    "period_end": "datetime64[us]",
+    "before": "float64",
+    "after": "float64",
+}
+
+
+def restated_rows(**columns) -> pd.DataFrame:
+    """Lines of the table, RESTATED_COLUMNS; what is not given is missing (NaT, NaN).
+
+    known : session at whose close it was said
+    table : bars, market_cap, index, actions, fundamentals, sectors
+    date : session of a bar, day of an action, first day of use of a report; NaT for a sector
+    field : of the bars, market_cap, index, kind of action, item of a report, name of the sector
+    period_end : of a report
+    before, after : the number; NaN: there was none, there is none any more. A sector that counts is 1
+    """
+    empty = {"known": pd.NaT, "date": pd.NaT, "period_end": pd.NaT, "before": np.nan, "after": np.nan}
+    frame = pd.DataFrame(columns if "symbol" in columns else columns | {"symbol": []})
+    missing = {name: empty[name] for name in RESTATED_COLUMNS if name not in frame and name in empty}
+    texts = {name: "" for name in ("table", "field") if name not in frame}
+    return frame.assign(**missing, **texts)[RESTATED_COLUMNS].astype(_TYPES)
+
+
+def in_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows in the one order in which they are stored and hashed."""
+    return rows.sort_values(RESTATED_COLUMNS, ignore_index=True)
+
+
+def composed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of one `known`, said one after the other, as if they had been said at once."""
+    wide = rows["table"].isin([*WIDE_TABLES, "index"])
+    cell = ["known", "table", "symbol", "date", "field", "period_end"]
+    value = rows["before"].fillna(rows["after"]).mask(wide, 0.0)
+    groups = rows.assign(value=value).groupby([*cell, "value"], dropna=False, sort=False)
+    ends = groups.agg(first=("before", _first), last=("after", _last)).reset_index()
+    ends = ends.rename(columns={"first": "before", "last": "after"})[RESTATED_COLUMNS].astype(_TYPES)
+    same = (ends["before"] == ends["after"]) | (ends["before"].isna() & ends["after"].isna())
+    return in_order(ends[~same])
+
+
+def _first(values: pd.Series) -> float:
+    return values.iloc[0]
+
+
+def _last(values: pd.Series) -> float:
+    return values.iloc[-1]
+
+
+def put_cells(values: np.ndarray, rows: pd.DataFrame, said: str, dates: pd.DatetimeIndex, symbols: pd.Index) -> None:
+    """Write column `said` of the rows into a sessions × symbols array, in their order; what it lacks is left out."""
+    if rows.empty:
+        return
+    row, column = dates.get_indexer(rows["date"]), symbols.get_indexer(rows["symbol"])
+    inside = (row >= 0) & (column >= 0)
+    values[row[inside], column[inside]] = rows[said].to_numpy()[inside]
+
+
+def put_rows(name: str, table: pd.DataFrame, rows: pd.DataFrame, said: str) -> pd.DataFrame:
+    """A long table with the rows of column `said` (before, after), and without those of the other one; unsorted."""
+    rows = rows[rows["table"] == name]
+    if rows.empty:
+        return table
+    unsaid = "before" if said == "after" else "after"
+    parts = [table.assign(count=1), _as_rows(name, rows, said, 1), _as_rows(name, rows, unsaid, -1)]
+    both = pd.concat(parts, ignore_index=True)
+    count = both.groupby(list(table.columns), dropna=False, sort=False)["count"].sum()
+    return count[count > 0].reset_index().drop(columns="count").astype(dict(table.dtypes))
+
+
+def _as_rows(name: str, rows: pd.DataFrame, said: str, count: int) -> pd.DataFrame:
+    """One side of the rows as rows of the long table itself."""
+    rows = rows[rows[said].notna()]
+    frame = pd.DataFrame({theirs: rows[ours] for ours, theirs in LONG_TABLES[name].items()})
+    if name != "sectors":
+        frame["value"] = rows[said].replace(NO_NUMBER, np.nan)
+    return frame.assign(count=count)
+
+
+def put_index(index: pd.Series, rows: pd.DataFrame, said: str) -> pd.Series:
+    """Closes of the index with column `said` of the rows laid over them, in their order."""
+    rows = rows[rows["table"] == "index"]
+    if rows.empty:
+        return index
+    laid = rows.drop_duplicates("date", keep="last").set_index("date")[said]
+    out = pd.concat([index[~index.index.isin(laid.index)], laid]).dropna().sort_index().rename(index.name)
+    return out.set_axis(pd.DatetimeIndex(out.index, name=index.index.name).as_unit("us"))
