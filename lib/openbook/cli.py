@@ -383,6 +383,16 @@ def data_check(
     return jobs.check_data(folder, source=source, beside=beside, say=_say)
 
 
+@data.command("compact")
+def data_compact(
+    profile: Annotated[str, typer.Option(help="Folder below params/.")] = "demo",
+) -> None:
+    """Fold what the updates left side by side in the store into one; nothing that is read from it changes."""
+    from openbook import jobs
+
+    _say(jobs.compact_data(State.runs, profile=profile))
+
+
 @data.command("revisions")
 def data_revisions(
     date: Annotated[str, typer.Argument(help="Session of a sealed daily run, YYYY-MM-DD.")],

@@ -37,7 +37,7 @@ from openbook.errors import (
 from openbook.market import calendar, vendor_check
 from openbook.market.providers import Source, parse_source
 from openbook.market.providers.folder import deliver
-from openbook.market.store import has_session, store_fingerprint, update_store
+from openbook.market.store import compact, has_session, store_fingerprint, update_store
 from openbook.params import NOTEBOOKS, Settings, load_params, parse_yaml
 from openbook.record import secrets
 from openbook.record.kernel import Kernel, start_kernel
@@ -200,9 +200,10 @@ def update_data(runs: Path, through: str = "", *, profile: str = "demo") -> str:
     _require_over(last)
     with working(runs):
         report = update_store(store_of(runs, settings.source), settings.source, through=last)
+    earlier = f", {report.earlier} sessions before the store begins left out" if report.earlier else ""
     return (
         f"{len(report.new_sessions)} new sessions, {len(report.late)} late, {len(report.revisions)} revised, "
-        f"{len(report.refused)} bars refused so far"
+        f"{len(report.refused)} bars refused so far{earlier}"
     )
 
 
@@ -237,6 +238,14 @@ def _source_in(file: str) -> Source:
     if not isinstance(values, dict):
         raise ParameterError(f"{file}: expected a `source:` block, found {type(values).__name__}")
     return parse_source(values)
+
+
+def compact_data(runs: Path, *, profile: str = "demo") -> str:
+    """Fold the deltas of the store into one."""
+    settings = load_params("daily_run", profile, root=checkout())
+    with working(runs):
+        n = compact(store_of(runs, settings.source))
+    return f"{n} deltas are one now" if n > 1 else "the store is compact already"
 
 
 def demo(runs: Path, *, say: Say = print) -> None:
