@@ -2,9 +2,9 @@
 
     python tests/mutants.py openbook.desk.safety tests/desk/test_safety.py
 
-Needs `--extra mutation`. cosmic-ray would start an interpreter for each mutant; here each is tested by pytest in a child
-of one warm process, with the mutant in the module's place and no file changed. Two mutants that parse alike are one. A
-mutant that takes longer than PATIENCE counts as killed. Prints every survivor, and the share that was killed.
+Needs `--extra mutation`. cosmic-ray would start an interpreter for each mutant; here each is tested by pytest in a
+child of one warm process, with the mutant in the module's place and no file changed. Two mutants that parse alike are
+one. A mutant that takes longer than PATIENCE counts as killed. Prints every survivor, and the share that was killed.
 """
 
 import ast

@@ -10,6 +10,7 @@ import pytest
 
 from openbook.errors import DataError, DataNotReady, ParameterError
 from openbook.market import calendar
+from openbook.market.fundamentals import known_items
 from openbook.market.providers import EdgarTable, YahooSource, edgar, fetch, parse_source, yahoo, yahoo_chart
 from openbook.market.providers.edgar_facts import ITEMS, RAW_COLUMNS
 from openbook.market.providers.filings import ITEMS as SIMULATED
