@@ -22,6 +22,7 @@ import pytest
 from cosmic_ray.mutating import mutate_code
 
 PATIENCE = 120  # seconds
+QUICK = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:nbmake", "-o", "addopts="]
 # Operators that must be told which variable, and mistakes that nobody makes and any test notices.
 LEFT_OUT = re.compile("Variable|Bit|Shift|Pow|FloorDiv|_Mod|_Is|Invert|Eq_[GL]|_UAdd")
 
@@ -54,7 +55,7 @@ def survives(module: str, code: str, tests: list[str]) -> bool:
         os.dup2(silence, 2)
         try:
             install(module, code)
-            failed = pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests])
+            failed = pytest.main([*QUICK, *tests])
         except BaseException:  # a mutant may fail in any way while it is imported
             failed = 1
         os._exit(int(failed != 0))
