@@ -22,9 +22,10 @@ import pytest
 from openbook.champion import CARD, PROMISE, ChampionCard, champion_hash, read_champion
 from openbook.desk.book import views
 from openbook.errors import ModelError
+from openbook.evening import evening_of
 from openbook.market.calendar import sessions, today
 from openbook.market.providers import parse_source
-from openbook.market.store import load_market, read_store
+from openbook.market.store import fingerprint, load_market, read_store, restatements, store_fingerprint
 from openbook.record.runs import RunsFolder, read_run
 from openbook.signals.bundle import SCHEMA, bundle_hash, pack_model
 from openbook.signals.dataset import build_dataset
@@ -64,6 +65,26 @@ def at_held(desk: Desk) -> str:
 
 
 # ---- data ----
+
+
+def test_d15_a_rewritten_history_that_is_stored_changes_no_sealed_day(desk):
+    """The vendor rewrites an old close under two sealed pages and delivers tonight: taken, dated, and they stand."""
+    held, store = at_held(desk), next((desk.runs / "store").iterdir())
+    old = pd.Timestamp(sorted(desk.vendor.files.bars["date"].unique())[-30])
+    sealed, prints = hashes(desk.page(desk.days[2])), [store_fingerprint(store, day) for day in desk.days[:3]]
+    seen = evening_of(desk.page(desk.days[2])).data.market
+    succeed(desk.daily(desk.evening().scaled(held, old, 1.02)))
+    said = restatements(store)
+    assert {(row.symbol, row.known, row.date) for row in said.itertuples()} == {(held, desk.tonight, old)}
+    now = evening_of(desk.page()).data.market
+    assert now.close.loc[old, held] == pytest.approx(1.02 * seen.close.loc[old, held])
+    assert prints == [store_fingerprint(store, day) for day in desk.days[:3]]
+    assert hashes(desk.page(desk.days[2])) == sealed
+    again = evening_of(desk.page(desk.days[2])).data.market
+    pd.testing.assert_frame_equal(again.close, seen.close)
+    pd.testing.assert_frame_equal(again.adjusted, seen.adjusted)
+    assert fingerprint(again) == fingerprint(seen) == prints[2]
+    succeed(openbook("--runs", desk.runs, "replay", f"{desk.days[2]:%Y-%m-%d}"))
 
 
 def test_d01_d04_d07_d08_d13_d18_a_doubtful_name_that_is_not_held_is_left_out_and_listed(desk):

@@ -1,13 +1,27 @@
 """How long the market takes to arrive, to be stored and to be read back."""
 
+import resource
 import time
+from dataclasses import replace
+from functools import partial
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from openbook.market.calendar import sessions
 from openbook.market.providers import FilesSource, SimulatedSource, fetch
 from openbook.market.quality import admit, check_session
-from openbook.market.store import fingerprint, read_store, store_fingerprint, update_store
+from openbook.market.store import (
+    BLIND,
+    COMPARED,
+    compact,
+    fingerprint,
+    put_market,
+    read_store,
+    store_fingerprint,
+    update_store,
+)
 from openbook.market.tables import Delivery
 
 pytestmark = pytest.mark.benchmark
@@ -44,8 +58,55 @@ def test_store_of_500_stocks_and_ten_years(tmp_path):
     quick = seconds(lambda: store_fingerprint(tmp_path, "2020-01-02"))
     print(f"first update {first:.2f} s, one session more {append:.2f} s, read {read:.2f} s")
     print(f"fingerprint from the manifest {quick * 1000:.0f} ms")
+    compacted = seconds(lambda: compact(tmp_path), warm=False)
+    print(f"compaction of two deltas {compacted:.2f} s")
     assert read < 1.0
     assert quick < 0.2
+
+
+def test_one_day_of_500_stocks_is_added_and_300_sessions_are_read(tmp_path):
+    """Beside the network: the door, the comparison with what is stored, and the writing of one session."""
+    source = SimulatedSource(n_symbols=500, n_sessions=2520, end="2023-06-30", seed=1)
+    sent = fetch(source)
+    days = sessions("2023-01-01", "2023-06-30")
+    put_market(tmp_path, *admit(sent, through=days[-11]), settings={})
+    since = days[-11 - BLIND - COMPARED]
+    recent = replace(sent, bars=sent.bars[sent.bars["date"] >= since])
+    tables = {name: table for name in ("actions", "fundamentals") if (table := getattr(sent, name)) is not None}
+    dates = {"actions": "date", "fundamentals": "available"}
+    recent = replace(recent, **{name: table[table[dates[name]] >= since] for name, table in tables.items()})
+    updates = [seconds(partial(add, tmp_path, recent, day, since), warm=False) for day in days[-10:]]
+    reads = [seconds(lambda: read_store(tmp_path, first="2022-04-22"), warm=False) for _ in range(10)]
+    market, _ = read_store(tmp_path, first="2022-04-22")
+    shown("one day more", updates)
+    shown(f"read {market.close.shape[0]} sessions of {market.close.shape[1]} names, 11 deltas", reads)
+    compact(tmp_path)
+    shown(
+        "the same, compacted",
+        [seconds(lambda: read_store(tmp_path, first="2022-04-22"), warm=False) for _ in range(10)],
+    )
+
+
+def add(folder, sent: Delivery, day, since) -> None:
+    """Admit a partial delivery and store it."""
+    put_market(folder, *admit(sent, through=day), settings={}, since=since)
+
+
+def test_7072_symbols_and_500_sessions(tmp_path, shared_data):
+    """The whole of a point-in-time set through the files provider and the door, into the store, and out of it."""
+    folder = shared_data / "us_2015_2017_point_in_time"
+    source = FilesSource(path=str(folder / "ohlcv.parquet"), prices="raw")
+    rounds = [seconds(lambda: admit(fetch(source)), warm=False) for _ in range(3)]
+    market, _ = admit(fetch(source))
+    shown(f"files provider and door, {market.close.shape[1]} × {market.close.shape[0]}", rounds)
+    update_store(tmp_path, source, through=market.dates[-1])
+    shown("read_store", [seconds(lambda: read_store(tmp_path), warm=False) for _ in range(3)])
+    print(f"largest memory of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB")
+
+
+def shown(what: str, rounds: list[float]) -> None:
+    """The median and every round."""
+    print(f"\n{what}: median {np.median(rounds):.3f} s of {', '.join(f'{took:.3f}' for took in rounds)}")
 
 
 def test_one_file_source_end_to_end(tmp_path, shared_data):

@@ -175,7 +175,7 @@ class Market:
         seen = self.before(self.restated[later])
         seen = replace(seen, restated=self.restated[~later].reset_index(drop=True))
         forgotten = seen.symbols[(self.close.notna().any() & seen.close.isna().all()).to_numpy()]
-        return seen._without(forgotten) if len(forgotten) else seen
+        return seen.without(forgotten) if len(forgotten) else seen
 
     def before(self, rows: pd.DataFrame) -> "Market":
         """The market without these rows of `restated`: what was said before them stands again; names are kept."""
@@ -198,7 +198,7 @@ class Market:
             wanted["index"] = put_index(self.index, back, "before")
         return replace(self, **wanted)
 
-    def _without(self, symbols: pd.Index) -> "Market":
+    def without(self, symbols: pd.Index) -> "Market":
         """The same market without `symbols`, in none of its tables."""
         kept = self.select(self.symbols.difference(symbols))
         cut = {

@@ -65,6 +65,7 @@ def next_delta(step: Step, sent: Market, stored: Market, listed: pd.Index, *, si
     listed : the symbols that were known before
     """
     past = stored.upto(step.closed)
+    past = past.without(past.symbols.difference(listed))
     members = plain_members(sent, step.closed, listed, past.dates[0])
     return Delta(
         plain=plain_part(sent, step.closed, listed),
