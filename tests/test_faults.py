@@ -73,7 +73,10 @@ def test_d15_a_rewritten_history_that_is_stored_changes_no_sealed_day(desk):
     old = pd.Timestamp(sorted(desk.vendor.files.bars["date"].unique())[-30])
     sealed, prints = hashes(desk.page(desk.days[2])), [store_fingerprint(store, day) for day in desk.days[:3]]
     seen = evening_of(desk.page(desk.days[2])).data.market
-    succeed(desk.daily(desk.evening().scaled(held, old, 1.02)))
+    files = desk.evening()
+    bar = files.bars[(files.bars["symbol"] == held) & (files.bars["date"] == old)].iloc[0]
+    moved = {field: bar[field] * 1.02 for field in ("open", "high", "low", "close")}
+    succeed(desk.daily(files.edited(held, old, **moved)))
     said = restatements(store)
     assert {(row.symbol, row.known, row.date) for row in said.itertuples()} == {(held, desk.tonight, old)}
     now = evening_of(desk.page()).data.market

@@ -128,10 +128,14 @@ def frame_of(tables: dict[str, pa.Table], name: str) -> pd.DataFrame:
 def _long(tables, name: str, restated: pd.DataFrame, dates: pd.DatetimeIndex, symbols: pd.Index) -> pd.DataFrame:
     """Actions, reports or sectors of these symbols as known at the last session."""
     frame = put_rows(name, frame_of(tables, name), restated, "after")
-    known = frame["symbol"].isin(symbols)
+    known = symbols.get_indexer(frame["symbol"]) >= 0
     if name in SINCE:
         known &= frame[SINCE[name]] <= dates[-1]
-    return frame[known].sort_values(SORTED_BY[name], ignore_index=True)
+    frame = frame[known].reset_index(drop=True)
+    whole = name in tables and tables[name]["symbol"].num_chunks == 1  # each file is in order
+    if whole and not (restated["table"] == name).any():
+        return frame
+    return frame.sort_values(SORTED_BY[name], ignore_index=True)
 
 
 def _bars_of(market: Market, chosen: np.ndarray) -> pa.Table:
