@@ -15,6 +15,7 @@ import pytest
 
 from openbook.errors import ConflictError, DataError, StorageError
 from openbook.market import store
+from openbook.market.manifest import chained, seal_of
 from openbook.market.providers import FilesSource, SimulatedSource
 from openbook.market.quality import admit, check_session
 from openbook.market.store import (
@@ -518,15 +519,15 @@ def rehash(folder, manifest: dict, part: str, data: bytes) -> None:
     """Make the manifest agree with a damaged file."""
     body = {key: value for key, value in manifest.items() if key != "seal"}
     body["deltas"][0]["files"][part]["sha256"] = hashlib.sha256(data).hexdigest()
-    body["deltas"] = store._chained(body["deltas"])
-    (folder / "manifest.json").write_text(json.dumps(body | {"seal": store._seal(body)}))
+    body["deltas"] = chained(body["deltas"])
+    (folder / "manifest.json").write_text(json.dumps(body | {"seal": seal_of(body)}))
 
 
 def test_another_format_is_refused(damaged):
     folder, _ = damaged
     body = json.loads((folder / "manifest.json").read_text()) | {"format": 99}
     del body["seal"]
-    (folder / "manifest.json").write_text(json.dumps(body | {"seal": store._seal(body)}))
+    (folder / "manifest.json").write_text(json.dumps(body | {"seal": seal_of(body)}))
     with pytest.raises(DataError, match="has format 99"):
         read_store(folder)
 

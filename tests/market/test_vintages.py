@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from openbook.errors import DataError
 from openbook.market import calendar, providers, store
+from openbook.market.manifest import files_of, read_manifest, seal_of
 from openbook.market.providers import SimulatedSource
 from openbook.market.quality import admit
 from openbook.market.store import compact, fingerprint, put_market, read_store, restatements, store_fingerprint
@@ -162,7 +163,7 @@ def heard(folder, seed: int, steps) -> tuple[Twin, dict]:
 
 
 def _prints(folder) -> dict[str, str]:
-    return store._read_manifest(folder)["sessions"]
+    return read_manifest(folder)["sessions"]
 
 
 def assert_all_pasts(folder, twin: Twin) -> None:
@@ -292,7 +293,7 @@ def test_many_updates_fold_by_themselves(tmp_path, monkeypatch):
     bars = [("A", day, 10 + day) for day in range(9)]
     for day in range(2, 9):
         put(tmp_path, sent(*bars[:day]))
-        assert len(store._read_manifest(tmp_path)["deltas"]) <= 3
+        assert len(read_manifest(tmp_path)["deltas"]) <= 3
     assert read_store(tmp_path)[0].close["A"].tolist() == [10.0 + day for day in range(8)]
 
 
@@ -307,14 +308,14 @@ def test_only_the_years_that_are_needed_are_read(tmp_path):
 def test_a_store_of_the_first_format_is_a_base_and_is_brought_over(tmp_path):
     bars = [("A", 0, 10), ("A", 1, 11), ("B", 1, 6)]
     put(tmp_path, sent(*bars))
-    new = store._read_manifest(tmp_path)
+    new = read_manifest(tmp_path)
     files = new["deltas"][0]["files"]
     old = {key: new[key] for key in ("source", "name", "execution", "notes", "fields", "index", "sessions")}
     old |= {"format": 1, "files": files}
-    (tmp_path / "manifest.json").write_text(json.dumps(old | {"seal": store._seal(old)}))
+    (tmp_path / "manifest.json").write_text(json.dumps(old | {"seal": seal_of(old)}))
     assert read_store(tmp_path)[0].close["A"].tolist() == [10.0, 11.0]
     put(tmp_path, sent(*bars, ("A", 2, 12)))
-    assert store._read_manifest(tmp_path)["listed"] == {"A": str(DAYS[0].date()), "B": str(DAYS[1].date())}
+    assert read_manifest(tmp_path)["listed"] == {"A": str(DAYS[0].date()), "B": str(DAYS[1].date())}
     assert [store_fingerprint(tmp_path, day) for day in DAYS[:2]] == list(new["sessions"].values())
     assert store_fingerprint(tmp_path, DAYS[2]) == fingerprint(read_store(tmp_path)[0])
 
@@ -322,9 +323,9 @@ def test_a_store_of_the_first_format_is_a_base_and_is_brought_over(tmp_path):
 def test_a_chain_that_was_cut_is_noticed(tmp_path):
     put(tmp_path, sent(("A", 0, 10), ("A", 1, 11)))
     put(tmp_path, sent(("A", 0, 10), ("A", 1, 11), ("A", 2, 12)))
-    body = store._read_manifest(tmp_path)
+    body = read_manifest(tmp_path)
     body["deltas"] = body["deltas"][1:]
-    (tmp_path / "manifest.json").write_text(json.dumps(body | {"seal": store._seal(body)}))
+    (tmp_path / "manifest.json").write_text(json.dumps(body | {"seal": seal_of(body)}))
     with pytest.raises(DataError, match="do not follow from each other"):
         read_store(tmp_path)
 
@@ -348,7 +349,7 @@ def test_a_partial_delivery_adds_what_is_new_and_takes_nothing_back(tmp_path, de
 
 
 def _files(folder) -> dict[str, bytes]:
-    live = store._files(store._read_manifest(folder))
+    live = files_of(read_manifest(folder))
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name in live}
 
 

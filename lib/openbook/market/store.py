@@ -23,11 +23,26 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from openbook.errors import ConflictError, DataError, StorageError
+from openbook.errors import DataError, StorageError
 from openbook.market import calendar
 from openbook.market.arrival import LEVEL_MEMORY, admit
 from openbook.market.fingerprints import Earlier, fingerprint, session_digests
 from openbook.market.layout import fold, frame_of, from_tables, refused_until, stacked, to_tables
+from openbook.market.manifest import (
+    MANIFEST,
+    chained,
+    dated,
+    describe,
+    exists,
+    files_of,
+    last_parts,
+    read_manifest,
+    read_parts,
+    require_manifest,
+    require_same_source,
+    seal_of,
+    sessions_of,
+)
 from openbook.market.merge import late_bars, require_same_tables
 from openbook.market.providers import Source, fetch, takes_since
 from openbook.market.restated import in_order, restated_rows
@@ -56,13 +71,10 @@ __all__ = [
     "update_store",
 ]
 
-MANIFEST = "manifest.json"
-FORMAT = 2
 # So many updates may lie side by side before the next one folds them together.
 DELTAS = 20
 # Of a partial delivery, the sessions in which the door may lack a believed level, and what is asked for beside them.
 BLIND, COMPARED = LEVEL_MEMORY + 1, 40
-_REPAIR = "restore the folder from a backup, or delete it and run `openbook data update`"
 _PART = re.compile(r"(bars-\d{4}|[a-z]+)-[0-9a-f]{16}\.parquet")
 
 
@@ -98,8 +110,8 @@ def update_store(folder, source: Source, *, through, today=None, whole: bool = F
     Raises ConflictError if the store was made with other settings of the source, and whatever `fetch` and `admit` do.
     """
     folder, settings = Path(folder), source.model_dump(mode="json")
-    manifest = _read_manifest(folder) if _exists(folder) else None
-    _require_same_source(manifest, settings, folder)
+    manifest = read_manifest(folder) if exists(folder) else None
+    require_same_source(manifest, settings, folder)
     since = None if manifest is None or whole or not takes_since(source) else _overlap(manifest)
     market, refused = admit(fetch(source, since=since), through=through, today=today)
     return put_market(folder, market, refused, settings=settings, since=since)
@@ -107,7 +119,7 @@ def update_store(folder, source: Source, *, through, today=None, whole: bool = F
 
 def _overlap(manifest: dict) -> pd.Timestamp | None:
     """The first session that a partial delivery must have; None: the store is so short that all is asked for."""
-    sessions = _sessions(manifest)
+    sessions = sessions_of(manifest)
     return None if len(sessions) <= BLIND + COMPARED else sessions[-BLIND - COMPARED]
 
 
@@ -117,13 +129,13 @@ def put_market(folder, sent: Market, refused: pd.DataFrame, *, settings: dict, s
     since : `sent` begins only here; what it lacks before is no news, and its first BLIND sessions are not compared
     """
     folder, settings = Path(folder), json.loads(json.dumps(settings))
-    manifest = _read_manifest(folder) if _exists(folder) else None
-    _require_same_source(manifest, settings, folder)
+    manifest = read_manifest(folder) if exists(folder) else None
+    require_same_source(manifest, settings, folder)
     begins = manifest is None or (
         len(manifest["sessions"]) == 1 and f"{sent.dates[-1]:%Y-%m-%d}" in manifest["sessions"]
     )
     put = _begin if begins else _go_on
-    return put(folder, manifest, sent, refused, _describe(sent, settings), since)
+    return put(folder, manifest, sent, refused, describe(sent, settings), since)
 
 
 def _begin(folder: Path, manifest: dict | None, sent: Market, refused: pd.DataFrame, about: dict, _) -> StoreReport:
@@ -136,8 +148,8 @@ def _begin(folder: Path, manifest: dict | None, sent: Market, refused: pd.DataFr
     entry, parts = _entry(to_tables(first_delta(sent, refused)), first=sent.dates[0], known=sent.dates[-1])
     digests = session_digests(sent)
     sessions = dict(zip(sent.dates.strftime("%Y-%m-%d"), digests, strict=True))
-    listed = _dated(names_known(sent))
-    _write(folder, manifest, about | {"sessions": sessions, "listed": listed, "deltas": _chained([entry])}, parts)
+    listed = dated(names_known(sent))
+    _write(folder, manifest, about | {"sessions": sessions, "listed": listed, "deltas": chained([entry])}, parts)
     return StoreReport(
         new_sessions=sent.dates if stored is None else sent.dates.difference(stored.dates),
         revisions=find_revisions(stored, sent),
@@ -151,12 +163,12 @@ def _begin(folder: Path, manifest: dict | None, sent: Market, refused: pd.DataFr
 
 def _go_on(folder: Path, manifest: dict, sent: Market, refused: pd.DataFrame, about: dict, since) -> StoreReport:
     """One delta more, or the last one again."""
-    sessions = _sessions(manifest)
+    sessions = sessions_of(manifest)
     compared = sessions[0] if since is None else sent.dates[min(BLIND, len(sent.dates) - 1)]
     step, listed = next_step(sessions, sent), _listed(folder, manifest)
     stored, had = _read(folder, manifest, first=None if since is None else compared)
     require_same_tables(stored, sent)
-    kept, last = ({}, {}) if step.appends else _last_parts(folder, manifest, step.known.year)
+    kept, last = ({}, {}) if step.appends else last_parts(folder, manifest, step.known.year)
     if step.mends:
         last, listed = mended(last, listed, step, sessions)
     refused = newly_refused(refused[refused["date"] >= compared], had, step)
@@ -168,8 +180,8 @@ def _go_on(folder: Path, manifest: dict, sent: Market, refused: pd.DataFrame, ab
     deltas = manifest["deltas"]
     first = step.redone[0] if step.appends else pd.Timestamp(deltas[-1]["first"])
     entry, parts = _entry(tables, first=first, known=step.known, kept=kept)
-    deltas = _chained([*(deltas if step.appends else deltas[:-1]), entry])
-    _write(folder, manifest, about | {"sessions": known, "listed": _dated(listed), "deltas": deltas}, parts)
+    deltas = chained([*(deltas if step.appends else deltas[:-1]), entry])
+    _write(folder, manifest, about | {"sessions": known, "listed": dated(listed), "deltas": deltas}, parts)
     if len(deltas) > DELTAS:
         compact(folder)
     return StoreReport(
@@ -189,17 +201,17 @@ def compact(folder) -> int:
     Returns how many deltas there were; one is left as it is.
     """
     folder = Path(folder)
-    manifest = _require_manifest(folder)
-    deltas, sessions = manifest["deltas"], _sessions(manifest)
+    manifest = require_manifest(folder)
+    deltas, sessions = manifest["deltas"], sessions_of(manifest)
     if len(deltas) > 1:
         names = sorted({name for delta in deltas for name in delta["files"]})
         found = {name: [delta["files"][name] for delta in deltas if name in delta["files"]] for name in names}
         kept = {name: files[0] for name, files in found.items() if len(files) == 1}
         several = {name for name in names if name not in kept}
-        tables = fold([_parts(folder, delta, several) for delta in deltas], sessions)
+        tables = fold([read_parts(folder, delta, several) for delta in deltas], sessions)
         known = pd.Timestamp(deltas[-1]["known"])
         entry, parts = _entry(tables, first=sessions[0], known=known, kept=kept)
-        _write(folder, manifest, manifest | {"deltas": _chained([entry])}, parts)
+        _write(folder, manifest, manifest | {"deltas": chained([entry])}, parts)
     return len(deltas)
 
 
@@ -209,8 +221,8 @@ def restatements(folder, *, known=None) -> pd.DataFrame:
     known : only what was said at the close of this session; nothing: all of it
     """
     folder = Path(folder)
-    deltas = _require_manifest(folder)["deltas"]
-    rows = in_order(frame_of(stacked([_parts(folder, delta, {"restated"}) for delta in deltas]), "restated"))
+    deltas = require_manifest(folder)["deltas"]
+    rows = in_order(frame_of(stacked([read_parts(folder, delta, {"restated"}) for delta in deltas]), "restated"))
     return rows if known is None else rows[rows["known"] == calendar.as_day(known)].reset_index(drop=True)
 
 
@@ -224,13 +236,13 @@ def read_store(folder, *, through=None, as_known_on=None, first=None) -> tuple[M
     Raises DataError if there is no store, if it begins after `through`, or if a file is damaged.
     """
     folder = Path(folder)
-    return _read(folder, _require_manifest(folder), through, as_known_on, first)
+    return _read(folder, require_manifest(folder), through, as_known_on, first)
 
 
 def has_session(folder, date) -> bool:
     """Whether the store has bars of that session, read from the manifest alone; False where there is no store."""
     folder = Path(folder)
-    return _exists(folder) and f"{calendar.as_day(date):%Y-%m-%d}" in _read_manifest(folder)["sessions"]
+    return exists(folder) and f"{calendar.as_day(date):%Y-%m-%d}" in read_manifest(folder)["sessions"]
 
 
 def store_fingerprint(folder, date) -> str:
@@ -239,7 +251,7 @@ def store_fingerprint(folder, date) -> str:
     It is that of `read_store(folder, through=date)`, and of `market.upto(date, as_known_on=date)`, read later.
     """
     folder, day = Path(folder), f"{calendar.as_day(date):%Y-%m-%d}"
-    digests = _require_manifest(folder)["sessions"]
+    digests = require_manifest(folder)["sessions"]
     known = sorted(digests)
     at = bisect_right(known, day)
     if not at:
@@ -255,48 +267,9 @@ def load_market(source: Source, *, store=None, through=None) -> tuple[Market, pd
     """
     if store is None:
         return admit(fetch(source), through=through)
-    if _exists(Path(store)):
-        _require_same_source(_read_manifest(Path(store)), source.model_dump(mode="json"), Path(store))
+    if exists(Path(store)):
+        require_same_source(read_manifest(Path(store)), source.model_dump(mode="json"), Path(store))
     return read_store(store, through=through)
-
-
-def _exists(folder: Path) -> bool:
-    return (folder / MANIFEST).is_file()
-
-
-def _require_same_source(manifest: dict | None, settings: dict, folder: Path) -> None:
-    """ConflictError names the settings that differ from those that the store was made with."""
-    if manifest is None or manifest["source"] == settings:
-        return
-    had = manifest["source"]
-    changed = [key for key in sorted(had.keys() | settings.keys()) if had.get(key) != settings.get(key)]
-    told = "; ".join(f"{key} was {had.get(key)!r}, is {settings.get(key)!r}" for key in changed)
-    raise ConflictError(f"the store at {folder} was made from another source ({told}); use another folder for it")
-
-
-def _describe(market: Market, settings: dict) -> dict:
-    """The manifest without its sessions, names and deltas."""
-    optional = [name for name in ("fundamentals", "index", "members", "sectors") if getattr(market, name) is not None]
-    return {
-        "format": FORMAT,
-        "source": settings,
-        "name": market.name,
-        "execution": market.execution,
-        "notes": list(market.notes),
-        "fields": [*market.bar_fields, *([] if market.market_cap is None else ["market_cap"])],
-        "tables": ["actions", *optional],
-        "index": None if market.index is None else market.index.name,
-    }
-
-
-def _sessions(manifest: dict) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex(list(manifest["sessions"]), name="date").as_unit("us")
-
-
-def _dated(listed: pd.Series) -> dict[str, str]:
-    """Symbols and the session that first knew them, as the manifest says it."""
-    days = pd.DatetimeIndex(listed).strftime("%Y-%m-%d")
-    return dict(sorted(zip(listed.index, days, strict=True)))
 
 
 def _listed(folder: Path, manifest: dict) -> pd.Series:
@@ -309,7 +282,7 @@ def _listed(folder: Path, manifest: dict) -> pd.Series:
 
 def _read(folder: Path, manifest: dict, through=None, as_known_on=None, first=None) -> tuple[Market, pd.DataFrame]:
     """The market that a manifest describes, from `first` up to `through`, as known then, and the refused bars."""
-    dates = _sessions(manifest)
+    dates = sessions_of(manifest)
     known = through if as_known_on is None else as_known_on
     known = None if known is None else calendar.as_day(known)
     ends = [calendar.as_day(day) for day in (through, known) if day is not None]
@@ -322,77 +295,8 @@ def _read(folder: Path, manifest: dict, through=None, as_known_on=None, first=No
     years = {f"bars-{year}" for year in range(kept[0].year, kept[-1].year + 1)}
     deltas = [delta for delta in manifest["deltas"] if known is None or pd.Timestamp(delta["first"]) <= known]
     wanted = [years | {name for name in delta["files"] if not name.startswith("bars-")} for delta in deltas]
-    tables = stacked([_parts(folder, *pair) for pair in zip(deltas, wanted, strict=True)])
+    tables = stacked([read_parts(folder, *pair) for pair in zip(deltas, wanted, strict=True)])
     return from_tables(tables, kept, manifest, known=known), refused_until(tables, kept[-1], known)
-
-
-def _parts(folder: Path, delta: dict, wanted: set[str]) -> dict[str, pa.Table]:
-    """The wanted tables that a delta has."""
-    return {name: _read_part(folder, **entry) for name, entry in delta["files"].items() if name in wanted}
-
-
-def _last_parts(folder: Path, manifest: dict, year: int) -> tuple[dict[str, dict], dict[str, pa.Table]]:
-    """Of the last delta, the files of other years' bars, and all other tables."""
-    delta = manifest["deltas"][-1]
-    other = {name for name in delta["files"] if name.startswith("bars-") and name != f"bars-{year}"}
-    return {name: delta["files"][name] for name in sorted(other)}, _parts(folder, delta, delta["files"].keys() - other)
-
-
-def _read_part(folder: Path, file: str, sha256: str) -> pa.Table:
-    """One file, its hash compared before any parser sees a byte, and its page checksums before any number is used."""
-    path = folder / file
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; {_REPAIR}") from None
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}") from error
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise DataError(f"{path} is damaged: its sha256 is not the one in {MANIFEST}; {_REPAIR}")
-    try:
-        return pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read()
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is damaged: {str(error).splitlines()[0]}; {_REPAIR}") from None
-
-
-def _require_manifest(folder: Path) -> dict:
-    if not _exists(folder):
-        raise DataError(f"no market store at {folder}; fill it with `openbook data update`")
-    return _read_manifest(folder)
-
-
-def _read_manifest(folder: Path) -> dict:
-    """The manifest, if it is as it was written; one of the first format as a store of one delta."""
-    path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_bytes())
-        seal = manifest.pop("seal")
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, AttributeError, TypeError):
-        raise DataError(f"{path} is damaged; {_REPAIR}") from None
-    if seal != _seal(manifest):
-        raise DataError(f"{path} is damaged: it does not match its seal; {_REPAIR}")
-    if manifest["format"] == 1:
-        return _from_first_format(manifest)
-    if manifest["format"] != FORMAT:
-        raise DataError(f"{path} has format {manifest['format']}, this openbook reads {FORMAT}; fill a new folder")
-    if manifest["deltas"] != _chained(manifest["deltas"]):
-        raise DataError(f"{path} is damaged: its deltas do not follow from each other; {_REPAIR}")
-    return manifest
-
-
-def _from_first_format(manifest: dict) -> dict:
-    """What the first format called files is the first delta; its digests are those of today."""
-    files, days = manifest["files"], list(manifest["sessions"])
-    tables = ["actions", *(name for name in ("fundamentals", "index", "members", "sectors") if name in files)]
-    deltas = _chained([{"first": days[0], "known": days[-1], "files": files}])
-    rest = {name: value for name, value in manifest.items() if name != "files"}
-    return rest | {"format": FORMAT, "tables": tables, "listed": None, "deltas": deltas}
-
-
-def _seal(manifest: dict) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _entry(
@@ -406,26 +310,11 @@ def _entry(
     return about | {"files": (kept or {}) | files}, {files[name]["file"]: data for name, data in parts.items()}
 
 
-def _chained(deltas: list[dict]) -> list[dict]:
-    """The deltas, each with a running hash that covers it and all before it."""
-    out, chain = [], ""
-    for delta in deltas:
-        body = {name: delta[name] for name in ("first", "known", "files")}
-        chain = _seal({"after": chain} | body)
-        out.append(body | {"chain": chain})
-    return out
-
-
-def _files(manifest: dict) -> set[str]:
-    """Names of the files that a manifest counts."""
-    return {entry["file"] for delta in manifest["deltas"] for entry in delta["files"].values()}
-
-
 def _write(folder: Path, old: dict | None, manifest: dict, parts: dict[str, bytes]) -> None:
     """Put the parts beside the files of the old manifest, then replace it; if nothing differs, touch nothing."""
     if manifest == old:
         return
-    kept = set() if old is None else _files(old)
+    kept = set() if old is None else files_of(old)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(folder, kept)
@@ -433,7 +322,7 @@ def _write(folder: Path, old: dict | None, manifest: dict, parts: dict[str, byte
             if name not in kept:
                 _put(folder / name, data)
         _sync(folder)
-        text = json.dumps(manifest | {"seal": _seal(manifest)}, sort_keys=True, indent=1)
+        text = json.dumps(manifest | {"seal": seal_of(manifest)}, sort_keys=True, indent=1)
         _put(folder / f"{MANIFEST}.tmp", text.encode())
         os.replace(folder / f"{MANIFEST}.tmp", folder / MANIFEST)
         _sync(folder)
