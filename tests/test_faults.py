@@ -87,6 +87,10 @@ def test_d15_a_rewritten_history_that_is_stored_changes_no_sealed_day(desk):
     pd.testing.assert_frame_equal(again.close, seen.close)
     pd.testing.assert_frame_equal(again.adjusted, seen.adjusted)
     assert fingerprint(again) == fingerprint(seen) == prints[2]
+    page = (desk.page() / "report.html").read_text()
+    told = page[page.index("What the vendor has corrected since") :]
+    assert f"Restated: {len(said)}. Its effect on the targets of {desk.days[2]:%Y-%m-%d} would have been: " in told
+    assert held in told[: told.index("</table>")]
     succeed(openbook("--runs", desk.runs, "replay", f"{desk.days[2]:%Y-%m-%d}"))
 
 

@@ -1,18 +1,22 @@
 """What the vendor says today of a sealed day, and what that would have done to its orders. Nothing is changed by it."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from openbook.champion import read_champion
 from openbook.desk.statement import Settlement
 from openbook.desk.trades import TradeGenerator, current_weights
+from openbook.errors import OpenbookError
 from openbook.evening import Data, Difference, Evening, Holdings, compare, evening_of, handed, sealed_day
 from openbook.market.arrival import admit
 from openbook.market.providers import fetch, parse_source
 from openbook.market.quality import QualityRules, check_session
+from openbook.market.restated import restated_rows
 from openbook.market.revisions import find_revisions
 from openbook.market.tables import Market
 from openbook.recheck import read_written
@@ -49,6 +53,49 @@ class Hindsight:
             *self.difference.sentence.splitlines(),
             *orders,
         ]
+
+
+@dataclass(frozen=True, eq=False)
+class SaidLater:
+    """What the vendor has said since a page about sessions that the page had used, and what that would have done to it.
+
+    restated : symbol, what, date, before, after, largest change first; a missing number was not there, or is no more
+    sentence : what it would have done to the page's target weights, or why there is nothing to tell
+    """
+
+    restated: pd.DataFrame
+    sentence: str
+
+
+def said_later(previous: str | None, market: Market, source: Mapping) -> SaidLater:
+    """What is in the store since the sealed daily run in the folder `previous`.
+
+    market, source : of tonight, as the notebook has them
+    """
+    if previous is None:
+        return SaidLater(_told(None), "There is no page before this one.")
+    sealed = Path(previous)
+    run = read_run(sealed)
+    if parse_source(run["params"]["source"]) != parse_source(source):
+        return SaidLater(_told(None), "The page before had another source of prices.")
+    rows = None if market.restated is None else market.restated[market.restated["known"] > pd.Timestamp(run["date"])]
+    if rows is None or rows.empty:
+        return SaidLater(_told(None), "Nothing that the page before had used was restated since.")
+    try:
+        then = evening_of(sealed, market)
+        revised = _revised(then, market.upto(run["date"]), read_written(sealed).settlement, run["params"]["quality"])
+        said = f"Its effect on the targets of {run['date']} would have been: {compare(then, revised).sentence}"
+    except OpenbookError as error:  # a page about tonight does not fail for want of another
+        said = f"What it would have done to the page before cannot be told: {error}"
+    return SaidLater(_told(rows), said)
+
+
+def _told(rows: pd.DataFrame | None) -> pd.DataFrame:
+    """Rows of `Market.restated` for a reader."""
+    rows = restated_rows() if rows is None else rows
+    change = (rows["after"] / rows["before"] - 1).abs().fillna(np.inf)
+    order = np.lexsort((rows["date"], rows["symbol"], -change))
+    return rows.rename(columns={"field": "what"})[["symbol", "what", "date", "before", "after"]].iloc[order]
 
 
 def look_back(runs: str | Path, date: str) -> Hindsight:
