@@ -5,10 +5,13 @@ the page says that it is a stand-in. Nothing made here is ever promoted.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
@@ -20,15 +23,17 @@ from openbook.market.providers import SampleSource
 from openbook.market.store import fingerprint, load_market
 from openbook.market.tables import Market
 from openbook.portfolio.backtest import VectorizedBacktester
-from openbook.portfolio.construct import PortfolioSettings
+from openbook.portfolio.construct import CASH, Portfolio, PortfolioSettings, construct_portfolio
 from openbook.portfolio.costs import Costs
 from openbook.portfolio.grid import backtest_baselines, backtest_grid, backtest_holdout, common_dates, daily_returns
 from openbook.portfolio.regime import RegimeSettings, detect_regime
+from openbook.record import charts
+from openbook.record.elements import Element
 from openbook.record.runs import read_run
 from openbook.selection import Trials, count_trials, detailed_results, summarise_backtests
 from openbook.signals.bundle import pack_model
 from openbook.signals.dataset import MLDataset, build_dataset
-from openbook.signals.features import compute_features
+from openbook.signals.features import FEATURES, Feature, compute_features
 from openbook.signals.models import Candidate, Model, ModelTrainer
 from openbook.signals.training import Trained, WalkForward, train_candidates
 
@@ -139,6 +144,75 @@ def comparison(folder: str | None, training: str | None, date) -> Comparison:
 def tried(compared: Comparison, earlier: Sequence[str]) -> Trials:
     """Everything that was tried to get here; earlier : folders of the sealed comparisons before this one."""
     return count_trials(compared.details, [_details(folder) for folder in earlier], compared.ledger)
+
+
+@contextmanager
+def trying(*features: Feature) -> Iterator[None]:
+    """Inside, `FEATURES` has these rows too; afterwards it is as before, so that a cell can be run twice.
+
+    Raises UsageError for a name that is taken.
+    """
+    before = dict(FEATURES)
+    try:
+        for feature in features:
+            if feature.name in FEATURES:
+                raise UsageError(f"there is a feature {feature.name!r} already; give the new one another name")
+            FEATURES[feature.name] = feature
+        yield
+    finally:
+        FEATURES.clear()
+        FEATURES.update(before)
+
+
+@dataclass(frozen=True, eq=False)
+class FittingRoom:
+    """The last evening of a market, to try portfolios on: nothing is ordered, nothing is written.
+
+    scores : dates × symbols, through the market's last session; settings : those that the others are compared with
+
+    Every portfolio is built from cash, so turnover cap and largest trade do not apply; a sealed day is tried again,
+    with what it held, by `openbook.whatif.try_it`.
+    """
+
+    scores: pd.DataFrame
+    market: Market
+    settings: PortfolioSettings = PORTFOLIO
+
+    def portfolio(self, changes: Mapping[str, object] = MappingProxyType({})) -> Portfolio:
+        """Tonight's portfolio with some settings changed, named as in `PortfolioSettings`, which checks them."""
+        settings = PortfolioSettings.model_validate({**self.settings.model_dump(), **changes})
+        regime = int(detect_regime(self.market)["regime"].iloc[-1])
+        return construct_portfolio(
+            self.scores, self.market.adjusted, sectors=self.market.sectors, regime=regime, settings=settings
+        )
+
+    def compare(self, ideas: Mapping[str, Mapping]) -> pd.DataFrame:
+        """One row per idea (its changes by name) after "as set": names, largest, largest_sector, cash, volatility.
+
+        names : how many are held; volatility : a year, by the covariance the optimizer saw; the rest are weights
+        """
+        tried = {"as set": self.portfolio(), **{name: self.portfolio(changes) for name, changes in ideas.items()}}
+        rows = [_worn(one, self.market.sectors) for one in tried.values()]
+        return pd.DataFrame(rows, index=pd.Index(tried, name="settings", dtype="str"))
+
+    def look(self, top_n: int, max_weight: float, optimizer: str) -> Element:
+        """The weights under these three settings beside those as set; what the sliders of a notebook draw."""
+        tried = self.portfolio({"top_n": top_n, "max_weight": max_weight, "optimizer": optimizer})
+        return charts.weights(self.portfolio().weights, tried.weights, legend=("as set", "tried"))
+
+
+def _worn(one: Portfolio, sectors: pd.Series | None) -> dict[str, float]:
+    """The figures of one portfolio; NaN for the largest sector where the source has none."""
+    names = one.weights.drop(CASH)
+    risk = one.covariance.reindex(index=names.index, columns=names.index).to_numpy()
+    by_sector = pd.Series([np.nan]) if sectors is None else names.groupby(sectors.reindex(names.index)).sum()
+    return {
+        "names": len(names),
+        "largest": names.max() if len(names) else 0.0,
+        "largest_sector": by_sector.max() if len(names) else 0.0,
+        "cash": one.weights[CASH],
+        "volatility": float(np.sqrt(names.to_numpy() @ risk @ names.to_numpy())),
+    }
 
 
 def _details(folder: str) -> dict:

@@ -49,8 +49,11 @@ def regime(table: pd.DataFrame):
     )
 
 
-def weights(held: pd.Series, target: pd.Series):
-    """Target beside current weights, largest first, cash last; a weight is a fraction of the portfolio."""
+def weights(held: pd.Series, target: pd.Series, legend: tuple[str, str] = ("held now", "target")):
+    """Target beside current weights, largest first, cash last; a weight is a fraction of the portfolio.
+
+    legend : what the two are called, where they are something else
+    """
     from matplotlib.ticker import PercentFormatter
 
     both = pd.DataFrame({"held": held, "target": target}).fillna(0.0)
@@ -59,20 +62,22 @@ def weights(held: pd.Series, target: pd.Series):
     shown = pd.concat([names.iloc[:MOST_BARS], both.loc[["CASH"]]]).iloc[::-1]
     fig, ax = chart(8, 0.9 + 0.24 * len(shown))
     at = np.arange(len(shown))
-    ax.barh(at + 0.2, shown["target"], height=0.38, color=PALETTE["main"], label="target")
-    ax.barh(at - 0.2, shown["held"], height=0.38, color=PALETTE["soft"], label="held now")
+    ax.barh(at + 0.2, shown["target"], height=0.38, color=PALETTE["main"], label=legend[1])
+    ax.barh(at - 0.2, shown["held"], height=0.38, color=PALETTE["soft"], label=legend[0])
     ax.set_yticks(at, list(shown.index))
     most, cash = names.to_numpy().max(initial=0.0), both.loc["CASH"]
     if cash.max() > 2 * most > 0:  # else the names beside it could not be told apart
         ax.set_xlim(0, 2 * most)
-        ax.set_yticks(at, [f"CASH {cash['target']:.0%}, now {cash['held']:.0%}", *shown.index[1:]])
+        ax.set_yticks(at, [f"CASH {cash['target']:.0%}, {legend[0]} {cash['held']:.0%}", *shown.index[1:]])
     ax.xaxis.set_major_formatter(PercentFormatter(1.0))
     ax.legend(frameon=False, loc="best")
     more = len(names) - MOST_BARS
     rest = f", the largest {MOST_BARS}; {more} smaller are in portfolio_weights.csv" if more > 0 else ""
     ax.set_title(f"Weights{rest}")
     largest = target.sort_values(ascending=False, kind="stable")
-    return figure(fig, _listed("Target weights", [f"{name} {w:.1%}" for name, w in largest.items() if w > 0]))
+    return figure(
+        fig, _listed(f"{legend[1].capitalize()} weights", [f"{name} {w:.1%}" for name, w in largest.items() if w > 0])
+    )
 
 
 def equity(curves: pd.DataFrame, title: str):
