@@ -11,7 +11,7 @@ from openbook.diff import diff
 from openbook.evening import INPUTS
 from openbook.recheck import read_written
 from openbook.record.runs import read_run
-from openbook.whatif import FIGURES, try_it
+from openbook.whatif import FIGURES, answer, panel, try_it
 from trained_desk import Answer, hashes, openbook, succeed
 
 SEVEN = "portfolio.top_n=7"
@@ -216,3 +216,29 @@ def test_the_page_is_never_kept_among_the_runs_or_over_another(trained, tried):
     refused(inside, 64, "where only runs are kept")
     again = command(trained, "whatif", day(trained), "--set", SEVEN, "--out", tried[0].kept.parents[1])
     refused(again, 62, "holds a page")
+
+
+# ---- in JupyterLab ----
+
+
+def test_the_panel_answers_a_line_of_settings(trained, tried, monkeypatch):
+    """Pressing the button shows what `try_it` finds; nothing runs before."""
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda *elements: shown.append(elements))
+    box = panel(trained.runs, day(trained))
+    typed, button = box.children[0].children
+    typed.value = f"{SEVEN}  min_trade_size=500 costs.slippage_bps=50"
+    assert shown == []
+    button.click()
+    (verdicts, orders, figures), found = shown[0], tried[0]
+    assert found.verdicts[1] in verdicts.data["text/plain"]
+    assert [symbol for symbol in found.orders["symbol"] if symbol not in orders.data["text/plain"]] == []
+    assert [text for text in found.told.to_numpy().ravel() if text not in figures.data["text/plain"]] == []
+    assert not button.disabled
+
+
+def test_the_panel_says_what_cannot_be_tried(trained):
+    (said,) = answer(trained.runs, day(trained), "portfolio.top_m=7")
+    assert "top_m" in said.data["text/plain"]
+    (said,) = answer(trained.runs, day(trained), "")
+    assert "what if what?" in said.data["text/plain"]

@@ -84,7 +84,9 @@ def said_later(previous: str | None, market: Market, source: Mapping) -> SaidLat
     try:
         then = evening_of(sealed, market)
         revised = _revised(then, market.upto(run["date"]), read_written(sealed).settlement, run["params"]["quality"])
-        said = f"Its effect on the targets of {run['date']} would have been: {compare(then, revised).sentence}"
+        said = (
+            f"Its effect on the targets of {run['date']} would have been: {compare(then, revised).sentence or 'none.'}"
+        )
     except OpenbookError as error:  # a page about tonight does not fail for want of another
         said = f"What it would have done to the page before cannot be told: {error}"
     return SaidLater(_told(rows), said)

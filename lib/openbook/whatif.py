@@ -16,13 +16,14 @@ from pydantic import ValidationError
 
 from openbook.auditor import run_again
 from openbook.champion import CARD, ChampionCard, champion_hash
-from openbook.errors import ConflictError, ParameterError, UsageError
+from openbook.errors import ConflictError, OpenbookError, ParameterError, UsageError
 from openbook.evening import Evening, evening_of, handed, sealed_day
 from openbook.params import DailyRun, check_params, in_words, set_value
 from openbook.portfolio.construct import CASH
 from openbook.portfolio.decision import recent_covariance
 from openbook.recheck import Written, read_written
-from openbook.record.report import render_report
+from openbook.record.elements import Element
+from openbook.record.report import callout, render_report, table
 from openbook.record.runs import RunsFolder, read_run
 from openbook.record.stage import REPORT
 
@@ -104,6 +105,44 @@ def try_it(runs: str | Path, date: str, sets: Sequence[str], *, out: str | Path 
             kept = scratch.seal(stage)
     verdicts = (was.recorded["verdict"], now.recorded["verdict"])
     return WhatIf(date, sets, _orders(was, now), _figures(was, now, evening_of(sealed)), verdicts, kept)
+
+
+def panel(runs: str | Path, date: str):
+    """For JupyterLab: a line to type settings into, a button, and below it what comes out different.
+
+    Settings are those of `try_it`, parted by spaces. Nothing runs until the button is pressed.
+    """
+    from IPython.display import display
+    from ipywidgets import Button, HBox, Layout, Output, Text, VBox
+
+    typed = Text(placeholder="portfolio.top_n=20 limits.max_trade=0.05", layout=Layout(width="420px"))
+    button, below = Button(description="What if?", button_style="primary"), Output()
+
+    def press(_) -> None:
+        button.disabled = True
+        below.clear_output(wait=True)
+        with below:
+            display(*answer(runs, date, typed.value))
+        button.disabled = False
+
+    button.on_click(press)
+    return VBox([HBox([typed, button]), below])
+
+
+def answer(runs: str | Path, date: str, settings: str) -> list[Element]:
+    """What `panel` shows for a line of settings: verdicts, orders that differ, figures; or what is wrong with it."""
+    try:
+        tried = try_it(runs, date, settings.split())
+    except OpenbookError as error:
+        return [callout(str(error), kind="stop", title="This cannot be tried")]
+    figures = tried.told.rename_axis("figure").reset_index()
+    return [
+        callout(
+            f"Sealed: {tried.verdicts[0]}\nTried: {tried.verdicts[1]}", title=f"{date} with {', '.join(tried.sets)}"
+        ),
+        table(tried.orders, caption="Orders that differ, in shares", empty="No order changes."),
+        table(figures, caption="Risk and cost"),
+    ]
 
 
 # ---- what is changed ----
