@@ -18,8 +18,8 @@ EVENINGS = 60
 # The settings, the month's last session on which a champion is selected, and the first session to learn from.
 SETS = {
     "survivors": (survivors, "2023-09-29", "2019-01-02"),
-    "all_members": (all_members, "2017-06-30", "2014-06-30"),
-    "raw_quotes": (raw_quotes, "2016-11-30", "2015-09-01"),
+    "all_members": (all_members, "2017-03-31", "2014-06-30"),
+    "raw_quotes": (raw_quotes, "2016-12-13", "2015-09-01"),
 }
 
 
