@@ -34,7 +34,8 @@ from openbook.errors import (
     SecretError,
     UsageError,
 )
-from openbook.market import calendar, vendor_check
+from openbook.market import calendar
+from openbook.market.checkup import folders
 from openbook.market.providers import Source, parse_source
 from openbook.market.providers.folder import deliver
 from openbook.market.store import compact, has_session, store_fingerprint, update_store
@@ -219,11 +220,11 @@ def check_data(path: str, *, source: str = "", beside: str = "", say: Say = prin
     other = None
     if beside:
         described = beside.endswith((".yaml", ".yml"))
-        other = deliver(_source_in(beside)) if described else vendor_check.delivery_of(beside)
+        other = deliver(_source_in(beside)) if described else folders.delivery_of(beside)
     if source:
-        checkup = vendor_check.check_source(_source_in(source), beside=other)
+        checkup = folders.check_source(_source_in(source), beside=other)
     else:
-        checkup = vendor_check.check_folder(path, beside=other)
+        checkup = folders.check_folder(path, beside=other)
     for line in checkup.lines():
         say(line)
     return 0 if checkup.usable else DataError.exit_code

@@ -8,13 +8,13 @@ import pytest
 
 from openbook.errors import DataError
 from openbook.market.arrival import DOOR, read_bars
-from openbook.market.checks import CHECKS, CheckupRules
 from openbook.market.checkup import Checkup, examine
-from openbook.market.histories import make_tape, night_spreads
+from openbook.market.checkup.checks import CHECKS, CheckupRules
+from openbook.market.checkup.folders import check_folder, delivery_of
+from openbook.market.checkup.histories import make_tape, night_spreads
 from openbook.market.providers.files import FilesSource
 from openbook.market.providers.folder import deliver
 from openbook.market.tables import Delivery, adjust
-from openbook.market.vendor_check import check_folder, delivery_of
 
 TODAY = "2023-07-01"
 DAY, LATER = "2023-05-25", "2023-06-12"  # 44 and 55 sessions after the delivery begins

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from openbook.market.checkup import Checkup, examine
+from openbook.market.checkup.folders import check_folder
 from openbook.market.providers.files import FilesSource
 from openbook.market.providers.folder import deliver
 from openbook.market.tables import Delivery
-from openbook.market.vendor_check import check_folder
 
 # ---- twenty real cases: known_bad_cases.csv beside the data ----
 

@@ -12,8 +12,8 @@ import pytest
 from openbook.errors import DataError
 from openbook.market import calendar
 from openbook.market.arrival import DOOR, admit, copies, read_bars
-from openbook.market.checks import CHECKS
 from openbook.market.checkup import examine
+from openbook.market.checkup.checks import CHECKS
 from openbook.market.tables import Delivery
 
 TODAY = "2023-06-30"

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from openbook.market.checks import CheckupRules, findings
-from openbook.market.histories import USUAL, Tape, locate, night_spreads
+from openbook.market.checkup.checks import CheckupRules, findings
+from openbook.market.checkup.histories import USUAL, Tape, locate, night_spreads
 from openbook.market.jumps import BLUR, SURE_SPLIT
 
 # New shares per old, or old per new, that occur in practice; penny stocks go further than the nightly rule looks.

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from openbook.market.arrival import DOOR, Bars
-from openbook.market.checks import CheckupRules, findings
-from openbook.market.histories import Tape
+from openbook.market.checkup.checks import CheckupRules, findings
+from openbook.market.checkup.histories import Tape
 from openbook.market.tables import Delivery
 
 # Sessions on either side whose median is the usual number of bars.

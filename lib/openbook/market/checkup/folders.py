@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from openbook.errors import DataError
 from openbook.market.checkup import Checkup, examine, rank_findings
-from openbook.market.lapses import overlapping_spells, repeated_keys
+from openbook.market.checkup.lapses import overlapping_spells, repeated_keys
 from openbook.market.providers import Source
 from openbook.market.providers.folder import are_adjusted, deliver, understand
 from openbook.market.providers.reading import column_names, file_name, list_files, read_keys, read_table, shown

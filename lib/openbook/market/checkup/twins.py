@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from openbook.market.checks import CheckupRules, findings
-from openbook.market.histories import Tape
+from openbook.market.checkup.checks import CheckupRules, findings
+from openbook.market.checkup.histories import Tape
 
 # Moves this near are the same move: vendors round prices to cents and adjusted ones to float32.
 SAME = 5e-4

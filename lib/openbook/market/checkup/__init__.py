@@ -13,9 +13,9 @@ import pandas as pd
 from openbook.errors import CalendarError, DataError, DataNotReady
 from openbook.market import calendar
 from openbook.market.arrival import Bars, admit, copies, is_bad, read_bars, refuse
-from openbook.market.checks import CHECKS, FINDING_COLUMNS, CheckupRules, findings
-from openbook.market.histories import Tape, make_tape
-from openbook.market.lapses import (
+from openbook.market.checkup.checks import CHECKS, FINDING_COLUMNS, CheckupRules, findings
+from openbook.market.checkup.histories import Tape, make_tape
+from openbook.market.checkup.lapses import (
     bad_sessions,
     holiday_rows,
     judge_members,
@@ -25,11 +25,11 @@ from openbook.market.lapses import (
     overlapping_spells,
     refused_bars,
 )
-from openbook.market.moves import judge_moves
+from openbook.market.checkup.moves import judge_moves
+from openbook.market.checkup.twins import compare, same_companies
 from openbook.market.quality import check_session
 from openbook.market.rules import QualityRules
 from openbook.market.tables import Delivery
-from openbook.market.twins import compare, same_companies
 
 __all__ = ["CHECKS", "Checkup", "CheckupRules", "examine"]
 
