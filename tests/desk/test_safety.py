@@ -544,3 +544,21 @@ def test_every_limit_says_what_it_limits(model):
     assert {name: theirs[name] for name in told if name in theirs} == {n: d for n, d in told.items() if n in theirs}
     assert all(theirs[name] for name in theirs if name not in ("initial", "liquidation"))
     assert all(text[0].islower() for text in theirs.values() if text)
+
+
+def test_costs_are_commission_and_slippage_together():
+    trades = batch({"A": 100}, cost=300.0).assign(slippage_est=700.0)
+    found = row(check_batch(trades), "max_cost")
+    assert found["value"] == pytest.approx(0.01)
+    assert found["detail"] == "1% > 0.5%; 1,000.00 USD"
+
+
+def test_what_is_exactly_at_its_limit_passes():
+    """Half of the money in four orders, at a cost of half a percent, each a sixteenth of what its name trades."""
+    limits = SafetyLimits(max_turnover=0.5, max_trade=0.125, max_volume_pct=0.0625)
+    trades = batch(dict.fromkeys("ABCD", 1250), cost=125.0)
+    volume = pd.Series(200_000.0, index=list("ABCD"))
+    checks = check_batch(trades, validator=SafetyValidator(limits), volume=volume)
+    for check, value in (("turnover", 0.5), ("max_trade", 0.125), ("max_cost", 0.005), ("liquidity", 0.0625)):
+        assert row(checks, check)["value"] == value
+        assert row(checks, check)["status"] == "pass"
