@@ -17,7 +17,7 @@ from PIL import Image
 from record_lab import DATE, hostile_texts, new_stage
 
 from openbook.errors import UsageError
-from openbook.record.report import PALETTE, callout, chart, facts, figure, render_report, table
+from openbook.record.report import PALETTE, bar, callout, chart, facts, figure, render_report, table
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -293,6 +293,14 @@ def test_a_figure_without_words_is_refused():
     fig, _ = chart(2, 1)
     with pytest.raises(UsageError, match="alt text"):
         figure(fig, " ")
+
+
+def test_a_bar_moves_for_who_watches_and_is_nothing_for_a_headless_run(capsys):
+    assert bar("Folds", shown=False) is None
+    move = bar("Folds", shown=True)
+    for done in (1, 3):
+        move(done, 3, "the label of what was done")
+    assert re.search(r"Folds: +100%.* 3/3 ", capsys.readouterr().err)
 
 
 def test_a_callout_of_no_kind_is_refused():

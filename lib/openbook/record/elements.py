@@ -9,7 +9,7 @@ import html
 import io
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 
 from openbook.errors import UsageError
@@ -209,6 +209,26 @@ def _png(fig) -> tuple[bytes, int, int]:
     small = io.BytesIO()
     image.save(small, format="PNG", optimize=True)
     return small.getvalue(), image.width, image.height
+
+
+def bar(what: str, *, shown: bool) -> Callable[..., None] | None:
+    """What to hand to a long function as its `progress`: a bar for whoever waits in JupyterLab.
+
+    shown : False where nobody watches: then None, and the notebook of a headless run holds no trace of the time it took
+    """
+    if not shown:
+        return None
+    from tqdm.auto import tqdm
+
+    line = tqdm(desc=what)
+
+    def move(done: int, total: int, *_) -> None:
+        line.total = total
+        line.update(done - line.n)
+        if done == total:
+            line.close()
+
+    return move
 
 
 def _html(text: str, plain: str) -> Element:

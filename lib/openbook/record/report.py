@@ -5,11 +5,11 @@ import re
 from pathlib import Path
 
 from openbook.errors import UsageError
-from openbook.record.elements import PALETTE, callout, chart, facts, figure, house_style, table
+from openbook.record.elements import PALETTE, bar, callout, chart, facts, figure, house_style, table
 from openbook.record.preload import lean_imports
 from openbook.record.stage import RUN
 
-__all__ = ["PALETTE", "callout", "chart", "facts", "figure", "house_style", "render_report", "table"]
+__all__ = ["PALETTE", "bar", "callout", "chart", "facts", "figure", "house_style", "render_report", "table"]
 
 STYLE = Path(__file__).parent / "templates" / "report" / "style.css"
 SHORT = 12  # characters of a hash that a person compares
