@@ -18,7 +18,6 @@ from openbook.market.securities import (
     find_gaps,
     resolve,
     resolve_spells,
-    sectors_on,
     split_at,
     symbols_of,
 )
@@ -141,29 +140,6 @@ def test_gaps_are_proposed_and_split_when_asked():
     assert table.groupby("symbol").size().to_dict() == {
         "BACK": len(same), "HALT": len(halt), "LIFE": len(new), f"LIFE@{sessions[199]:%Y}": 200,
     }  # fmt: skip
-
-
-def test_sectors_are_those_of_the_day():
-    spells = pd.DataFrame(
-        {
-            "symbol": ["META", "META", "A"],
-            "sector": ["Technology", "Communication", "Health"],
-            "start": days([None, "2018-09-24", None]),
-        }
-    )
-    assert sectors_on(spells, "2018-09-21").to_dict() == {"A": "Health", "META": "Technology"}
-    assert sectors_on(spells, "2018-09-24").to_dict() == {"A": "Health", "META": "Communication"}
-    with pytest.raises(DataError, match="two sectors"):
-        sectors_on(pd.concat([spells, spells.assign(sector="Energy")]), "2020-01-02")
-
-
-def test_dated_sectors_through_the_files_provider_are_those_of_the_last_day(tmp_path):
-    days_of_bars = calendar.sessions("2018-09-17", "2018-09-21")
-    pd.DataFrame({"symbol": "META", "date": days_of_bars, "close": 1.0}).to_parquet(tmp_path / "bars.parquet")
-    (tmp_path / "sectors.csv").write_text("symbol,sector,since\nMETA,Technology,\nMETA,Communication,2018-09-24\n")
-    sectors = {"path": str(tmp_path / "sectors.csv"), "columns": {"start": "since"}}
-    source = FilesSource(path=str(tmp_path / "bars.parquet"), prices="raw", sectors=sectors)
-    assert fetch(source).sectors.to_dict() == {"META": "Technology"}
 
 
 def test_cap_buckets_by_hand_and_causal():

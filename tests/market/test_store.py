@@ -63,6 +63,7 @@ def assert_same_market(one: Market, other: Market) -> None:
         "market_cap",
         "actions",
         "fundamentals",
+        "sector_spells",
     ):
         left, right = getattr(one, name), getattr(other, name)
         assert (left is None) == (right is None), name
@@ -78,7 +79,7 @@ def assert_same_market(one: Market, other: Market) -> None:
 
 @pytest.fixture
 def full(delivery, act, tonight) -> Delivery:
-    """A delivery with every table: actions, reports, members, caps, index, sectors, refused bars, a late listing."""
+    """A delivery with every table: actions, reports, members, caps, index, dated sectors, refused bars, a new name."""
     rng, bars = np.random.default_rng(5), delivery.bars
     dates, names = pd.DatetimeIndex(bars["date"].unique()), sorted(bars["symbol"].unique())
     reports = pd.DataFrame(
@@ -92,6 +93,9 @@ def full(delivery, act, tonight) -> Delivery:
     ).astype({"symbol": "str", "item": "str"})
     members = pd.DataFrame({"symbol": names, "start": dates[10], "end": pd.NaT}).astype({"symbol": "str"})
     members.loc[:2, "end"] = dates[60]
+    spells = pd.DataFrame({"symbol": names, "sector": [f"Sector {i % 4}" for i in range(len(names))], "start": pd.NaT})
+    moved = pd.DataFrame({"symbol": names[:3], "sector": "Moved", "start": dates[[20, 30, 69]]})
+    spells = pd.concat([spells, moved])
     young = (bars["symbol"] == "S39") & (bars["date"] < dates[66])
     wrong = (bars["symbol"] == "S05") & (bars["date"] == dates[30])
     sent = replace(
@@ -101,6 +105,7 @@ def full(delivery, act, tonight) -> Delivery:
         members=members.astype({"start": "datetime64[us]", "end": "datetime64[us]"}),
         market_cap=bars.pivot(index="date", columns="symbol", values="close") * 1e8,
         index=pd.Series(4000 + np.arange(70.0), index=dates, name="S&P 500"),
+        sectors=spells.astype({"symbol": "str", "sector": "str", "start": "datetime64[us]"}),
         notes=("Made by hand.",),
     )
     return act(
@@ -399,7 +404,8 @@ def test_later_sessions_never_change_an_earlier_fingerprint(tmp_path, full):
         lambda m: replace(m, volume=m.volume + 1),
         lambda m: replace(m, actions=m.actions.assign(value=m.actions["value"] * 1.5)),
         lambda m: replace(m, fundamentals=m.fundamentals.assign(value=0.0)),
-        lambda m: replace(m, sectors=m.sectors.replace("Sector 1", "Sector 2")),
+        lambda m: replace(m, sector_spells=m.sector_spells.replace("Sector 1", "Sector 2")),
+        lambda m: replace(m, sector_spells=None, sectors=m.sectors.replace("Sector 1", "Sector 2")),
         lambda m: replace(m, members=~m.members),
         lambda m: replace(m, market_cap=m.market_cap * 2),
         lambda m: replace(m, index=m.index + 1),

@@ -15,7 +15,7 @@ from openbook.market.manifest import files_of, read_manifest, seal_of
 from openbook.market.providers import SimulatedSource
 from openbook.market.quality import admit
 from openbook.market.store import compact, fingerprint, put_market, read_store, restatements, store_fingerprint
-from openbook.market.tables import ACTION_COLUMNS, FILING_KEY, Delivery, Market, adjust
+from openbook.market.tables import ACTION_COLUMNS, FILING_KEY, SPELL_COLUMNS, Delivery, Market, adjust
 
 FROM = {"provider": "by hand"}
 DAYS = calendar.sessions("2023-12-18", "2024-01-05")  # two calendar years
@@ -41,7 +41,8 @@ class Vendor:
         }
         self.actions = {("A", DAYS[2], "split"): 1.5, ("BB", DAYS[6], "dividend"): 1.0}
         self.reports = {("A", DAYS[1], DAYS[0], "sales"): 9.0, ("D", DAYS[2], DAYS[0], "sales"): 7.0}
-        self.sectors = dict.fromkeys(NAMES, "Energy")
+        self.sectors = {(name, pd.NaT): "Energy" for name in NAMES}
+        self.dates_sectors = seed % 2 == 1
         self.index = {day: 1000.0 + i for i, day in enumerate(DAYS)}
         self.hidden: set = set()
 
@@ -62,7 +63,9 @@ class Vendor:
             if self.reports.pop(key, None) is None:
                 self.reports[key] = float(rng.integers(1, 99))
         elif kind == "sector":
-            self.sectors[name] = ("Energy", "Tech", "Health")[rng.integers(3)]
+            start = day if self.dates_sectors and rng.integers(4) else pd.NaT
+            if start is pd.NaT or self.sectors.pop((name, start), None) is None:
+                self.sectors[name, start] = ("Energy", "Tech", "Health")[rng.integers(3)]
         elif kind == "index":
             self.index[day] = float(rng.integers(900, 1100))
 
@@ -84,9 +87,13 @@ class Vendor:
             execution="next_close",
             actions=actions.astype({"symbol": "str", "kind": "str", "value": "float64"}),
             fundamentals=reports.astype({"symbol": "str", "item": "str", "value": "float64"}),
-            sectors=pd.Series(self.sectors, dtype="str"),
+            sectors=self._sectors(),
             index=pd.Series(self.index, name="index"),
         )
+
+    def _sectors(self) -> pd.Series | pd.DataFrame:
+        rows = pd.DataFrame([(*key, said) for key, said in self.sectors.items()], columns=SPELL_COLUMNS)
+        return rows if self.dates_sectors else rows.set_index("symbol")["sector"].astype("str")
 
 
 class Twin:
@@ -109,8 +116,10 @@ class Twin:
 
     def _is_withdrawn(self, key, sent: Market) -> bool:
         table, symbol, day, *_ = key
-        if table == "sector":  # another one is said now
+        if table == "sector" and (sent.sector_spells is None or day is None):  # another one is said now
             return symbol in sent.sectors.index
+        if table == "sector":
+            return symbol in set(sent.sector_spells["symbol"]) and sent.dates[0] <= day <= sent.dates[-1]
         return table in ("action", "report") and symbol in sent.symbols and sent.dates[0] <= day <= sent.dates[-1]
 
 
@@ -124,7 +133,10 @@ def _facts(market: Market) -> dict:
     out |= {("action", r.symbol, r.date, r.kind, r.value): r.value for r in market.actions.itertuples()}
     filed = market.fundamentals.itertuples()
     out |= {("report", r.symbol, r.available, r.item, r.period_end): r.value for r in filed}
-    return out | {("sector", name, None, said, None): 1.0 for name, said in market.sectors.items()}
+    if market.sector_spells is None:
+        return out | {("sector", name, None, said, None): 1.0 for name, said in market.sectors.items()}
+    spells = market.sector_spells.itertuples()
+    return out | {("sector", r.symbol, None if pd.isna(r.start) else r.start, r.sector, None): 1.0 for r in spells}
 
 
 def _upto(facts: dict, date) -> dict:

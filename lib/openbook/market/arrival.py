@@ -10,7 +10,14 @@ import pandas as pd
 
 from openbook.errors import DataError
 from openbook.market import calendar
-from openbook.market.side_tables import clean_actions, clean_filings, clean_index, clean_sectors, membership
+from openbook.market.side_tables import (
+    clean_actions,
+    clean_filings,
+    clean_index,
+    clean_sectors,
+    clean_spells,
+    membership,
+)
 from openbook.market.tables import BAR_FIELDS, REFUSED_COLUMNS, Delivery, Market, adjust, refused_rows, wide
 
 PRICES = ("open", "high", "low", "close")
@@ -82,6 +89,7 @@ def admit(delivery: Delivery, *, through=None, today=None) -> tuple[Market, pd.D
         actions=actions,
         fundamentals=filings,
         sectors=clean_sectors(delivery.sectors, bars.symbols),
+        sector_spells=clean_spells(delivery.sectors, bars.symbols, dates),
         members=membership(delivery.members, dates, bars.symbols),
         market_cap=None if delivery.market_cap is None else _caps(delivery.market_cap, adjusted),
         index=clean_index(delivery.index, dates),

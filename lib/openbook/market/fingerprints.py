@@ -120,7 +120,8 @@ def rows_known(said: Market, restated: pd.DataFrame, listed: pd.Series | None = 
 
 def _header(market: Market) -> str:
     """What the chain begins with: how to read the numbers."""
-    present = [name for name in ("fundamentals", "sectors", "members", "market_cap", "index") if _has(market, name)]
+    tables = ("fundamentals", "sectors", "sector_spells", "members", "market_cap", "index")
+    present = [name for name in tables if _has(market, name)]
     text = "\n".join([VERSION, market.execution, *market.bar_fields, *present])
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -157,7 +158,10 @@ def _side_lines(market: Market, first_known: np.ndarray, begin: pd.Timestamp) ->
         out.append(
             _lines(market, first_known, filed["available"], filed["symbol"], [filed["item"]], [filed["value"], period])
         )
-    if (sectors := market.sectors) is not None:
+    if (spells := market.sector_spells) is not None:
+        since = spells["start"].fillna(begin)
+        out.append(_lines(market, first_known, since, spells["symbol"], [spells["sector"]], []))
+    elif (sectors := market.sectors) is not None:
         since = pd.Series(begin, index=sectors.index)
         out.append(_lines(market, first_known, since, sectors.index, [sectors], []))
     if (index := market.index) is not None:

@@ -12,6 +12,7 @@ from openbook.market.tables import (
     FILING_KEY,
     FUNDAMENTAL_COLUMNS,
     REFUSED_COLUMNS,
+    SPELL_COLUMNS,
     Market,
     adjust,
     empty_actions,
@@ -21,15 +22,27 @@ from openbook.market.tables import (
 )
 
 DAY = "datetime64[D]"
-SORTED_BY = {"actions": ACTION_COLUMNS, "fundamentals": FILING_KEY, "sectors": ["symbol"]}
+SORTED_BY = {
+    "actions": ACTION_COLUMNS,
+    "fundamentals": FILING_KEY,
+    "sectors": ["symbol"],
+    "sector_spells": SPELL_COLUMNS,
+}
 
 # The column that says since when a row of a table counts.
-SINCE = {"actions": "date", "fundamentals": "available", "index": "date", "members": "first", "restated": "known"}
+SINCE = {
+    "actions": "date",
+    "fundamentals": "available",
+    "index": "date",
+    "members": "first",
+    "restated": "known",
+    "sector_spells": "start",
+}
 
 
 def _without_rows(*columns: str) -> pd.DataFrame:
     """A table without a row: days, numbers, and text."""
-    days, numbers = ("date", "known", "available", "period_end", "first", "last"), ("value", "close")
+    days, numbers = ("date", "known", "available", "period_end", "first", "last", "start"), ("value", "close")
     types = {name: "datetime64[us]" if name in days else "float64" if name in numbers else "str" for name in columns}
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in types.items()})
 
@@ -39,6 +52,7 @@ EMPTY = {
     "actions": empty_actions(),
     "fundamentals": _without_rows(*FUNDAMENTAL_COLUMNS),
     "sectors": _without_rows("symbol", "sector"),
+    "sector_spells": _without_rows(*SPELL_COLUMNS),
     "members": _without_rows("symbol", "first", "last"),
     "index": _without_rows("date", "close"),
     "refused": _without_rows(*REFUSED_COLUMNS, "known"),
@@ -52,7 +66,9 @@ def to_tables(delta: Delta) -> dict[str, pa.Table]:
     tables = {f"bars-{year}": _bars_of(market, market.dates.year == year) for year in market.dates.year.unique()}
     frames = {"actions": market.actions, "fundamentals": market.fundamentals, "members": delta.spells}
     frames |= {"restated": delta.restated, "refused": delta.refused}
-    frames["sectors"] = None if market.sectors is None else sector_rows(market.sectors)
+    undated = None if market.sector_spells is not None else market.sectors
+    frames["sectors"] = None if undated is None else sector_rows(undated)
+    frames["sector_spells"] = market.sector_spells
     frames["index"] = None if market.index is None else market.index.rename_axis("date").reset_index(name="close")
     tables |= {name: table_of(frame) for name, frame in frames.items() if frame is not None}
     return {name: table for name, table in tables.items() if table.num_rows}
@@ -92,6 +108,7 @@ def from_tables(
         actions=long["actions"],
         fundamentals=long.get("fundamentals"),
         sectors=sectors_of(long["sectors"]) if "sectors" in long else None,
+        sector_spells=long.get("sector_spells"),
         members=_unspell(frame_of(tables, "members"), dates, symbols) if "members" in description["tables"] else None,
         index=index.rename(description["index"]).loc[: dates[-1]] if "index" in description["tables"] else None,
         restated=_of_market(wanted, dates, symbols),
@@ -130,12 +147,12 @@ def _long(tables, name: str, restated: pd.DataFrame, dates: pd.DatetimeIndex, sy
     frame = put_rows(name, frame_of(tables, name), restated, "after")
     known = symbols.get_indexer(frame["symbol"]) >= 0
     if name in SINCE:
-        known &= frame[SINCE[name]] <= dates[-1]
+        known &= ~(frame[SINCE[name]] > dates[-1])
     frame = frame[known].reset_index(drop=True)
     whole = name in tables and tables[name]["symbol"].num_chunks == 1  # each file is in order
     if whole and not (restated["table"] == name).any():
         return frame
-    return frame.sort_values(SORTED_BY[name], ignore_index=True)
+    return frame.sort_values(SORTED_BY[name], na_position="first", ignore_index=True)
 
 
 def _bars_of(market: Market, chosen: np.ndarray) -> pa.Table:
@@ -220,7 +237,8 @@ def _joined(name: str, tables: list[pa.Table], sessions: pd.DatetimeIndex) -> pa
     if name == "members":
         return table_of(_joined_spells(frame, sessions))
     frame = frame.drop_duplicates() if name == "refused" else frame
-    return table_of(frame.sort_values(SORTED_BY.get(name) or list(frame.columns), ignore_index=True))
+    order = SORTED_BY.get(name) or list(frame.columns)
+    return table_of(frame.sort_values(order, na_position="first", ignore_index=True))
 
 
 def _joined_bars(tables: list[pa.Table]) -> pa.Table:
@@ -252,7 +270,7 @@ def after_session(tables: dict[str, pa.Table], closed: pd.Timestamp, listed: pd.
     out = {}
     for name, table in tables.items():
         frame = None if name.startswith("bars-") else frame_of(tables, name)
-        if name in ("actions", "fundamentals", "sectors"):
+        if name in SORTED_BY:
             young = ~frame["symbol"].isin(listed)
             frame = frame[young | (frame[SINCE[name]] > closed)] if name in SINCE else frame[young]
         elif name in ("index", "restated"):
@@ -277,7 +295,7 @@ def before_session(
         if "symbol" in frame and name not in ("refused", "restated"):
             frame = frame[~frame["symbol"].isin(unlisted)]
         if name in SINCE and name != "restated":
-            frame = frame[frame[SINCE[name]] < session]
+            frame = frame[~(frame[SINCE[name]] >= session)]
         if name == "members":
             frame = frame.assign(last=frame["last"].clip(upper=sessions[sessions < session].max()))
         out[name] = table_of(frame.reset_index(drop=True))

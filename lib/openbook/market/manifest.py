@@ -32,7 +32,8 @@ def require_same_source(manifest: dict | None, settings: dict, folder: Path) -> 
 
 def describe(market: Market, settings: dict) -> dict:
     """The manifest without its sessions, names and deltas."""
-    optional = [name for name in ("fundamentals", "index", "members", "sectors") if getattr(market, name) is not None]
+    known = ("fundamentals", "index", "members", "sector_spells", "sectors")
+    optional = [name for name in known if getattr(market, name) is not None]
     return {
         "format": FORMAT,
         "source": settings,

@@ -15,7 +15,7 @@ from openbook.market.restated import LONG_TABLES, NO_NUMBER, in_order, restated_
 from openbook.market.tables import Market, sector_rows, wide
 
 ACTION_KEY = ["date", "symbol", "kind"]
-OPTIONAL_TABLES = ("fundamentals", "sectors", "members", "market_cap", "index")
+OPTIONAL_TABLES = ("fundamentals", "sectors", "sector_spells", "members", "market_cap", "index")
 # A difference in the tenth digit is a vendor's rounding.
 SAME = 1e-9
 
@@ -71,6 +71,8 @@ def plain_part(sent: Market, closed, listed: pd.Index) -> Market:
         rest["fundamentals"] = _new_rows(sent.fundamentals, "available", closed, new)
     if sent.sectors is not None:
         rest["sectors"] = sent.sectors[sent.sectors.index.isin(new)]
+    if sent.sector_spells is not None:
+        rest["sector_spells"] = _new_rows(sent.sector_spells, "start", closed, new)
     if sent.index is not None:
         rest["index"] = sent.index[sent.index.index > closed]
     about = {"name": sent.name, "execution": sent.execution, "notes": sent.notes}
@@ -135,13 +137,13 @@ def _long_rows(stored: Market, sent: Market, since: pd.Timestamp) -> list[pd.Dat
     """Restated rows of actions, reports and sectors, of names that were known before."""
     last, out = stored.dates[-1], []
     for name, columns in LONG_TABLES.items():
-        if getattr(stored, name) is None:
+        if getattr(stored, name) is None or (name == "sectors" and stored.sector_spells is not None):
             continue
         had, has = (_as_long(name, market, columns, stored.symbols) for market in (stored, sent))
         has = has[~(has["date"] > last)]
         covered = ~(had["date"] < max(since, sent.dates[0])) & ~(had["date"] > sent.dates[-1])
         had = had[had["symbol"].isin(sent.symbols) & covered]
-        if name == "sectors":
+        if name in ("sectors", "sector_spells"):
             had = had[had["symbol"].isin(has["symbol"])]
         key = [*columns, "value"]
         out += [
@@ -153,7 +155,8 @@ def _long_rows(stored: Market, sent: Market, since: pd.Timestamp) -> list[pd.Dat
 
 def _as_long(name: str, market: Market, columns: dict[str, str], symbols: pd.Index) -> pd.DataFrame:
     """A long table under the names that restatements use."""
-    frame = sector_rows(market.sectors).assign(value=1.0) if name == "sectors" else getattr(market, name)
+    frame = sector_rows(market.sectors) if name == "sectors" else getattr(market, name)
+    frame = frame if "value" in frame else frame.assign(value=1.0)
     frame = frame[frame["symbol"].isin(symbols)]
     frame = frame.rename(columns={theirs: ours for ours, theirs in columns.items()})
     return frame.assign(value=frame["value"].fillna(NO_NUMBER), **({} if "date" in frame else {"date": pd.NaT}))

@@ -14,6 +14,7 @@ LONG_TABLES = {
     "actions": {"date": "date", "symbol": "symbol", "field": "kind"},
     "fundamentals": {"date": "available", "symbol": "symbol", "field": "item", "period_end": "period_end"},
     "sectors": {"symbol": "symbol", "field": "sector"},
+    "sector_spells": {"date": "start", "symbol": "symbol", "field": "sector"},
 }
 # A row that is there, but has no number: a delisting of which the return is not known.
 NO_NUMBER = np.inf
@@ -33,8 +34,8 @@ def restated_rows(**columns) -> pd.DataFrame:
     """Lines of the table, RESTATED_COLUMNS; what is not given is missing (NaT, NaN).
 
     known : session at whose close it was said
-    table : bars, market_cap, index, actions, fundamentals, sectors
-    date : session of a bar, day of an action, first day of use of a report; NaT for a sector
+    table : bars, market_cap, index, actions, fundamentals, sectors, sector_spells
+    date : session of a bar, day of an action, first day of use of a report or a sector; NaT for an undated sector
     field : of the bars, market_cap, index, kind of action, item of a report, name of the sector
     period_end : of a report
     before, after : the number; NaN: there was none, there is none any more. A sector that counts is 1
@@ -96,7 +97,7 @@ def _as_rows(name: str, rows: pd.DataFrame, said: str, count: int) -> pd.DataFra
     """One side of the rows as rows of the long table itself."""
     rows = rows[rows[said].notna()]
     frame = pd.DataFrame({theirs: rows[ours] for ours, theirs in LONG_TABLES[name].items()})
-    if name != "sectors":
+    if name not in ("sectors", "sector_spells"):
         frame["value"] = rows[said].replace(NO_NUMBER, np.nan)
     return frame.assign(count=count)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from openbook.market.merge import ACTION_KEY, SAME, lay
-from openbook.market.tables import FILING_KEY, Market
+from openbook.market.tables import FILING_KEY, Market, sectors_on
 
 REVISION_COLUMNS = ["symbol", "field", "first", "last", "values", "largest"]
 
@@ -71,7 +71,8 @@ def _dated_revisions(stored: Market, sent: Market, since) -> list[pd.DataFrame]:
         new = new.reindex(old.index).to_numpy()
         parts.append(_table(list(_changed(old.to_numpy(), new, old.index, pd.Index([stored.index.name]), "index"))))
     if stored.sectors is not None and sent.sectors is not None:
-        now = sent.sectors.reindex(stored.sectors.index)
+        then = sent.sectors if sent.sector_spells is None else sectors_on(sent.sector_spells, stored.dates[-1])
+        now = then.reindex(stored.sectors.index)
         moved = stored.sectors.index[(now.notna() & (now != stored.sectors)).to_numpy()]
         parts.append(_table([_row(symbol, "sector", stored.dates[-1:], np.nan) for symbol in moved]))
     return parts

@@ -1,4 +1,4 @@
-"""Who a ticker was on a day: a security master of dated intervals, recycled tickers, dated sectors, buckets by size."""
+"""Who a ticker was on a day: a security master of dated intervals, recycled tickers, buckets by size."""
 
 import numpy as np
 import pandas as pd
@@ -128,21 +128,6 @@ def split_at(gaps: pd.DataFrame) -> pd.DataFrame:
     if not parts:
         return pd.DataFrame({name: pd.Series(dtype="str") for name in MASTER_COLUMNS})
     return pd.concat(parts, ignore_index=True).astype({"start": "datetime64[us]", "end": "datetime64[us]"})
-
-
-def sectors_on(spells: pd.DataFrame, date) -> pd.Series:
-    """Sector by symbol as valid on `date`, from rows symbol, sector, start (NaT: since ever); the newest start counts.
-
-    DataError if a symbol begins two sectors on one day.
-    """
-    table = spells.drop_duplicates(["symbol", "sector", "start"])
-    twice = table[table.duplicated(["symbol", "start"])]
-    if len(twice):
-        raise DataError(f"{twice.iloc[0]['symbol']} begins two sectors on one day; keep one in the source")
-    valid = table[table["start"].isna() | (table["start"] <= pd.Timestamp(date))]
-    newest = valid.sort_values(["symbol", "start"], na_position="first").drop_duplicates("symbol", keep="last")
-    index = pd.Index(newest["symbol"], dtype="str", name="symbol")
-    return pd.Series(newest["sector"].to_numpy(), index=index, name="sector", dtype="str")
 
 
 def cap_buckets(market_cap: pd.DataFrame, members: pd.DataFrame | None = None, *, by: str = "limits") -> pd.DataFrame:

@@ -8,6 +8,7 @@ from openbook.market.tables import (
     ACTION_COLUMNS,
     ACTION_KINDS,
     FUNDAMENTAL_COLUMNS,
+    SPELL_COLUMNS,
     Delivery,
     empty_actions,
     refused_rows,
@@ -87,9 +88,9 @@ def clean_filings(
     return table.astype({"value": "float64"}), refused
 
 
-def clean_sectors(sectors: pd.Series | None, symbols: pd.Index) -> pd.Series | None:
-    """Sector by symbol, for the symbols that have one."""
-    if sectors is None:
+def clean_sectors(sectors: pd.Series | pd.DataFrame | None, symbols: pd.Index) -> pd.Series | None:
+    """Sector by symbol, for the symbols that have one; None if there are none or they are dated."""
+    if sectors is None or isinstance(sectors, pd.DataFrame):
         return None
     known = sectors.dropna()
     known = known[known.index.isin(symbols)]
@@ -97,6 +98,16 @@ def clean_sectors(sectors: pd.Series | None, symbols: pd.Index) -> pd.Series | N
         raise DataError(f"{known.index[known.index.duplicated()][0]} has more than one sector; keep one in the source")
     out = pd.Series(known.astype("str").to_numpy(), index=known.index.astype("str"), name="sector", dtype="str")
     return out.rename_axis("symbol").sort_index()
+
+
+def clean_spells(sectors, symbols: pd.Index, dates: pd.DatetimeIndex) -> pd.DataFrame | None:
+    """Dated sectors of these symbols that began by the last session, SPELL_COLUMNS; None if they are not dated."""
+    if not isinstance(sectors, pd.DataFrame):
+        return None
+    table = sectors[SPELL_COLUMNS].dropna(subset=["symbol", "sector"])
+    table = table.astype({"symbol": "str", "sector": "str", "start": "datetime64[us]"})
+    table = table[table["symbol"].isin(symbols) & ~(table["start"] > dates[-1])]
+    return table.drop_duplicates().sort_values(SPELL_COLUMNS, na_position="first", ignore_index=True)
 
 
 def membership(members: pd.DataFrame | None, dates: pd.DatetimeIndex, symbols: pd.Index) -> pd.DataFrame | None:

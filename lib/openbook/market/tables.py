@@ -15,6 +15,7 @@ FUNDAMENTAL_COLUMNS = ["symbol", "available", "period_end", "item", "value"]
 FILING_KEY = ["available", "symbol", "item", "period_end"]
 EXECUTIONS = ("next_open", "next_close")
 REFUSED_COLUMNS = ["date", "symbol", "rule", "detail"]
+SPELL_COLUMNS = ["symbol", "start", "sector"]
 
 
 def empty_actions() -> pd.DataFrame:
@@ -42,7 +43,7 @@ class Delivery:
     bars : columns symbol, date, then any of open, high, low, close, volume; one row per symbol and session
     actions : ACTION_COLUMNS; value is new shares per old (split), USD per share (dividend), final return (delisting)
     fundamentals : FUNDAMENTAL_COLUMNS or None; `available` is the first session on which the item may be used
-    sectors : by symbol, or None
+    sectors : by symbol; or SPELL_COLUMNS, where sectors are dated (start NaT: since ever); or None
     members : columns symbol, start, end (NaT: still a member), or None
     market_cap : sessions × symbols in USD, or None
     index : closes of the market index by session, or None
@@ -55,7 +56,7 @@ class Delivery:
     adjusted: bool = False
     actions: pd.DataFrame | None = None
     fundamentals: pd.DataFrame | None = None
-    sectors: pd.Series | None = None
+    sectors: pd.Series | pd.DataFrame | None = None
     members: pd.DataFrame | None = None
     market_cap: pd.DataFrame | None = None
     index: pd.Series | None = None
@@ -71,6 +72,7 @@ class Market:
     adjusted : total-return close; only its ratios mean anything. It is carried forward from the first bar, so that
         a later split or dividend never changes an earlier value
     actions, fundamentals, sectors, members, market_cap, index : see `Delivery`; members is sessions × symbols, bool
+    sector_spells : SPELL_COLUMNS, sorted, where sectors are dated; `sectors` is then what they say of the last session
     execution : "next_open", or "next_close" where the source has closes only
     notes : sentences that every page shows
     restated : what the vendor said later about sessions that it had delivered, `restated.restated_rows`; None: nothing
@@ -93,6 +95,7 @@ class Market:
     index: pd.Series | None = None
     notes: tuple[str, ...] = ()
     restated: pd.DataFrame | None = None
+    sector_spells: pd.DataFrame | None = None
 
     def __post_init__(self):
         if self.execution not in EXECUTIONS:
@@ -101,6 +104,8 @@ class Market:
             if not (table.index.equals(self.dates) and table.columns.equals(self.symbols)):
                 raise DataError(f"table {name} does not have the sessions and symbols of close")
             object.__setattr__(self, name, frozen(table))
+        if self.sector_spells is not None:
+            object.__setattr__(self, "sectors", sectors_on(self.sector_spells, self.dates.max()))
 
     @property
     def dates(self) -> pd.DatetimeIndex:
@@ -163,6 +168,8 @@ class Market:
             cut["fundamentals"] = self.fundamentals[known].reset_index(drop=True)
         if self.index is not None:
             cut["index"] = self.index.loc[:date]
+        if self.sector_spells is not None:
+            cut["sector_spells"] = self.sector_spells[~(self.sector_spells["start"] > date)].reset_index(drop=True)
         if self.restated is not None:
             cut["restated"] = self.restated[~(self.restated["date"] > date)].reset_index(drop=True)
         return replace(self, **cut)
@@ -192,7 +199,10 @@ class Market:
         if self.fundamentals is not None:
             filings = put_rows("fundamentals", self.fundamentals, rows, "before")
             wanted["fundamentals"] = filings.sort_values(FILING_KEY, ignore_index=True)
-        if self.sectors is not None:
+        if self.sector_spells is not None:
+            spells = put_rows("sector_spells", self.sector_spells, rows, "before")
+            wanted["sector_spells"] = spells.sort_values(SPELL_COLUMNS, na_position="first", ignore_index=True)
+        elif self.sectors is not None:
             wanted["sectors"] = sectors_of(put_rows("sectors", sector_rows(self.sectors), rows, "before"))
         if self.index is not None:
             wanted["index"] = put_index(self.index, back, "before")
@@ -203,7 +213,7 @@ class Market:
         kept = self.select(self.symbols.difference(symbols))
         cut = {
             name: table[~table["symbol"].isin(symbols)].reset_index(drop=True)
-            for name in ("actions", "fundamentals")
+            for name in ("actions", "fundamentals", "sector_spells")
             if (table := getattr(self, name)) is not None
         }
         if self.sectors is not None:
@@ -232,6 +242,20 @@ def wide(values: np.ndarray, dates: pd.DatetimeIndex, symbols: pd.Index) -> pd.D
 def sector_rows(sectors: pd.Series) -> pd.DataFrame:
     """Sectors by symbol as a long table: symbol, sector."""
     return sectors.rename("sector").rename_axis("symbol").reset_index().astype("str")
+
+
+def sectors_on(spells: pd.DataFrame, date) -> pd.Series:
+    """Sector by symbol as valid on `date`, from SPELL_COLUMNS (start NaT: since ever); the newest start counts.
+
+    DataError if a symbol begins two sectors on one day.
+    """
+    table = spells.drop_duplicates(SPELL_COLUMNS)
+    twice = table[table.duplicated(["symbol", "start"])]
+    if len(twice):
+        raise DataError(f"{twice.iloc[0]['symbol']} begins two sectors on one day; keep one in the source")
+    valid = table[~(table["start"] > pd.Timestamp(date))]
+    newest = valid.sort_values(["symbol", "start"], na_position="first").drop_duplicates("symbol", keep="last")
+    return sectors_of(newest)
 
 
 def sectors_of(rows: pd.DataFrame) -> pd.Series:

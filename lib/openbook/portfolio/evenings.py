@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from openbook.errors import DataError
-from openbook.market.tables import Market
+from openbook.market.tables import Market, sectors_on
 from openbook.portfolio.construct import sector_codes
 from openbook.portfolio.decision import Evening, PortfolioSettings, rank_rows
 from openbook.portfolio.regime import NORMAL
@@ -20,7 +20,7 @@ class Evenings:
     rows : sessions of the dates on the tape, increasing; places : their rows of `ranks`
     ranks : (score dates, n) within-date ranks of the scores, NaN where none
     close : (sessions, n) adjusted, NaN where no bar; regimes : by date
-    symbols : (n,) objects; sectors : (n,) codes into sector_names; sector_caps False if the source has no sectors
+    symbols : (n,) objects; sectors : (k, n) codes into sector_names; sector_caps False if the source has no sectors
     """
 
     tape: Tape
@@ -47,7 +47,7 @@ class Evenings:
             close=self.close[max(row - settings.lookback, 0) : row + 1],
             held=held,
             locked=(held > 0) & (self.tape.age[row] != 0),
-            sectors=self.sectors,
+            sectors=self.sectors[k],
             sector_names=self.sector_names,
             sector_caps=self.sector_caps,
             symbols=self.symbols,
@@ -72,7 +72,7 @@ def gather_evenings(
     places = scores.index.get_indexer(market.dates[rows])
     if (places < 0).any():
         raise DataError(f"no scores on {market.dates[rows][places < 0][0]:%Y-%m-%d}")
-    sectors, names = sector_codes(market.sectors, market.symbols)
+    sectors, names = _sectors_on(market, market.dates[rows])
     return Evenings(
         tape=read_tape(market) if tape is None else tape,
         rows=rows,
@@ -98,6 +98,19 @@ def decision_rows(sessions: pd.DatetimeIndex, dates) -> list[int]:
     if not (np.diff(rows) > 0).all():
         raise DataError("decision dates must increase")
     return [int(row) for row in rows]
+
+
+def _sectors_on(market: Market, dates: pd.DatetimeIndex) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Each symbol's sector on each date as a code into the sorted names, (n_dates, n_symbols)."""
+    spells = market.sector_spells
+    if spells is None:
+        codes, names = sector_codes(market.sectors, market.symbols)
+        return np.broadcast_to(codes, (len(dates), len(codes))), names
+    changes = np.sort(spells["start"].dropna().unique())
+    _, first, era = np.unique(changes.searchsorted(dates, side="right"), return_index=True, return_inverse=True)
+    known = pd.concat([sectors_on(spells, date).reindex(market.symbols) for date in dates[first]], ignore_index=True)
+    codes, names = sector_codes(known, known.index)
+    return codes.reshape(len(first), len(market.symbols))[era], names
 
 
 def _regimes_on(regimes: pd.Series, dates: pd.DatetimeIndex) -> list[int]:

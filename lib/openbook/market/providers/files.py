@@ -20,7 +20,7 @@ from openbook.market.providers.reading import (
     shown,
 )
 from openbook.market.providers.reports import FundamentalsTable, read_reports
-from openbook.market.securities import MASTER_COLUMNS, resolve, resolve_spells, sectors_on
+from openbook.market.securities import MASTER_COLUMNS, resolve, resolve_spells
 from openbook.market.tables import ACTION_COLUMNS, ACTION_KINDS, BAR_FIELDS, Delivery
 
 BarField = Literal[
@@ -74,9 +74,7 @@ class FilesSource(BaseModel, frozen=True, extra="forbid"):
     securities: SideTable | None = Field(
         None, description="columns id, ticker, start, end: which company had a ticker when; see `securities.resolve`"
     )
-    sectors: SideTable | None = Field(
-        None, description="columns symbol, sector; start too, where sectors are dated: those of the last day count"
-    )
+    sectors: SideTable | None = Field(None, description="columns symbol, sector; start too, where sectors are dated")
     members: MembersTable | None = Field(
         None, description="columns symbol, start, end: when a name was in the universe"
     )
@@ -131,7 +129,7 @@ def fetch_files(source: FilesSource) -> Delivery:
         adjusted=source.prices == "adjusted",
         actions=actions,
         fundamentals=reports,
-        sectors=_sectors(source, bars["date"].max()),
+        sectors=_sectors(source),
         members=members,
         market_cap=market_cap,
         index=_index(source),
@@ -217,12 +215,12 @@ def _of_companies(bars: pd.DataFrame, master: pd.DataFrame | None) -> tuple[pd.D
     return bars, [f"{len(nobodys)} bars of {names} are left out: by the security master nobody had the ticker then."]
 
 
-def _sectors(source: FilesSource, last: pd.Timestamp) -> pd.Series | None:
-    """Sector by symbol, as on the last day if sectors are dated; two sectors for one symbol at a time are an error."""
+def _sectors(source: FilesSource) -> pd.Series | pd.DataFrame | None:
+    """Sector by symbol, or SPELL_COLUMNS if they are dated; two sectors of one symbol without a date are an error."""
     if source.sectors is None:
         return None
     if "start" in source.sectors.columns:
-        return sectors_on(read_side(source.sectors, ("symbol", "sector", "start")), last)
+        return read_side(source.sectors, ("symbol", "sector", "start"))
     table = read_side(source.sectors, ("symbol", "sector")).drop_duplicates()
     twice = table.loc[table["symbol"].duplicated(), "symbol"]
     if len(twice):
