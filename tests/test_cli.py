@@ -14,6 +14,7 @@ from openbook import cli
 from openbook.errors import OpenbookError, UsageError
 from openbook.market import calendar
 from openbook.market.calendar import parse_date
+from openbook.market.providers import PROVIDERS
 from openbook.record.runs import check_date
 from trained_desk import openbook
 
@@ -332,6 +333,19 @@ def test_data_update_is_told_in_numbers_and_then_finds_nothing_new(runs):
     assert first.out.startswith(f"{len(manifest['sessions'])} new")
     again = openbook("--runs", runs, "data", "update")  # through the last session that is over
     assert again.out.startswith("0 new sessions, 0 late")
+
+
+def test_each_night_asks_for_the_last_weeks_and_whole_for_everything(runs, monkeypatch):
+    asked, fetch = [], PROVIDERS["sample"]
+
+    def recent(source, since=None):
+        asked.append(since)
+        return fetch(source)
+
+    monkeypatch.setitem(PROVIDERS, "sample", recent)
+    for day, more in [("2022-12-27", ()), ("2022-12-28", ()), ("2022-12-28", ("--whole",))]:
+        assert openbook("--runs", runs, "data", "update", "--through", day, *more).code == 0
+    assert [since is None for since in asked] == [True, False, True]
 
 
 def test_the_command_is_installed(project_root):

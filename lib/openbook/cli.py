@@ -364,11 +364,12 @@ def data_update(
         str, typer.Option(help="Last session to fetch, YYYY-MM-DD; the last that is over if left out.")
     ] = "",
     profile: Annotated[str, typer.Option(help="Folder below params/.")] = "demo",
+    whole: Annotated[bool, typer.Option("--whole", help="Ask for all of history again, not the last weeks.")] = False,
 ) -> None:
     """Fetch new sessions into the store."""
     from openbook import jobs
 
-    _say(jobs.update_data(State.runs, through, profile=profile))
+    _say(jobs.update_data(State.runs, through, profile=profile, whole=whole))
 
 
 @data.command("check")

@@ -194,13 +194,13 @@ def backfill(
     return outcomes
 
 
-def update_data(runs: Path, through: str = "", *, profile: str = "demo") -> str:
-    """Fetch what is new through a session, or the last that is over, into the store."""
+def update_data(runs: Path, through: str = "", *, profile: str = "demo", whole: bool = False) -> str:
+    """Fetch what is new through a session, or the last that is over, into the store; `whole`: see `update_store`."""
     settings = load_params("daily_run", profile, root=checkout())
     last = calendar.parse_date(through) if through else calendar.last_closed()
     _require_over(last)
     with working(runs):
-        report = update_store(store_of(runs, settings.source), settings.source, through=last)
+        report = update_store(store_of(runs, settings.source), settings.source, through=last, whole=whole)
     earlier = f", {report.earlier} sessions before the store begins left out" if report.earlier else ""
     return (
         f"{len(report.new_sessions)} new sessions, {len(report.late)} late, {len(report.revisions)} revised, "
