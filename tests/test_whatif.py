@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from openbook.champion import read_champion
+from openbook.champion import CARD, read_champion
 from openbook.diff import diff
 from openbook.evening import INPUTS
 from openbook.recheck import read_written
 from openbook.record.runs import read_run
-from openbook.whatif import FIGURES, answer, panel, try_it
+from openbook.whatif import FIGURES, FIXED, answer, latest_day, panel, settings_of, try_it
 from trained_desk import Answer, hashes, openbook, succeed
 
 SEVEN = "portfolio.top_n=7"
@@ -221,24 +221,51 @@ def test_the_page_is_never_kept_among_the_runs_or_over_another(trained, tried):
 # ---- in JupyterLab ----
 
 
-def test_the_panel_answers_a_line_of_settings(trained, tried, monkeypatch):
-    """Pressing the button shows what `try_it` finds; nothing runs before."""
+def test_the_panel_offers_the_settings_of_the_last_evening_and_answers(trained, tried, monkeypatch):
+    """Nothing runs before the button is pressed; then it shows what `try_it` finds."""
     shown = []
     monkeypatch.setattr("IPython.display.display", lambda *elements: shown.append(elements))
-    box = panel(trained.runs, day(trained))
-    typed, button = box.children[0].children
-    typed.value = f"{SEVEN}  min_trade_size=500 costs.slippage_bps=50"
+    monkeypatch.setenv("OPENBOOK_RUNS", str(trained.runs))
+    chosen = json.loads((trained.bundle() / CARD).read_bytes())["portfolio"]
+    title, (setting, value, button), meaning, more, _ = unpacked(panel())
+    assert day(trained) in title.value
+    assert setting.value == "portfolio.top_n"
+    assert value.value == str(chosen["top_n"])
+    assert meaning.value == "names to hold"
+    setting.value = "portfolio.optimizer"
+    assert value.value == chosen["optimizer"]
+    assert "hrp" in meaning.value
+    setting.value, value.value = "portfolio.top_n", "7"
+    more.value = "min_trade_size=500  costs.slippage_bps=50"
     assert shown == []
     button.click()
-    (verdicts, orders, figures), found = shown[0], tried[0]
+    (_, (verdicts, orders, figures)), found = shown, tried[0]
     assert found.verdicts[1] in verdicts.data["text/plain"]
     assert [symbol for symbol in found.orders["symbol"] if symbol not in orders.data["text/plain"]] == []
     assert [text for text in found.told.to_numpy().ravel() if text not in figures.data["text/plain"]] == []
     assert not button.disabled
 
 
-def test_the_panel_says_what_cannot_be_tried(trained):
-    (said,) = answer(trained.runs, day(trained), "portfolio.top_m=7")
+def unpacked(box):
+    """The panel's parts; those of its row together."""
+    title, row, *rest = box.children
+    return title, row.children, *rest
+
+
+def test_every_setting_on_offer_can_be_set(trained):
+    sealed = latest_day(trained.runs)
+    offered = settings_of(sealed)
+    assert {"portfolio.top_n", "costs.slippage_bps", "limits.max_trade", "min_trade_size"} <= set(offered)
+    assert not {key.partition(".")[0] for key in offered} & set(FIXED)
+    same = [f"{key}={was}" for key, was in offered.items()]
+    found = try_it(trained.runs, day(trained), same)
+    assert found.orders.empty
+
+
+def test_the_panel_says_what_cannot_be_tried(trained, tmp_path):
+    (said,) = answer(trained.runs, day(trained), ["portfolio.top_m=7"])
     assert "top_m" in said.data["text/plain"]
-    (said,) = answer(trained.runs, day(trained), "")
+    (said,) = answer(trained.runs, day(trained), [])
     assert "what if what?" in said.data["text/plain"]
+    assert "no daily_run is sealed" in panel(tmp_path).data["text/plain"]
+    assert "2019-01-02" in panel(trained.runs, "2019-01-02").data["text/plain"]

@@ -4,6 +4,7 @@ The sealed day is executed again in a scratch folder, as `openbook replay` does;
 """
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 from pydantic import ValidationError
 
 from openbook.auditor import run_again
@@ -23,6 +25,7 @@ from openbook.portfolio.construct import CASH
 from openbook.portfolio.decision import recent_covariance
 from openbook.recheck import Written, read_written
 from openbook.record.elements import Element
+from openbook.record.provenance import checkout
 from openbook.record.report import callout, render_report, table
 from openbook.record.runs import RunsFolder, read_run
 from openbook.record.stage import REPORT
@@ -105,44 +108,6 @@ def try_it(runs: str | Path, date: str, sets: Sequence[str], *, out: str | Path 
             kept = scratch.seal(stage)
     verdicts = (was.recorded["verdict"], now.recorded["verdict"])
     return WhatIf(date, sets, _orders(was, now), _figures(was, now, evening_of(sealed)), verdicts, kept)
-
-
-def panel(runs: str | Path, date: str):
-    """For JupyterLab: a line to type settings into, a button, and below it what comes out different.
-
-    Settings are those of `try_it`, parted by spaces. Nothing runs until the button is pressed.
-    """
-    from IPython.display import display
-    from ipywidgets import Button, HBox, Layout, Output, Text, VBox
-
-    typed = Text(placeholder="portfolio.top_n=20 limits.max_trade=0.05", layout=Layout(width="420px"))
-    button, below = Button(description="What if?", button_style="primary"), Output()
-
-    def press(_) -> None:
-        button.disabled = True
-        below.clear_output(wait=True)
-        with below:
-            display(*answer(runs, date, typed.value))
-        button.disabled = False
-
-    button.on_click(press)
-    return VBox([HBox([typed, button]), below])
-
-
-def answer(runs: str | Path, date: str, settings: str) -> list[Element]:
-    """What `panel` shows for a line of settings: verdicts, orders that differ, figures; or what is wrong with it."""
-    try:
-        tried = try_it(runs, date, settings.split())
-    except OpenbookError as error:
-        return [callout(str(error), kind="stop", title="This cannot be tried")]
-    figures = tried.told.rename_axis("figure").reset_index()
-    return [
-        callout(
-            f"Sealed: {tried.verdicts[0]}\nTried: {tried.verdicts[1]}", title=f"{date} with {', '.join(tried.sets)}"
-        ),
-        table(tried.orders, caption="Orders that differ, in shares", empty="No order changes."),
-        table(figures, caption="Risk and cost"),
-    ]
 
 
 # ---- what is changed ----
@@ -240,3 +205,110 @@ def _side(written: Written, close: pd.DataFrame, covariance: np.ndarray, names: 
         "cash": weights[CASH],
         "volatility a year": float(np.sqrt(aimed.to_numpy() @ covariance @ aimed.to_numpy())),
     }
+
+
+# ---- in JupyterLab ----
+
+
+def panel(runs: str | Path | None = None, date: str | None = None):
+    """For JupyterLab: choose a setting of a sealed day, give it another value, press; below stands what is different.
+
+    runs : None: OPENBOOK_RUNS or `runs`, of the checkout, wherever the notebook lies; date : None: the last sealed day
+
+    More settings than one go into the second line, as key=value parted by spaces. Nothing is computed until the button
+    is pressed. Where no day is sealed, a callout says so in its place.
+    """
+    from ipywidgets import Button, Dropdown, HBox, Label, Layout, Output, Text, VBox
+
+    runs = checkout() / os.environ.get("OPENBOOK_RUNS", "runs") if runs is None else Path(runs)
+    try:
+        sealed = latest_day(runs) if date is None else sealed_day(runs, date)
+        known = settings_of(sealed)
+    except OpenbookError as error:
+        return callout(str(error), kind="warn", title="There is no evening to try anything on")
+    day = read_run(sealed)["date"]
+    options = [(f"{key}, was {was}", key) for key, was in known.items()]
+    setting = Dropdown(options=options, value="portfolio.top_n", layout=Layout(width="420px"))
+    value, button = Text(layout=Layout(width="160px")), Button(description="What if?", button_style="primary")
+    more, meaning, below = Text(placeholder="and, if you like: key=value key=value"), Label(), Output()
+    more.layout.width = "588px"
+
+    def choose(_) -> None:
+        value.value, meaning.value = known[setting.value], meaning_of(setting.value)
+
+    def press(_) -> None:
+        button.disabled = True
+        with below:
+            _show(callout(f"The evening of {day} is computed again. That takes some seconds."))
+            _show(*answer(runs, day, [f"{setting.value}={value.value}", *more.value.split()]))
+        button.disabled = False
+
+    setting.observe(choose, "value")
+    button.on_click(press)
+    choose(None)
+    return VBox([Label(f"The evening of {day}"), HBox([setting, value, button]), meaning, more, below])
+
+
+def answer(runs: str | Path, date: str, sets: Sequence[str]) -> list[Element]:
+    """What `panel` shows for some settings: `shown` of `try_it`, or what is wrong with them."""
+    try:
+        return shown(try_it(runs, date, sets))
+    except OpenbookError as error:
+        return [callout(str(error), kind="stop", title="This cannot be tried")]
+
+
+def shown(tried: WhatIf) -> list[Element]:
+    """Verdicts, orders that differ, and figures, to look at."""
+    verdicts = f"Sealed: {tried.verdicts[0]}\nTried: {tried.verdicts[1]}"
+    return [
+        callout(verdicts, title=f"{tried.date} with {', '.join(tried.sets)}"),
+        table(tried.orders, caption="Orders that differ, in shares", empty="No order changes."),
+        table(tried.told.rename_axis("figure").reset_index(), caption="Risk and cost"),
+    ]
+
+
+def settings_of(sealed: Path) -> dict[str, str]:
+    """What `try_it` may change of a sealed day: key → its value then, as one would type it; the champion's first.
+
+    Lists are left out, and tables that hold nothing; both can still be set by name.
+    """
+    params = check_params("daily_run", read_run(sealed)["params"], where=str(sealed)).model_dump(mode="json")
+    card = json.loads((Path(handed(sealed)["champion"]) / CARD).read_bytes())
+    of_the_desk = {key: value for key, value in params.items() if key not in FIXED}
+    return dict(_flat({**{key: card[key] for key in OF_THE_CHAMPION}, **of_the_desk}))
+
+
+def meaning_of(key: str) -> str:
+    """What a setting says of itself; empty if nothing."""
+    model, said = ChampionCard if key.partition(".")[0] in OF_THE_CHAMPION else DailyRun, ""
+    for part in key.split("."):
+        field = getattr(model, "model_fields", {}).get(part)
+        if field is None:
+            break
+        model, said = field.annotation, field.description or ""
+    return said
+
+
+def latest_day(runs: Path) -> Path:
+    """The folder of the last sealed daily run; UsageError (64) if there is none."""
+    sealed = RunsFolder(runs).latest("daily_run")
+    if sealed is None:
+        raise UsageError(f"no daily_run is sealed below {runs} yet; `openbook demo` makes some")
+    return sealed
+
+
+def _flat(values: dict, before: str = "") -> Iterator[tuple[str, str]]:
+    """Each value below, by its dotted key, as YAML on one line."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{key}.")
+        elif not isinstance(value, list):
+            yield f"{before}{key}", yaml.safe_dump(value, width=float("inf")).splitlines()[0]
+
+
+def _show(*elements: Element) -> None:
+    """In the place of what stood there."""
+    from IPython.display import clear_output, display
+
+    clear_output(wait=True)
+    display(*elements)

@@ -40,7 +40,7 @@ class RegimeAdaptation(BaseModel, frozen=True, extra="forbid"):
 class PortfolioSettings(BaseModel, frozen=True, extra="forbid"):
     """How scores become weights; every number here is a trial when it is tuned."""
 
-    optimizer: str = Field("max_sharpe", description="one of OPTIMIZERS")
+    optimizer: str = Field("max_sharpe", description=f"one of {', '.join(OPTIMIZERS)}")
     fallbacks: tuple[str, ...] = Field(("min_volatility", "inverse_vol"), description="tried in turn, each recorded")
     top_n: int = Field(50, ge=1, description="names to hold")
     hold_buffer: float = Field(2.0, ge=1, description="a held name stays while its rank is at most this times top_n")
