@@ -508,6 +508,7 @@ def test_only_orders_that_make_a_holding_smaller_reduce():
     assert kept["shares"].tolist() == [-4, -10, 3]
     assert list(kept) == TRADE_COLUMNS
     assert kept.index.tolist() == [0, 1, 2]
+    assert reducing(orders(A=-1), pd.Series({"A": 1}))["shares"].tolist() == [-1]  # the last share of a position
 
 
 def test_orders_that_cannot_be_trusted_do_not_reduce():
