@@ -11,7 +11,6 @@ CONDA_NAMES = {
     "xgboost-cpu": "py-xgboost-cpu",
     "matplotlib": "matplotlib-base",
     "jupyter-client": "jupyter_client",
-    "curl-cffi": "curl_cffi",
 }  # PyPI name → conda-forge name
 
 
