@@ -11,7 +11,11 @@ from real_lab import all_members, raw_quotes, survivors
 
 pytestmark = pytest.mark.long
 
-CANDIDATE = {"name": "lightgbm", "algorithm": "lightgbm", "n_estimators": 100, "early_stopping": None}
+CANDIDATES = [
+    {"name": "lightgbm", "algorithm": "lightgbm", "n_estimators": 100, "early_stopping": None},
+    {"name": "xgboost", "algorithm": "xgboost", "n_estimators": 100, "early_stopping": None},
+    {"name": "both", "algorithm": "ensemble", "members": ["lightgbm", "xgboost"]},
+]
 EVENINGS = 60
 
 
@@ -31,10 +35,10 @@ def test_a_tournament_and_sixty_evenings(shared_data, tmp_path, name):
     def command(*words: str) -> int:
         return main(["--runs", str(tmp_path), *words])
 
-    learn = ["--set", f"candidates={json.dumps([CANDIDATE])}", "--set", "walk_forward={n_folds: 2, holdout: 60}"]
+    learn = ["--set", f"candidates={json.dumps(CANDIDATES)}", "--set", "walk_forward={n_folds: 2, holdout: 60}"]
     monthly = ["--date", selected, "--set", source, "--set", f"first={first!r}"]
     assert command("run", "train_candidates", *monthly, *learn) == 0
-    assert command("run", "compare", *monthly, "--set", "portfolio.top_n=50", "--set", "optimizers=[hrp]") == 0
+    assert command("run", "compare", *monthly, "--set", "portfolio.top_n=50", "--set", "optimizers=[hrp, equal_weight]") == 0
     assert command("run", "select_champion", "--date", selected) == 0
     assert command("init", "--cash", "1000000") == 0
     days = calendar.sessions(selected, "2024-01-01")[1 : EVENINGS + 1]
