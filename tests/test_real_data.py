@@ -38,7 +38,8 @@ def test_a_tournament_and_sixty_evenings(shared_data, tmp_path, name):
     learn = ["--set", f"candidates={json.dumps(CANDIDATES)}", "--set", "walk_forward={n_folds: 2, holdout: 60}"]
     monthly = ["--date", selected, "--set", source, "--set", f"first={first!r}"]
     assert command("run", "train_candidates", *monthly, *learn) == 0
-    assert command("run", "compare", *monthly, "--set", "portfolio.top_n=50", "--set", "optimizers=[hrp, equal_weight]") == 0
+    rooms = ["--set", "portfolio.top_n=50", "--set", "optimizers=[hrp, equal_weight]"]
+    assert command("run", "compare", *monthly, *rooms) == 0
     assert command("run", "select_champion", "--date", selected) == 0
     assert command("init", "--cash", "1000000") == 0
     days = calendar.sessions(selected, "2024-01-01")[1 : EVENINGS + 1]
