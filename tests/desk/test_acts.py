@@ -1,5 +1,7 @@
 """What people do to a book between two sessions: each act once, signed, and never more than the batch allows."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from desk_lab import ABOUT, CALM, DAYS, FREE, commit, day, make_market, make_trades
@@ -7,7 +9,7 @@ from desk_lab import ABOUT, CALM, DAYS, FREE, commit, day, make_market, make_tra
 from openbook.desk import acts
 from openbook.desk.book import audit_book, commit_session, head, open_book, read_book, settle, views
 from openbook.desk.killswitch import KillSwitch
-from openbook.errors import ApprovalError, BookError, LimitError, UsageError
+from openbook.errors import ApprovalError, BookError, LimitError, OutOfOrderError, UsageError
 
 MARKET = make_market({"A": [100, 101, 102, 103, 104, 105], "B": [50, 49, 48, 47, 46, 45]})
 NOW = "2025-03-03 21:00:00 UTC"
@@ -380,3 +382,21 @@ def test_a_settlement_must_take_in_what_was_recorded(live):
     forged = before.model_copy(update={"fill_rows": before.fill_rows[:1]})
     with pytest.raises(BookError, match="do not lead from the book"):
         commit_session(live, session=DAYS[1], inputs_hash="x", settlement=forged.to_json(), trades=make_trades())
+    renamed = (before.fill_rows[0].model_copy(update={"recorded": False}), *before.fill_rows[1:])
+    forged = before.model_copy(update={"fill_rows": renamed})
+    with pytest.raises(BookError, match="does not take in exactly the fills"):
+        commit_session(live, session=DAYS[1], inputs_hash="x", settlement=forged.to_json(), trades=make_trades())
+
+
+def test_a_settlement_before_the_session_of_a_recorded_fill_is_refused(tmp_path):
+    """Friday's order was filled on Monday; a market that has a Saturday must not be settled without it."""
+    live, friday = tmp_path / "live.db", 4
+    open_book(live, cash=10_000, kind="live")
+    commit(live, MARKET, friday, make_trades(A=50))
+    approve(live, friday)
+    filled = pd.DataFrame([("x1", f"{day(friday)}-A", 50, 101.0, 0, day(friday + 1))], columns=list(fills()))
+    acts.record_fills(live, day(friday), filled, when=NOW, source="0" * 64)
+    saturday = DAYS[friday] + pd.Timedelta(days=1)
+    close = MARKET.close.set_axis([*MARKET.dates[:-1], saturday])
+    odd = replace(MARKET, close=close, adjusted=close)
+    unchanged(live, lambda: settle(read_book(live), odd, FREE, saturday), OutOfOrderError, "x1.* settle that one")

@@ -77,6 +77,14 @@ def test_a_book_is_never_begun_twice(path):
     assert digest(path) == before
 
 
+def test_what_a_crash_left_of_a_book_that_never_began_is_swept_away(tmp_path):
+    for left in (".paper.db.new", ".paper.db.new-wal"):
+        (tmp_path / left).write_bytes(b"half")
+    open_book(tmp_path / "paper.db", cash=10_000)
+    assert os.listdir(tmp_path) == ["paper.db"]
+    assert read_book(tmp_path / "paper.db").cash == 10_000
+
+
 @pytest.mark.parametrize("cash", [0, -1, np.nan, np.inf])
 def test_a_book_begins_with_money(tmp_path, cash):
     with pytest.raises(BookError, match="cash above 0"):

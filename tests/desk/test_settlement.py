@@ -11,7 +11,7 @@ from pandas.testing import assert_frame_equal, assert_series_equal
 
 from openbook.desk.book import open_book, read_book, settle
 from openbook.desk.settlement import require_continuation
-from openbook.desk.statement import Mark, Settlement, new_state
+from openbook.desk.statement import Mark, Settlement, all_fills, new_state
 from openbook.errors import BookError, ConflictError, DataError, DataNotReady, OutOfOrderError
 from openbook.portfolio.costs import Costs
 
@@ -465,3 +465,28 @@ def test_a_settlement_must_lead_on_from_the_book(path):
     ):
         with pytest.raises(BookError):
             require_continuation(good.model_copy(update=change), state)
+
+
+def test_no_settlement_fills_what_nobody_approved(tmp_path):
+    """Everything adds up, as it would if somebody had approved; but nobody has."""
+    market = make_market({"A": [100, 101]})
+    for name, manual in (("by rule", False), ("by hand", True)):
+        open_book(tmp_path / name, cash=10_000)
+        commit(tmp_path / name, market, 0, make_trades(A=50), manual=manual)
+    state = read_book(tmp_path / "by hand")
+    filled = settle(read_book(tmp_path / "by rule"), market, COSTS, DAYS[1])
+    results = tuple(row.model_copy(update={"before": "PENDING"}) for row in filled.results)
+    with pytest.raises(BookError, match="not those of the approved orders"):
+        require_continuation(filled.model_copy(update={"head": state.head, "results": results}), state)
+
+
+def test_all_fills_are_those_of_before_and_the_new_ones_at_the_prices_of_their_orders(path):
+    market = make_market({"A": [100, 104, 108], "B": [50, 50, 50]})
+    commit(path, market, 0, make_trades(A=10))
+    commit(path, market, 1, make_trades(B=4))
+    state = read_book(path)
+    found = all_fills(state, settle(state, market, FREE, DAYS[2]))
+    assert found[["symbol", "shares", "price", "decided_price"]].to_numpy().tolist() == [
+        ["A", 10, 104.0, 1.0],
+        ["B", 4, 50.0, 1.0],
+    ]
