@@ -113,6 +113,21 @@ def test_the_verdict_stands_below_the_title(tmp_path):
     assert text.index("Page") < text.index("Ready") < text.index("1. First")
 
 
+def test_the_verdict_stands_before_the_words_that_introduce_the_page(tmp_path):
+    verdict = (["verdict"], shown(callout("7 orders", "ok", title="Ready")))
+    text = Outline(page(tmp_path, "# Page\n\nWhat this is.\n\nAnd why.", "## First", verdict)).text
+    found = [text.index(part) for part in ("Page", "Ready", "What this is.", "And why.", "First")]
+    assert found == sorted(found)
+
+
+def test_numbers_in_words_have_a_real_minus_and_hyphens_stay():
+    said = "sharpe -0.006 (low, -.5), BRK-B of 2022-12-28, 30-day, x -y; -2 of 3"
+    told = "sharpe −0.006 (low, −.5), BRK-B of 2022-12-28, 30-day, x -y; −2 of 3"
+    row = pd.DataFrame({"story": [said]})
+    for element in (callout(said), facts({"What": said}), table(row), callout("", title=said)):
+        assert told in element.data["text/html"]
+
+
 def test_sections_stand_in_the_order_of_their_tags_and_keep_their_cells(tmp_path):
     cells = ["# Page", "Words.", "## Plain", (["page-10"], "## Third"), shown(callout("of the third"))]
     text = Outline(page(tmp_path, *cells, (["page-2"], "## First"), "Of the first.", "## Last")).text

@@ -8,6 +8,7 @@ import base64
 import html
 import io
 import math
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,7 @@ _STYLE = """<style scoped>
 .ob-table td.long { white-space: normal; min-width: 14em; max-width: 28em; }
 .ob-table .pos { color: #2e7d4f; } .ob-table .neg { color: #b23a3a; } .ob-table .warn { color: #b7791f; }
 </style>"""
+_NEGATIVE = re.compile(r"(?<![^\s(])-(?=\.?\d)")
 _BORDER = {kind: PALETTE.get(kind, PALETTE["main"]) for kind in KINDS}
 
 
@@ -72,8 +74,8 @@ def callout(text: str, kind: str = "note", title: str | None = None) -> Element:
     if kind not in KINDS:
         raise UsageError(f"no callout of kind {kind!r}; there are {', '.join(KINDS)}")
     style = f"border-left: 4px solid {_BORDER[kind]}; padding: 6px 12px; margin: 4px 0"
-    head = f'<p class="title"><strong>{html.escape(title)}</strong></p>' if title else ""
-    body = "".join(f"<p>{html.escape(line)}</p>" for line in str(text).splitlines() if line.strip())
+    head = f'<p class="title"><strong>{html.escape(_minus(title))}</strong></p>' if title else ""
+    body = "".join(f"<p>{html.escape(_minus(line))}</p>" for line in str(text).splitlines() if line.strip())
     plain = f"{title}: {text}" if title else str(text)
     return _html(f'<div class="callout {kind}" style="{style}">{head}{body}</div>', plain)
 
@@ -267,12 +269,12 @@ def _shown(value, spec: str) -> str:
         return _minus(format(value, spec))
     if hasattr(value, "isoformat"):
         return value.isoformat().removesuffix("T00:00:00")
-    return format(value, spec) if spec else str(value)
+    return _minus(format(value, spec) if spec else str(value))
 
 
 def _minus(text: str) -> str:
-    """A real minus sign before a number."""
-    return f"−{text[1:]}" if text[:1] == "-" and text[1:2].isdigit() else text
+    """A real minus sign before each number; hyphens inside words, dates and ranges stay."""
+    return _NEGATIVE.sub("−", text)
 
 
 def _colour(value) -> str:

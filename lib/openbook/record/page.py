@@ -11,6 +11,7 @@ from nbconvert.exporters.templateexporter import TemplateExporter
 from nbconvert.filters.markdown_mistune import BlockParser, InlineParser, IPythonRenderer, MarkdownWithMath
 from nbconvert.preprocessors.base import Preprocessor
 from nbconvert.preprocessors.sanitize import SanitizeHTML
+from nbformat import NotebookNode
 
 TEMPLATES = Path(__file__).parent / "templates"
 LEFT_OUT = {"no-report", "papermill-error-cell-tag"}
@@ -46,8 +47,9 @@ class ReportExporter(TemplateExporter):
 
 
 class Arrange(Preprocessor):
-    """Leave out what is tagged `no-report`, put what is tagged `verdict` right below the title, and the sections in the
-    order of their tags: a notebook tells what follows from what, its page what a reader wants to know first.
+    """Leave out what is tagged `no-report`, put what is tagged `verdict` right below the title, before the words that
+    introduce the page, and the sections in the order of their tags: a notebook tells what follows from what, its page
+    what a reader wants to know first.
 
     A section begins with a cell of words that has a heading of the second level; `page-1` comes before `page-2`, and
     sections without such a tag stay behind them, in their order.
@@ -61,7 +63,8 @@ class Arrange(Preprocessor):
         verdict = [cell for cell in cells if VERDICT in cell.metadata.get("tags", [])]
         rest = [cell for cell in cells if VERDICT not in cell.metadata.get("tags", [])]
         head, *sections = _sections(rest)
-        nb.cells = [*head[:1], *verdict, *head[1:], *(cell for part in sorted(sections, key=_place) for cell in part)]
+        title, words = _title_and_words(head)
+        nb.cells = [*title, *verdict, *words, *(cell for part in sorted(sections, key=_place) for cell in part)]
         return nb, resources
 
 
@@ -73,6 +76,17 @@ def _sections(cells: list) -> list[list]:
             parts.append([])
         parts[-1].append(cell)
     return parts
+
+
+def _title_and_words(head: list) -> tuple[list, list]:
+    """The title, and the words between it and the first section; a cell that has both is parted."""
+    title, _, words = head[0].source.partition("\n\n") if head else ("", "", "")
+    if not (head and head[0].cell_type == "markdown" and title.startswith("# ") and words):
+        return head[:1], head[1:]
+    return [NotebookNode(head[0] | {"source": title})], [
+        NotebookNode(head[0] | {"source": words, "id": "words"}),
+        *head[1:],
+    ]
 
 
 def _place(section: list) -> float:
