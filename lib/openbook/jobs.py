@@ -321,7 +321,7 @@ def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dic
     place = _book_of(folder, settings)
     champion, note = succession.champion_of(folder.folder, settings.fallback_champion)
     if not settings.dry_run and json.loads((champion / CARD).read_bytes())["vetted"] is not True:
-        raise ApprovalError("the champion passed no gate: paper may run it, a live book never")
+        raise ApprovalError("the champion did not pass every gate: paper may run it, a live book never")
     obey_kill_file(folder, place)
     if book.committed_inputs(place, session) is None:
         last = book.read_book(place).last_session

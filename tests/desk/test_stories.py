@@ -1,9 +1,10 @@
 """The words of an evening: they say what the orders say, and nothing that is not so."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from openbook.desk.stories import headline, order_stories
+from openbook.desk.stories import chances, headline, order_stories, spoken
 from openbook.desk.trades import TradeGenerator
 from openbook.portfolio.costs import Costs
 
@@ -18,6 +19,32 @@ def trades() -> pd.DataFrame:
     target = pd.Series({"AAA": 0.2, "BBB": 0.3, "CASH": 0.5})
     reasons = pd.Series({"AAA": "bought: rank 1 of 9", "BBB": "raised: rank 2 of 9; at the position limit 30.0%"})
     return generator.generate_trades(pd.Series({"BBB": 40}), 8_000.0, target, PRICES, reasons=reasons)
+
+
+def test_checks_are_shown_in_their_units():
+    rows = [
+        ("max_weight", 0.0772176, 0.15, "pass", ""),
+        ("max_cost", 3.46773e-06, 0.005, "pass", "0.34 USD"),
+        ("cash", 49382.83, 0.0, "pass", ""),
+        ("max_trades", 3.0, 50.0, "pass", "3 orders"),
+        ("sharpe", np.nan, 0.5, "20/30", ""),
+        ("long_only", -0.0, 0.0, "pass", ""),
+        ("market_cap large min", 0.295, 0.3, "flag", "large 29.5% < 30%"),
+    ]
+    shown = spoken(pd.DataFrame(rows, columns=["check", "value", "limit", "status", "detail"]))
+    assert list(shown) == ["check", "status", "value", "limit", "detail"]
+    assert shown["value"].tolist() == ["7.72%", "0.00%", "49,382.83", "3", "–", "0.00%", "29.50%"]
+    assert shown["limit"].tolist() == ["15.00%", "0.50%", "0.00", "50", "0.50", "0.00%", "30.00%"]
+
+
+def test_a_chance_is_never_sure_and_one_that_is_not_known_says_so():
+    rates = {"daily_loss": 0.0, "sharpe": 1.0, "drawdown": 0.124, "any": np.nan}
+    assert list(chances(rates).items()) == [
+        ("Chance that daily loss trips within a year", "<1%"),
+        ("Chance that sharpe trips within a year", ">99%"),
+        ("Chance that drawdown trips within a year", "12%"),
+        ("Chance that any trips within a year", "not yet known"),
+    ]
 
 
 def test_a_story_goes_from_the_score_to_the_cost(trades):
@@ -49,11 +76,21 @@ def test_the_headline_is_the_state_and_what_waits_for_whom(trades, switch, by_ru
     said = headline(trades, DUE, switch=switch, why="sharpe 0.1 < 0.5", by_rule=by_rule, warning="")
     assert (said.verdict, said.kind) == (verdict, kind)
     assert says in said.sentence
-    assert "2,980 USD change hands, for about 2.98 USD." in said.sentence
+    assert "2,980 USD change hands, at a cost of about 2.98 USD." in said.sentence
 
 
 def test_without_orders_there_is_nothing_to_do_and_a_warning_is_never_lost(trades):
     none = headline(trades.iloc[:0], DUE, switch="ACTIVE", why="", by_rule=True, warning="")
     assert (none.verdict, none.sentence) == ("Nothing to do", "What is held stays as it is.")
     warned = headline(trades.iloc[:0], DUE, switch="ACTIVE", why="", by_rule=True, warning="Not vetted.")
-    assert (warned.kind, warned.sentence) == ("warn", "Not vetted.")
+    assert (warned.kind, warned.sentence) == ("warn", "What is held stays as it is.\nNot vetted.")
+
+
+def test_the_headline_says_why_tonight(trades):
+    plain = {"due": DUE, "why": "", "by_rule": False, "warning": ""}
+    idle = headline(trades.iloc[:0], switch="ACTIVE", because="The next rebalance is on Friday, 07 March.", **plain)
+    assert idle.sentence == "The next rebalance is on Friday, 07 March. What is held stays as it is."
+    busy = headline(trades, switch="ACTIVE", because="A rebalance is due.", **plain)
+    assert busy.sentence.startswith("A rebalance is due. 2,980 USD change hands")
+    halted = headline(trades, switch="HALTED", because="A rebalance is due.", **plain)
+    assert "rebalance" not in halted.sentence

@@ -281,9 +281,9 @@ def test_a_run_without_tagged_cells_or_notebook_is_told_too(tmp_path):
 
 
 def test_the_sentence_below_the_verdict_and_its_look_are_the_pages(tmp_path):
-    run = seal_run(tmp_path, verdict="3 orders", sentence="The model passed no gate: paper only.", look="warn")
+    run = seal_run(tmp_path, verdict="3 orders", sentence="The model did not pass every gate: paper only.", look="warn")
     message = compose(run, head=HEAD)
-    assert message.text.startswith("3 orders\n\nThe model passed no gate: paper only.")
+    assert message.text.startswith("3 orders\n\nThe model did not pass every gate: paper only.")
     assert message.subject.endswith("3 orders")
     plain = compose(seal_run(tmp_path / "b", verdict="3 orders", look="<script>"), head=HEAD)
     assert "script" not in plain.html

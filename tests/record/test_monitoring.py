@@ -498,7 +498,7 @@ def test_health_explains_all_that_the_night_knows(tables, facts, evidence):
         "best of 5 groups less worst",
         "score autocorrelation",
         "rank IC as scores age",
-        "false alarms of that rule",
+        "false alarms of the rule on the last 20",
         "shortfall added up (CUSUM)",
         "drift of scores (PSI)",
         "features that drifted",

@@ -1,5 +1,6 @@
 """What a page says of an evening in words: its verdict, and why each order is there, from score to cost."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,36 @@ MEANS = {
     REDUCE_ONLY: "Nothing new is bought.",
     HALTED: "Nothing is traded but what a person approves, and only to close.",
 }
+COUNTED = ("weights", "orders", "prices", "holdings", "max_trades")  # checks of a number of things
+UNITS = {**dict.fromkeys(COUNTED, ",.0f"), "cash": ",.2f", "sharpe": ".2f"}  # of a check; others are fractions
+
+
+def spoken(checks: pd.DataFrame) -> pd.DataFrame:
+    """Checks as a page shows them: check, status, value, limit, detail, the numbers in words of their unit.
+
+    checks : CHECK_COLUMNS of the safety checks or of the kill switch; a value that is NaN shows as –
+    """
+    forms = [UNITS.get(check, ".2%") for check in checks["check"]]
+    said = {name: [_number(v, f) for v, f in zip(checks[name], forms, strict=True)] for name in ("value", "limit")}
+    return checks.assign(**said)[["check", "status", "value", "limit", "detail"]]
+
+
+def _number(value: float, form: str) -> str:
+    return "–" if np.isnan(value) else format(value + 0.0, form)  # + 0.0: no negative zero
+
+
+def chances(rates: Mapping[str, float]) -> dict[str, str]:
+    """How likely each check of the kill switch trips within a year, in words.
+
+    rates : fractions by check, estimated from resampled paths, so never surely 0% or 100%; NaN: not yet known
+    """
+    return {f"Chance that {name.replace('_', ' ')} trips within a year": _chance(rate) for name, rate in rates.items()}
+
+
+def _chance(rate: float) -> str:
+    if np.isnan(rate):
+        return "not yet known"
+    return "<1%" if rate < 0.005 else ">99%" if rate > 0.995 else f"{rate:.0%}"
 
 
 def order_stories(trades: pd.DataFrame, story: pd.DataFrame, because: pd.Series, value: float) -> pd.DataFrame:
@@ -59,17 +90,22 @@ class Headline:
     kind: str  # of a callout: ok, warn or stop
 
 
-def headline(trades: pd.DataFrame, due, *, switch: str, why: str, by_rule: bool, warning: str) -> Headline:
+def headline(
+    trades: pd.DataFrame, due, *, switch: str, why: str, by_rule: bool, warning: str, because: str = ""
+) -> Headline:
     """Orders wait, nothing to do, reduce only, or halted, with the reason.
 
     trades : TRADE_COLUMNS; due : the session they are for; switch : state of the kill switch, and why it is not ACTIVE
-    warning : what else a reader must not miss, such as a champion that passed no gate
+    warning : what else a reader must not miss, such as a champion that failed a gate
+    because : why there are orders tonight, or none, while the kill switch is ACTIVE
     """
     orders = f"{len(trades)} order{'s' if len(trades) != 1 else ''} for {due:%d %B}" if len(trades) else "nothing to do"
     verdict = f"{switch}: {orders}" if switch != ACTIVE else orders[:1].upper() + orders[1:]
     cost = trades["commission_est"].sum() + trades["slippage_est"].sum()
-    money = f"{trades['notional'].sum():,.0f} USD change hands, for about {cost:,.2f} USD."
+    money = f"{trades['notional'].sum():,.0f} USD change hands, at a cost of about {cost:,.2f} USD."
     waits = "Approved by rule." if by_rule and switch == ACTIVE else "A person has to approve them."
-    parts = [f"{MEANS[switch]} {why}".strip() if switch != ACTIVE else "", f"{money} {waits}" if len(trades) else ""]
+    says = f"{money} {waits}" if len(trades) else "What is held stays as it is."
+    parts = [f"{because} {says}".strip()] if switch == ACTIVE else [f"{MEANS[switch]} {why}".strip()]
+    parts += [says] if switch != ACTIVE and len(trades) else []
     kind = {ACTIVE: "warn" if warning else "ok", REDUCE_ONLY: "warn", HALTED: "stop"}[switch]
-    return Headline(verdict, "\n".join(filter(None, [*parts, warning])) or "What is held stays as it is.", kind)
+    return Headline(verdict, "\n".join(filter(None, [*parts, warning])), kind)

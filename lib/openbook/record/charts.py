@@ -143,6 +143,7 @@ def cone(book: pd.Series, backtest: pd.Series | None):
     earned = np.append(0.0, (1 + book.to_numpy(dtype=float)).cumprod() - 1)
     ax.plot(paths.index, earned, color=PALETTE["ink"], linewidth=1.6, label="book")
     ax.yaxis.set_major_formatter("{x:.0%}" if np.ptp(paths.to_numpy()) > 0.05 else "{x:.1%}")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel("sessions since the book began")
     ax.set_title("The book in the cone of its backtest")
     ax.legend(ncols=3)

@@ -56,7 +56,7 @@ def _alarm_rows(drift: dict) -> list[tuple]:
     if alarm:
         rows.append(
             (
-                "false alarms of that rule",
+                f"false alarms of the rule on the last {drift['lookback']}",
                 f"{alarm['evening']:.0%} of evenings",
                 f"for a model that keeps a rank IC of {alarm['mean_rank_ic']:.3f}; at least one within a year: "
                 f"{alarm['year']:.0%}. It asks for a look, not for a halt",
@@ -117,8 +117,8 @@ def _book_rows(log: dict) -> list[tuple]:
     return rows
 
 
-def say(value, form: str, error=None) -> str:
-    """A number in words, ± its error where there is one; what is undefined says so."""
-    if value is None:
+def say(value, form: str, error=None, unit: str = "") -> str:
+    """A number in words, ± its error where there is one, with its unit; what is None or NaN says so."""
+    if value is None or value != value:
         return "not yet known"
-    return format(value, form) if error is None else f"{value:{form}} ± {error:{form}}"
+    return (format(value, form) if error is None else f"{value:{form}} ± {error:{form}}") + unit
