@@ -184,7 +184,14 @@ def test_t01_a_day_without_a_session(runs, date, why):
 
 def test_t01_backfill_over_a_weekend_has_nothing_to_do(runs):
     answer = openbook("--runs", runs, "backfill", "daily_run", "--from", "2022-12-24", "--to", "2022-12-26")
-    assert answer == (0, "", "")
+    assert answer == (0, "no session from 2022-12-24 to 2022-12-26\n", "")
+    assert nothing(runs)
+
+
+def test_t01_backfill_from_the_later_to_the_earlier_date_is_a_mistake(runs):
+    answer = openbook("--runs", runs, "backfill", "daily_run", "--from", "2022-12-20", "--to", "2022-12-10")
+    assert answer.code == 64
+    assert "--from 2022-12-20 is after --to 2022-12-10" in answer.err
     assert nothing(runs)
 
 

@@ -185,7 +185,12 @@ def backfill(
     say: Say = print,
 ) -> list[Outcome]:
     """Run a notebook for each session of a span, oldest first. The first failure ends it and is raised."""
-    days = calendar.sessions(calendar.parse_date(start), calendar.parse_date(end))
+    first, last = calendar.parse_date(start), calendar.parse_date(end)
+    if first > last:
+        raise UsageError(f"--from {start} is after --to {end}: give the earlier one first")
+    days = calendar.sessions(first, last)
+    if not len(days):
+        say(f"no session from {start} to {end}")
     outcomes = []
     for done, day in enumerate(days, start=1):
         outcome = run(notebook, f"{day:%Y-%m-%d}", runs, profile=profile, sets=sets)
