@@ -34,7 +34,11 @@ def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]
     problems += altered
     events = sum(entry["kind"] == "event" for entry in known)
     sealed = len(RunsFolder(runs).list())
-    said = "nothing was altered" if not problems else f"{len(problems)} things were altered"
+    said = (
+        "nothing was altered"
+        if not problems
+        else f"{len(problems)} thing{'s were' if len(problems) > 1 else ' was'} altered"
+    )
     return problems, [*unchecked, f"{sealed} runs, {events} events, {len(known)} entries: {said}",
                       f"head of the log {audit.head(runs)}"]  # fmt: skip
 

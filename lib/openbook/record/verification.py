@@ -157,8 +157,8 @@ def _code(run: Run) -> tuple[str, str]:
     if not (run.folder / f"{run.notebook}.ipynb").is_file():
         return "", "there is no executed notebook"
     if not (isinstance(commit, str) and _COMMIT.fullmatch(commit)):
-        return "", "it was not made from a checkout"
-    return (commit, "") if modified is False else ("", "it was made from code that was changed after its commit")
+        return "", "not made from a checkout"
+    return (commit, "") if modified is False else ("", "made from code that was changed after its commit")
 
 
 def _read_objects(repository: Path, names: list[str]) -> dict[str, bytes]:
