@@ -140,7 +140,10 @@ def book_lines(kind: str, place: Path | str) -> list[str]:
         if batch.moved and "PENDING" in counts:
             lines.append(f"  orders of {decided}: void, because the book changed since ({batch.moved})")
         else:
-            lines.append(f"  orders of {decided}: {counts}; to be approved until {until:%Y-%m-%d %H:%M} UTC")
+            waits = (
+                f"to be approved until {until:%Y-%m-%d %H:%M} UTC" if "PENDING" in counts else "for the next session"
+            )
+            lines.append(f"  orders of {decided}: {counts}; {waits}")
             lines.append(f"  batch {batch.digest}")
     if state.unsettled:
         lines.append(f"  the broker's statement differs: {state.unsettled}")

@@ -415,7 +415,7 @@ def test_status_in_a_few_lines(runs):
     runs.publish("books/paper/performance_history.csv", csv_bytes(history))
     said = "\n".join(status_lines(runs.folder))
     assert "ridge × hrp" in said
-    assert f"paper: date {DATE}, equity 101234.5" in said
+    assert f"paper: date {DATE}, equity 101,234.50" in said
     assert f"daily_run: 1 sealed, the last of {DATE}" in said
     assert "failed: 1" in said
 

@@ -1,6 +1,7 @@
 """`openbook status`: how things stand, in a few lines for a terminal."""
 
 import datetime
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from openbook.record.overview import BookOverview, Overview, read_history, read_
 from openbook.record.rows import FAILURE, MARKS, Row, plain
 
 WEEKS = 4
+AMOUNT = re.compile(r"-?[0-9]{1,15}\.?[0-9]*", re.ASCII)
 NONE = "·"  # a weekday without a run
 
 
@@ -72,4 +74,9 @@ def _book_line(book: BookOverview) -> str:
         last = read_history(book.place)[-1:]
     except ValueError as error:
         return f"{book.kind}: {plain(error)}"
-    return ": ".join([book.kind, *(", ".join(plain(f"{name} {row[name]}") for name in list(row)[:4]) for row in last)])
+    return ": ".join([book.kind, *(", ".join(f"{name} {_said(row[name])}" for name in list(row)[:4]) for row in last)])
+
+
+def _said(cell: str) -> str:
+    """A cell of the history; an amount in USD with commas and cents."""
+    return f"{float(cell):,.2f}" if AMOUNT.fullmatch(cell) else plain(cell)
