@@ -240,10 +240,31 @@ def test_orders_leave_in_a_known_format_to_a_place_outside(waiting, monkeypatch,
     assert succeed(command(waiting, "export", tonight(waiting))).out.startswith("order_id,session,symbol")
 
 
-def test_status_says_what_waits_for_whom(waiting):
+def test_status_says_what_waits_for_whom(waiting, monkeypatch):
     said = succeed(command(waiting, "status")).out
     assert "paper book: ACTIVE" in said
     assert "PENDING; to be approved until" in said
+    succeed(approve(waiting, monkeypatch))
+    said = succeed(command(waiting, "status")).out
+    assert "APPROVED; for the next session" in said
+    assert "to be approved" not in said
+
+
+def test_x06_nobody_is_asked_to_approve_what_has_expired_and_nobody_there_is_no_yes(waiting, monkeypatch):
+    refused(approve(waiting, monkeypatch, code=""), 55, "nothing was approved")
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    refused(command(waiting, "approve", tonight(waiting), "--by", "Ann"), 55, "nobody is there to answer", "--token")
+    monkeypatch.setenv(calendar.REHEARSAL, f"{calendar.next_session(waiting.tonight):%Y-%m-%d}T15:01Z")
+    late = approve(waiting, monkeypatch)
+    refused(late, 55, "could be approved until")
+    assert "type the last six" not in late.out
+    assert states(waiting) == {"PENDING"}
+
+
+def test_a_file_of_the_broker_that_is_another_is_named(waiting, tmp_path):
+    (tmp_path / "other.csv").write_text("foo,bar\n1,2\n")
+    for words in (("fills", tonight(waiting)), ("reconcile",)):
+        refused(command(waiting, *words, tmp_path / "other.csv"), 60, "other.csv: line 1: the columns are foo,bar")
 
 
 def test_s08_a_view_edited_by_hand_is_noticed_shown_and_rebuilt_only_when_told(waiting):

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from openbook.errors import AuditError, OpenbookError, StorageError, UsageError
+from openbook.errors import ApprovalError, AuditError, OpenbookError, StorageError, UsageError
 
 app = typer.Typer(
     name="openbook",
@@ -409,7 +409,14 @@ def _ask(proposal) -> str:
     """Show a proposal, and ask for the end of its hash."""
     for line in proposal.lines():
         _say(line)
-    return typer.prompt("To approve, type the last six characters of the batch's hash", default="", show_default=False)
+    asked = "To approve, type the last six characters of the batch's hash"
+    try:
+        return typer.prompt(asked, default="", show_default=False)
+    except typer.Abort:
+        if sys.stdin.isatty():
+            raise
+        typer.echo()
+        raise ApprovalError("nobody is there to answer, nothing was approved; use a terminal, or --token") from None
 
 
 def _say(line: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 
@@ -36,6 +37,8 @@ from openbook.upkeep import (
 )
 
 ORDERS = ["symbol", "side", "shares", "price", "notional", "commission_est", "slippage_est", "reason"]
+
+Said = TypeVar("Said")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +90,7 @@ def proposal(runs: Path, date: str) -> Proposal:
 def approve(runs: Path, date: str, *, who: str, ask: Callable[[Proposal], str]) -> str:
     """Approve the orders of an evening, if whoever is asked answers with the last six characters of their hash."""
     seen = proposal(runs, date)
+    _require_time(seen)
     answer = ask(seen).strip().lower()
     if answer != seen.batch.code:
         raise ApprovalError(f"{answer!r} is not how the hash of {date} ends; nothing was approved")
@@ -116,13 +120,19 @@ def _approve(runs: Path, date: str, digest: str, *, who: str, how: str) -> str:
     """The approval itself: everything is looked at again, under the lock."""
     with working(runs) as folder:
         found = proposal(runs, date)
-        if not calendar.now() <= found.expires:
-            raise ApprovalError(f"the orders of {date} could be approved until {found.expires:%Y-%m-%d %H:%M} UTC")
+        _require_time(found)
         _require_unaltered(found)
         about = standing_on(folder, found)
         n = acts.approve(found.place, date, digest=digest, about=about, who=who, when=when(), how=how)
         publish_views(folder, found.kind)
     return f"{n} orders of {date} approved by {who}; they are for {found.batch.orders['session'].iloc[0]}"
+
+
+def _require_time(found: Proposal) -> None:
+    """ApprovalError once the orders can no longer be approved."""
+    if not calendar.now() <= found.expires:
+        date = found.run["date"]
+        raise ApprovalError(f"the orders of {date} could be approved until {found.expires:%Y-%m-%d %H:%M} UTC")
 
 
 def _require_unaltered(found: Proposal) -> None:
@@ -180,7 +190,7 @@ def export(runs: Path, date: str, form: str) -> tuple[str, bytes]:
 def fills(runs: Path, date: str, file: Path) -> str:
     """Record what the broker did with the orders of an evening."""
     data = read_once(file)
-    table = brokers.parse_fills(data)
+    table = _understood(brokers.parse_fills, data, file)
     with working(runs) as folder:
         found = proposal(runs, date)
         digest = hashlib.sha256(data).hexdigest()
@@ -190,9 +200,17 @@ def fills(runs: Path, date: str, file: Path) -> str:
     return f"{n} fills of {date} recorded{known}"
 
 
+def _understood(parse: Callable[[bytes], Said], data: bytes, file: Path) -> Said:
+    """What a file of the broker says; BookError (60) names the file."""
+    try:
+        return parse(data)
+    except BookError as error:
+        raise BookError(f"{file}: {error}") from None
+
+
 def reconcile(runs: Path, file: Path, *, kind: str = "", accepted: tuple[str, str] = ("", "")) -> str:
     """Compare the broker's statement with the book; BookError (60) names every difference that nobody accepted."""
-    shares, cash = brokers.parse_statement(read_once(file))
+    shares, cash = _understood(brokers.parse_statement, read_once(file), file)
     closed = f"{calendar.last_closed():%Y-%m-%d}"
     with working(runs) as folder:
         kind, place = the_book(runs, kind)
