@@ -120,6 +120,14 @@ def test_the_verdict_stands_before_the_words_that_introduce_the_page(tmp_path):
     assert found == sorted(found)
 
 
+def test_the_plain_form_of_a_table_has_the_same_formats_and_nothing_is_minus_zero():
+    frame = pd.DataFrame({"symbol": ["AAPL", "MRK"], "notional": [4408.168, np.nan], "weight": [-0.000004, -0.044637]})
+    made = table(frame, {"notional": ",.0f", "weight": "+.2%"})
+    lines = [line.split() for line in made.data["text/plain"].splitlines()]
+    assert lines == [["symbol", "notional", "weight"], ["AAPL", "4,408", "+0.00%"], ["MRK", "–", "−4.46%"]]
+    assert "+0.00%" in made.data["text/html"]
+
+
 def test_numbers_in_words_have_a_real_minus_and_hyphens_stay():
     said = "sharpe -0.006 (low, -.5), BRK-B of 2022-12-28, 30-day, x -y; -2 of 3"
     told = "sharpe −0.006 (low, −.5), BRK-B of 2022-12-28, 30-day, x -y; −2 of 3"

@@ -91,7 +91,7 @@ def equity(curves: pd.DataFrame, title: str):
     first = growth.iloc[:, 0]
     drawdown = first / first.cummax() - 1
     low.fill_between(drawdown.index, drawdown, 0, color=PALETTE["stop"], alpha=0.5, linewidth=0)
-    low.yaxis.set_major_formatter("{x:.1%}")
+    low.yaxis.set_major_formatter("{x:.1%}" if not drawdown.min() > -0.004 else "{x:.2%}")
     low.set_title(f"Drawdown of {growth.columns[0]}", loc="left")
     ends = [f"{name} {_said(_last(growth[name]) - 1, '+.1%')}" for name in growth]
     return figure(fig, _listed(f"{title}; deepest drawdown {_said(drawdown.min(), '.1%')}", ends))

@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from openbook.errors import UsageError
 
@@ -31,6 +32,7 @@ CSS_DPI = 96
 DPI = 128  # a third more than what CSS calls a pixel: crisp on a phone, and a year of pages stays small
 WIDEST = 1024  # pixels: 8 inches
 COLOURS = 48  # enough for a chart
+WEEK = 8  # days; a shorter axis has a tick for each day, and no hours
 LONG = 32  # characters of a cell that may be wrapped
 WORDY = 60  # characters of a cell in the plain form, which stands beside the other in every notebook
 WORDS = {  # of a highlighted column
@@ -117,7 +119,8 @@ def table(
     rows = "".join(f"<tr>{''.join(row)}</tr>" for row in zip(*(cells[1:] for cells in columns), strict=True))
     title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     text = f"{_STYLE}<table class='ob-table'>{title}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    return _html(text, frame.to_string(index=False, max_colwidth=WORDY))
+    said = {name: partial(_shown, spec=spec) for name, spec in formats.items()}
+    return _html(text, frame.to_string(index=False, max_colwidth=WORDY, formatters=said, na_rep="–"))
 
 
 def chart(width: float = 8, height: float = 3, *, rows: int = 1, heights: Sequence[float] | None = None):
@@ -183,7 +186,7 @@ def figure(fig, alt: str) -> Element:
 
 def _dress(fig) -> None:
     """What matplotlib decides when a line, a title or a legend is made, after the house style was left."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DayLocator
 
     with house_style():
         for ax in fig.axes:
@@ -193,7 +196,10 @@ def _dress(fig) -> None:
             if ax.get_legend() is not None:
                 ax.get_legend().set_frame_on(False)
             if isinstance(ax.xaxis.get_major_locator(), AutoDateLocator):
-                locator = AutoDateLocator(minticks=3, maxticks=8)
+                few = 0 <= ax.dataLim.width < WEEK
+                if few and ax.dataLim.width == 0:
+                    ax.set_xlim(ax.dataLim.x0 - 1, ax.dataLim.x0 + 1)
+                locator = DayLocator() if few else AutoDateLocator(minticks=3, maxticks=8)
                 ax.xaxis.set_major_locator(locator)
                 ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
@@ -266,7 +272,8 @@ def _shown(value, spec: str) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
-        return _minus(format(value, spec))
+        said = format(value, spec)
+        return _minus(said if any(digit in said for digit in "123456789infna") else format(abs(0 * value), spec))
     if hasattr(value, "isoformat"):
         return value.isoformat().removesuffix("T00:00:00")
     return _minus(format(value, spec) if spec else str(value))
