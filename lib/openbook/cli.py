@@ -255,7 +255,9 @@ def sign(
 
 @app.command(rich_help_panel=LOOK)
 def verify(
-    head: Annotated[str, typer.Option(help="The log's head that a mail or a page shows; finds a cut tail too.")] = "",
+    head: Annotated[
+        str, typer.Option(help="The log's head that a mail or an earlier verify showed; finds a cut tail.")
+    ] = "",
 ) -> int:
     """Hash everything again, and say what was altered. Exit code 90 if anything was."""
     from openbook import auditor

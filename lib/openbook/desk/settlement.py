@@ -65,7 +65,7 @@ def _sessions(state: BookState, market: Market, date: pd.Timestamp) -> pd.Dateti
         raise OutOfOrderError(f"the book is at {state.last_session:%Y-%m-%d}; {date:%Y-%m-%d} is not after it")
     if market.dates.empty or market.dates[-1] < date:
         last = "never" if market.dates.empty else f"{market.dates[-1]:%Y-%m-%d}"
-        raise DataNotReady(f"no bars for {date:%Y-%m-%d}; the last are of {last}")
+        raise DataNotReady(f"no bars for {date:%Y-%m-%d}; the last are of {last}; try again when the source has them")
     return market.dates[-1:] if state.last_session is None else market.dates[market.dates > state.last_session]
 
 
