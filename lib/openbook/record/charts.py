@@ -1,5 +1,7 @@
 """The figures of the pages: a table in, one picture with its alt text out; only what is drawn is computed here."""
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 
@@ -226,16 +228,17 @@ def heatmap(table: pd.DataFrame, title: str, form: str = "{:.2f}"):
     values = shown.to_numpy(dtype=float)
     reach = np.abs(values[np.isfinite(values)]).max(initial=0.0) or 1.0
     ax.imshow(values, cmap="RdYlGn", vmin=-reach, vmax=reach, aspect="auto", alpha=0.75)
-    ax.set_xticks(np.arange(len(shown.columns)), list(shown.columns))
+    columns = [textwrap.fill(str(name), 9, break_long_words=False) for name in shown.columns]
+    ax.set_xticks(np.arange(len(columns)), columns, fontsize=9)
     ax.set_yticks(np.arange(len(shown)), list(shown.index))
     for row, column in np.ndindex(values.shape):
         value = values[row, column]
         text = form.format(value) if np.isfinite(value) else "–"
-        ax.text(column, row, text, ha="center", va="center", fontsize=9)
+        ax.text(column, row, text, ha="center", va="center", fontsize=11 if len(columns) < 7 else 9)
     ax.grid(visible=False)
     ax.set_title(title, loc="left")
-    columns = ", ".join(map(str, shown.columns))
-    return figure(fig, _listed(f"{title}: columns {columns}; rows", list(map(str, shown.index))))
+    named = ", ".join(map(str, shown.columns))
+    return figure(fig, _listed(f"{title}: columns {named}; rows", list(map(str, shown.index))))
 
 
 def _first(rows, title: str):
