@@ -126,7 +126,7 @@ def test_status_and_open_of_a_desk(trained):
     assert status.code == 0
     last = f"{trained.days[2]:%Y-%m-%d}"
     assert f"daily_run: 2 sealed, the last of {last}" in status.out
-    assert trained.bundle().name[:12] in status.out
+    assert f"{trained.bundle().name[:12]}, not vetted: paper only" in status.out
     assert f"paper: date {last}" in status.out
     latest = openbook("--runs", trained.runs, "open")
     assert latest.out == f"{trained.page(trained.days[2]) / 'report.html'}\n"

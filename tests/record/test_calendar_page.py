@@ -234,7 +234,7 @@ def test_the_head_says_how_things_stand(tmp_path):
     assert '<div class="callout stop">\n<p class="title"><strong>live book: HALTED (loss)' in text
     assert '<div class="callout ok">\n<p class="title"><strong>paper book: ACTIVE' in text
     assert "Edited by hand: performance_history.csv" in text
-    assert "ridge × hrp, selected 2019-01-02" in text
+    assert "ridge × hrp, selected 2019-01-02, abababababab, passed every gate" in text
     assert "Outbox" not in text
     queued = {"id": "a", "kind": "run", "date": "2019-01-02", "subject": "s", "alarm": False, "marked": False}
     queued |= {"queued": "2019-01-02T00:00:00+00:00", "recipe": {}}

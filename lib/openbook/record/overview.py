@@ -8,6 +8,7 @@ from pathlib import Path
 
 from openbook.errors import OpenbookError
 from openbook.record import outbox, production, views
+from openbook.record.pedigree import vetted
 from openbook.record.rows import DAILY, FAILURE, ORDERS, PENDING, Row, plain, read_rows
 from openbook.record.runs import BOOKS, RunsFolder
 
@@ -92,10 +93,11 @@ def champion_line(runs: RunsFolder) -> str:
     except OpenbookError as error:
         return plain(error)
     last = production.history(runs.folder)[-1]
+    who = f"{production.describe(last)}, {vetted(last['metadata'])}"
     if "rollback" not in last:
-        return plain(production.describe(last))
+        return plain(who)
     back = last["rollback"]
-    said = f"{production.describe(last)}; back since {back['when']}, rolled back by {back['who']}: {back['reason']}"
+    said = f"{who}; back since {back['when']}, rolled back by {back['who']}: {back['reason']}"
     return plain(said, 500)
 
 

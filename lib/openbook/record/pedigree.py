@@ -28,7 +28,7 @@ def _facts(runs: RunsFolder, entries: list[dict]) -> Iterator[tuple[str, str]]:
     """Name and text of each line about the champion; a name that is empty goes on with the one above."""
     entry = entries[-1]
     card = entry["metadata"]
-    yield "champion", f"{_who(card)}, {_vetted(card)}"
+    yield "champion", f"{_who(card)}, {vetted(card)}"
     yield "since", f"{card.get('selected', 'an unknown session')}, the session of its selection"
     if "rollback" in entry:
         back = entry["rollback"]
@@ -67,14 +67,15 @@ def _history(entries: list[dict]) -> Iterator[str]:
             yield _wrap(head, f"{_who(card)} again, by a rollback of {back['who']}: {back['reason']}")
         else:
             taken = ", rolled back" if entry["sha256"] in gone else ""
-            yield _wrap(head, f"{_who(card)}, {_vetted(card)}{taken}")
+            yield _wrap(head, f"{_who(card)}, {vetted(card)}{taken}")
 
 
 def _who(card: dict) -> str:
     return f"{card.get('model', 'unnamed')} × {card.get('optimizer', 'unnamed')}"
 
 
-def _vetted(card: dict) -> str:
+def vetted(card: dict) -> str:
+    """Whether a champion passed every gate when it was selected, in words."""
     return "passed every gate" if card.get("vetted") is True else "not vetted: paper only"
 
 
