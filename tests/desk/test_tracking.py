@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 from desk_lab import ABOUT, DAYS, FREE, commit, day, make_market, make_trades
+from pandas.testing import assert_frame_equal
 
 from openbook.desk import acts
 from openbook.desk.book import held_weights, open_book, read_book, views
@@ -78,6 +79,13 @@ def test_a_worse_price_is_timing(tmp_path):
     table = tracked(path, RISING, HALF)
     assert table["timing"].tolist() == pytest.approx([-50 / 10_000], abs=1e-12)
     assert table["difference"].tolist() == pytest.approx([-50 / 10_000], abs=1e-12)
+
+
+def test_what_was_decided_for_another_book_before_this_one_is_not_compared(tmp_path):
+    path = run(tmp_path, RISING, 50)
+    before = HALF.set_axis(HALF.index - pd.Timedelta(days=20))
+    assert_frame_equal(tracked(path, RISING, pd.concat([before, HALF])), tracked(path, RISING, HALF))
+    assert tracked(path, RISING, before) is None
 
 
 def test_before_the_first_decision_there_is_nothing_to_compare(tmp_path):

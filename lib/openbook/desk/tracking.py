@@ -23,12 +23,14 @@ def track(
     """`metrics.tracking_difference` of the book since its first decision; None before there is a session to compare.
 
     history : HISTORY_COLUMNS; executed : EXECUTION_COLUMNS; both through tonight
-    targets : decision dates × symbols and CASH, every target weight that led to orders, approved or not
+    targets : decision dates × symbols and CASH, every target weight that led to orders, approved or not; those from
+        before the first session of `history` were another book's
     held : dates × symbols, weights at the close; costs : as the backtest has them; min_trade_size : USD
 
     The backtest takes each target as it was decided, in fractions of shares, at the execution price of the next session
     and at the costs of the formula. An order that was rejected, expired or cut is in its rest.
     """
+    targets = targets[targets.index >= history["date"].min()] if len(targets) else targets
     since = history[history["date"] > targets.index.min()] if len(targets) else history.iloc[:0]
     known = targets.columns.drop(CASH, errors="ignore").difference(market.symbols)
     if since.empty or len(known):
