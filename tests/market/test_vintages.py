@@ -267,6 +267,27 @@ def test_a_late_split_is_known_from_then_on_and_adjusts_what_is_read_then(tmp_pa
     assert read_store(tmp_path, through=DAYS[2])[0].adjusted["A"].tolist() == [100.0, 50.0, 51.0]
 
 
+def test_what_is_dated_on_a_weekend_is_stored_once_however_often_the_session_after_is_sent(tmp_path):
+    friday, after = (DAYS.get_loc(pd.Timestamp(day)) for day in ("2023-12-22", "2023-12-26"))
+    saturday = pd.DatetimeIndex(["2023-12-23"]).as_unit("us")
+    filed = {"symbol": ["A"], "available": saturday, "period_end": DAYS[:1], "item": ["sales"], "value": [9.0]}
+    spells = {"symbol": ["A", "A"], "start": [pd.NaT, saturday[0]], "sector": ["Energy", "Tech"]}
+    index = pd.Series(100.0, DAYS[: after + 1].union(saturday), name="index")
+    tables = {"fundamentals": pd.DataFrame(filed), "sectors": pd.DataFrame(spells), "index": index}
+    whole, refused = sent(*(("A", d, 50) for d in range(after + 1)), **tables)
+    whole = replace(whole, actions=pd.DataFrame({"date": saturday, "symbol": "A", "kind": "split", "value": 2.0}))
+    put(tmp_path, (whole.upto(DAYS[friday]), refused))
+    put(tmp_path, (whole, refused))
+    files, prints = _files(tmp_path), _prints(tmp_path)
+    for _ in range(2):
+        put(tmp_path, (whole, refused))
+    assert (_files(tmp_path), _prints(tmp_path)) == (files, prints)
+    back, _ = read_store(tmp_path)
+    assert [len(back.actions), len(back.fundamentals), len(back.sector_spells)] == [1, 1, 2]
+    assert back.index.index.is_unique
+    assert back.adjusted["A"].iloc[-1] == 100.0
+
+
 def test_a_delisting_without_a_return_is_withdrawn_and_comes_with_one(tmp_path):
     bars = [("A", 0, 10), ("A", 1, 11), ("B", 0, 5), ("B", 1, 6)]
     put(tmp_path, sent(*bars, actions=[(1, "A", "delisting", np.nan)]))

@@ -284,9 +284,11 @@ def before_session(
 ) -> dict[str, pa.Table]:
     """The tables of an update without its session `session`, the last one, and without the names listed by that alone.
 
-    What it said of earlier sessions, and what the door refused, stays.
+    A row of a weekend counts with the session after it, and goes with that one. What the update said of earlier
+    sessions, and what the door refused, stays.
     """
     out, last = {}, pa.scalar(session.to_pydatetime().date())
+    before = sessions[sessions < session].max()
     for name, table in tables.items():
         if name.startswith("bars-"):
             out[name] = table.filter(pc.less(table["date"], last))
@@ -295,9 +297,9 @@ def before_session(
         if "symbol" in frame and name not in ("refused", "restated"):
             frame = frame[~frame["symbol"].isin(unlisted)]
         if name in SINCE and name != "restated":
-            frame = frame[~(frame[SINCE[name]] >= session)]
+            frame = frame[~(frame[SINCE[name]] > before)]
         if name == "members":
-            frame = frame.assign(last=frame["last"].clip(upper=sessions[sessions < session].max()))
+            frame = frame.assign(last=frame["last"].clip(upper=before))
         out[name] = table_of(frame.reset_index(drop=True))
     return {name: table for name, table in out.items() if table.num_rows}
 
