@@ -90,15 +90,16 @@ def test_a_wrong_line_is_a_usage_error_and_creates_nothing(runs, line):
 
 def test_status_of_nothing_says_what_to_do(runs):
     answer = openbook("--runs", runs, "status")
-    assert answer.code == 0
-    assert "no run yet: try openbook demo" in answer.out
+    assert answer.code == 64
+    assert f"nothing below {runs}" in answer.err
+    assert "begins with openbook demo" in answer.err
     assert nothing(runs)
 
 
 def test_no_champion_yet_is_one_sentence(runs):
+    assert openbook("--runs", runs, "init", "--cash", 1000).code == 0
     answer = openbook("--runs", runs, "champion")
     assert answer == (0, "There is no champion yet: run train_candidates, compare and select_champion.\n", "")
-    assert nothing(runs)
 
 
 def test_champion_and_rollback_of_a_desk(desk):

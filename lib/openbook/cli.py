@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from openbook import marker
 from openbook.errors import ApprovalError, AuditError, OpenbookError, StorageError, UsageError
 
 app = typer.Typer(
@@ -25,21 +26,35 @@ START, DAY, LOOK, MODEL, DATA = "Start here", "Every day", "Look", "The model", 
 DANGER = "Stop, go, and keys"
 
 
+class _Runs:
+    """The runs folder, looked for when a command first asks for it: `key` and --help need none."""
+
+    def __get__(self, _, state) -> Path:
+        return marker.runs_folder(state.asked)
+
+
 class State:
     """What the options before the command decided."""
 
-    runs = Path("runs")
+    asked: Path | None = None
+    runs = _Runs()
     verbose = False
 
 
 @app.callback()
 def options(
-    runs: Annotated[Path | None, typer.Option(help="Folder of all runs; OPENBOOK_RUNS says the same.")] = None,
+    desk: Annotated[
+        Path | None, typer.Option(help="The desk's folder; else the one at or above the current folder.")
+    ] = None,
+    runs: Annotated[
+        Path | None, typer.Option(help="Folder of all runs, else that of the desk; OPENBOOK_RUNS says the same.")
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more while working.")] = False,
 ) -> None:
     """Every trading decision is an executed notebook that anyone can open, check and replay."""
-    State.runs = runs or Path(os.environ.get("OPENBOOK_RUNS", "runs"))
-    State.verbose = verbose
+    State.asked, State.verbose = runs, verbose
+    if desk is not None:
+        os.environ[marker.DESK] = str(marker.named_desk(desk))
 
 
 @app.command(rich_help_panel=START)
@@ -71,6 +86,9 @@ def run(
     memory: Annotated[
         float | None, typer.Option(help="GiB that each process of the notebook may take; no limit.")
     ] = None,
+    supersede: Annotated[
+        bool, typer.Option("--supersede", help="Seal it beside a run of that date with other inputs, as D.2.")
+    ] = False,
 ) -> int:
     """Run one notebook headless and seal what it wrote. Exit code 20: the book is halted, 21: it only reduces."""
     from openbook.record.kernel import start_kernel
@@ -81,8 +99,8 @@ def run(
         from openbook import jobs, telling
 
         def act() -> int:
-            sets = tuple(set_ or ())
-            done = jobs.run(notebook, date, State.runs, profile=profile, sets=sets, kernel=kernel, engine=engine)
+            given = {"profile": profile, "sets": tuple(set_ or ()), "engine": engine, "supersede": supersede}
+            done = jobs.run(notebook, date, State.runs, kernel=kernel, **given)
             _say(done.sentence)
             return done.exit_code
 
@@ -233,7 +251,7 @@ def key(file: Annotated[Path, typer.Argument(help="Where the key goes, outside t
     """Make a key for approvals that are signed on another machine; copy it there by a safe way."""
     from openbook.record.keys import create_key
 
-    create_key(file, State.runs)
+    create_key(file, _runs_or_none_here())
     _say(f"{file}: a new key; whoever holds it can approve")
 
 
@@ -249,7 +267,8 @@ def sign(
     from openbook import operate
     from openbook.record.disk import hand_out
 
-    hand_out(out, operate.sign(batch, date, who=by, key=key, runs=State.runs), runs=State.runs)
+    runs = _runs_or_none_here()
+    hand_out(out, operate.sign(batch, date, who=by, key=key, runs=runs), runs=runs)
     _say(f"{out}: approves {date}; give it to openbook approve {date} --token")
 
 
@@ -262,7 +281,7 @@ def verify(
     """Hash everything again, and say what was altered. Exit code 90 if anything was."""
     from openbook import auditor
 
-    problems, notes = auditor.verify(State.runs, head=head or None)
+    problems, notes = auditor.verify(_something(), head=head or None)
     for line in [*notes, *problems]:
         _say(line)
     return AuditError.exit_code if problems else 0
@@ -311,7 +330,7 @@ def status() -> None:
     """The book, the champion and the latest runs, in a few lines."""
     from openbook.record.status import status_lines
 
-    for line in status_lines(State.runs):
+    for line in status_lines(_something()):
         _say(line)
 
 
@@ -333,7 +352,7 @@ def champion() -> None:
     """Who the champion is, since when and why, and who was champion before."""
     from openbook.record.pedigree import champion_lines
 
-    for line in champion_lines(State.runs):
+    for line in champion_lines(_something()):
         _say(line)
 
 
@@ -353,7 +372,7 @@ def notify() -> int:
     """Send the messages that still wait. Exit code 80 if some could not be sent."""
     from openbook import telling
 
-    return telling.deliver(State.runs, _say)
+    return telling.deliver(_something(), _say)
 
 
 data = typer.Typer(no_args_is_help=True, help="Prices and what hangs on them.")
@@ -405,6 +424,19 @@ def data_revisions(
 
     for line in hindsight.look_back(State.runs, date).lines:
         _say(line)
+
+
+def _runs_or_none_here() -> Path:
+    """The runs folder, for a command that must only not write into it: a machine that signs needs no desk."""
+    return State.runs if State.asked or marker.desk_or_none() else Path("runs")
+
+
+def _something() -> Path:
+    """The runs folder, once there is something in it: a mistyped one must not read as a desk in order."""
+    from openbook.record.runs import RunsFolder
+
+    RunsFolder(State.runs).require_something()
+    return State.runs
 
 
 def _ask(proposal) -> str:

@@ -13,6 +13,7 @@ import pandas as pd
 from pydantic import BaseModel, Field
 
 from openbook.errors import DataError
+from openbook.marker import inside
 
 TEXT_FIELDS = {"symbol", "kind", "item", "sector", "id", "ticker", "focus", "accession"}
 DATE_FIELDS = {"date", "start", "end", "available", "filed", "period_start", "period_end"}
@@ -181,11 +182,11 @@ def _opened(file: str):
 
 
 def _file_system(path: str):
-    """fsspec's file system for a path or URL, and the path inside it."""
+    """fsspec's file system for a path or URL, and the path inside it; a relative path starts at the desk."""
     import fsspec
 
     try:
-        return fsspec.url_to_fs(path)
+        return fsspec.url_to_fs(inside(path))
     except (ValueError, ImportError) as error:
         raise DataError(f"cannot read {shown(path)}: {error}") from None
 
