@@ -6,14 +6,19 @@ from pathlib import Path
 
 from openbook.champion import read_champion
 from openbook.desk import book
+from openbook.desk.schema import SCHEMA_VERSION as BOOK_FORMAT
 from openbook.errors import AuditError, BookError
 from openbook.evening import handed, sealed_day
+from openbook.marker import find_desk
 from openbook.record import audit, verification, views
-from openbook.record.provenance import checkout, code
-from openbook.record.runner import execute_notebook
+from openbook.record.provenance import notebook_file
+from openbook.record.rebuild import Made, rebuild
+from openbook.record.runner import execute_notebook, start_kernel
 from openbook.record.runs import BOOKS, RunsFolder, read_run
 from openbook.record.stage import REPORT, RUN, Stage
-from openbook.upkeep import book_place, books
+from openbook.upkeep import book_place, books, kept_book
+
+FIRST_FORMAT = 2  # of the book, when runs did not record it yet
 
 
 def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]]:
@@ -30,7 +35,8 @@ def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]
     problems += verification.check_runs(runs)
     problems += [line for kind, place in books(runs).items() for line in _check_book(runs, known, kind, place)]
     problems += verification.check_champions(runs, verify=read_champion)
-    altered, unchecked = verification.check_cells(runs, checkout())
+    problems += verification.check_libraries(runs)
+    altered, unchecked = verification.check_cells(runs, find_desk())
     problems += altered
     events = sum(entry["kind"] == "event" for entry in known)
     sealed = len(RunsFolder(runs).list())
@@ -58,15 +64,19 @@ def _check_book(runs: Path, known: list[dict], kind: str, place: Path | str) -> 
 
 
 def replay(runs: Path, date: str) -> tuple[list[str], list[str]]:
-    """(the outputs that differ, what there is to say): a sealed daily run made again in a scratch folder."""
-    run = read_run(sealed_day(runs, date))
-    then, now = run["code"], code()
-    lines = [] if then == now else [f"the code has changed since: {then['commit']}, now {now['commit']}"]
+    """(the outputs that differ, what there is to say): a sealed daily run made again in a scratch folder.
+
+    It runs the cells that were sealed, with the library and the packages of then: what is installed where that is the
+    same, else the library that was kept and an environment built from what the run recorded.
+    """
+    sealed = sealed_day(runs, date)
+    run = read_run(sealed)
     with tempfile.TemporaryDirectory(prefix="openbook-replay-") as scratch:
-        stage = run_again(runs, date, RunsFolder(scratch))
+        made = rebuild(runs, sealed, Path(scratch))
+        stage = run_again(runs, date, RunsFolder(Path(scratch) / "runs"), made=made)
         different = _compare(run["outputs"], stage.require_finished()["outputs"])
     same = len(run["outputs"]) - len(different)
-    lines += [f"{name} differs" for name in different]
+    lines = [*made.lines, *(f"{name} differs" for name in different)]
     return different, [*lines, f"{same} of {len(run['outputs'])} outputs of {date} are the same, byte by byte"]
 
 
@@ -78,11 +88,13 @@ def run_again(
     params: Mapping | None = None,
     champion: Path | None = None,
     note: str = "",
+    made: Made | None = None,
 ) -> Stage:
     """A sealed daily run executed again on a stage of another runs folder; nothing below `runs` changes.
 
     params : in the place of those it had; champion : folder of a bundle in the place of its own; note : what the page
         must say of it
+    made : what it is executed with; None: the notebook of the desk, the library and the packages that run this
     """
     sealed = sealed_day(runs, date)
     run, given = read_run(sealed), handed(sealed)
@@ -90,11 +102,19 @@ def run_again(
     about = {"inputs_hash": run["inputs_hash"], "inputs": run.get("inputs")} if same else {"inputs_hash": ""}
     params = run["params"] if params is None else params
     stage = scratch.stage("daily_run", date, profile=run["profile"], params=params, **about)
-    given |= {"book": str(book_place(runs, "paper" if params["dry_run"] else "live")), "stage": str(stage.folder)}
+    given |= {"book": str(_book_of(runs, run, params)), "stage": str(stage.folder)}
     given |= {"champion": str(champion)} if champion else {}
     given |= {"champion_note": note} if note else {}
-    execute_notebook(checkout() / "notebooks" / "daily_run.ipynb", stage, {**params, **given})
+    notebook = made.notebook if made else notebook_file(find_desk(), "daily_run")
+    kernel = start_kernel(python=made.python, library=made.library) if made else start_kernel()
+    execute_notebook(notebook, stage, {**params, **given}, kernel=kernel)
     return stage
+
+
+def _book_of(runs: Path, run: Mapping, params: Mapping) -> Path | str:
+    """The book that a sealed run has read; where it was upgraded since, the copy that was kept then."""
+    kind, was = "paper" if params["dry_run"] else "live", run.get("formats", {}).get("book", FIRST_FORMAT)
+    return book_place(runs, kind) if was == BOOK_FORMAT else kept_book(runs, kind, was)
 
 
 def _compare(was: dict[str, str], now: dict[str, str]) -> list[str]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +34,7 @@ class Comparison:
     unseen : likewise over the holdout: a file, of which only the chosen columns are read, or a table; None without one
     models : by candidate, its bundle as file name -> bytes
     portfolio, regime, costs : the settings of the comparison; runs : notebook -> inputs hash of what led here
+    code : notebook -> identity of the code of the same runs, where they say it
     details : backtest_detailed_results.json; ledger : trials.parquet of the training
     """
 
@@ -48,6 +49,7 @@ class Comparison:
     runs: dict[str, str]
     details: dict
     ledger: pd.DataFrame
+    code: dict[str, str] = field(default_factory=dict)
 
     @property
     def alone(self) -> pd.DataFrame:
@@ -95,6 +97,7 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid"):
     data_fingerprint: str
     promise_sha256: str = Field("", description=f"of {PROMISE}; empty for a champion that promised nothing")
     runs: dict[str, str] = Field(description="notebook → inputs hash of the sealed runs that led here")
+    code: dict[str, str] = Field({}, description="notebook → identity of the code that made those runs")
 
     def to_bytes(self) -> bytes:
         """The same card gives the same bytes."""
@@ -208,6 +211,7 @@ def bundle_champion(
         data_fingerprint=schema["data_fingerprint"],
         promise_sha256=hashlib.sha256(promise).hexdigest(),
         runs=compared.runs,
+        code=compared.code,
     )
     return {**files, PROMISE: promise, CARD: card.to_bytes()}, card
 

@@ -8,7 +8,9 @@ import pandas as pd
 
 from openbook.champion import CARD
 from openbook.evening import INPUTS, Difference, Evening, compare, evening_of, handed, sealed_day
+from openbook.params import differences
 from openbook.recheck import Written, read_written
+from openbook.record.provenance import versions
 from openbook.record.runs import read_run
 
 BIGGEST = 15  # rows of the table
@@ -72,11 +74,8 @@ def _odd(date: str, was: pd.Series, made: pd.Series) -> str:
 def _settings(sealed: list[Path]) -> list[str]:
     """A line for each parameter, package and the code, where they differ."""
     runs = [read_run(folder) for folder in sealed]
-    kept = [{"code": run["code"], "packages": run["packages"], "profile": run["profile"]} for run in runs]
-    flat = [_flat({**run["params"], **rest}) for run, rest in zip(runs, kept, strict=True)]
-    names = sorted({*flat[0], *flat[1]})
-    pairs = [(name, *(one.get(name, "not set") for one in flat)) for name in names]
-    return [f"{name}: {was} → {now}" for name, was, now in pairs if was != now]
+    kept = [{"code": run["code"], "packages": versions(run), "profile": run["profile"]} for run in runs]
+    return differences(*({**run["params"], **rest} for run, rest in zip(runs, kept, strict=True)))
 
 
 def _champions(sealed: list[Path]) -> list[str]:
@@ -86,10 +85,8 @@ def _champions(sealed: list[Path]) -> list[str]:
         return []
     cards = [json.loads((folder / CARD).read_bytes()) for folder in folders]
     names = [f"{c['model']} × {c['optimizer']}, {f.name[:SHORT]}" for c, f in zip(cards, folders, strict=True)]
-    parts = [_flat({key: card[key] for key in ("portfolio", "regime", "costs")}) for card in cards]
-    changed = sorted(key for key in {*parts[0], *parts[1]} if parts[0].get(key) != parts[1].get(key))
-    settings = [f"  {key}: {parts[0].get(key, 'not set')} → {parts[1].get(key, 'not set')}" for key in changed]
-    return [f"champion: {names[0]} → {names[1]}", *settings]
+    changed = differences(*({key: card[key] for key in ("portfolio", "regime", "costs")} for card in cards))
+    return [f"champion: {names[0]} → {names[1]}", *(f"  {line}" for line in changed)]
 
 
 def _orders(written: list[Written]) -> str:
@@ -100,15 +97,6 @@ def _orders(written: list[Written]) -> str:
     said = [f"only before: {', '.join(gone)}"] if gone else []
     said += [f"only after: {', '.join(new)}"] if new else []
     return "; ".join([f"orders: {len(before)} → {len(after)}", *said])
-
-
-def _flat(values: dict, above: str = "") -> dict[str, str]:
-    """Nested plain values by dotted name, as text."""
-    flat = {}
-    for key, value in values.items():
-        name = f"{above}{key}"
-        flat |= _flat(value, f"{name}.") if isinstance(value, dict) and value else {name: json.dumps(value)}
-    return flat
 
 
 def _text(table: pd.DataFrame, sizes: pd.Series) -> list[str]:

@@ -5,6 +5,7 @@ Types are strict: the text "false" is not a bool, and a key that nobody reads is
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -144,6 +145,23 @@ def check_params(notebook: str, values: dict, *, where: str = "parameters") -> S
         return NOTEBOOKS[notebook].model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         raise ParameterError(f"{where}: {in_words(error)}") from None
+
+
+def differences(was: Mapping, now: Mapping) -> list[str]:
+    """Each parameter that is not the same, by its dotted key, as `key: was → now`."""
+    flat = (flattened(was), flattened(now))
+    keys = sorted({*flat[0], *flat[1]})
+    pairs = [(key, *(one.get(key, "not set") for one in flat)) for key in keys]
+    return [f"{key}: {before} → {after}" for key, before, after in pairs if before != after]
+
+
+def flattened(values: Mapping, above: str = "") -> dict[str, str]:
+    """Nested plain values by dotted key, as JSON."""
+    flat = {}
+    for key, value in values.items():
+        name = f"{above}{key}"
+        flat |= flattened(value, f"{name}.") if isinstance(value, Mapping) and value else {name: json.dumps(value)}
+    return flat
 
 
 def in_words(error: ValidationError) -> str:

@@ -137,6 +137,7 @@ def comparison(folder: str | None, training: str | None, date) -> Comparison:
         models={path.name: _files(path) for path in sorted((Path(training) / "candidates").iterdir())},
         ledger=pd.read_parquet(Path(training) / "trials.parquet"),
         runs={Path(path).parent.name: read_run(Path(path))["inputs_hash"] for path in (training, folder)},
+        code={Path(path).parent.name: read_run(Path(path))["code"].get("sha256", "") for path in (training, folder)},
         **_of_details(details),
     )
 

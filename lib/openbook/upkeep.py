@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from openbook.errors import CalendarError, UsageError
 from openbook.market import calendar
 from openbook.record import audit, production, views
 from openbook.record.calendar_page import publish_calendar
-from openbook.record.runs import BOOKS, STORE, RunsFolder
+from openbook.record.runs import BOOKS, STORE, UPGRADED, RunsFolder
 from openbook.record.stage import csv_bytes, json_bytes, plain_text
 from openbook.record.verification import run_digest
 
@@ -73,6 +72,11 @@ def book_place(runs: Path, kind: str) -> Path | str:
     """Where the paper or the live book lies: a file in the runs folder, or what OPENBOOK_BOOK_PAPER or _LIVE says, the
     URL of a PostgreSQL server."""
     return os.environ.get(f"OPENBOOK_BOOK_{kind.upper()}") or (runs / BOOKS / f"{kind}.db").resolve()
+
+
+def kept_book(runs: Path, kind: str, version: int) -> Path:
+    """Where an upgrade keeps the copy of a book that had another format."""
+    return runs / UPGRADED / f"book-{version}" / f"{kind}.db"
 
 
 def books(runs: Path) -> dict[str, Path | str]:
@@ -160,8 +164,3 @@ def read_trades(file: Path) -> pd.DataFrame:
 def parameters_digest(params: dict) -> str:
     """One hash of the parameters of a run."""
     return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()
-
-
-def code_digest(code: dict) -> str:
-    """What code made a run, as one text: a commit, and whether files differed from it."""
-    return re.sub(r"\s", "", json.dumps(code, sort_keys=True))

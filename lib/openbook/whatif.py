@@ -4,7 +4,6 @@ The sealed day is executed again in a scratch folder, as `openbook replay` does;
 """
 
 import json
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,12 +19,12 @@ from openbook.auditor import run_again
 from openbook.champion import CARD, ChampionCard, champion_hash
 from openbook.errors import ConflictError, OpenbookError, ParameterError, UsageError
 from openbook.evening import Evening, evening_of, handed, sealed_day
+from openbook.marker import runs_folder
 from openbook.params import DailyRun, check_params, in_words, set_value
 from openbook.portfolio.construct import CASH
 from openbook.portfolio.decision import recent_covariance
 from openbook.recheck import Written, read_written
 from openbook.record.elements import Element
-from openbook.record.provenance import checkout
 from openbook.record.report import callout, render_report, table
 from openbook.record.runs import RunsFolder, read_run
 from openbook.record.stage import REPORT
@@ -213,14 +212,14 @@ def _side(written: Written, close: pd.DataFrame, covariance: np.ndarray, names: 
 def panel(runs: str | Path | None = None, date: str | None = None):
     """For JupyterLab: choose a setting of a sealed day, give it another value, press; below stands what is different.
 
-    runs : None: OPENBOOK_RUNS or `runs`, of the checkout, wherever the notebook lies; date : None: the last sealed day
+    runs : None: OPENBOOK_RUNS or those of the desk, wherever the notebook lies; date : None: the last sealed day
 
     More settings than one go into the second line, as key=value parted by spaces. Nothing is computed until the button
     is pressed. Where no day is sealed, a callout says so in its place.
     """
     from ipywidgets import Button, Dropdown, HBox, Label, Layout, Output, Text, VBox
 
-    runs = checkout() / os.environ.get("OPENBOOK_RUNS", "runs") if runs is None else Path(runs)
+    runs = runs_folder() if runs is None else Path(runs)
     try:
         sealed = latest_day(runs) if date is None else sealed_day(runs, date)
         known = settings_of(sealed)

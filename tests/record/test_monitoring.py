@@ -481,7 +481,8 @@ def test_health_repeats_the_log_in_words(tables, facts):
 def test_health_of_the_first_night_says_not_yet_known(tables, facts):
     scores, _ = tables
     table = health(monitoring_log(facts, scores=scores.iloc[-1:], labels=None, checks=CHECKS)).set_index("measure")
-    assert table.loc["signal dates judged"].tolist() == ["0", "matured through none yet"]
+    said = f"nothing to judge yet: trained through 2023-12-29, and a score is judged after {HORIZON + 1} sessions"
+    assert table.loc["signal dates judged"].tolist() == ["0", said]
     assert table["value"].iloc[1:].eq("not yet known").all()
     assert "insufficient history: 0 of 20" in table.loc["mean rank IC, last 20", "meaning"]
 

@@ -5,11 +5,13 @@ import datetime
 import io
 import json
 import os
+import platform
 import random
 import string
 import subprocess
 import sys
 from hashlib import sha256
+from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
@@ -169,7 +171,10 @@ def test_run_json_says_what_made_it_and_nothing_of_when_and_where(stage):
     assert (run["notebook"], run["date"], run["profile"], run["params"]) == ("daily_run", DATE, "demo", {"top_n": 3})
     assert run["inputs_hash"] == "ab" * 32
     assert run["complete"] is True
-    assert {"python", "pandas", "openbook"} <= set(run["packages"])
+    installed = run["environment"]
+    assert installed["python"] == platform.python_version()
+    assert installed["distributions"]["pandas"] == version("pandas")
+    assert set(run["code"]) == {"sha256", "sources", "cells", "commit", "modified"}
     assert str(stage.folder.parent) not in (stage.folder / "run.json").read_text()
 
 

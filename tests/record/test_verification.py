@@ -10,7 +10,7 @@ from acted import bundle, promoted
 from record_lab import DATE, cell, new_stage
 
 from openbook.errors import ModelError
-from openbook.record import audit, production
+from openbook.record import audit, libraries, production, provenance
 from openbook.record import verification as v
 
 NAME = f"daily_run/{DATE}"
@@ -264,7 +264,7 @@ def test_what_cannot_be_compared_is_said_once(runs, repository, ran, code, why):
         made_by(ran[count], **{"commit": git(repository, "rev-parse", "HEAD"), **code})
         problems, (said,) = v.check_cells(runs.folder, repository)
         assert problems == []
-        assert said.startswith(f"cells of daily_run/2022-12-27{who} not compared: ")
+        assert said.startswith(f"cells of daily_run/2022-12-27{who} not compared with a commit: ")
         assert why in said
 
 
@@ -274,3 +274,31 @@ def test_a_run_without_notebook_or_code_and_a_folder_without_git_cannot_be_compa
     problems, unchecked = v.check_cells(runs.folder, tmp_path / "nowhere")
     assert problems == []
     assert ["no executed" in unchecked[0], "which code" in unchecked[1], "has no" in unchecked[2]] == [True] * 3
+
+
+# ---- what a run says of its own code ----
+
+
+def test_x09_the_executed_cells_are_those_whose_hash_the_run_names(runs, sealed):
+    executed = sealed / "daily_run.ipynb"
+    made_by(sealed, cells=provenance.cells_digest(executed.read_bytes()))
+    assert v.check_cells(runs.folder, runs.folder)[0] == []
+    alter(executed, notebook(*SOURCE[:2], INJECTED, cell("print(b)", 2)))
+    assert v.check_cells(runs.folder, runs.folder)[0] == [
+        f"{NAME}: the executed notebook has other code cells than run.json names"
+    ]
+
+
+def test_a_library_that_a_run_needs_is_there_and_is_what_its_name_says(runs, sealed):
+    digest = libraries.keep(runs.folder, {"openbook/a.py": b"a = 1\n"})
+    made_by(sealed, sources=digest)
+    assert v.check_libraries(runs.folder) == []
+    file = runs.folder / "code" / f"{digest}.zip"
+    whole = file.read_bytes()
+    alter(file, "no zip")
+    (problem,) = v.check_libraries(runs.folder)
+    assert problem.startswith(f"code/{digest}.zip: its content does not have the hash")
+    file.unlink()
+    assert v.check_libraries(runs.folder) == [f"code/{digest}.zip is missing: {NAME} was made by it"]
+    file.with_name("0.zip").write_bytes(whole)
+    assert "code/0.zip: its content" in v.check_libraries(runs.folder)[0]

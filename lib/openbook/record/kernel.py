@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from openbook.errors import KernelDied, UsageError
+from openbook.marker import DESK, desk_or_none
 from openbook.record.disk import storage
 from openbook.record.secrets import scrubbed_environment
 
@@ -88,12 +89,20 @@ class Kernel:
         return (self.folder / "stderr.log").read_text(encoding="utf-8", errors="replace")[-LAST_WORDS:]
 
 
-def start_kernel(modules: Iterable[str] = (), *, cwd: str | Path | None = None, memory: float | None = None) -> Kernel:
+def start_kernel(
+    modules: Iterable[str] = (),
+    *,
+    cwd: str | Path | None = None,
+    memory: float | None = None,
+    python: str = sys.executable,
+    library: Path | None = None,
+) -> Kernel:
     """Launch a kernel and return at once, while it still starts and imports `modules`.
 
     It runs the interpreter that runs this, whatever kernels the machine has installed, talks over Unix sockets in a
     private folder, and reads no start-up file or history of the user. Sets are ordered alike in every run.
 
+    python, library : another interpreter, and a folder in which it finds openbook before the one that is installed
     memory : GiB that the kernel, and each process that it starts, may hold for its data; UsageError (64) below 0.5
     """
     check_memory(memory)
@@ -106,8 +115,8 @@ def start_kernel(modules: Iterable[str] = (), *, cwd: str | Path | None = None, 
     try:
         with open(folder / "stderr.log", "wb") as log:
             process = subprocess.Popen(
-                _command(folder / "kernel.json", modules),
-                env=_environment(folder),
+                _command(python, folder / "kernel.json", list(modules)),
+                env=_environment(folder, library),
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -150,21 +159,23 @@ def _private_folder() -> Path:
         return Path(tempfile.mkdtemp(prefix="openbook-kernel-", dir=usual if len(usual) <= 64 else "/tmp"))
 
 
-def _environment(folder: Path) -> dict[str, str]:
-    """Ours, without secrets and without what would run a user's start-up file.
+def _environment(folder: Path, library: Path | None = None) -> dict[str, str]:
+    """Ours, without secrets and without what would run a user's start-up file; the desk by its absolute path.
 
     A kernel whose parent dies ends itself: ipykernel looks for JPY_PARENT_PID once a second.
     """
     kept = {name: value for name, value in scrubbed_environment().items() if name != "PYTHONSTARTUP"}
     ours = {"IPYTHONDIR": str(folder / "ipython"), "PYTHONHASHSEED": "0", "JPY_PARENT_PID": str(os.getpid())}
-    return {**kept, **ours}
+    found = {"PYTHONPATH": str(library)} if library is not None else {}
+    desk = desk_or_none()
+    return {**kept, **ours, **found, **({DESK: str(desk)} if desk else {})}
 
 
-def _command(connection: Path, modules: Iterable[str]) -> list[str]:
+def _command(python: str, connection: Path, modules: list[str]) -> list[str]:
     """How to launch the kernel; the imports run before it answers, and leave no name behind."""
-    warm_up = f"__import__('openbook.record.preload', fromlist=['preload']).preload({list(modules)!r})"
-    options = [f"--IPKernelApp.exec_lines={json.dumps([warm_up])}", "--HistoryManager.enabled=False"]
-    return [sys.executable, "-m", "ipykernel_launcher", "-f", str(connection), *options]
+    warm_up = [f"__import__('openbook.record.preload', fromlist=['preload']).preload({modules!r})"] if modules else []
+    options = [f"--IPKernelApp.exec_lines={json.dumps(warm_up)}", "--HistoryManager.enabled=False"]
+    return [python, "-m", "ipykernel_launcher", "-f", str(connection), *options]
 
 
 def _end_group(group: int) -> None:

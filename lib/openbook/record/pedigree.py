@@ -51,7 +51,8 @@ def _runs(runs: RunsFolder, card: dict) -> list[str]:
     for notebook, inputs in sorted(known.items(), reverse=True):  # training, then what was compared
         run = sealed.get((notebook, inputs))
         session = f"of {run.date}" if run else "(no longer in this folder)"
-        said.append(f"{notebook} {session}, inputs {inputs[: production.SHORT]}")
+        code = card.get("code", {}).get(notebook, "")[: production.SHORT]
+        said.append(f"{notebook} {session}, inputs {inputs[: production.SHORT]}{f', code {code}' if code else ''}")
     selection = runs.sealed("select_champion", card["selected"]) if "selected" in card else None
     return [*said, f"select_champion of {card['selected']}"] if selection else said
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from openbook.errors import UsageError
 from openbook.record.elements import PALETTE, bar, callout, chart, facts, figure, house_style, table
 from openbook.record.preload import lean_imports
+from openbook.record.provenance import versions
 from openbook.record.stage import RUN
 
 __all__ = ["PALETTE", "bar", "callout", "chart", "facts", "figure", "house_style", "render_report", "table"]
@@ -62,15 +63,15 @@ def _provenance(run: dict) -> list[tuple[str, str]]:
         return []
     code = run.get("code") or {}
     commit = (code.get("commit") or "")[:SHORT] + (" with changes" if code.get("modified") else "")
-    versions, inputs = run.get("packages") or {}, run.get("inputs") or {}
+    installed, inputs = versions(run), run.get("inputs") or {}
     said = {
         "Session": run.get("date"),
         "Notebook": run.get("notebook"),
         "Profile": run.get("profile"),
         "All inputs": (run.get("inputs_hash") or "")[:SHORT],
         **{name: inputs.get(key, "")[:SHORT] for name, key in INPUTS.items()},
-        "Code": commit,
-        "openbook": versions.get("openbook"),
-        "Python": versions.get("python"),
+        "Code": code.get("sha256", "")[:SHORT],
+        "Commit": commit,
+        "Python": installed.get("python"),
     }
     return [(name, str(value)) for name, value in said.items() if value]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openbook.errors import ConflictError, LockError, OpenbookError, UsageError
-from openbook.record import production, provenance
+from openbook.record import libraries, production, provenance
 from openbook.record.disk import replace_file, storage, sync
 from openbook.record.secrets import redact, redact_folder
 from openbook.record.stage import ABOUT, REPORT, RUN, Stage, check_name, csv_bytes, json_bytes, open_stage
@@ -23,8 +23,9 @@ from openbook.record.stage import ABOUT, REPORT, RUN, Stage, check_name, csv_byt
 __all__ = ["Run", "RunsFolder", "Stage", "check_date", "csv_bytes", "json_bytes", "open_stage"]
 
 STAGE, FAILED, BOOKS, STORE, OUTBOX = ".stage", "failed", "books", "store", "outbox"
+UPGRADED = "upgraded"  # what an upgrade found, as it was before
 WHY = "failure.json"  # beside what a failed attempt left
-KEPT = {FAILED, BOOKS, STORE, OUTBOX, production.FOLDER}  # folders that are no notebooks
+KEPT = {FAILED, BOOKS, STORE, OUTBOX, UPGRADED, production.FOLDER, libraries.FOLDER}  # folders that are no notebooks
 _NOTEBOOK = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _SEALED = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.([0-9]+))?", re.ASCII)
@@ -46,6 +47,14 @@ class RunsFolder:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
 
+    def require_something(self) -> None:
+        """UsageError (64) where nothing was ever written: the question was meant for another folder, or comes early."""
+        if not (self.folder.is_dir() and any(not path.name.startswith(".") for path in self.folder.iterdir())):
+            raise UsageError(
+                f"nothing below {self.folder.absolute()}: no run, no book and no log; is that the right folder? "
+                "A desk begins with openbook demo, or with openbook init --cash AMOUNT"
+            )
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the runs folder alone; LockError (61) names the process that holds it. A dead process holds nothing."""
@@ -65,19 +74,28 @@ class RunsFolder:
             yield
 
     def stage(
-        self, notebook: str, date, *, profile: str, params: Mapping, inputs_hash: str, inputs: Mapping | None = None
+        self,
+        notebook: str,
+        date,
+        *,
+        profile: str,
+        params: Mapping,
+        inputs_hash: str,
+        inputs: Mapping | None = None,
+        formats: Mapping[str, int] | None = None,
     ) -> Stage:
         """A new stage for one run, with what it is about. What a crashed run of that date left becomes failed.
 
         inputs : hashes by name of what decides the outputs, all of them in `inputs_hash`
+        formats : version by name of what the run reads that an upgrade may rewrite
 
         No stage is used twice: a kernel that outlives its runner writes to the old one.
         """
         date = check_date(date)
         above = self.folder / STAGE / check_notebook(notebook)
         about = {"notebook": notebook, "date": date, "profile": profile, "params": params, "inputs_hash": inputs_hash}
-        about |= {"inputs": dict(inputs or {})}
-        about |= {"code": provenance.code(), "packages": provenance.packages()}
+        about |= {"inputs": dict(inputs or {}), "formats": dict(formats or {})}
+        about |= {"code": provenance.code(notebook), "environment": provenance.environment()}
         with storage(f"make a stage in {above}"):
             for left in sorted(above.glob(f"{date}-*")):
                 self._fail(left)
@@ -98,10 +116,14 @@ class RunsFolder:
             sync(stage.folder)
         return run
 
-    def seal(self, stage: Stage) -> Path:
-        """Prepare a stage and rename it to its place among the runs, for good. ConflictError (62) if that is taken."""
+    def seal(self, stage: Stage, version: int = 1) -> Path:
+        """Prepare a stage and rename it to its place among the runs, for good. ConflictError (62) if that is taken.
+
+        version : above 1 for a run that supersedes others of its date; its place is <date>.<version>
+        """
         run = self.prepare(stage)
-        target = self.folder / check_notebook(run["notebook"]) / check_date(run["date"])
+        name = check_date(run["date"]) + (f".{version}" if version > 1 else "")
+        target = self.folder / check_notebook(run["notebook"]) / name
         if target.exists():
             raise ConflictError(f"{target} is sealed already; a sealed run is never written again")
         with storage(f"seal {target}"):
@@ -127,6 +149,10 @@ class RunsFolder:
         date = check_date(date)
         runs = [run for run in self.list(notebook) if run.date == date]
         return runs[-1].folder if runs else None
+
+    def version(self, notebook: str, date) -> int:
+        """Of the newest sealed run of that date; 0 if there is none."""
+        return max((run.version for run in self.list(notebook) if run.date == check_date(date)), default=0)
 
     def latest(self, notebook: str, upto=None) -> Path | None:
         """The folder of the last sealed run, of those up to and including a date if one is given."""

@@ -20,7 +20,7 @@ from openbook.record.preload import lean_imports
 RUN = "run.json"
 ABOUT = "inputs.json"  # from the runner, before the notebook starts; becomes part of run.json
 REPORT = "report.html"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 named a few packages and a commit, 2 the whole environment and the sources
 FLOAT = ".12g"
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a text that begins so is a formula to a spreadsheet
 _QUOTED = re.compile(r'[",\r\n]')

@@ -1,19 +1,17 @@
 """What `openbook verify` asks of files: is every sealed run, every champion and every executed notebook what it was?"""
 
 import hashlib
-import json
 import re
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from openbook.errors import OpenbookError
-from openbook.record import audit, production
+from openbook.record import audit, libraries, production, provenance
 from openbook.record.disk import storage
 from openbook.record.runs import Run, RunsFolder, read_run
 from openbook.record.stage import REPORT, RUN
 
-INJECTED = "injected-parameters"  # papermill's tag for the cell that it adds
 UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)  # JSON that somebody altered
 _HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40,64}", re.ASCII)
@@ -66,11 +64,14 @@ def check_champions(runs: Path, verify: Callable[[Path], object]) -> list[str]:
 
 
 def check_cells(runs: Path, repository: Path) -> tuple[list[str], list[str]]:
-    """(what was altered, what could not be compared): the cells of executed notebooks against their commit.
+    """(what was altered, what could not be compared): the cells of executed notebooks against what made them.
 
-    repository : with notebooks/ at its top. The cell that papermill injected is left out. A run whose run.json cannot
-        be read is a matter of `check_runs`
+    A run names the hash of its code cells; where it was made from a commit, the repository says what all of its cells
+    were. The cell that papermill injected is left out. A run whose run.json cannot be read is a matter of `check_runs`.
+
+    repository : with notebooks/ at its top
     """
+    altered = [line for run in RunsFolder(runs).list() for line in _check_own_cells(run)]
     commits, unchecked = {}, {}
     for run in RunsFolder(runs).list():
         code, reason = _code(run)
@@ -84,8 +85,26 @@ def check_cells(runs: Path, repository: Path) -> tuple[list[str], list[str]]:
             unchecked.setdefault(f"{repository} has no {name}", []).append(_subject(run))
         else:
             problems += _compare(run, name, sources[name])
-    said = [f"cells of {names[0]}{_and(len(names) - 1)} not compared: {why}" for why, names in unchecked.items()]
-    return problems, said
+    said = [
+        f"cells of {names[0]}{_and(len(names) - 1)} not compared with a commit: {why}"
+        for why, names in unchecked.items()
+    ]
+    return [*altered, *problems], said
+
+
+def check_libraries(runs: Path) -> list[str]:
+    """What was altered in code/, in words: a library that is not what its name says, or that a run needs and lacks."""
+    needed: dict[str, str] = {}
+    for run in RunsFolder(runs).list():
+        digest = _made_by(run).get("sources")
+        if isinstance(digest, str):
+            needed.setdefault(digest, _subject(run))
+    missing = [
+        f"{libraries.FOLDER}/{digest}.zip is missing: {subject} was made by it"
+        for digest, subject in sorted(needed.items())
+        if not (runs / libraries.FOLDER / f"{digest}.zip").is_file()
+    ]
+    return [*libraries.check(runs), *missing]
 
 
 def _subject(run: Run) -> str:
@@ -147,6 +166,26 @@ def _check_bundle(folder: Path, verify: Callable[[Path], object]) -> list[str]:
     return []
 
 
+def _made_by(run: Run) -> dict:
+    """What run.json says of the code; nothing where it cannot be read."""
+    try:
+        return dict(read_run(run.folder)["code"])
+    except UNREADABLE:
+        return {}
+
+
+def _check_own_cells(run: Run) -> list[str]:
+    """A line if the code cells of an executed notebook are not those that its run.json names; older ones name none."""
+    said, notebook = _made_by(run).get("cells"), run.folder / f"{run.notebook}.ipynb"
+    if not said or not notebook.is_file():
+        return []
+    try:
+        same = provenance.cells_digest(notebook.read_bytes()) == said
+    except OpenbookError:
+        same = False
+    return [] if same else [f"{_subject(run)}: the executed notebook has other code cells than {RUN} names"]
+
+
 def _code(run: Run) -> tuple[str, str]:
     """The commit that made a run, or why its cells cannot be compared."""
     try:
@@ -181,21 +220,14 @@ def _read_objects(repository: Path, names: list[str]) -> dict[str, bytes]:
 def _compare(run: Run, name: str, source: bytes) -> list[str]:
     """The first cell of an executed notebook that is not that of its source."""
     try:
-        ran = _cells((run.folder / f"{run.notebook}.ipynb").read_bytes(), executed=True)
-    except UNREADABLE:
+        ran = provenance.all_cells((run.folder / f"{run.notebook}.ipynb").read_bytes())
+    except OpenbookError:
         return [f"{_subject(run)}: the executed notebook was altered: it cannot be read"]
-    wrote = _cells(source)
+    wrote = provenance.all_cells(source)
     if ran == wrote:
         return []
     same = next((i for i, (a, b) in enumerate(zip(ran, wrote, strict=False)) if a != b), min(len(ran), len(wrote)))
     return [f"{_subject(run)}: cell {same + 1} of the executed notebook is not that of {name}"]
-
-
-def _cells(data: bytes, executed: bool = False) -> list[tuple[str, str]]:
-    """Kind and source of every cell, but for the one, in an executed notebook, that papermill injected."""
-    cells = json.loads(data)["cells"]
-    injected = [i for i, cell in enumerate(cells) if INJECTED in cell["metadata"].get("tags", [])] if executed else []
-    return [(cell["cell_type"], "".join(cell["source"])) for i, cell in enumerate(cells) if i not in injected[:1]]
 
 
 def _and(others: int) -> str:

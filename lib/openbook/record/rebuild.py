@@ -1,0 +1,65 @@
+"""What a sealed run is made again with: the cells that were sealed, the library and the packages of then."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from openbook.marker import find_desk
+from openbook.record import libraries, provenance
+from openbook.record.disk import storage
+from openbook.record.environments import interpreter_of
+from openbook.record.runs import read_run
+
+SHOWN = 5  # sources that a line names
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a run is made with.
+
+    notebook : without its outputs; library : folder with the sources, None: the library that runs this
+    lines : what has changed since, and where something of then could not be had
+    """
+
+    notebook: Path
+    python: str
+    library: Path | None
+    lines: tuple[str, ...]
+
+
+def rebuild(runs: Path, sealed: Path, scratch: Path) -> Made:
+    """What the sealed run in that folder was made with, in a scratch folder: what is installed where that is the same,
+    else the library that was kept, and an environment built from what the run recorded.
+
+    Raises AuditError (90) if the kept library was altered.
+    """
+    run = read_run(sealed)
+    notebook = scratch / f"{run['notebook']}.ipynb"
+    with storage(f"write {notebook}"):
+        notebook.write_bytes(_without_outputs((sealed / notebook.name).read_bytes()))
+    library, said = _library(runs, run, scratch / "library")
+    interpreter = interpreter_of(run)
+    return Made(notebook, interpreter.python, library, (*said, *interpreter.lines))
+
+
+def _library(runs: Path, run: Mapping, into: Path) -> tuple[Path | None, list[str]]:
+    """Where the library of a run is unpacked, None if it is the one that runs this, and what there is to say."""
+    now, then = provenance.sources(find_desk()), libraries.library_of(runs, run)
+    if then is None:
+        named = run["code"].get("commit") or "then"
+        return None, [f"the library of {named} is not kept: run with the one that is installed"]
+    other = libraries.differing(then, now)
+    if not other:
+        return None, []
+    names = f"{', '.join(other[:SHOWN])}{' …' if len(other) > SHOWN else ''}"
+    said = f"the library has changed since, in {len(other)} files ({names}): run with the one of then"
+    return libraries.unpack(then, into), [said]
+
+
+def _without_outputs(executed: bytes) -> bytes:
+    """The notebook as it was before it ran: no outputs, and not the cell that papermill added."""
+    notebook, empty = json.loads(executed), {"outputs": [], "execution_count": None}
+    cells = [cell | empty if cell["cell_type"] == "code" else cell for cell in provenance.own_cells(executed)]
+    metadata = {name: value for name, value in notebook["metadata"].items() if name != "papermill"}
+    return json.dumps(notebook | {"cells": cells, "metadata": metadata}).encode()
