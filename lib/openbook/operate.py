@@ -17,16 +17,17 @@ from openbook.desk import acts, book, brokers, tokens
 from openbook.desk.acts import Batch
 from openbook.errors import ApprovalError, BookError, IncompleteRun, StorageError, UsageError
 from openbook.market import calendar
+from openbook.market.providers import origin
 from openbook.market.store import store_fingerprint
 from openbook.params import check_params
+from openbook.record import provenance
 from openbook.record.keys import read_key, read_once
-from openbook.record.provenance import code
 from openbook.record.runs import RunsFolder, check_date, read_run
 from openbook.record.stage import Stage
+from openbook.record.standing import void_because
 from openbook.upkeep import (
     KINDS,
     book_place,
-    code_digest,
     parameters_digest,
     publish_views,
     read_trades,
@@ -122,6 +123,7 @@ def _approve(runs: Path, date: str, digest: str, *, who: str, how: str) -> str:
         found = proposal(runs, date)
         _require_time(found)
         _require_unaltered(found)
+        _require_standing(runs, found)
         about = standing_on(folder, found)
         n = acts.approve(found.place, date, digest=digest, about=about, who=who, when=when(), how=how)
         publish_views(folder, found.kind)
@@ -146,6 +148,16 @@ def _require_unaltered(found: Proposal) -> None:
         raise ApprovalError(f"trades.csv of {found.run['date']} is not what the book was told")
 
 
+def _require_standing(runs: Path, found: Proposal) -> None:
+    """ApprovalError naming the file or the champion that is not as it was when the orders were decided."""
+    date = found.run["date"]
+    if why := void_because(runs, date):
+        raise ApprovalError(
+            f"the orders of {date} are void, because {why}; put it back, "
+            f"or decide again: openbook run daily_run --date {date} --supersede"
+        )
+
+
 def standing_on(folder: RunsFolder, found: Proposal) -> dict[str, str]:
     """Hashes of model, data, parameters and code as they are now; an approval is void if one is not as it was."""
     settings = check_params("daily_run", found.run["params"])
@@ -154,7 +166,8 @@ def standing_on(folder: RunsFolder, found: Proposal) -> dict[str, str]:
         "model": champion.name,
         "data": store_fingerprint(store_of(folder.folder, settings.source), pd.Timestamp(found.run["date"])),
         "parameters": parameters_digest(found.run["params"]),
-        "code": code_digest(code()),
+        "code": provenance.deciding("daily_run")["sha256"],
+        "source": origin(settings.source),
     }
 
 
@@ -181,6 +194,7 @@ def export(runs: Path, date: str, form: str) -> tuple[str, bytes]:
     if not calendar.now() <= found.expires:
         raise ApprovalError(f"the approval of {date} ended at {found.expires:%Y-%m-%d %H:%M} UTC")
     _require_unaltered(found)
+    _require_standing(runs, found)
     about = standing_on(RunsFolder(runs), found)
     if about != found.batch.about or found.batch.moved:
         raise ApprovalError(f"what the approval of {date} stands on has changed; nothing is exported")

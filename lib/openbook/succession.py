@@ -54,9 +54,10 @@ def comparisons_before(folder: RunsFolder, last: Path) -> list[Path]:
     return [run.folder for run in found if run < mine]
 
 
-def looks_before(folder: RunsFolder, date: str) -> list[str]:
-    """The holdouts that selections before `date` have looked at, as spans of sessions."""
-    recorded = [read_run(run.folder)["recorded"] for run in folder.list("select_champion") if run.date < date]
+def looks_before(folder: RunsFolder, date: str, version: int) -> list[str]:
+    """The holdouts that selections before version `version` of `date` have looked at, as spans of sessions."""
+    before = [run for run in folder.list("select_champion") if (run.date, run.version) < (date, version)]
+    recorded = [read_run(run.folder)["recorded"] for run in before]
     return [found["holdout_looked_at"] for found in recorded if found.get("holdout_looked_at")]
 
 

@@ -15,6 +15,7 @@ from openbook.record.runs import BOOKS, RunsFolder
 HISTORY = "performance_history.csv"
 STATES = ("ACTIVE", "REDUCE_ONLY", "HALTED")
 _SWITCH = re.compile(r"\w+ book: (\w+)", re.ASCII)
+_OPEN = re.compile(r"\s*orders of ([0-9]{4}-[0-9]{2}-[0-9]{2}): [^;]*\b(?:PENDING|APPROVED)\b", re.ASCII)
 _WAITS = re.compile(r"\s*orders of ([0-9]{4}-[0-9]{2}-[0-9]{2}): [^;]*\bPENDING\b", re.ASCII)
 
 
@@ -32,6 +33,11 @@ class BookOverview:
         """State of the kill switch, of STATES; 'unknown' if the summary does not say."""
         match = _SWITCH.match(self.lines[0]) if self.lines else None
         return match[1] if match and match[1] in STATES else "unknown"
+
+    @property
+    def open(self) -> list[str]:
+        """Evenings with orders that can still be approved or exported."""
+        return [match[1] for line in self.lines if (match := _OPEN.match(line))]
 
     @property
     def waiting(self) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from openbook.record import outbox
 from openbook.record.overview import BookOverview, Overview, read_history, read_overview
 from openbook.record.rows import FAILURE, MARKS, Row, plain
+from openbook.record.standing import void_because
 
 WEEKS = 4
 AMOUNT = re.compile(r"-?[0-9]{1,15}\.?[0-9]*", re.ASCII)
@@ -19,7 +20,7 @@ def status_lines(folder: str | Path) -> list[str]:
     seen = read_overview(folder)
     lines = [f"runs      {seen.folder.absolute()}", f"champion  {seen.champion}"]
     for book in seen.books:
-        lines += [f"book      {_book_line(book)}", *_book_notes(book)]
+        lines += [f"book      {_book_line(book)}", *_book_notes(book), *_void(seen.folder, book)]
     if seen.last is not None:
         failed = "failed: " if seen.last.kind == FAILURE else ""
         lines.append(f"last      {seen.last.notebook} {seen.last.date}: {failed}{seen.last.said}")
@@ -66,6 +67,13 @@ def _book_notes(book: BookOverview) -> list[str]:
     """What the book said after the last command, and which views somebody edited since."""
     said = [f"  edited by hand: {', '.join(book.edited)}; openbook views makes them again"] if book.edited else []
     return [*(f"  {line}" for line in book.lines), *said]
+
+
+def _void(folder: Path, book: BookOverview) -> Iterator[str]:
+    """A line for the open orders that can no longer be approved or exported, because something changed since."""
+    for date in book.open:
+        if why := void_because(folder, date):
+            yield f"  VOID: orders of {date}: {why}; openbook run daily_run --date {date} --supersede decides again"
 
 
 def _book_line(book: BookOverview) -> str:
