@@ -46,6 +46,7 @@ __all__ = [
     "event_hashes",
     "exists",
     "head",
+    "marked_prices",
     "open_book",
     "read_book",
     "settle",
@@ -96,6 +97,13 @@ def held_weights(path, *, before=None) -> pd.DataFrame:
     rows = database.read(database.place(path), lambda db: db.execute(query, (_day(before),)).fetchall())
     table = pd.DataFrame(rows, columns=["date", "symbol", "weight"])
     return table.assign(date=pd.to_datetime(table["date"])).pivot(index="date", columns="symbol", values="weight")
+
+
+def marked_prices(path) -> pd.Series:
+    """At what each name that is held was marked at the last settled close, USD, by symbol."""
+    query = "SELECT symbol, price FROM positions WHERE session = (SELECT max(session) FROM sessions) ORDER BY symbol"
+    rows = database.read(database.place(path), lambda db: db.execute(query).fetchall())
+    return pd.Series(dict(rows), dtype="float64")
 
 
 def head(path, *, before=None) -> str:

@@ -1,5 +1,6 @@
 """Where prices come from: settings of each provider in, one unchecked `Delivery` out."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from inspect import signature
@@ -11,6 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from openbook.errors import ParameterError
 from openbook.market.providers.edgar import EdgarTable
 from openbook.market.providers.files import FilesSource, fetch_files
+from openbook.market.providers.reading import shown
 from openbook.market.providers.sample import SampleSource, fetch_sample
 from openbook.market.providers.simulated import SimulatedSource, fetch_simulated, simulate
 from openbook.market.providers.yahoo import YahooSource, fetch_yahoo
@@ -25,6 +27,7 @@ __all__ = [
     "Source",
     "YahooSource",
     "fetch",
+    "origin",
     "parse_source",
     "simulate",
     "takes_since",
@@ -49,6 +52,14 @@ def parse_source(values: Mapping) -> Source:
     except ValidationError as error:
         faults = "; ".join(_sentence(fault) for fault in error.errors())
         raise ParameterError(f"source: {faults}") from None
+
+
+def origin(source: Source) -> str:
+    """Which provider and which of its places the prices come from, in a few words: how they are read does not count."""
+    if isinstance(source, SimulatedSource):
+        return f"simulated {hashlib.sha256(source.model_dump_json().encode()).hexdigest()[:8]}"
+    place = getattr(source, "path", "")
+    return f"{source.provider} {shown(place)}" if place else source.provider
 
 
 def fetch(source: Source, *, since: pd.Timestamp | None = None) -> Delivery:
