@@ -18,8 +18,9 @@ def _skill_rows(log: dict) -> list[tuple]:
     ic, drift, scores = log["ic"], log["drift"], log["scores"]
     groups = len(log["quantiles"]["avg_return"])
     usual = say(scores["usual_autocorrelation"], ".2f")
+    judged = f"matured through {ic['matured_through']}" if ic["n_matured"] else _too_young(log["model"])
     rows = [
-        ("signal dates judged", say(ic["n_matured"], "d"), f"matured through {ic['matured_through'] or 'none yet'}"),
+        ("signal dates judged", say(ic["n_matured"], "d"), judged),
         (
             "mean rank IC",
             say(ic["mean_rank_ic"], ".3f", ic["error"]),
@@ -48,6 +49,12 @@ def _skill_rows(log: dict) -> list[tuple]:
         shown = f"{decay[first]['rank_ic']:.3f} → {decay[last]['rank_ic']:.3f}"
         rows.append(("rank IC as scores age", shown, f"against the return of {first} and of {last} sessions"))
     return rows
+
+
+def _too_young(model: dict) -> str:
+    """Why there is no date to judge yet."""
+    through, ahead = model["trained_through"], model["horizon"] + 1
+    return f"nothing to judge yet: trained through {through}, and a score is judged after {ahead} sessions"
 
 
 def _alarm_rows(drift: dict) -> list[tuple]:
