@@ -13,27 +13,31 @@ LIB = Path(__file__).resolve().parents[1] / "lib" / "openbook"
 ARROWS = {
     "errors": set(),
     "engine": set(),
+    "marker": set(),
     "metrics": set(),
-    "market": set(),
+    "market": {"marker"},
     "signals": {"engine", "market", "metrics"},
     "portfolio": {"engine", "market", "metrics"},
     "selection": {"signals", "portfolio", "metrics"},
     "desk": {"market", "portfolio", "metrics"},
-    "record": {"metrics"},
+    "record": {"marker", "metrics"},
     "params": {"market", "signals", "portfolio", "selection", "desk", "record"},
     "standins": {"champion", "market", "signals", "portfolio", "selection", "desk", "record", "metrics", "params"},
     "champion": {"signals", "portfolio", "selection"},
     "succession": {"champion", "record"},
     "upkeep": {"desk", "market", "record"},
     "recheck": {"desk", "market", "record", "upkeep"},
+    "binding": {"desk", "market", "record"},
     "telling": {"market", "record"},
     "operate": {"desk", "market", "params", "record", "succession", "upkeep"},
     "evening": {"champion", "desk", "market", "portfolio", "record", "signals"},
-    "auditor": {"champion", "desk", "evening", "record", "upkeep"},
-    "diff": {"champion", "evening", "recheck", "record"},
+    "auditor": {"champion", "desk", "evening", "marker", "record", "upkeep"},
+    "diff": {"champion", "evening", "params", "recheck", "record"},
     "hindsight": {"champion", "desk", "evening", "market", "recheck", "record"},
-    "whatif": {"auditor", "champion", "evening", "market", "params", "portfolio", "recheck", "record"},
+    "whatif": {"auditor", "champion", "evening", "market", "marker", "params", "portfolio", "recheck", "record"},
     "jobs": {
+        "binding",
+        "marker",
         "recheck",
         "succession",
         "champion",
@@ -47,7 +51,10 @@ ARROWS = {
         "record",
         "params",
     },
-    "cli": {"auditor", "diff", "hindsight", "jobs", "operate", "record", "succession", "telling", "upkeep", "whatif"},
+    "cli": {
+        *("auditor", "diff", "hindsight", "jobs", "marker", "operate"),
+        *("record", "succession", "telling", "upkeep", "whatif"),
+    },
 }
 WRITERS = {"record", "market/store.py", "desk/book.py"}
 WRITING_CALLS = {"to_csv", "to_parquet", "to_json", "to_pickle", "write_text", "write_bytes", "write_table", "savefig"}
@@ -121,6 +128,7 @@ def test_light_commands_import_nothing_heavy(arguments, tmp_path):
         f"heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"
         "print('HEAVY', heavy, code)\n"
     )
+    (tmp_path / "books").mkdir()
     env = {"OPENBOOK_RUNS": str(tmp_path), "PATH": ""}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env, check=False)
     assert "HEAVY [] 0" in done.stdout, done.stdout + done.stderr

@@ -100,6 +100,7 @@ def test_nothing_else_is_left_in_the_runs_folder(trained):
         *OUTPUTS,
         "audit.jsonl",
         "books",
+        "code",
         "heartbeat.json",
         "index.html",
         ".index.json",

@@ -103,7 +103,7 @@ def test_x06_an_edited_run_is_not_approved(waiting, monkeypatch):
 
 def test_x06_another_champion_voids_the_approval(waiting, monkeypatch):
     waiting.crown(reason="another")
-    refused(approve(waiting, monkeypatch), 55, "model changed since")
+    refused(approve(waiting, monkeypatch), 55, "the champion changed since")
 
 
 def test_rejected_orders_are_not_approved_again_and_never_filled(waiting, monkeypatch):
@@ -230,7 +230,7 @@ def test_only_approved_orders_leave(waiting, monkeypatch, tmp_path, form):
         assert {*ordered(waiting)} & {*AWKWARD}
         refused(command(waiting, *words), 60, "no ticker that a broker knows")
     waiting.crown(reason="another")
-    refused(command(waiting, *words), 55, "what the approval", "has changed")
+    refused(command(waiting, *words), 55, "are void, because the champion changed since")
 
 
 def test_orders_leave_in_a_known_format_to_a_place_outside(waiting, monkeypatch, tmp_path):

@@ -17,9 +17,11 @@ from pathlib import Path
 import pandas as pd
 
 from openbook import recheck, succession
+from openbook.binding import require_own_source, require_same_marks
 from openbook.champion import CARD
 from openbook.desk import book
 from openbook.desk.killswitch import HALTED, REDUCE_ONLY
+from openbook.desk.schema import SCHEMA_VERSION as BOOK_FORMAT
 from openbook.engine import check_engine
 from openbook.errors import (
     ApprovalError,
@@ -34,16 +36,16 @@ from openbook.errors import (
     SecretError,
     UsageError,
 )
+from openbook.marker import find_desk
 from openbook.market import calendar
 from openbook.market.checkup import folders
-from openbook.market.providers import Source, parse_source
+from openbook.market.providers import Source, origin, parse_source
 from openbook.market.providers.folder import deliver
 from openbook.market.store import compact, has_session, store_fingerprint, update_store
-from openbook.params import NOTEBOOKS, Settings, load_params, parse_yaml
-from openbook.record import secrets
+from openbook.params import NOTEBOOKS, Settings, differences, load_params, parse_yaml
+from openbook.record import libraries, provenance, secrets
 from openbook.record.kernel import Kernel, start_kernel
 from openbook.record.preload import FOR_NOTEBOOKS
-from openbook.record.provenance import checkout
 from openbook.record.report import render_report
 from openbook.record.runner import execute_notebook
 from openbook.record.runs import RunsFolder, read_run
@@ -51,7 +53,6 @@ from openbook.record.stage import Stage
 from openbook.upkeep import (
     book_place,
     books,
-    code_digest,
     note,
     obey_kill_file,
     parameters_digest,
@@ -78,6 +79,7 @@ HANDED_AS = {"train_candidates": "training", "compare": "comparison"}
 # Seconds after which a cell, and the whole run, is taken to hang. Tuning at full size takes hours on a small machine.
 PATIENCE = {"train_candidates": (12 * 3600.0, 14 * 3600.0), "compare": (4 * 3600.0, 5 * 3600.0)}
 USUAL_PATIENCE = (1800.0, 3600.0)
+MOST_NAMED = 6  # differences that one line names
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class Plan:
 
     inputs : hashes of what decides the outputs, beside the parameters: data, model, book, earlier runs
     handed : parameters that say where things lie; no output depends on them
+    version : 1, or more where it supersedes a run of the same date
     """
 
     notebook: str
@@ -104,6 +107,7 @@ class Plan:
     settings: Settings
     inputs: dict[str, str]
     handed: dict[str, str | None]
+    version: int
 
     @property
     def date(self) -> str:
@@ -146,6 +150,7 @@ def run(
     sets: tuple[str, ...] = (),
     kernel: Kernel | None = None,
     engine: str = "",
+    supersede: bool = False,
 ) -> Outcome:
     """Run one notebook for one session, seal what it wrote, and commit the book if it is the daily one.
 
@@ -154,6 +159,7 @@ def run(
 
     kernel : one that was started before; it is used up in any case
     engine : where the tasks run, "" for this machine; the outputs are the same, so it is no input
+    supersede : where the date is sealed from other inputs or by other code, seal this run beside it as <date>.2, .3 …
     """
     if notebook not in NOTEBOOKS:
         raise UsageError(f"no notebook {notebook!r}; there are {', '.join(NOTEBOOKS)}")
@@ -167,11 +173,16 @@ def run(
         except NoSession as closed:
             return Outcome("no session", None, f"no session: {closed}")
         _require_over(session)
-        settings = load_params(notebook, profile, sets, root=checkout())
+        settings = load_params(notebook, profile, sets, root=find_desk())
         with working(runs) as folder:
-            plan = _plan(folder, notebook, session, profile, settings, engine)
-            sealed = folder.sealed(notebook, plan.date)
-            return _already_done(folder, sealed, plan) if sealed else _execute(folder, plan, kernel)
+            about = (folder, notebook, session, profile, settings, engine)
+            version = folder.version(notebook, session)
+            if not version:
+                return _execute(folder, _plan(*about, version=1), kernel)
+            plan = _plan(*about, version=version)
+            if supersede and _differs(folder, plan):
+                return _execute(folder, _plan(*about, version=version + 1), kernel)
+            return _already_done(folder, plan)
 
 
 def backfill(
@@ -201,7 +212,7 @@ def backfill(
 
 def update_data(runs: Path, through: str = "", *, profile: str = "demo", whole: bool = False) -> str:
     """Fetch what is new through a session, or the last that is over, into the store; `whole`: see `update_store`."""
-    settings = load_params("daily_run", profile, root=checkout())
+    settings = load_params("daily_run", profile, root=find_desk())
     last = calendar.parse_date(through) if through else calendar.last_closed()
     _require_over(last)
     with working(runs):
@@ -225,14 +236,19 @@ def check_data(path: str, *, source: str = "", beside: str = "", say: Say = prin
     other = None
     if beside:
         described = beside.endswith((".yaml", ".yml"))
-        other = deliver(_source_in(beside)) if described else folders.delivery_of(beside)
+        other = deliver(_source_in(beside)) if described else folders.delivery_of(_from_here(beside))
     if source:
         checkup = folders.check_source(_source_in(source), beside=other)
     else:
-        checkup = folders.check_folder(path, beside=other)
+        checkup = folders.check_folder(_from_here(path), beside=other)
     for line in checkup.lines():
         say(line)
     return 0 if checkup.usable else DataError.exit_code
+
+
+def _from_here(path: str) -> str:
+    """A path of the command line, which starts at the current folder; one of the parameters starts at the desk."""
+    return path if "://" in path else os.path.abspath(path)
 
 
 def _source_in(file: str) -> Source:
@@ -248,7 +264,7 @@ def _source_in(file: str) -> Source:
 
 def compact_data(runs: Path, *, profile: str = "demo") -> str:
     """Fold the deltas of the store into one."""
-    settings = load_params("daily_run", profile, root=checkout())
+    settings = load_params("daily_run", profile, root=find_desk())
     with working(runs):
         n = compact(store_of(runs, settings.source))
     return f"{n} deltas are one now" if n > 1 else "the store is compact already"
@@ -283,15 +299,29 @@ def _require_over(day: pd.Timestamp) -> None:
         )
 
 
+def _other_inputs(was: dict[str, str], now: dict[str, str]) -> list[str]:
+    """What else a run stood on and is not the same now, but for the parameters, by name."""
+    names = sorted({*was, *now} - {"parameters"})
+    return [f"another {name.replace('_', ' ')}" for name in names if was.get(name, "") != now.get(name, "")]
+
+
 # ---- one run ----
 
 
 def _plan(
-    folder: RunsFolder, notebook: str, session: pd.Timestamp, profile: str, settings: Settings, engine: str
+    folder: RunsFolder,
+    notebook: str,
+    session: pd.Timestamp,
+    profile: str,
+    settings: Settings,
+    engine: str,
+    *,
+    version: int,
 ) -> Plan:
     """Fetch what is missing, find what earlier runs left, and hash all of it."""
     inputs, handed = {}, {"date": f"{session:%Y-%m-%d}", **({"engine": engine} if engine else {})}
     if hasattr(settings, "source"):
+        require_own_source(folder.folder, _books_of(folder.folder, notebook, settings), settings.source)
         store = store_of(folder.folder, settings.source)
         if not has_session(store, session):
             update_store(store, settings.source, through=calendar.last_closed())  # all that there is
@@ -304,16 +334,16 @@ def _plan(
     if notebook == "train_candidates":
         handed["storage"] = settings.storage or f"sqlite:///{folder.folder.resolve() / 'studies.db'}"
     if notebook == "select_champion":
-        _plan_selection(folder, inputs, handed)
+        _plan_selection(folder, inputs, handed, version)
     if notebook == "daily_run":
         _plan_daily(folder, session, settings, inputs, handed)
-    return Plan(notebook, session, profile, settings, inputs, handed)
+    return Plan(notebook, session, profile, settings, inputs, handed, version)
 
 
-def _plan_selection(folder: RunsFolder, inputs: dict, handed: dict) -> None:
+def _plan_selection(folder: RunsFolder, inputs: dict, handed: dict, version: int) -> None:
     """What was tried before, who looked at the holdout, and whom the challenger meets, into `inputs` and `handed`."""
     earlier = succession.comparisons_before(folder, Path(handed["comparison"]))
-    looks = succession.looks_before(folder, handed["date"])
+    looks = succession.looks_before(folder, handed["date"], version)
     incumbent = succession.incumbent_of(folder.folder, handed["date"])
     inputs["earlier"] = " ".join(read_run(path)["inputs_hash"] for path in earlier)
     inputs["looks"], inputs["incumbent"] = " ".join(looks), incumbent.name if incumbent else ""
@@ -327,6 +357,7 @@ def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dic
     champion, note = succession.champion_of(folder.folder, settings.fallback_champion)
     if not settings.dry_run and json.loads((champion / CARD).read_bytes())["vetted"] is not True:
         raise ApprovalError("the champion did not pass every gate: paper may run it, a live book never")
+    require_same_marks(folder.folder, _kind(settings), place, settings.source, Path(handed["store"]))
     obey_kill_file(folder, place)
     if book.committed_inputs(place, session) is None:
         last = book.read_book(place).last_session
@@ -339,9 +370,20 @@ def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dic
     handed["previous"] = str(before.resolve()) if before else None
 
 
+def _kind(settings) -> str:
+    """The kind of the book of a daily run."""
+    return "paper" if settings.dry_run else "live"
+
+
+def _books_of(runs: Path, notebook: str, settings) -> dict[str, Path | str]:
+    """The books, by kind, that a run is about: its own for a daily run, else all that its champion may serve."""
+    there = books(runs)
+    return {kind: there[kind] for kind in there if notebook != "daily_run" or kind == _kind(settings)}
+
+
 def _book_of(folder: RunsFolder, settings) -> Path | str:
     """The book of a daily run; ApprovalError for a live one without approvals, BookError if there is none."""
-    kind = "paper" if settings.dry_run else "live"
+    kind = _kind(settings)
     if kind == "live" and not settings.require_manual_approval:
         raise ApprovalError("a person approves what the live book trades: require_manual_approval: false is for paper")
     if kind == "live" and os.environ.get(calendar.REHEARSAL):
@@ -355,13 +397,24 @@ def _book_of(folder: RunsFolder, settings) -> Path | str:
     return place
 
 
-def _already_done(folder: RunsFolder, sealed: Path, plan: Plan) -> Outcome:
+def _differs(folder: RunsFolder, plan: Plan) -> bool:
+    """Whether the newest sealed run of that date was made from other inputs, or by other code."""
+    was = read_run(folder.sealed(plan.notebook, plan.date))
+    now = provenance.deciding(plan.notebook)["sha256"]
+    return was["inputs_hash"] != plan.inputs_hash or was["code"].get("sha256") != now
+
+
+def _already_done(folder: RunsFolder, plan: Plan) -> Outcome:
     """The same inputs again are done; others are refused, and what is sealed stays as it is."""
-    was = read_run(sealed)["inputs_hash"]
-    if was != plan.inputs_hash:
+    sealed = folder.sealed(plan.notebook, plan.date)
+    was = read_run(sealed)
+    if was["inputs_hash"] != plan.inputs_hash:
+        other = [*differences(was["params"], plan.params), *_other_inputs(was.get("inputs") or {}, plan.inputs)]
+        more = f" and {len(other) - MOST_NAMED} more" if len(other) > MOST_NAMED else ""
         raise ConflictError(
-            f"{plan.notebook} of {plan.date} is sealed from other inputs ({was[:12]}, now {plan.inputs_hash[:12]}); "
-            f"compare with {sealed / 'run.json'}"
+            f"{plan.notebook} of {plan.date} is sealed from other inputs: {', '.join(other[:MOST_NAMED])}{more}; "
+            f"--supersede seals this one beside it as {plan.date}.{plan.version + 1}, or try it in runs of its own: "
+            "openbook --runs FOLDER"
         )
     if sealed == folder.latest(plan.notebook):
         _after(folder, plan, sealed)  # a crash may have come between sealing and this
@@ -372,6 +425,7 @@ def _already_done(folder: RunsFolder, sealed: Path, plan: Plan) -> Outcome:
 
 def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Outcome:
     """Run the notebook on a stage, render it, commit, seal; whatever fails before the commit leaves all as it was."""
+    libraries.keep(folder.folder, provenance.sources(find_desk()))
     stage = folder.stage(
         plan.notebook,
         plan.date,
@@ -379,8 +433,9 @@ def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Outcome:
         params=plan.params,
         inputs_hash=plan.inputs_hash,
         inputs={**plan.inputs, "parameters": parameters_digest(plan.params)},
+        formats={"book": BOOK_FORMAT},
     )
-    notebook = checkout() / "notebooks" / f"{plan.notebook}.ipynb"
+    notebook = provenance.notebook_file(find_desk(), plan.notebook)
     parameters = {**plan.params, **plan.handed, "stage": str(stage.folder)}
     try:
         with _progress(plan) as progress:
@@ -395,7 +450,7 @@ def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Outcome:
         left = folder.fail(stage, error)
         raise type(error)(f"{error} (what it left: {left})") from None
     done = read_run(stage.folder)
-    sealed = folder.seal(stage)
+    sealed = folder.seal(stage, plan.version)
     _after(folder, plan, sealed)
     note(folder, sealed)
     said = [done["recorded"].get("verdict", "done"), done["recorded"].get("champion_note")]
@@ -413,6 +468,8 @@ def _commit(folder: RunsFolder, plan: Plan, stage: Stage) -> None:
     if plan.notebook != "daily_run":
         return
     run, place = read_run(stage.folder), plan.handed["book"]
+    if provenance.deciding(plan.notebook)["sha256"] != run["code"]["sha256"]:
+        raise ConflictError("the code changed while the notebook ran: nobody knows what decided; run it again")
     settlement = (stage.folder / "settlement.json").read_text(encoding="utf-8")
     state = book.read_book(place, before=plan.session)
     written = recheck.read_written(stage.folder)
@@ -421,7 +478,8 @@ def _commit(folder: RunsFolder, plan: Plan, stage: Stage) -> None:
         "model": plan.inputs["champion"],
         "data": plan.inputs["data"],
         "parameters": parameters_digest(plan.params),
-        "code": code_digest(run["code"]),
+        "code": run["code"]["sha256"],
+        "source": origin(plan.settings.source),
     }
     book.commit_session(
         place,
@@ -438,7 +496,7 @@ def _commit(folder: RunsFolder, plan: Plan, stage: Stage) -> None:
 def _after(folder: RunsFolder, plan: Plan, sealed: Path) -> None:
     """What follows from a sealed run and can be made again from it: views of the book, the champion's pointer."""
     if plan.notebook == "daily_run":
-        publish_views(folder, "paper" if plan.settings.dry_run else "live")
+        publish_views(folder, _kind(plan.settings))
     if plan.notebook == "select_champion":
         bundle = sorted((sealed / "bundle").iterdir())
         succession.crown(folder.folder, {path.name: path.read_bytes() for path in bundle})
