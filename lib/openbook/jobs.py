@@ -36,6 +36,7 @@ from openbook.errors import (
 )
 from openbook.market import calendar
 from openbook.market.checkup import folders
+from openbook.market.manifest import require_manifest, sessions_of
 from openbook.market.providers import Source, parse_source
 from openbook.market.providers.folder import deliver
 from openbook.market.store import compact, has_session, store_fingerprint, update_store
@@ -49,6 +50,7 @@ from openbook.record.runner import execute_notebook
 from openbook.record.runs import RunsFolder, read_run
 from openbook.record.stage import Stage
 from openbook.upkeep import (
+    awaited,
     book_place,
     books,
     code_digest,
@@ -168,7 +170,7 @@ def run(
             return Outcome("no session", None, f"no session: {closed}")
         _require_over(session)
         settings = load_params(notebook, profile, sets, root=checkout())
-        with working(runs) as folder:
+        with working(runs) as folder, awaited(folder, notebook, session):
             plan = _plan(folder, notebook, session, profile, settings, engine)
             sealed = folder.sealed(notebook, plan.date)
             return _already_done(folder, sealed, plan) if sealed else _execute(folder, plan, kernel)
@@ -334,9 +336,19 @@ def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dic
             raise OutOfOrderError(f"{session:%Y-%m-%d} lies before the book's last session, {last:%Y-%m-%d}")
     inputs |= {"champion": champion.name, "champion_note": note, "book": book.head(place, before=session)}
     handed |= {"champion": str(champion.resolve()), "champion_note": note, "book": str(place)}
+    _require_arrived(handed["store"], session)
     before = folder.latest("daily_run", upto=session - pd.Timedelta(days=1))
     inputs["previous"] = read_run(before)["inputs_hash"] if before else ""
     handed["previous"] = str(before.resolve()) if before else None
+
+
+def _require_arrived(store: str, session: pd.Timestamp) -> None:
+    """DataNotReady (31) before a kernel works for nothing: the source has not delivered the session."""
+    if not has_session(store, session):
+        last = sessions_of(require_manifest(Path(store)))[-1]
+        raise DataNotReady(
+            f"no bars for {session:%Y-%m-%d}; the last are of {last:%Y-%m-%d}; try again when the source has them"
+        )
 
 
 def _book_of(folder: RunsFolder, settings) -> Path | str:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from openbook.desk import acts, book
 from openbook.desk.killswitch import HALTED
-from openbook.errors import CalendarError, UsageError
+from openbook.errors import CalendarError, DataNotReady, UsageError
 from openbook.market import calendar
 from openbook.record import audit, production, views
 from openbook.record.calendar_page import publish_calendar
@@ -40,6 +40,22 @@ def working(runs: Path) -> Iterator[RunsFolder]:
             note(folder)
         finally:
             publish_calendar(folder.folder)
+
+
+@contextmanager
+def awaited(folder: RunsFolder, notebook: str, session: pd.Timestamp) -> Iterator[None]:
+    """Note an attempt that ends because prices of `session` have not come (31): until the deadline it only waits."""
+    try:
+        yield
+    except DataNotReady as error:
+        until = calendar.prices_deadline(session)
+        folder.wait(notebook, session, error, tried=clock_time(calendar.now()), until=clock_time(until))
+        raise
+
+
+def clock_time(moment: pd.Timestamp) -> str:
+    """A moment to the minute; text that sorts by time."""
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def require_clock(runs: Path) -> None:

@@ -14,6 +14,8 @@ FIRST = "1960-01-01"
 # The exchange announces its holidays a few years ahead; anything later is a guess.
 YEARS_AHEAD = 1
 APPROVABLE = pd.Timedelta(minutes=30)  # after the open
+# Before the next open: time to call the vendor, to run the evening, to read its page and to approve.
+ACTABLE = pd.Timedelta(hours=2)
 REHEARSAL = "OPENBOOK_NOW"
 SETTLING = pd.Timedelta(minutes=30)  # from the close until a vendor's bar of the session is final
 NEW_YORK = "America/New_York"
@@ -82,6 +84,11 @@ def session_open(day) -> pd.Timestamp:
 def approval_deadline(day) -> pd.Timestamp:
     """Until when orders decided on `day` may be approved, in UTC: half an hour after the next session's open."""
     return session_open(next_session(day)) + APPROVABLE
+
+
+def prices_deadline(day) -> pd.Timestamp:
+    """When prices of `day` that have not come are too late to act upon, in UTC: two hours before the next open."""
+    return session_open(next_session(day)) - ACTABLE
 
 
 def now() -> pd.Timestamp:

@@ -43,7 +43,8 @@ def list_files(path: str) -> list[str]:
     except OSError as error:
         raise DataError(f"cannot look into {shown(path)}: {error}") from None
     if not names:
-        raise DataError(f"nothing to read in {shown(path)}: of its {len(there)} entries none ends with {', '.join(SUFFIXES)}")
+        ends = ", ".join(SUFFIXES)
+        raise DataError(f"nothing to read in {shown(path)}: of its {len(there)} entries none ends with {ends}")
     return [fs.unstrip_protocol(name) for name in names]
 
 
