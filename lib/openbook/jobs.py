@@ -8,9 +8,7 @@ makes the same outputs again, finds them committed, and seals them.
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +42,7 @@ from openbook.params import NOTEBOOKS, Settings, load_params, parse_yaml
 from openbook.record import secrets
 from openbook.record.kernel import Kernel, start_kernel
 from openbook.record.preload import FOR_NOTEBOOKS
+from openbook.record.progress import following
 from openbook.record.provenance import checkout
 from openbook.record.report import render_report
 from openbook.record.runner import execute_notebook
@@ -395,7 +394,7 @@ def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Outcome:
     notebook = checkout() / "notebooks" / f"{plan.notebook}.ipynb"
     parameters = {**plan.params, **plan.handed, "stage": str(stage.folder)}
     try:
-        with _progress(plan) as progress:
+        with following(f"{plan.notebook} {plan.date}", kernel.steps) as progress:
             cell, whole = PATIENCE.get(plan.notebook, USUAL_PATIENCE)
             limits = {"cell_timeout": cell, "run_timeout": whole}
             execute_notebook(notebook, stage, parameters, progress=progress, kernel=kernel, **limits)
@@ -459,20 +458,3 @@ def _after(folder: RunsFolder, plan: Plan, sealed: Path) -> None:
 def exit_code_of(run: dict) -> int:
     """0, or what a halted or reduce-only book asks of whoever started the run."""
     return {HALTED: 20, REDUCE_ONLY: 21}.get(run["recorded"].get("switch"), 0)
-
-
-@contextmanager
-def _progress(plan: Plan):
-    """A bar on a terminal, nothing elsewhere; yields what the runner calls before each cell."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"{plan.notebook} {plan.date}", total=None)
-        yield lambda cell, cells, heading: bar.update(
-            task, completed=cell, total=cells, description=f"{plan.notebook} {plan.date}: {heading}"
-        )

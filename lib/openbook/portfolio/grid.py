@@ -77,18 +77,20 @@ def backtest_holdout(
     backtester: VectorizedBacktester,
     engine: str = "",
     n_jobs: int = 1,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> pd.DataFrame:
     """Daily returns over the holdout, sessions × label: every combination, then the universe. To be put away unseen.
 
     scores, held : by model, dates × symbols, before the holdout and over it; the earlier ones only for the smoothing,
         as on a real evening. Empty without a holdout, or with one of fewer than two rebalances.
+    progress : as in `backtest_grid`
     """
     if not held or len(rebalance_dates(next(iter(held.values())).index, backtester.settings.rebalance_every)) < 2:
         return pd.DataFrame()
     dates = common_dates(held, market, "", backtester.settings.rebalance_every)
     joined = {model: pd.concat([scores[model], held[model]]) for model in held}
     how = {"optimizers": optimizers, "backtester": backtester, "dates": dates, "engine": engine, "n_jobs": n_jobs}
-    results = backtest_grid(joined, market, regimes, **how)
+    results = backtest_grid(joined, market, regimes, progress=progress, **how)
     universe = backtester.run(equal_weight_universe(market, dates), market)
     return pd.DataFrame({label(pair): result.returns for pair, result in {**results, UNIVERSE: universe}.items()})
 
