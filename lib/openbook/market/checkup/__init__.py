@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from openbook import lazily
 from openbook.errors import CalendarError, DataError, DataNotReady
 from openbook.market import calendar
 from openbook.market.arrival import Bars, admit, copies, is_bad, read_bars, refuse
@@ -228,3 +229,6 @@ def _summary(delivery: Delivery, bars: Bars, tape: Tape) -> dict[str, str]:
         "Fields": ", ".join(bars.values),
         "Prices": f"{prices}; actions: {actions}",
     }
+
+
+__getattr__ = lazily(__name__)
