@@ -1,5 +1,6 @@
 """The commands of the people: what each shows, refuses and leaves behind, with its exit code."""
 
+import csv
 import io
 import json
 import os
@@ -238,6 +239,19 @@ def test_orders_leave_in_a_known_format_to_a_place_outside(waiting, monkeypatch,
     refused(command(waiting, "export", tonight(waiting), "--format", "fix"), 64, "generic, ibkr, alpaca")
     refused(command(waiting, "export", tonight(waiting), "--out", waiting.runs / "x"), 74, "write it elsewhere")
     assert succeed(command(waiting, "export", tonight(waiting))).out.startswith("order_id,session,symbol")
+
+
+def test_orders_leave_for_the_auction_at_which_the_sealed_run_executes(waiting, monkeypatch):
+    """A source with opens executes at the next open; a run of before said nothing, and is as its store's source is."""
+    succeed(approve(waiting, monkeypatch))
+    file = waiting.page() / "run.json"
+    run = json.loads(file.read_bytes())
+    assert run["recorded"].pop("execution") == "next_open"
+    file.chmod(0o644)
+    for recorded, auction in (({"execution": "next_open"}, "OPG"), ({"execution": "next_close"}, "CLS"), ({}, "OPG")):
+        file.write_text(json.dumps({**run, "recorded": {**run["recorded"], **recorded}}))
+        rows = list(csv.DictReader(io.StringIO(succeed(command(waiting, "export", tonight(waiting))).out)))
+        assert {row["time_in_force"] for row in rows} == {auction}
 
 
 def test_status_says_what_waits_for_whom(waiting, monkeypatch):

@@ -17,6 +17,7 @@ from openbook.desk import acts, book, brokers, tokens
 from openbook.desk.acts import Batch
 from openbook.errors import ApprovalError, BookError, IncompleteRun, StorageError, UsageError
 from openbook.market import calendar
+from openbook.market.manifest import require_manifest
 from openbook.market.store import store_fingerprint
 from openbook.params import check_params
 from openbook.record.keys import read_key, read_once
@@ -184,7 +185,16 @@ def export(runs: Path, date: str, form: str) -> tuple[str, bytes]:
     about = standing_on(RunsFolder(runs), found)
     if about != found.batch.about or found.batch.moved:
         raise ApprovalError(f"what the approval of {date} stands on has changed; nothing is exported")
-    return brokers.FILENAMES[form], brokers.FORMATS[form](found.batch.orders)
+    return brokers.FILENAMES[form], brokers.FORMATS[form](found.batch.orders, _execution(runs, found.run))
+
+
+def _execution(runs: Path, run: dict) -> str:
+    """When the orders of a sealed run execute, next_open or next_close; if it did not record it, as its store says."""
+    recorded = run["recorded"].get("execution")
+    if recorded in brokers.AUCTIONS:
+        return recorded
+    source = check_params("daily_run", run["params"]).source
+    return require_manifest(store_of(runs, source))["execution"]
 
 
 def fills(runs: Path, date: str, file: Path) -> str:
