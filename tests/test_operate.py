@@ -9,7 +9,7 @@ import pytest
 
 from openbook import operate
 from openbook.cli import main
-from openbook.desk import acts
+from openbook.desk import acts, database
 from openbook.desk.book import read_book
 from openbook.errors import ApprovalError
 from openbook.market import calendar
@@ -358,12 +358,69 @@ def test_k05_enabled_false_is_no_parameter(desk):
 def test_t04_a_clock_that_ran_backwards(waiting, monkeypatch):
     monkeypatch.setenv(calendar.REHEARSAL, f"{waiting.days[2]:%Y-%m-%d}T21:10Z")
     before = waiting.kept()
-    for words in (["approve", tonight(waiting), "--by", "A"], ["halt", "--who", "A", "--reason", "b"]):
-        refused(
-            command(waiting, *words) if words[0] != "approve" else approve(waiting, monkeypatch), 32, "the clock says"
-        )
+    refused(approve(waiting, monkeypatch), 32, "the clock says")
+    refused(command(waiting, "reset", "--who", "A", "--reason", "b"), 32, "the clock says")
     refused(waiting.daily(date=waiting.days[2]), 32, "the clock says")
     assert waiting.kept() == before
+
+
+HALT = ("halt", "--who", "Ann", "--reason", "smoke")
+
+
+@pytest.mark.parametrize("now", [None, "1990-01-02T21:00Z", "2024-06-24T21:00Z", "2099-01-01T00:00Z", "rubbish"])
+@pytest.mark.parametrize("kind", ["paper", "live"])
+def test_h01_no_clock_hinders_a_halt_and_the_log_runs_forwards(waiting, monkeypatch, now, kind):
+    if kind == "live":
+        with clock(""):  # this machine's own
+            succeed(command(waiting, "init", "--cash", "1000", "--book", "live"))
+    monkeypatch.setenv(calendar.REHEARSAL, now) if now else monkeypatch.delenv(calendar.REHEARSAL, raising=False)
+    began = f"{calendar.machine_now():%Y-%m-%d %H:%M:%S} UTC"
+    said = succeed(command(waiting, *HALT, "--book", kind)).out
+    assert f"HALTED: {kind}" in said
+    place = waiting.runs / "books" / f"{kind}.db"
+    assert read_book(place).switch == "HALTED"
+    times = [entry["when"] for entry in audit.entries(waiting.runs)]
+    assert times == sorted(times)
+    assert times[-1] <= f"{calendar.machine_now():%Y-%m-%d %H:%M:%S} UTC"  # 2099 does not lock the desk
+    assert database.read(place, database.last_event)["when"] >= began  # by this machine
+    assert audit.check(waiting.runs) == []
+
+
+def test_h01_a_rehearsal_goes_on_after_a_halt(waiting):
+    succeed(command(waiting, *HALT))
+    assert succeed(command(waiting, "reset", "--who", "Ann", "--reason", "no fire")).out.endswith("by the switch\n")
+
+
+def test_h01_a_halt_behind_the_log_does_not_let_a_wrong_clock_in(waiting, monkeypatch):
+    monkeypatch.setenv(calendar.REHEARSAL, f"{waiting.days[1]:%Y-%m-%d}T21:10Z")
+    succeed(command(waiting, *HALT))
+    refused(command(waiting, "reset", "--who", "Ann", "--reason", "no fire"), 32, "the clock says")
+
+
+def test_h04_a_live_book_takes_nothing_under_a_rehearsed_clock_but_a_halt(waiting, monkeypatch, tmp_path):
+    live = waiting.runs / "books" / "live.db"
+    with clock(""):  # this machine's own
+        succeed(command(waiting, "init", "--cash", "1000", "--book", "live"))
+    file, page = tmp_path / "file.csv", waiting.page() / "run.json"
+    run = json.loads(page.read_bytes())  # the page of an evening, as if of the live book
+    page.chmod(0o644)
+    page.write_text(json.dumps({**run, "params": {**run["params"], "dry_run": False}}))
+    before = live.read_bytes()
+    for now in (f"{waiting.tonight:%Y-%m-%d}T21:10Z", "1990-01-02T21:00Z"):
+        monkeypatch.setenv(calendar.REHEARSAL, now)
+        file.write_text("symbol,shares\nCASH,1000\n")
+        person = ("--who", "Ann", "--reason", "x")
+        refused(command(waiting, "reconcile", file, "--book", "live"), 55, "OPENBOOK_NOW", "unset it")
+        refused(command(waiting, "cash", "deposit", "5", *person, "--book", "live"), 55, "OPENBOOK_NOW")
+        refused(command(waiting, "reset", *person, "--book", "live"), 55, "OPENBOOK_NOW")
+        refused(command(waiting, "init", "--cash", "5", "--book", "live"), 55, "OPENBOOK_NOW")
+        file.write_text("fill_id,order_id,shares,price,commission,date\n1,2,3,4,0,2024-06-27\n")
+        refused(command(waiting, "fills", tonight(waiting), file), 55, "OPENBOOK_NOW")
+        refused(command(waiting, "export", tonight(waiting)), 55, "OPENBOOK_NOW")
+        refused(command(waiting, "approve", tonight(waiting), "--by", "Ann"), 55, "OPENBOOK_NOW")
+        refused(command(waiting, "reject", tonight(waiting), "--by", "Ann", "--reason", "x"), 55, "OPENBOOK_NOW")
+    assert live.read_bytes() == before
+    succeed(command(waiting, *HALT))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ makes the same outputs again, finds them committed, and seals them.
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +56,7 @@ from openbook.upkeep import (
     obey_kill_file,
     parameters_digest,
     publish_views,
+    require_own_clock,
     store_of,
     the_book,
     working,
@@ -129,6 +129,7 @@ class Plan:
 def init(runs: Path, *, cash: float, kind: str = "paper") -> str:
     """Open the paper book, or the live one; BookError if there is one already."""
     place = the_book(runs, kind)[1]
+    require_own_clock(kind)
     with working(runs) as folder:
         try:
             book.open_book(place, cash=cash, kind=kind)
@@ -355,8 +356,7 @@ def _book_of(folder: RunsFolder, settings) -> Path | str:
     kind = "paper" if settings.dry_run else "live"
     if kind == "live" and not settings.require_manual_approval:
         raise ApprovalError("a person approves what the live book trades: require_manual_approval: false is for paper")
-    if kind == "live" and os.environ.get(calendar.REHEARSAL):
-        raise ApprovalError(f"{calendar.REHEARSAL} rehearses days of the past, on paper only; unset it")
+    require_own_clock(kind)
     place = book_place(folder.folder, kind)
     if not book.exists(place):
         wanted = "" if kind == "paper" else " --book live"

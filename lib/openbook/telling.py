@@ -45,7 +45,7 @@ def deliver(runs: Path, say: Say) -> int:
 
 def alarm(runs: Path, title: str, reason: str, say: Say) -> None:
     """Tell everybody that a person halted the books; what reaches nobody leaves a file ALERT-<date>.txt."""
-    now = calendar.now()
+    now = calendar.machine_now()  # of the halt
     lines = [reason, "Start again: openbook reset --who NAME --reason WHY"]
     told = message.compose_alarm(title, f"{now:%Y-%m-%d}", lines, event=audit.head(runs) or "")
     for line in outbox.tell(runs, now, told).lines:
