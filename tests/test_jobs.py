@@ -107,6 +107,29 @@ def test_a_log_says_how_far_training_is_and_the_sealed_notebook_does_not(trained
     assert [output["output_type"] for output in shown[0]] == [output["output_type"] for output in shown[1]]
 
 
+@pytest.mark.parametrize(("top_n", "warned"), [(50, "top_n 50 of 25 names: every name is held"), (10, "")])
+def test_a_top_n_beyond_the_universe_is_warned_of_in_the_comparison_on_the_page_and_by_status(
+    trained, tmp_path, top_n, warned
+):
+    desk = copied(trained, tmp_path)
+    for name in ("compare", "select_champion", "daily_run", "books", "production"):
+        shutil.rmtree(desk.runs / name)
+    (desk.runs / "audit.jsonl").unlink()
+    settings = [f"portfolio.top_n={top_n}", "portfolio.hold_buffer=1.0"]
+    compared = succeed(desk.run("compare", desk.days[0], *COMPARED, *settings))
+    succeed(desk.run("select_champion", desk.days[0]))
+    succeed(openbook("--runs", desk.runs, "init", "--cash", CASH))
+    daily = succeed(desk.daily(desk.vendor.files.upto(desk.days[1]), date=desk.days[1]))
+    status = succeed(openbook("--runs", desk.runs, "status")).out
+    pages = [(desk.runs / name / "report.html").read_text() for name in (f"compare/{desk.days[0]:%Y-%m-%d}",)]
+    pages.append((desk.page(desk.days[1]) / "report.html").read_text())
+    for said in (compared.out, daily.out, *pages):
+        assert (warned in said) if warned else ("chooses nothing" not in said)
+    assert len([line for line in status.splitlines() if line.startswith("warning ") and warned in line]) == 2 * bool(
+        warned
+    )
+
+
 def test_nothing_else_is_left_in_the_runs_folder(trained):
     names = {path.name for path in trained.runs.iterdir()}
     assert names - {".lock", ".stage"} == {

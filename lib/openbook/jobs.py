@@ -409,7 +409,7 @@ def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Outcome:
     sealed = folder.seal(stage)
     _after(folder, plan, sealed)
     note(folder, sealed)
-    said = [done["recorded"].get("verdict", "done"), done["recorded"].get("champion_note")]
+    said = [done["recorded"].get("verdict", "done"), *(done["recorded"].get(n) for n in ("champion_note", "warning"))]
     return Outcome("done", sealed, f"{plan.notebook} {plan.date}: {'. '.join(filter(None, said))}", exit_code_of(done))
 
 

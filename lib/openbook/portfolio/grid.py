@@ -1,6 +1,7 @@
 """Every model with every optimizer on the same dates, and the baselines that none of them may lose to."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -111,7 +112,14 @@ def with_optimizer(backtester: VectorizedBacktester, optimizer: str) -> Vectoriz
 def _backtest(shared: tuple[VectorizedBacktester, dict[str, Evenings]], model: str, optimizer: str) -> BacktestResult:
     """One task of the grid."""
     backtester, evenings = with_optimizer(shared[0], optimizer), shared[1][model]
-    return backtester.run_on(backtester.decide_on(evenings).weights, evenings.tape)
+    decisions = backtester.decide_on(evenings)
+    result = backtester.run_on(decisions.weights, evenings.tape)
+    return replace(result, warning=decisions.warning(backtester.settings))
+
+
+def warnings(results: Mapping[Combination, BacktestResult]) -> str:
+    """What the results warn of, each sentence once, one a line; empty where there is nothing."""
+    return "\n".join(dict.fromkeys(result.warning for result in results.values() if result.warning))
 
 
 def backtest_baselines(
