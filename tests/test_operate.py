@@ -4,10 +4,11 @@ import csv
 import io
 import json
 import os
+import shutil
 
 import pytest
 
-from openbook import operate
+from openbook import jobs, operate
 from openbook.cli import main
 from openbook.desk import acts, database
 from openbook.desk.book import read_book
@@ -350,6 +351,66 @@ def test_a_file_named_kill_halts(desk):
 
 def test_k05_enabled_false_is_no_parameter(desk):
     refused(desk.daily(desk.evening(), "kill_switch.enabled=false"), 78, "kill_switch.enabled is not a parameter")
+
+
+# ---- backfill of evenings that wait for a person ----
+
+
+def backfill(desk, first, last, *sets: str) -> Answer:
+    """`openbook backfill daily_run` over a span, the vendor having sent that much."""
+    desk.vendor.deliver(desk.evening(last))
+    given = [word for text in (desk.vendor.source, *sets) for word in ("--set", text)]
+    return command(desk, "backfill", "daily_run", "--from", f"{first:%Y-%m-%d}", "--to", f"{last:%Y-%m-%d}", *given)
+
+
+@pytest.fixture
+def by_hand(desk, tmp_path, monkeypatch):
+    """The desk with a profile of its own, in which a person approves."""
+    shutil.copytree(jobs.checkout() / "params", tmp_path / "checkout" / "params")
+    (tmp_path / "checkout" / "notebooks").symlink_to(jobs.checkout() / "notebooks")
+    file = tmp_path / "checkout" / "params" / "demo" / "daily_run.yaml"
+    file.write_text(file.read_text().replace("require_manual_approval: false", "require_manual_approval: true"))
+    monkeypatch.chdir(tmp_path / "checkout")
+    return desk
+
+
+def test_a_backfill_of_past_evenings_that_nobody_can_approve_does_not_begin(by_hand):
+    desk, before = by_hand, by_hand.kept()
+    with clock(f"{desk.days[5]:%Y-%m-%d}T21:10Z"):
+        answer = backfill(desk, desk.days[3], desk.days[4])
+    refused(answer, 78, "wait for a person", "--set require_manual_approval=false", f"--to {desk.days[5]:%Y-%m-%d}")
+    assert answer.err.count("\n") == 1
+    assert answer.out == ""
+    assert desk.kept() == before
+
+
+def test_a_backfill_that_catches_up_says_what_expires_and_leaves_the_last_orders_to_approve(by_hand):
+    desk = by_hand
+    with clock(f"{desk.days[4]:%Y-%m-%d}T21:10Z"):
+        lines = succeed(backfill(desk, desk.days[3], desk.days[4])).out.splitlines()
+    assert f"the orders of {desk.days[3]:%Y-%m-%d} to {desk.days[4]:%Y-%m-%d} wait for a person" in lines[0]
+    assert f"only those of {desk.days[4]:%Y-%m-%d} can be approved" in lines[0]
+    assert [line[:5] for line in lines[1:]] == ["[1/2]", "[2/2]"]
+    assert set(acts.read_batch(desk.book, f"{desk.days[4]:%Y-%m-%d}").orders["status"]) <= {"PENDING"}
+    with clock(f"{desk.days[5]:%Y-%m-%d}T21:10Z"):  # done already: nothing waits that did not before
+        assert "wait for" not in succeed(backfill(desk, desk.days[3], desk.days[4])).out
+
+
+@pytest.mark.parametrize("given", ["true", "false"])
+def test_a_backfill_of_past_evenings_goes_on_where_the_parameter_is_given(by_hand, given):
+    desk = by_hand
+    with clock(f"{desk.days[5]:%Y-%m-%d}T21:10Z"):
+        answer = succeed(backfill(desk, desk.days[3], desk.days[4], f"require_manual_approval={given}"))
+    assert ("wait for a person" in answer.out) == (given == "true")
+    assert "can be approved" not in answer.out
+    assert desk.page(desk.days[4]).is_dir()
+
+
+def test_a_single_evening_of_the_past_is_warned_of_and_runs(by_hand):
+    desk = by_hand
+    with clock(f"{desk.days[5]:%Y-%m-%d}T21:10Z"):
+        answer = succeed(backfill(desk, desk.days[3], desk.days[3]))
+    assert answer.out.startswith(f"the orders of {desk.days[3]:%Y-%m-%d} wait for a person")
 
 
 # ---- the clock ----

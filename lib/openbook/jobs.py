@@ -186,19 +186,50 @@ def backfill(
     sets: tuple[str, ...] = (),
     say: Say = print,
 ) -> list[Outcome]:
-    """Run a notebook for each session of a span, oldest first. The first failure ends it and is raised."""
+    """Run a notebook for each session of a span, oldest first. The first failure ends it and is raised.
+
+    Raises ParameterError (78) before it begins for evenings of the past whose orders wait for a person, who can approve
+    none of them any more, unless `sets` say require_manual_approval; see `_warn_of_waiting`.
+    """
     first, last = calendar.parse_date(start), calendar.parse_date(end)
     if first > last:
         raise UsageError(f"--from {start} is after --to {end}: give the earlier one first")
     days = calendar.sessions(first, last)
     if not len(days):
         say(f"no session from {start} to {end}")
+    if notebook == "daily_run":
+        _warn_of_waiting([day for day in days if RunsFolder(runs).sealed(notebook, day) is None], profile, sets, say)
     outcomes = []
     for done, day in enumerate(days, start=1):
         outcome = run(notebook, f"{day:%Y-%m-%d}", runs, profile=profile, sets=sets)
         outcomes.append(outcome)
         say(f"[{done}/{len(days)}] {outcome.sentence}")
     return outcomes
+
+
+def _warn_of_waiting(days: list[pd.Timestamp], profile: str, sets: tuple[str, ...], say: Say) -> None:
+    """Say before a backfill of `days` begins that their orders wait for a person, and expire but for those of the last.
+
+    A span that ends with the last session that is over catches up, and one evening is looked at: both go on. Of a
+    longer span of the past no order could ever be approved, so each evening would propose the same first purchase
+    again: ParameterError (78) names the ways on, unless `sets` say what is wanted.
+    """
+    settings = load_params("daily_run", profile, sets, root=checkout())
+    if not (days and settings.require_manual_approval):
+        return
+    closed = calendar.last_closed()
+    span = f"{days[0]:%Y-%m-%d}" if len(days) == 1 else f"{days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d}"
+    waits = f"the orders of {span} wait for a person to approve them, and expire at the next session"
+    rehearse = "to rehearse on the paper book: --set require_manual_approval=false"
+    given = any(text.partition("=")[0] == "require_manual_approval" for text in sets)
+    if len(days) > 1 and days[-1] < closed and not given:
+        raise ParameterError(
+            f"{waits}: no evening would build on the one before; {rehearse}; to catch up: --to {closed:%Y-%m-%d}; to "
+            "let them expire: --set require_manual_approval=true"
+        )
+    until = calendar.approval_deadline(days[-1])
+    last = f"; only those of {days[-1]:%Y-%m-%d} can be approved, until {until:%Y-%m-%d %H:%M} UTC"
+    say(f"{waits}{last if calendar.now() <= until else ''}; {rehearse}")
 
 
 def update_data(runs: Path, through: str = "", *, profile: str = "demo", whole: bool = False) -> str:
