@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from openbook.market.tables import Delivery
 from openbook.params import NOTEBOOKS, load_params
 from openbook.portfolio.construct import construct_portfolio
 from openbook.portfolio.regime import detect_regime
-from openbook.record import production
+from openbook.record import production, progress
 from openbook.record.inspection import check_parameters
 from openbook.record.runs import read_run
 from openbook.signals.dataset import compute_labels
@@ -92,6 +93,41 @@ def test_the_executed_notebook_names_no_error_and_every_cell_ran(trained):
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert all(cell["execution_count"] for cell in code)
     assert not [out for cell in code for out in cell["outputs"] if out["output_type"] == "error"]
+
+
+def test_a_log_says_how_far_training_is_and_the_sealed_notebook_does_not(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "EVERY", 0.05)
+    desk = replace(copied(trained, tmp_path), runs=tmp_path / "new")
+    answer = succeed(desk.run("train_candidates", desk.days[0], *TRAINED))
+    assert re.search(rf"train_candidates {desk.days[0]:%Y-%m-%d}: 0:\d\d .*, Candidates × folds [1-4]/4", answer.err)
+    name = f"train_candidates/{desk.days[0]:%Y-%m-%d}/train_candidates.ipynb"
+    made = [json.loads((runs / name).read_bytes())["cells"] for runs in (desk.runs, trained.runs)]
+    shown = [[output for cell in cells for output in cell.get("outputs", [])] for cells in made]
+    assert "folds 1/4" not in json.dumps(shown)
+    assert [output["output_type"] for output in shown[0]] == [output["output_type"] for output in shown[1]]
+
+
+@pytest.mark.parametrize(("top_n", "warned"), [(50, "top_n 50 of 25 names: every name is held"), (10, "")])
+def test_a_top_n_beyond_the_universe_is_warned_of_in_the_comparison_on_the_page_and_by_status(
+    trained, tmp_path, top_n, warned
+):
+    desk = copied(trained, tmp_path)
+    for name in ("compare", "select_champion", "daily_run", "books", "production"):
+        shutil.rmtree(desk.runs / name)
+    (desk.runs / "audit.jsonl").unlink()
+    settings = [f"portfolio.top_n={top_n}", "portfolio.hold_buffer=1.0"]
+    compared = succeed(desk.run("compare", desk.days[0], *COMPARED, *settings))
+    succeed(desk.run("select_champion", desk.days[0]))
+    succeed(openbook("--runs", desk.runs, "init", "--cash", CASH))
+    daily = succeed(desk.daily(desk.vendor.files.upto(desk.days[1]), date=desk.days[1]))
+    status = succeed(openbook("--runs", desk.runs, "status")).out
+    pages = [(desk.runs / name / "report.html").read_text() for name in (f"compare/{desk.days[0]:%Y-%m-%d}",)]
+    pages.append((desk.page(desk.days[1]) / "report.html").read_text())
+    for said in (compared.out, daily.out, *pages):
+        assert (warned in said) if warned else ("chooses nothing" not in said)
+    assert len([line for line in status.splitlines() if line.startswith("warning ") and warned in line]) == 2 * bool(
+        warned
+    )
 
 
 def test_nothing_else_is_left_in_the_runs_folder(trained):

@@ -1,14 +1,16 @@
 """The commands of the people: what each shows, refuses and leaves behind, with its exit code."""
 
+import csv
 import io
 import json
 import os
+import shutil
 
 import pytest
 
-from openbook import operate
+from openbook import marker, operate
 from openbook.cli import main
-from openbook.desk import acts
+from openbook.desk import acts, database
 from openbook.desk.book import read_book
 from openbook.errors import ApprovalError
 from openbook.market import calendar
@@ -240,6 +242,19 @@ def test_orders_leave_in_a_known_format_to_a_place_outside(waiting, monkeypatch,
     assert succeed(command(waiting, "export", tonight(waiting))).out.startswith("order_id,session,symbol")
 
 
+def test_orders_leave_for_the_auction_at_which_the_sealed_run_executes(waiting, monkeypatch):
+    """A source with opens executes at the next open; a run of before said nothing, and is as its store's source is."""
+    succeed(approve(waiting, monkeypatch))
+    file = waiting.page() / "run.json"
+    run = json.loads(file.read_bytes())
+    assert run["recorded"].pop("execution") == "next_open"
+    file.chmod(0o644)
+    for recorded, auction in (({"execution": "next_open"}, "OPG"), ({"execution": "next_close"}, "CLS"), ({}, "OPG")):
+        file.write_text(json.dumps({**run, "recorded": {**run["recorded"], **recorded}}))
+        rows = list(csv.DictReader(io.StringIO(succeed(command(waiting, "export", tonight(waiting))).out)))
+        assert {row["time_in_force"] for row in rows} == {auction}
+
+
 def test_status_says_what_waits_for_whom(waiting, monkeypatch):
     said = succeed(command(waiting, "status")).out
     assert "paper book: ACTIVE" in said
@@ -338,18 +353,136 @@ def test_k05_enabled_false_is_no_parameter(desk):
     refused(desk.daily(desk.evening(), "kill_switch.enabled=false"), 78, "kill_switch.enabled is not a parameter")
 
 
+# ---- backfill of evenings that wait for a person ----
+
+
+def backfill(desk, first, last, *sets: str) -> Answer:
+    """`openbook backfill daily_run` over a span, the vendor having sent that much."""
+    desk.vendor.deliver(desk.evening(last))
+    given = [word for text in (desk.vendor.source, *sets) for word in ("--set", text)]
+    return command(desk, "backfill", "daily_run", "--from", f"{first:%Y-%m-%d}", "--to", f"{last:%Y-%m-%d}", *given)
+
+
+@pytest.fixture
+def by_hand(desk, tmp_path, monkeypatch):
+    """The desk with a profile of its own, in which a person approves."""
+    for name in ("params", "notebooks"):
+        shutil.copytree(marker.find_desk() / name, tmp_path / "checkout" / name)
+    (tmp_path / "checkout" / marker.FILE).write_text("format: 1\n")
+    file = tmp_path / "checkout" / "params" / "demo" / "daily_run.yaml"
+    file.write_text(file.read_text().replace("require_manual_approval: false", "require_manual_approval: true"))
+    monkeypatch.chdir(tmp_path / "checkout")
+    return desk
+
+
+def test_a_backfill_of_past_evenings_that_nobody_can_approve_does_not_begin(by_hand):
+    desk, before = by_hand, by_hand.kept()
+    with clock(f"{desk.days[5]:%Y-%m-%d}T21:10Z"):
+        answer = backfill(desk, desk.days[3], desk.days[4])
+    refused(answer, 78, "wait for a person", "--set require_manual_approval=false", f"--to {desk.days[5]:%Y-%m-%d}")
+    assert answer.err.count("\n") == 1
+    assert answer.out == ""
+    assert desk.kept() == before
+
+
+def test_a_backfill_that_catches_up_says_what_expires_and_leaves_the_last_orders_to_approve(by_hand):
+    desk = by_hand
+    with clock(f"{desk.days[4]:%Y-%m-%d}T21:10Z"):
+        lines = succeed(backfill(desk, desk.days[3], desk.days[4])).out.splitlines()
+    assert f"the orders of {desk.days[3]:%Y-%m-%d} to {desk.days[4]:%Y-%m-%d} wait for a person" in lines[0]
+    assert f"only those of {desk.days[4]:%Y-%m-%d} can be approved" in lines[0]
+    assert [line[:5] for line in lines[1:]] == ["[1/2]", "[2/2]"]
+    assert set(acts.read_batch(desk.book, f"{desk.days[4]:%Y-%m-%d}").orders["status"]) <= {"PENDING"}
+    with clock(f"{desk.days[5]:%Y-%m-%d}T21:10Z"):  # done already: nothing waits that did not before
+        assert "wait for" not in succeed(backfill(desk, desk.days[3], desk.days[4])).out
+
+
+@pytest.mark.parametrize("given", ["true", "false"])
+def test_a_backfill_of_past_evenings_goes_on_where_the_parameter_is_given(by_hand, given):
+    desk = by_hand
+    with clock(f"{desk.days[5]:%Y-%m-%d}T21:10Z"):
+        answer = succeed(backfill(desk, desk.days[3], desk.days[4], f"require_manual_approval={given}"))
+    assert ("wait for a person" in answer.out) == (given == "true")
+    assert "can be approved" not in answer.out
+    assert desk.page(desk.days[4]).is_dir()
+
+
+def test_a_single_evening_of_the_past_is_warned_of_and_runs(by_hand):
+    desk = by_hand
+    with clock(f"{desk.days[5]:%Y-%m-%d}T21:10Z"):
+        answer = succeed(backfill(desk, desk.days[3], desk.days[3]))
+    assert answer.out.startswith(f"the orders of {desk.days[3]:%Y-%m-%d} wait for a person")
+
+
 # ---- the clock ----
 
 
 def test_t04_a_clock_that_ran_backwards(waiting, monkeypatch):
     monkeypatch.setenv(calendar.REHEARSAL, f"{waiting.days[2]:%Y-%m-%d}T21:10Z")
     before = waiting.kept()
-    for words in (["approve", tonight(waiting), "--by", "A"], ["halt", "--who", "A", "--reason", "b"]):
-        refused(
-            command(waiting, *words) if words[0] != "approve" else approve(waiting, monkeypatch), 32, "the clock says"
-        )
+    refused(approve(waiting, monkeypatch), 32, "the clock says")
+    refused(command(waiting, "reset", "--who", "A", "--reason", "b"), 32, "the clock says")
     refused(waiting.daily(date=waiting.days[2]), 32, "the clock says")
     assert waiting.kept() == before
+
+
+HALT = ("halt", "--who", "Ann", "--reason", "smoke")
+
+
+@pytest.mark.parametrize("now", [None, "1990-01-02T21:00Z", "2024-06-24T21:00Z", "2099-01-01T00:00Z", "rubbish"])
+@pytest.mark.parametrize("kind", ["paper", "live"])
+def test_h01_no_clock_hinders_a_halt_and_the_log_runs_forwards(waiting, monkeypatch, now, kind):
+    if kind == "live":
+        with clock(""):  # this machine's own
+            succeed(command(waiting, "init", "--cash", "1000", "--book", "live"))
+    monkeypatch.setenv(calendar.REHEARSAL, now) if now else monkeypatch.delenv(calendar.REHEARSAL, raising=False)
+    began = f"{calendar.machine_now():%Y-%m-%d %H:%M:%S} UTC"
+    said = succeed(command(waiting, *HALT, "--book", kind)).out
+    assert f"HALTED: {kind}" in said
+    place = waiting.runs / "books" / f"{kind}.db"
+    assert read_book(place).switch == "HALTED"
+    times = [entry["when"] for entry in audit.entries(waiting.runs)]
+    assert times == sorted(times)
+    assert times[-1] <= f"{calendar.machine_now():%Y-%m-%d %H:%M:%S} UTC"  # 2099 does not lock the desk
+    assert database.read(place, database.last_event)["when"] >= began  # by this machine
+    assert audit.check(waiting.runs) == []
+
+
+def test_h01_a_rehearsal_goes_on_after_a_halt(waiting):
+    succeed(command(waiting, *HALT))
+    assert succeed(command(waiting, "reset", "--who", "Ann", "--reason", "no fire")).out.endswith("by the switch\n")
+
+
+def test_h01_a_halt_behind_the_log_does_not_let_a_wrong_clock_in(waiting, monkeypatch):
+    monkeypatch.setenv(calendar.REHEARSAL, f"{waiting.days[1]:%Y-%m-%d}T21:10Z")
+    succeed(command(waiting, *HALT))
+    refused(command(waiting, "reset", "--who", "Ann", "--reason", "no fire"), 32, "the clock says")
+
+
+def test_h04_a_live_book_takes_nothing_under_a_rehearsed_clock_but_a_halt(waiting, monkeypatch, tmp_path):
+    live = waiting.runs / "books" / "live.db"
+    with clock(""):  # this machine's own
+        succeed(command(waiting, "init", "--cash", "1000", "--book", "live"))
+    file, page = tmp_path / "file.csv", waiting.page() / "run.json"
+    run = json.loads(page.read_bytes())  # the page of an evening, as if of the live book
+    page.chmod(0o644)
+    page.write_text(json.dumps({**run, "params": {**run["params"], "dry_run": False}}))
+    before = live.read_bytes()
+    for now in (f"{waiting.tonight:%Y-%m-%d}T21:10Z", "1990-01-02T21:00Z"):
+        monkeypatch.setenv(calendar.REHEARSAL, now)
+        file.write_text("symbol,shares\nCASH,1000\n")
+        person = ("--who", "Ann", "--reason", "x")
+        refused(command(waiting, "reconcile", file, "--book", "live"), 55, "OPENBOOK_NOW", "unset it")
+        refused(command(waiting, "cash", "deposit", "5", *person, "--book", "live"), 55, "OPENBOOK_NOW")
+        refused(command(waiting, "reset", *person, "--book", "live"), 55, "OPENBOOK_NOW")
+        refused(command(waiting, "init", "--cash", "5", "--book", "live"), 55, "OPENBOOK_NOW")
+        file.write_text("fill_id,order_id,shares,price,commission,date\n1,2,3,4,0,2024-06-27\n")
+        refused(command(waiting, "fills", tonight(waiting), file), 55, "OPENBOOK_NOW")
+        refused(command(waiting, "export", tonight(waiting)), 55, "OPENBOOK_NOW")
+        refused(command(waiting, "approve", tonight(waiting), "--by", "Ann"), 55, "OPENBOOK_NOW")
+        refused(command(waiting, "reject", tonight(waiting), "--by", "Ann", "--reason", "x"), 55, "OPENBOOK_NOW")
+    assert live.read_bytes() == before
+    succeed(command(waiting, *HALT))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import json
 import pytest
 
 from openbook.desk import acts
+from openbook.market.calendar import next_session
 from post_lab import free_port, http_server, mail_to, no_channels, smtp_server
-from trained_desk import openbook, succeed
+from trained_desk import clock, openbook, succeed
 
 SECRET = "correct-horse-battery"
 
@@ -74,6 +75,72 @@ def test_a_failure_is_told_and_keeps_its_exit_code(desk, monkeypatch):
     told = [json.dumps(body) for _, body in taken]  # and the page before, of which nobody was told
     assert len([body for body in told if "daily_run" in body and f"{desk.held()[0]}" in body and "30" in body]) == 1
     assert heartbeat(desk)["exit_code"] == 30
+
+
+def at(now: str, desk, *command: str):
+    """What a command answers at that moment, the nightly run if none is given."""
+    with clock(f"{now}Z"):
+        return openbook("--runs", desk.runs, *command) if command else desk.daily()
+
+
+def test_a_late_vendor_is_not_yet_until_the_deadline_and_one_mail_after_it(desk, monkeypatch):
+    """Tonight closes at 20:00 UTC; the next session opens at 13:30 UTC, so that 11:30 UTC is two hours before."""
+    tonight, morning = f"{desk.tonight:%Y-%m-%d}", f"{next_session(desk.tonight):%Y-%m-%d}"
+    with smtp_server() as (port, mailbox):
+        mail_to(monkeypatch, port)
+        succeed(at(f"{tonight}T20:00", desk, "notify"))  # the page before, of which nobody was told
+        mailbox.taken.clear()
+        assert at(f"{tonight}T20:10", desk).code == 31  # the session is not over
+        assert not (desk.runs / "failed").exists()
+        assert [at(f"{when}", desk).code for when in (f"{tonight}T21:00", f"{tonight}T21:30", f"{morning}T11:29")] == [
+            31
+        ] * 3
+        assert at(f"{morning}T11:29", desk, "notify").code == 0
+        said = at(f"{morning}T11:29", desk, "status").out
+        assert (
+            f"not yet: waiting for prices of {tonight} until {morning} 11:30 UTC; tried at {morning} 11:29 UTC" in said
+        )
+        assert "failed" not in said
+        index = (desk.runs / "index.html").read_text()
+        assert f'<a class="notyet" href="failed/daily_run/{tonight}-1/"' in index
+        assert "0 failed" in index
+        assert mailbox.taken == []
+        assert [at(f"{morning}T{time}", desk).code for time in ("11:30", "12:00", "12:30")] == [31] * 3
+        assert at(f"{morning}T12:31", desk, "notify").code == 0
+        assert "1 failed" in (desk.runs / "index.html").read_text()
+        (mail,) = mails(mailbox)
+        assert mail["subject"].startswith(f"[openbook] {tonight} · no prices of {tonight} by {morning} 11:30 UTC")
+        assert f"openbook run daily_run --date {tonight}" in mail.get_body(("plain",)).get_content()
+        mailbox.taken.clear()
+        desk.vendor.deliver(desk.evening())
+        succeed(at(f"{morning}T13:00", desk))
+    assert [f"of {tonight}" in mail["subject"] for mail in mails(mailbox)] == [False]  # the page itself
+    assert f"last      daily_run {tonight}: failed" not in at(f"{morning}T13:00", desk, "status").out
+
+
+def test_a_late_vendor_is_told_by_notify_where_no_run_starts_after_the_deadline(desk, monkeypatch):
+    tonight, morning = f"{desk.tonight:%Y-%m-%d}", f"{next_session(desk.tonight):%Y-%m-%d}"
+    with smtp_server() as (port, mailbox):
+        mail_to(monkeypatch, port)
+        succeed(at(f"{tonight}T20:00", desk, "notify"))
+        assert at(f"{tonight}T23:30", desk).code == 31
+        assert [at(f"{morning}T{time}", desk, "notify").code for time in ("11:20", "11:30", "11:40", "20:00")] == [
+            0
+        ] * 4
+    assert [f"no prices of {tonight}" in mail["subject"] for mail in mails(mailbox)] == [False, True]
+
+
+def test_a_vendor_that_is_late_twice_is_told_of_twice(desk, monkeypatch):
+    sessions = [desk.tonight, next_session(desk.tonight)]
+    with smtp_server() as (port, mailbox):
+        mail_to(monkeypatch, port)
+        for session in sessions:
+            for hour in ("12:00", "13:00"):
+                with clock(f"{next_session(session):%Y-%m-%d}T{hour}Z"):
+                    assert desk.daily(date=session).code == 31
+    assert [
+        [f"no prices of {s:%Y-%m-%d}" in mail["subject"] for mail in mails(mailbox)].count(True) for s in sessions
+    ] == [1, 1]
 
 
 def test_n04_an_alert_that_reaches_nobody_leaves_a_marker_and_the_book_stays_halted(desk, monkeypatch):

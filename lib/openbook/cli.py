@@ -115,7 +115,12 @@ def backfill(
     profile: Annotated[str, typer.Option(help="Folder below params/.")] = "demo",
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value over the profile; repeat it.")] = None,
 ) -> int:
-    """Run a notebook for each session of a span, oldest first; stop at the first failure."""
+    """Run a notebook for each session of a span, oldest first; stop at the first failure.
+
+    Orders that wait for a person expire at the next session. A span of daily pages that ends with the last session that
+    is over catches up: its last orders can be approved. For evenings of the past nobody can approve any more: rehearse
+    them on the paper book with --set require_manual_approval=false, else exit code 78.
+    """
     from openbook import jobs, telling
 
     def act() -> int:

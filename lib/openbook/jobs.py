@@ -8,9 +8,7 @@ makes the same outputs again, finds them committed, and seals them.
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +37,7 @@ from openbook.errors import (
 from openbook.marker import find_desk
 from openbook.market import calendar
 from openbook.market.checkup import folders
+from openbook.market.manifest import require_manifest, sessions_of
 from openbook.market.providers import Source, origin, parse_source
 from openbook.market.providers.folder import deliver
 from openbook.market.store import compact, has_session, store_fingerprint, update_store
@@ -46,17 +45,20 @@ from openbook.params import NOTEBOOKS, Settings, differences, load_params, parse
 from openbook.record import libraries, provenance, secrets
 from openbook.record.kernel import Kernel, start_kernel
 from openbook.record.preload import FOR_NOTEBOOKS
+from openbook.record.progress import following
 from openbook.record.report import render_report
 from openbook.record.runner import execute_notebook
 from openbook.record.runs import RunsFolder, read_run
 from openbook.record.stage import Stage
 from openbook.upkeep import (
+    awaited,
     book_place,
     books,
     note,
     obey_kill_file,
     parameters_digest,
     publish_views,
+    require_own_clock,
     store_of,
     the_book,
     working,
@@ -132,6 +134,7 @@ class Plan:
 def init(runs: Path, *, cash: float, kind: str = "paper") -> str:
     """Open the paper book, or the live one; BookError if there is one already."""
     place = the_book(runs, kind)[1]
+    require_own_clock(kind)
     with working(runs) as folder:
         try:
             book.open_book(place, cash=cash, kind=kind)
@@ -174,7 +177,7 @@ def run(
             return Outcome("no session", None, f"no session: {closed}")
         _require_over(session)
         settings = load_params(notebook, profile, sets, root=find_desk())
-        with working(runs) as folder:
+        with working(runs) as folder, awaited(folder, notebook, session):
             about = (folder, notebook, session, profile, settings, engine)
             version = folder.version(notebook, session)
             if not version:
@@ -195,19 +198,50 @@ def backfill(
     sets: tuple[str, ...] = (),
     say: Say = print,
 ) -> list[Outcome]:
-    """Run a notebook for each session of a span, oldest first. The first failure ends it and is raised."""
+    """Run a notebook for each session of a span, oldest first. The first failure ends it and is raised.
+
+    Raises ParameterError (78) before it begins for evenings of the past whose orders wait for a person, who can approve
+    none of them any more, unless `sets` say require_manual_approval; see `_warn_of_waiting`.
+    """
     first, last = calendar.parse_date(start), calendar.parse_date(end)
     if first > last:
         raise UsageError(f"--from {start} is after --to {end}: give the earlier one first")
     days = calendar.sessions(first, last)
     if not len(days):
         say(f"no session from {start} to {end}")
+    if notebook == "daily_run":
+        _warn_of_waiting([day for day in days if RunsFolder(runs).sealed(notebook, day) is None], profile, sets, say)
     outcomes = []
     for done, day in enumerate(days, start=1):
         outcome = run(notebook, f"{day:%Y-%m-%d}", runs, profile=profile, sets=sets)
         outcomes.append(outcome)
         say(f"[{done}/{len(days)}] {outcome.sentence}")
     return outcomes
+
+
+def _warn_of_waiting(days: list[pd.Timestamp], profile: str, sets: tuple[str, ...], say: Say) -> None:
+    """Say before a backfill of `days` begins that their orders wait for a person, and expire but for those of the last.
+
+    A span that ends with the last session that is over catches up, and one evening is looked at: both go on. Of a
+    longer span of the past no order could ever be approved, so each evening would propose the same first purchase
+    again: ParameterError (78) names the ways on, unless `sets` say what is wanted.
+    """
+    settings = load_params("daily_run", profile, sets, root=find_desk())
+    if not (days and settings.require_manual_approval):
+        return
+    closed = calendar.last_closed()
+    span = f"{days[0]:%Y-%m-%d}" if len(days) == 1 else f"{days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d}"
+    waits = f"the orders of {span} wait for a person to approve them, and expire at the next session"
+    rehearse = "to rehearse on the paper book: --set require_manual_approval=false"
+    given = any(text.partition("=")[0] == "require_manual_approval" for text in sets)
+    if len(days) > 1 and days[-1] < closed and not given:
+        raise ParameterError(
+            f"{waits}: no evening would build on the one before; {rehearse}; to catch up: --to {closed:%Y-%m-%d}; to "
+            "let them expire: --set require_manual_approval=true"
+        )
+    until = calendar.approval_deadline(days[-1])
+    last = f"; only those of {days[-1]:%Y-%m-%d} can be approved, until {until:%Y-%m-%d %H:%M} UTC"
+    say(f"{waits}{last if calendar.now() <= until else ''}; {rehearse}")
 
 
 def update_data(runs: Path, through: str = "", *, profile: str = "demo", whole: bool = False) -> str:
@@ -365,6 +399,7 @@ def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dic
             raise OutOfOrderError(f"{session:%Y-%m-%d} lies before the book's last session, {last:%Y-%m-%d}")
     inputs |= {"champion": champion.name, "champion_note": note, "book": book.head(place, before=session)}
     handed |= {"champion": str(champion.resolve()), "champion_note": note, "book": str(place)}
+    _require_arrived(handed["store"], session)
     before = folder.latest("daily_run", upto=session - pd.Timedelta(days=1))
     inputs["previous"] = read_run(before)["inputs_hash"] if before else ""
     handed["previous"] = str(before.resolve()) if before else None
@@ -381,13 +416,21 @@ def _books_of(runs: Path, notebook: str, settings) -> dict[str, Path | str]:
     return {kind: there[kind] for kind in there if notebook != "daily_run" or kind == _kind(settings)}
 
 
+def _require_arrived(store: str, session: pd.Timestamp) -> None:
+    """DataNotReady (31) before a kernel works for nothing: the source has not delivered the session."""
+    if not has_session(store, session):
+        last = sessions_of(require_manifest(Path(store)))[-1]
+        raise DataNotReady(
+            f"no bars for {session:%Y-%m-%d}; the last are of {last:%Y-%m-%d}; try again when the source has them"
+        )
+
+
 def _book_of(folder: RunsFolder, settings) -> Path | str:
     """The book of a daily run; ApprovalError for a live one without approvals, BookError if there is none."""
     kind = _kind(settings)
     if kind == "live" and not settings.require_manual_approval:
         raise ApprovalError("a person approves what the live book trades: require_manual_approval: false is for paper")
-    if kind == "live" and os.environ.get(calendar.REHEARSAL):
-        raise ApprovalError(f"{calendar.REHEARSAL} rehearses days of the past, on paper only; unset it")
+    require_own_clock(kind)
     place = book_place(folder.folder, kind)
     if not book.exists(place):
         wanted = "" if kind == "paper" else " --book live"
@@ -438,7 +481,7 @@ def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Outcome:
     notebook = provenance.notebook_file(find_desk(), plan.notebook)
     parameters = {**plan.params, **plan.handed, "stage": str(stage.folder)}
     try:
-        with _progress(plan) as progress:
+        with following(f"{plan.notebook} {plan.date}", kernel.steps) as progress:
             cell, whole = PATIENCE.get(plan.notebook, USUAL_PATIENCE)
             limits = {"cell_timeout": cell, "run_timeout": whole}
             execute_notebook(notebook, stage, parameters, progress=progress, kernel=kernel, **limits)
@@ -453,7 +496,7 @@ def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Outcome:
     sealed = folder.seal(stage, plan.version)
     _after(folder, plan, sealed)
     note(folder, sealed)
-    said = [done["recorded"].get("verdict", "done"), done["recorded"].get("champion_note")]
+    said = [done["recorded"].get("verdict", "done"), *(done["recorded"].get(n) for n in ("champion_note", "warning"))]
     return Outcome("done", sealed, f"{plan.notebook} {plan.date}: {'. '.join(filter(None, said))}", exit_code_of(done))
 
 
@@ -505,20 +548,3 @@ def _after(folder: RunsFolder, plan: Plan, sealed: Path) -> None:
 def exit_code_of(run: dict) -> int:
     """0, or what a halted or reduce-only book asks of whoever started the run."""
     return {HALTED: 20, REDUCE_ONLY: 21}.get(run["recorded"].get("switch"), 0)
-
-
-@contextmanager
-def _progress(plan: Plan):
-    """A bar on a terminal, nothing elsewhere; yields what the runner calls before each cell."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"{plan.notebook} {plan.date}", total=None)
-        yield lambda cell, cells, heading: bar.update(
-            task, completed=cell, total=cells, description=f"{plan.notebook} {plan.date}: {heading}"
-        )

@@ -17,6 +17,7 @@ from openbook.desk import acts, book, brokers, tokens
 from openbook.desk.acts import Batch
 from openbook.errors import ApprovalError, BookError, IncompleteRun, StorageError, UsageError
 from openbook.market import calendar
+from openbook.market.manifest import require_manifest
 from openbook.market.providers import origin
 from openbook.market.store import store_fingerprint
 from openbook.params import check_params
@@ -27,10 +28,12 @@ from openbook.record.stage import Stage
 from openbook.record.standing import void_because
 from openbook.upkeep import (
     KINDS,
+    MOMENT,
     book_place,
     parameters_digest,
     publish_views,
     read_trades,
+    require_own_clock,
     store_of,
     the_book,
     when,
@@ -78,12 +81,16 @@ class Proposal:
 
 
 def proposal(runs: Path, date: str) -> Proposal:
-    """What was proposed on the evening of `date`; UsageError (64) if that run is not sealed."""
+    """What was proposed on the evening of `date`; UsageError (64) if that run is not sealed.
+
+    Raises ApprovalError (55) for the live book while something stands in for the clock.
+    """
     folder = RunsFolder(runs).sealed("daily_run", date)
     if folder is None:
         raise UsageError(f"no daily_run of {check_date(date)} is sealed below {runs}")
     run = read_run(folder)
     kind = "paper" if run["params"]["dry_run"] else "live"
+    require_own_clock(kind)
     place = book_place(runs, kind)
     return Proposal(acts.read_batch(place, date), run, folder, kind, place, calendar.approval_deadline(date))
 
@@ -173,6 +180,7 @@ def standing_on(folder: RunsFolder, found: Proposal) -> dict[str, str]:
 
 def reject(runs: Path, date: str, *, who: str, reason: str) -> str:
     """Reject the orders of an evening."""
+    proposal(runs, date)  # whether it can be, before the folder is held
     with working(runs) as folder:
         found = proposal(runs, date)
         n = acts.reject(found.place, date, who=who, reason=reason, when=when())
@@ -198,13 +206,23 @@ def export(runs: Path, date: str, form: str) -> tuple[str, bytes]:
     about = standing_on(RunsFolder(runs), found)
     if about != found.batch.about or found.batch.moved:
         raise ApprovalError(f"what the approval of {date} stands on has changed; nothing is exported")
-    return brokers.FILENAMES[form], brokers.FORMATS[form](found.batch.orders)
+    return brokers.FILENAMES[form], brokers.FORMATS[form](found.batch.orders, _execution(runs, found.run))
+
+
+def _execution(runs: Path, run: dict) -> str:
+    """When the orders of a sealed run execute, next_open or next_close; if it did not record it, as its store says."""
+    recorded = run["recorded"].get("execution")
+    if recorded in brokers.AUCTIONS:
+        return recorded
+    source = check_params("daily_run", run["params"]).source
+    return require_manifest(store_of(runs, source))["execution"]
 
 
 def fills(runs: Path, date: str, file: Path) -> str:
     """Record what the broker did with the orders of an evening."""
     data = read_once(file)
     table = _understood(brokers.parse_fills, data, file)
+    proposal(runs, date)  # whether it can be, before the folder is held
     with working(runs) as folder:
         found = proposal(runs, date)
         digest = hashlib.sha256(data).hexdigest()
@@ -226,8 +244,8 @@ def reconcile(runs: Path, file: Path, *, kind: str = "", accepted: tuple[str, st
     """Compare the broker's statement with the book; BookError (60) names every difference that nobody accepted."""
     shares, cash = _understood(brokers.parse_statement, read_once(file), file)
     closed = f"{calendar.last_closed():%Y-%m-%d}"
+    kind, place = _own_book(runs, kind)
     with working(runs) as folder:
-        kind, place = the_book(runs, kind)
         difference = acts.reconcile(place, shares, cash, closed=closed, when=when(), accepted=accepted)
         publish_views(folder, kind)
     if difference and not accepted[0]:
@@ -238,8 +256,8 @@ def reconcile(runs: Path, file: Path, *, kind: str = "", accepted: tuple[str, st
 def cash(runs: Path, *, flow: str, amount: str, who: str, reason: str, kind: str = "") -> str:
     """Record a deposit, a withdrawal, a fee or interest."""
     cents = _cents(amount)
+    kind, place = _own_book(runs, kind)
     with working(runs) as folder:
-        kind, place = the_book(runs, kind)
         now = acts.record_cash(place, flow=flow, cents=cents, who=who, reason=reason, when=when())
         publish_views(folder, kind)
     return f"{flow} of {cents / 100:,.2f} USD recorded; cash is {now / 100:,.2f} USD"
@@ -252,15 +270,26 @@ def _cents(amount: str) -> int:
     return int(Decimal(amount) * 100)
 
 
+def _own_book(runs: Path, kind: str) -> tuple[str, Path | str]:
+    """Kind and place of the book that is meant; ApprovalError (55) for a live one under a rehearsed clock."""
+    kind, place = the_book(runs, kind)
+    require_own_clock(kind)
+    return kind, place
+
+
 def halt(runs: Path, *, who: str, reason: str, kind: str = "") -> str:
-    """Halt a book, or all there are, and void what waits; a server that does not answer does not save the others."""
-    with working(runs) as folder:
+    """Halt a book, or all there are, and void what waits; a server that does not answer does not save the others.
+
+    No clock hinders it: it is dated by this machine's, whatever OPENBOOK_NOW says, and even behind the log.
+    """
+    now = f"{calendar.machine_now():{MOMENT}}"
+    with working(runs, whatever_the_clock=True) as folder:
         kinds, voided, failed = [kind] if kind else list(KINDS), {}, []
         for each in kinds:
             try:
                 place = the_book(runs, each)[1]
                 if kind or book.exists(place):
-                    voided[each] = acts.halt(place, who=who, reason=reason, when=when())
+                    voided[each] = acts.halt(place, who=who, reason=reason, when=now)
                     publish_views(folder, each)
             except StorageError as error:
                 failed.append(error)
@@ -273,10 +302,10 @@ def halt(runs: Path, *, who: str, reason: str, kind: str = "") -> str:
 
 def reset(runs: Path, *, who: str, reason: str, kind: str = "") -> str:
     """Arm the kill switch of a book again."""
+    kind, place = _own_book(runs, kind)
     with working(runs) as folder:
         if (runs / "KILL").exists():
             raise UsageError(f"{runs / 'KILL'} is still there; remove it first")
-        kind, place = the_book(runs, kind)
         was = acts.reset(place, who=who, reason=reason, when=when())
         publish_views(folder, kind)
     return f"the {kind} book was {was} and is ACTIVE; its losses until now are forgotten by the switch"

@@ -7,9 +7,10 @@ from pathlib import Path
 from openbook.errors import DataNotReady, LockError, OpenbookError, Undelivered, UsageError
 from openbook.market import calendar
 from openbook.record import audit, channels, message, outbox
+from openbook.record.runs import RunsFolder
 
 Say = Callable[[str], None]
-# Try again later, or somebody sits at the terminal: nobody's phone needs to ring.
+# Try again later, or somebody sits at the terminal: nobody's phone needs to ring; but see `late_prices`.
 QUIET = (DataNotReady.exit_code, LockError.exit_code, UsageError.exit_code)
 
 
@@ -36,7 +37,7 @@ def watched(runs: Path, command: str, date: str, act: Callable[[], int], say: Sa
 
 def deliver(runs: Path, say: Say) -> int:
     """Send what waits; 80 if something still does, else 0."""
-    done = outbox.tell(runs, calendar.now())
+    done = outbox.tell(runs, calendar.now(), *late_prices(runs))
     for line in done.lines:
         say(line)
     return Undelivered.exit_code if done.waiting else 0
@@ -44,13 +45,31 @@ def deliver(runs: Path, say: Say) -> int:
 
 def alarm(runs: Path, title: str, reason: str, say: Say) -> None:
     """Tell everybody that a person halted the books; what reaches nobody leaves a file ALERT-<date>.txt."""
-    now = calendar.now()
+    now = calendar.machine_now()  # of the halt
     lines = [reason, "Start again: openbook reset --who NAME --reason WHY"]
     told = message.compose_alarm(title, f"{now:%Y-%m-%d}", lines, event=audit.head(runs) or "")
     for line in outbox.tell(runs, now, told).lines:
         say(line)
 
 
+def late_prices(runs: Path) -> list[message.Message]:
+    """The one message of a session whose prices came too late to act upon; none before, and none once it is sealed.
+
+    It has the same id at every call, so the outbox takes it once.
+    """
+    waits = RunsFolder(runs).waits("daily_run")
+    if waits is None or not calendar.now() >= calendar.prices_deadline(waits[0]):
+        return []
+    date, note = waits
+    title = f"no prices of {date} by {note['until']}: there is no page, and no orders"
+    steps = [str(note.get("why", "")), f"Ask the vendor; then openbook run daily_run --date {date} is safe to start."]
+    return [message.compose_alarm(title, date, steps, event="late prices")]
+
+
 def _tell_failure(runs: Path, command: str, date: str, error: str, code: int) -> None:
-    if code not in QUIET and channels.configured() and runs.is_dir():
+    if not (channels.configured() and runs.is_dir()):
+        return
+    if code == DataNotReady.exit_code and (late := late_prices(runs)):
+        outbox.tell(runs, calendar.now(), *late)
+    if code not in QUIET:
         outbox.tell(runs, calendar.now(), message.compose_failure(command, date, error, code))

@@ -4,14 +4,14 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
 
 from openbook.desk import acts, book
 from openbook.desk.killswitch import HALTED
-from openbook.errors import CalendarError, UsageError
+from openbook.errors import ApprovalError, CalendarError, DataNotReady, UsageError
 from openbook.market import calendar
 from openbook.record import audit, production, views
 from openbook.record.calendar_page import publish_calendar
@@ -21,24 +21,45 @@ from openbook.record.verification import run_digest
 
 KINDS = ("paper", "live")
 KILL = "KILL"  # a file of this name in the runs folder halts every book
+MOMENT = "%Y-%m-%d %H:%M:%S UTC"  # text that sorts by time
 SLACK = pd.Timedelta(minutes=5)  # by which two machines that share a folder may differ
 
 
 @contextmanager
-def working(runs: Path) -> Iterator[RunsFolder]:
+def working(runs: Path, *, whatever_the_clock: bool = False) -> Iterator[RunsFolder]:
     """The runs folder, held alone; its log is brought up to date before and after, its calendar after, failed or not.
+
+    whatever_the_clock : for a halt, which no clock may hinder
 
     Raises LockError (61), CalendarError (32) if the clock ran backwards, AuditError (90) if what the log knows changed.
     """
     folder = RunsFolder(runs)
     with folder.lock():
-        require_clock(runs)
-        note(folder)
+        if not whatever_the_clock:
+            require_clock(runs)
+        at = log_time(runs) if whatever_the_clock else None
+        note(folder, at=at)
         try:
             yield folder
-            note(folder)
+            note(folder, at=at)
         finally:
             publish_calendar(folder.folder)
+
+
+@contextmanager
+def awaited(folder: RunsFolder, notebook: str, session: pd.Timestamp) -> Iterator[None]:
+    """Note an attempt that ends because prices of `session` have not come (31): until the deadline it only waits."""
+    try:
+        yield
+    except DataNotReady as error:
+        until = calendar.prices_deadline(session)
+        folder.wait(notebook, session, error, tried=clock_time(calendar.now()), until=clock_time(until))
+        raise
+
+
+def clock_time(moment: pd.Timestamp) -> str:
+    """A moment to the minute; text that sorts by time."""
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def require_clock(runs: Path) -> None:
@@ -48,8 +69,26 @@ def require_clock(runs: Path) -> None:
         raise CalendarError(f"the clock says {when()}, but something was done here at {last}; set the clock right")
 
 
-def note(folder: RunsFolder, sealed: Path | None = None) -> None:
-    """Write into the log what it does not know yet: events of the books, promotions, and a run that was just sealed."""
+def log_time(runs: Path) -> str:
+    """The time of an entry that must be written whatever the clock says: never before the last entry, so that the log
+    runs forwards, and never ahead of this machine for the sake of a rehearsal."""
+    moment = calendar.machine_now()
+    with suppress(CalendarError):  # OPENBOOK_NOW is no moment
+        moment = min(moment, calendar.now())
+    return max(f"{moment:{MOMENT}}", audit.last_when(runs) or "")
+
+
+def require_own_clock(kind: str) -> None:
+    """ApprovalError (55) for a live book while something stands in for the clock."""
+    if kind == "live" and os.environ.get(calendar.REHEARSAL):
+        raise ApprovalError(f"{calendar.REHEARSAL} rehearses days of the past, on paper only; unset it")
+
+
+def note(folder: RunsFolder, sealed: Path | None = None, *, at: str | None = None) -> None:
+    """Write into the log what it does not know yet: events of the books, promotions, and a run that was just sealed.
+
+    at : the time of the entries; now if left out
+    """
     found = [
         (f"{kind}/{seq}", digest)
         for kind, place in books(folder.folder).items()
@@ -60,12 +99,12 @@ def note(folder: RunsFolder, sealed: Path | None = None) -> None:
     told += [("promotion", f"champion/{n}", production.entry_digest(entry)) for n, entry in entries]
     if sealed is not None:
         told.append(("run", f"{sealed.parent.name}/{sealed.name}", run_digest(sealed)))
-    audit.record(folder.folder, told, when=when())
+    audit.record(folder.folder, told, when=at or when())
 
 
 def when() -> str:
     """This moment, for the ledger and the log."""
-    return f"{calendar.now():%Y-%m-%d %H:%M:%S} UTC"
+    return f"{calendar.now():{MOMENT}}"
 
 
 def book_place(runs: Path, kind: str) -> Path | str:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openbook.desk.brokers import (
+    AUCTIONS,
     FILENAMES,
     FORMATS,
     FORMULA,
@@ -21,6 +22,7 @@ from openbook.desk.brokers import (
     parse_statement,
 )
 from openbook.errors import BookError
+from openbook.market.tables import EXECUTIONS
 
 HEADER = "fill_id,order_id,shares,price,commission,date"
 GOOD = "7f3a,2024-06-10-AAPL,100,193.12,1.05,2024-06-11"
@@ -59,10 +61,23 @@ def fill_line(**changed: str) -> str:
 
 # ---- to the broker ----
 
+OPEN, CLOSE = "next_open", "next_close"
+
+
+def test_orders_that_execute_at_a_close_go_to_the_closing_auction():
+    """IBKR's MOC has no time in force of its own (DAY); Alpaca's is cls."""
+    orders = make_orders(("AAPL", 12, 193.12))
+    generic, ibkr = (dict(zip(*cells(FORMATS[form](orders, CLOSE)), strict=True)) for form in ("generic", "ibkr"))
+    assert (generic["order_type"], generic["time_in_force"]) == ("MARKET", "CLS")
+    assert (ibkr["OrderType"], ibkr["TimeInForce"]) == ("MOC", "DAY")
+    (alpaca,) = json.loads(alpaca_json(orders, CLOSE))
+    assert (alpaca["type"], alpaca["time_in_force"]) == ("market", "cls")
+    assert set(AUCTIONS) == set(EXECUTIONS)  # whatever a market may say has an auction
+
 
 def test_generic_csv_is_what_it_says():
     orders = make_orders(("AAPL", 12, 193.12), ("BRK.B", -3, 411.0))
-    assert generic_csv(orders).decode() == (
+    assert generic_csv(orders, OPEN).decode() == (
         "order_id,session,symbol,side,shares,order_type,time_in_force,reference_price\r\n"
         "2024-06-10-AAPL,2024-06-11,AAPL,BUY,12,MARKET,OPG,193.12\r\n"
         "2024-06-10-BRK.B,2024-06-11,BRK.B,SELL,3,MARKET,OPG,411\r\n"
@@ -72,7 +87,7 @@ def test_generic_csv_is_what_it_says():
 def test_published_basket_is_matched_field_by_field():
     """The same two orders differ from the example in what we choose: the auction, the routing, and the tag."""
     published = list(csv.DictReader(io.StringIO(PUBLISHED_BASKET)))
-    data = ibkr_basket(make_orders(("IBM", 100, 14.82), ("GE", 100, 18.98))).decode()
+    data = ibkr_basket(make_orders(("IBM", 100, 14.82), ("GE", 100, 18.98)), OPEN).decode()
     ours = list(csv.DictReader(io.StringIO(data, newline="")))
     chosen = {"TimeInForce": "OPG", "Exchange": "SMART"}
     tags = [{"BasketTag": "2024-06-10-IBM"}, {"BasketTag": "2024-06-10-GE"}]
@@ -83,14 +98,14 @@ def test_published_basket_is_matched_field_by_field():
 
 
 def test_ibkr_writes_a_class_share_with_a_space():
-    rows = cells(ibkr_basket(make_orders(("BRK.B", -3, 411.0), ("BF-B", 5, 40.0))))
+    rows = cells(ibkr_basket(make_orders(("BRK.B", -3, 411.0), ("BF-B", 5, 40.0)), OPEN))
     assert [row[:3] for row in rows[1:]] == [["SELL", "3", "BRK B"], ["BUY", "5", "BF B"]]
     assert [row[-1] for row in rows[1:]] == ["2024-06-10-BRK.B", "2024-06-10-BF-B"]
 
 
 def test_published_alpaca_request_has_the_same_shape():
     """The fields of the published request, as text; ours names the order too, and has no limit."""
-    requests = json.loads(alpaca_json(make_orders(("AAPL", 2, 150.0), ("BRK-B", -3, 411.0), ("BF.B", 1, 40.0))))
+    requests = json.loads(alpaca_json(make_orders(("AAPL", 2, 150.0), ("BRK-B", -3, 411.0), ("BF.B", 1, 40.0)), OPEN))
     ours = {"type": "market", "time_in_force": "opg", "client_order_id": "2024-06-10-AAPL"}
     assert requests[0] == PUBLISHED_REQUEST | ours
     assert requests[1] == requests[0] | {
@@ -104,14 +119,14 @@ def test_published_alpaca_request_has_the_same_shape():
 
 def test_alpaca_refuses_an_id_that_alpaca_would_refuse():
     orders = make_orders(("A" * 117, 1, 1.0))
-    assert len(json.loads(alpaca_json(orders))[0]["client_order_id"]) == 128
+    assert len(json.loads(alpaca_json(orders, OPEN))[0]["client_order_id"]) == 128
     with pytest.raises(BookError, match="128 characters"):
-        alpaca_json(orders.assign(order_id=orders["order_id"] + "A"))
+        alpaca_json(orders.assign(order_id=orders["order_id"] + "A"), OPEN)
 
 
 @pytest.mark.parametrize("form", sorted(FORMATS))
 def test_no_orders_are_a_file_without_orders(form):
-    data = FORMATS[form](make_orders())
+    data = FORMATS[form](make_orders(), OPEN)
     assert json.loads(data) == [] if form == "alpaca" else len(cells(data)) == 1
     assert sorted(FILENAMES) == sorted(FORMATS)
 
@@ -119,31 +134,31 @@ def test_no_orders_are_a_file_without_orders(form):
 @pytest.mark.parametrize("symbol", ["NA", "TRUE", "1E5", "NULL"])
 @pytest.mark.parametrize("form", sorted(FORMATS))
 def test_a_ticker_that_looks_like_something_else_stays_text(form, symbol):
-    assert f"{symbol}".encode() in FORMATS[form](make_orders((symbol, 1, 1.0)))
+    assert f"{symbol}".encode() in FORMATS[form](make_orders((symbol, 1, 1.0)), OPEN)
 
 
 @pytest.mark.parametrize("symbol", ["=cmd|'/c calc'!A0", "+1", "-1", "@SUM(A1)", "\tA", "\rA", "\nA"])
 def test_x04_no_exported_text_is_a_formula(symbol):
     """The generic file puts a ' before it; the broker's own shapes have no place for one, and refuse the symbol."""
     orders = make_orders((symbol, -7, 1.0)).assign(order_id=symbol)
-    row = cells(generic_csv(orders))[1]
+    row = cells(generic_csv(orders, OPEN))[1]
     assert row == [f"'{symbol}", "2024-06-11", f"'{symbol}", "SELL", "7", "MARKET", "OPG", "1"]
     for form in ("ibkr", "alpaca"):
         with pytest.raises(BookError, match="no ticker"):
-            FORMATS[form](orders)
+            FORMATS[form](orders, OPEN)
 
 
 @pytest.mark.parametrize("symbol", ["", " A", "A B", "A,B", 'A"', "BRK..B", "BRK.", "ÄPL"])
 def test_a_symbol_that_is_no_ticker_does_not_reach_a_broker(symbol):
     with pytest.raises(BookError, match="no ticker"):
-        ibkr_basket(make_orders((symbol, 1, 1.0)))
+        ibkr_basket(make_orders((symbol, 1, 1.0)), OPEN)
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.text().filter(lambda text: not text.startswith("'")), st.integers(1, 10**9))))
 def test_generic_csv_reads_back_whatever_the_texts_are(rows):
     orders = make_orders(*((text, -n, 1.5) for text, n in rows)).assign(order_id=[text for text, _ in rows])
-    back = cells(generic_csv(orders))[1:]
+    back = cells(generic_csv(orders, OPEN))[1:]
     assert [NEUTRALISED.sub("", row[0]) for row in back] == [text for text, _ in rows]
     assert [(row[3], int(row[4])) for row in back] == [("SELL", n) for _, n in rows]
     assert not any(cell.startswith(FORMULA) for row in back for cell in row)

@@ -153,3 +153,11 @@ def test_today_is_a_plain_date():
 )
 def test_t03_a_session_is_over_half_an_hour_after_its_close(now, day):
     assert calendar.last_closed(pd.Timestamp(now, tz="UTC")) == pd.Timestamp(day)
+
+
+def test_prices_are_too_late_two_hours_before_the_next_open():
+    assert calendar.prices_deadline("2022-12-28") == pd.Timestamp("2022-12-29T12:30Z")
+    assert calendar.prices_deadline("2022-12-30") == pd.Timestamp("2023-01-03T12:30Z")  # over a weekend and New Year
+    assert calendar.prices_deadline("2024-06-26") == pd.Timestamp("2024-06-27T11:30Z")  # in summer
+    assert calendar.session_close("2024-06-26") < calendar.prices_deadline("2024-06-26")
+    assert calendar.prices_deadline("2024-06-26") < calendar.approval_deadline("2024-06-26")

@@ -376,7 +376,7 @@ def test_a_folder_that_cannot_be_understood_says_what_it_saw(vendor, tmp_path):
     with pytest.raises(DataError, match="no file or folder"):
         check_folder(str(tmp_path / "nowhere"))
     vendor("weights.csv", pd.DataFrame({"symbol": ["A"], "date": ["2023-01-03"]}))
-    with pytest.raises(DataError, match="no file of bars to compare with"):
+    with pytest.raises(DataError, match="has symbol, date and close to compare with"):
         delivery_of(folder)
 
 
@@ -387,11 +387,12 @@ def test_rows_of_a_side_table_that_repeat_or_have_no_name(vendor):
     checkup = check_folder(vendor("weights.csv", rows))
     assert names(checkup) == {("A", "duplicate key"), ("*", "no symbol")}
     assert checkup.symbol_years == 0
-    assert list(checkup.lines())
+    assert not checkup.usable
+    assert list(checkup.lines())[-1].startswith("Not usable: no price was read")
 
 
 def test_nothing_to_look_at_is_an_error(delivery):
-    with pytest.raises(DataError, match="not one bar of 2,800 can be used"):
+    with pytest.raises(DataError, match="not one price can be used of 2,800 rows"):
         look(replace(delivery, bars=delivery.bars.assign(close=0.0)))
     with pytest.raises(DataError, match="no column close"):
         look(replace(delivery, bars=delivery.bars.drop(columns="close")))

@@ -98,6 +98,43 @@ def test_d12_a_damaged_file_is_one_line(capsys, folder, damaged):
     assert "prices.parquet" in said
 
 
+UNPRICED = {
+    "nothing at all": {},
+    "text files": {"readme.txt": "symbol,date,close\nA,2023-05-25,1\n"},
+    "headers only": {"prices.csv": "symbol,date,open,high,low,close,volume\n"},
+    "prices all missing": {"prices.csv": "symbol,date,close,volume\nA,2023-05-24,,\nA,2023-05-25,,\n"},
+    "prices all zero": {"prices.csv": "symbol,date,close\nA,2023-05-24,0\nA,2023-05-25,0\n"},
+    "another name of the close": {"prices.csv": "symbol,date,px_last\nA,2023-05-24,1\nA,2023-05-25,2\n"},
+    "membership only": {"members.csv": "symbol,start,end\nA,2023-05-24,\n"},
+    "one column for each symbol": {"prices.csv": "date,AAPL,MSFT\n2023-05-24,1,2\n"},
+    "reports only": {"reports.csv": "symbol,filed,period_end,sales\nA,2023-05-24,2023-03-31,7\n"},
+}
+
+
+@pytest.mark.parametrize("files", UNPRICED.values(), ids=UNPRICED)
+def test_where_no_price_was_read_it_ends_with_30_and_names_the_way_out(capsys, tmp_path, files):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    code, said = check(capsys, tmp_path)
+    assert code == 30
+    last = said.splitlines()[-1]
+    assert "price" in last
+    assert tmp_path.name in last  # what was looked at
+    assert "--source FILE.yaml" in last
+    assert "Usable" not in said
+
+
+def test_a_second_source_that_compares_nothing_is_an_error(capsys, folder, tmp_path, delivery):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "prices.csv").write_text("symbol,date,close\n")
+    assert check(capsys, folder, "--beside", other)[0] == 30
+    delivery.bars.assign(symbol="US_" + delivery.bars["symbol"]).to_csv(other / "prices.csv", index=False)
+    code, said = check(capsys, folder, "--beside", other)
+    assert code == 30
+    assert "no symbol of the first source" in said
+
+
 def test_the_same_folder_is_told_in_the_same_words(capsys, folder, delivery, damage):
     rng = np.random.default_rng(0)
     for symbol in ("S03", "S07", "S11"):

@@ -24,6 +24,7 @@ from openbook.portfolio.decision import (
     recent_covariance,
     smooth,
     turnover,
+    unchosen,
 )
 
 seeds = st.integers(0, 10**6)
@@ -235,3 +236,20 @@ def test_deciding_again_from_the_target_changes_nothing(seed):
     again = decide(Evening(**{**vars(evening), "held": first.weights}), rules)
     np.testing.assert_array_equal(again.weights, first.weights)
     assert turnover(again.weights, first.weights) == 0
+
+
+@pytest.mark.parametrize(
+    ("top_n", "hold_buffer", "ranked", "said"),
+    [
+        (50, 3.0, 20, "top_n 50 of 20 names: every name is held, the model chooses nothing; lower portfolio.top_n"),
+        (20, 1.0, 20, "top_n 20 of 20 names"),
+        (19, 1.0, 20, ""),  # one name is left out, and the model says which
+        (10, 2.0, 20, "hold_buffer 2 × top_n 10 of 20 names: what is held stays whatever its rank"),
+        (10, 1.9, 20, ""),
+        (5, 2.0, 0, ""),  # an evening without any name is an error of its own
+    ],
+)
+def test_settings_that_leave_the_model_nothing_to_choose_are_named(top_n, hold_buffer, ranked, said):
+    found = unchosen(ranked, PortfolioSettings(top_n=top_n, hold_buffer=hold_buffer))
+    assert found.startswith(said)
+    assert bool(found) == bool(said)

@@ -218,12 +218,24 @@ def test_p08_singular_covariance_is_deterministic(name):
     np.testing.assert_array_equal(weights, OPTIMIZERS[name](expected, covariance, limits))
 
 
-@pytest.mark.parametrize("name", sorted(set(OPTIMIZERS) - {"equal_weight"}))
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 @pytest.mark.parametrize("bad", [0.0, np.nan, np.inf])
 def test_p08_a_name_without_variance_is_named(name, bad):
-    covariance = np.diag([0.04, 0.04, bad])
+    """By every optimizer that looks at the covariance; one that does not says what it says of any other."""
+    limits, expected = lab.make_limits(3, upper=1.0), np.array([0.01, 0.02, 0.03])
+    usual = [OPTIMIZERS[name](expected, np.diag(variances), limits) for variances in ([0.04] * 3, [0.01, 0.04, 0.09])]
+    if np.array_equal(*usual):
+        np.testing.assert_array_equal(OPTIMIZERS[name](expected, np.diag([0.04, 0.04, bad]), limits), usual[0])
+        return
     with pytest.raises(OptimizerError, match="S002"):
-        OPTIMIZERS[name](np.ones(3), covariance, lab.make_limits(3, upper=1.0))
+        OPTIMIZERS[name](expected, np.diag([0.04, 0.04, bad]), limits)
+
+
+def test_equal_weight_alone_of_ours_looks_at_no_covariance():
+    limits, expected = lab.make_limits(3, upper=1.0), np.array([0.01, 0.02, 0.03])
+    with pytest.raises(OptimizerError, match="S002"):
+        inverse_vol(expected, np.diag([0.04, 0.04, np.nan]), limits)
+    np.testing.assert_allclose(equal_weight(expected, np.diag([0.04, 0.04, np.nan]), limits), [1 / 3] * 3)
 
 
 @pytest.mark.parametrize("expected", [np.zeros(4), -np.ones(4), np.full(4, np.nan)])

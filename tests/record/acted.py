@@ -16,6 +16,7 @@ from desk_lab import DAYS, FREE, make_market, make_trades
 from openbook import jobs, operate, upkeep
 from openbook.desk import acts, book
 from openbook.errors import BookError
+from openbook.market import calendar
 from openbook.market.calendar import REHEARSAL
 from openbook.record import production
 from openbook.record.runs import RunsFolder
@@ -205,12 +206,14 @@ def reset(folder: Path, when: str) -> None:
 
 @contextlib.contextmanager
 def clock(when: str):
-    """The time for whoever asks for it."""
+    """The time for whoever asks for it, a halt too, which asks the machine: two runs must differ in nothing."""
     os.environ[REHEARSAL] = when.replace(" UTC", "Z")
+    machine, calendar.machine_now = calendar.machine_now, lambda: pd.Timestamp(when.removesuffix(" UTC"), tz="UTC")
     try:
         yield
     finally:
         del os.environ[REHEARSAL]
+        calendar.machine_now = machine
 
 
 def noted(begin: Callable[[Path], object]) -> Callable[[Path], None]:

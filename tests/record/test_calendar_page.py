@@ -21,6 +21,7 @@ from openbook.record.curve import draw_equity
 from openbook.record.outbox import FOLDER as OUTBOX
 from openbook.record.overview import read_equity, read_overview
 from openbook.record.rows import KNOWN, plain, read_rows
+from openbook.record.runs import RunsFolder
 from openbook.record.stage import json_bytes
 from openbook.record.status import status_lines
 
@@ -221,6 +222,27 @@ def test_a_failure_without_a_note_or_an_error_says_so(tmp_path):
         "the notebook that it left cannot be read",
         "failure.json cannot be read",
     ]
+
+
+def test_an_attempt_that_waits_is_no_failure_until_its_time_is_over(tmp_path):
+    runs, late = RunsFolder(tmp_path), DataNotReady("no bars")
+    write_day(tmp_path, "2024-06-10")
+    for tried in ("2024-06-11 21:00 UTC", "2024-06-11 21:30 UTC"):
+        runs.wait("daily_run", "2024-06-11", late, tried=tried, until="2024-06-12 11:30 UTC")
+    (row,) = [row for row in read_rows(tmp_path) if row.date == "2024-06-11"]
+    assert row.kind == "notyet"
+    assert "until 2024-06-12 11:30 UTC; tried at 2024-06-11 21:30 UTC; no bars" in row.said
+    assert runs.waits("daily_run")[0] == "2024-06-11"
+    runs.wait("daily_run", "2024-06-11", late, tried="2024-06-12 11:30 UTC", until="2024-06-12 11:30 UTC")
+    (row,) = [row for row in read_rows(tmp_path) if row.date == "2024-06-11"]
+    assert (row.kind, row.said) == ("failed", "no bars (exit code 31)")
+    write_failure(tmp_path, "2024-06-11-2", ("DataError", "bad"))
+    assert runs.waits("daily_run") is None
+    runs.wait("daily_run", "2024-06-11", late, tried="2024-06-12 10:00 UTC", until="2024-06-12 11:30 UTC")
+    assert runs.waits("daily_run")[1]["tried"] == "2024-06-12 10:00 UTC"
+    assert len(read_rows(tmp_path)) == 4  # what failed otherwise stays
+    write_day(tmp_path, "2024-06-12")
+    assert runs.waits("daily_run") is None
 
 
 # ---- the head ----

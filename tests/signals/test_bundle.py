@@ -32,7 +32,7 @@ def dataset():
 def train(algorithm: str):
     if algorithm == ENSEMBLE:
         return combine({name: train(name) for name in LEARNERS}, Candidate(name="kept", algorithm=ENSEMBLE))
-    params = {} if algorithm == "random_forest" else {"learning_rate": 0.1}
+    params = {name: 0.1 for name in ("learning_rate",) if name in LEARNERS[algorithm].defaults}
     candidate = Candidate(name="kept", algorithm=algorithm, n_estimators=30, params=params)
     return ModelTrainer(candidate).train(dataset(), dataset().dates)
 

@@ -1,1 +1,5 @@
 """What we do: trades, safety, book."""
+
+from openbook import lazily
+
+__getattr__ = lazily(__name__)

@@ -1,8 +1,8 @@
 """What goes to a broker and what comes back, as bytes: nothing is sent from here, and no file is opened.
 
-Orders leave as market orders for the opening auction of their session, in one of three shapes (FORMATS). What comes
-back is believed whole or refused whole: BookError (60) names the line and the column. Money is read as decimals, never
-as floating point.
+Orders leave as market orders for an auction of their session, in one of three shapes (FORMATS): the opening auction,
+or the closing one where their source has closes only. What comes back is believed whole or refused whole: BookError
+(60) names the line and the column. Money is read as decimals, never as floating point.
 """
 
 import csv
@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import date
 from decimal import Decimal
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -55,50 +56,72 @@ USD = re.compile(r"[+-]?[0-9]{1,12}(?:\.[0-9]{1,2})?")
 Row = dict[str, str]
 
 
+class Auction(NamedTuple):
+    """How a market order for one auction is written."""
+
+    generic: str  # time_in_force
+    ibkr: tuple[str, str]  # TimeInForce, OrderType
+    alpaca: str  # time_in_force
+
+
+# By when a decision executes, `Market.execution`. IBKR: "Market-on-Open (MOO)" and "Market-on-Close (MOC)" in the TWS
+# Users' Guide. Alpaca: opg and cls in "Orders at Alpaca".
+AUCTIONS = {
+    "next_open": Auction("OPG", ("OPG", "MKT"), "opg"),
+    "next_close": Auction("CLS", ("DAY", "MOC"), "cls"),
+}
+
+
 # ---- to the broker ----
 
 
-def generic_csv(orders: pd.DataFrame) -> bytes:
+def generic_csv(orders: pd.DataFrame, execution: str) -> bytes:
     """Orders as a CSV that any spreadsheet reads, GENERIC_COLUMNS; `shares` is above zero, `side` says which way.
 
     orders : columns order_id, session, symbol, shares (signed), price (USD when decided); one line each, as given
+    execution : of AUCTIONS; time_in_force is OPG for the opening auction, CLS for the closing one
 
     A text that a spreadsheet would run as a formula gets a leading ' .
     """
+    at = AUCTIONS[execution].generic
     rows = [
-        (o.order_id, o.session, o.symbol, _side(o.shares), abs(o.shares), "MARKET", "OPG", f"{o.price:.12g}")
+        (o.order_id, o.session, o.symbol, _side(o.shares), abs(o.shares), "MARKET", at, f"{o.price:.12g}")
         for o in orders.itertuples()
     ]
     return _csv(GENERIC_COLUMNS, [[_neutral(str(cell)) for cell in row] for row in rows])
 
 
-def ibkr_basket(orders: pd.DataFrame) -> bytes:
+def ibkr_basket(orders: pd.DataFrame, execution: str) -> bytes:
     """Orders as a basket file for Interactive Brokers' Trader Workstation (BasketTrader), IBKR_COLUMNS.
 
     Fields and values are those of "Basket Fields" and "Manually Create a Basket File" in the TWS Users' Guide: a header
-    row, then one row per order, no space beside a comma. A market-on-open order is OrderType MKT with TimeInForce OPG
-    ("Market-on-Open (MOO)"). BasketTag comes back as the order reference of the trade report: there it is the order_id.
-    A class share is written with a space, BRK B. orders : as `generic_csv`. BookError for a symbol that is no ticker.
+    row, then one row per order, no space beside a comma. A market-on-open order is OrderType MKT with TimeInForce OPG,
+    a market-on-close order OrderType MOC with TimeInForce DAY. BasketTag comes back as the order reference of the trade
+    report: there it is the order_id. A class share is written with a space, BRK B.
+
+    orders, execution : as `generic_csv`. BookError for a symbol that is no ticker.
     """
+    at = AUCTIONS[execution].ibkr
     rows = [
-        (_side(o.shares), abs(o.shares), _ticker(o, " "), "STK", "SMART", "USD", "OPG", "MKT", o.order_id)
+        (_side(o.shares), abs(o.shares), _ticker(o, " "), "STK", "SMART", "USD", *at, o.order_id)
         for o in orders.itertuples()
     ]
     return _csv(IBKR_COLUMNS, rows)
 
 
-def alpaca_json(orders: pd.DataFrame) -> bytes:
+def alpaca_json(orders: pd.DataFrame, execution: str) -> bytes:
     """Orders as a JSON list, each the body of one request "Create an Order" (POST /v2/orders) of Alpaca's Trading API.
 
-    Market orders with time_in_force opg ("Orders at Alpaca"); client_order_id is the order_id, and Alpaca refuses one
-    that it has seen. A class share is written with a dot, BRK.B. orders : as `generic_csv`. BookError for a symbol that
-    is no ticker, or an id that is too long.
+    Market orders with time_in_force opg or cls; client_order_id is the order_id, and Alpaca refuses one that it has
+    seen. A class share is written with a dot, BRK.B.
+
+    orders, execution : as `generic_csv`. BookError for a symbol that is no ticker, or an id that is too long.
     """
-    requests = [_alpaca_request(order) for order in orders.itertuples()]
+    requests = [_alpaca_request(order, AUCTIONS[execution].alpaca) for order in orders.itertuples()]
     return (json.dumps(requests, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-FORMATS: dict[str, Callable[[pd.DataFrame], bytes]] = {
+FORMATS: dict[str, Callable[[pd.DataFrame, str], bytes]] = {
     "generic": generic_csv,
     "ibkr": ibkr_basket,
     "alpaca": alpaca_json,
@@ -106,7 +129,7 @@ FORMATS: dict[str, Callable[[pd.DataFrame], bytes]] = {
 FILENAMES = {"generic": "orders.csv", "ibkr": "basket.csv", "alpaca": "orders.json"}
 
 
-def _alpaca_request(order) -> dict[str, str]:
+def _alpaca_request(order, at: str) -> dict[str, str]:
     if len(order.order_id) > LONGEST_CLIENT_ID:
         raise BookError(f"order {order.order_id[:40]}… is longer than the {LONGEST_CLIENT_ID} characters Alpaca allows")
     return {
@@ -114,7 +137,7 @@ def _alpaca_request(order) -> dict[str, str]:
         "qty": str(abs(order.shares)),
         "side": _side(order.shares).lower(),
         "type": "market",
-        "time_in_force": "opg",
+        "time_in_force": at,
         "client_order_id": order.order_id,
     }
 

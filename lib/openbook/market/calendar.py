@@ -14,6 +14,8 @@ FIRST = "1960-01-01"
 # The exchange announces its holidays a few years ahead; anything later is a guess.
 YEARS_AHEAD = 1
 APPROVABLE = pd.Timedelta(minutes=30)  # after the open
+# Before the next open: time to call the vendor, to run the evening, to read its page and to approve.
+ACTABLE = pd.Timedelta(hours=2)
 REHEARSAL = "OPENBOOK_NOW"
 SETTLING = pd.Timedelta(minutes=30)  # from the close until a vendor's bar of the session is final
 NEW_YORK = "America/New_York"
@@ -84,6 +86,11 @@ def approval_deadline(day) -> pd.Timestamp:
     return session_open(next_session(day)) + APPROVABLE
 
 
+def prices_deadline(day) -> pd.Timestamp:
+    """When prices of `day` that have not come are too late to act upon, in UTC: two hours before the next open."""
+    return session_open(next_session(day)) - ACTABLE
+
+
 def now() -> pd.Timestamp:
     """This moment, UTC, by this machine's clock; OPENBOOK_NOW stands in for it where days of the past are rehearsed.
 
@@ -91,11 +98,16 @@ def now() -> pd.Timestamp:
     """
     rehearsed = os.environ.get(REHEARSAL)
     if not rehearsed:
-        return pd.Timestamp.now(tz="UTC")
+        return machine_now()
     try:
         return pd.Timestamp(rehearsed).tz_convert("UTC")
     except (ValueError, TypeError):
         raise CalendarError(f"{REHEARSAL}={rehearsed!a} is no moment; write one like 2022-12-28T21:00Z") from None
+
+
+def machine_now() -> pd.Timestamp:
+    """This moment, UTC, by this machine's clock alone: when somebody halts, nothing stands in for it."""
+    return pd.Timestamp.now(tz="UTC")
 
 
 def today() -> pd.Timestamp:

@@ -4,6 +4,7 @@ Returns are simple returns per period, (n_periods,), as fractions. Tables of sco
 Undefined is NaN, never 0 and never infinity: a check written as `not (x >= limit)` then fails, as it should.
 """
 
+from openbook import lazily
 from openbook.metrics.alarms import (
     Cusum,
     FalseAlarm,
@@ -141,3 +142,5 @@ __all__ = [
     "volatility",
     "win_rate",
 ]
+
+__getattr__ = lazily(__name__)

@@ -11,11 +11,11 @@ from openbook.errors import DataError, LimitError, OptimizerError
 from openbook.market.tables import Market
 from openbook.portfolio.construct import CASH
 from openbook.portfolio.costs import Costs
-from openbook.portfolio.decision import Decision, Evening, PortfolioSettings, decide, turnover
+from openbook.portfolio.decision import Decision, Evening, PortfolioSettings, decide, turnover, unchosen
 from openbook.portfolio.evenings import Evenings, decision_rows, gather_evenings
 from openbook.portfolio.simulate import Tape, Walk, read_tape, walk_deciding, walk_given
 
-LOG_COLUMNS = ["regime", "optimizer", "outcome", "reason", "names", "invested", "turnover", "way"]
+LOG_COLUMNS = ["regime", "optimizer", "outcome", "reason", "ranked", "names", "invested", "turnover", "way"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +37,12 @@ class Decisions:
         """The dates on which no portfolio could be made."""
         return self.log[self.log["outcome"] == "kept"]
 
+    def warning(self, settings: PortfolioSettings) -> str:
+        """That `settings` left the model nothing to choose on some dates, as said of the last one; else empty."""
+        said = [unchosen(int(ranked), settings) for ranked in self.log["ranked"].dropna()]
+        found = [sentence for sentence in said if sentence]
+        return f"{found[-1]} (so on {len(found)} of {len(said)} rebalances)" if found else ""
+
 
 @dataclass(frozen=True, eq=False)
 class BacktestResult:
@@ -48,6 +54,7 @@ class BacktestResult:
     turnover : by decision date, ½Σ|change| at execution, cash included; costs : likewise, USD
     gone : date, symbol, kind, usd of each held name that became cash without an order
     notes : sentences that every page shows
+    warning : that the settings left the model nothing to choose; empty where it chose, or where nothing was decided
     """
 
     returns: pd.Series
@@ -59,6 +66,7 @@ class BacktestResult:
     costs: pd.Series
     gone: pd.DataFrame
     notes: tuple[str, ...]
+    warning: str = ""
 
     @property
     def total_return(self) -> float:
@@ -189,8 +197,8 @@ def _try(evening: Evening, settings: PortfolioSettings) -> tuple[np.ndarray, dic
     try:
         decision = decide(evening, settings)
     except OptimizerError as error:
-        entry = {"optimizer": "", "outcome": "kept", "reason": str(error), "turnover": 0.0, "way": 0.0}
-        return evening.held, {"regime": evening.regime, **entry, **_size(evening.held)}
+        entry = {"optimizer": "", "outcome": "kept", "reason": str(error), "ranked": np.nan}
+        return evening.held, {"regime": evening.regime, **entry, "turnover": 0.0, "way": 0.0, **_size(evening.held)}
     return decision.weights, {"regime": evening.regime, **_entry(decision, evening), **_size(decision.weights)}
 
 
@@ -202,6 +210,7 @@ def _entry(decision: Decision, evening: Evening) -> dict:
         "optimizer": decision.optimizer,
         "outcome": "decided",
         "reason": failed,
+        "ranked": int(np.count_nonzero(decision.rank)),
         "turnover": moved,
         "way": decision.way,
     }

@@ -17,6 +17,7 @@ from openbook.portfolio.decision import (
     rank_rows,
     smooth,
     turnover,
+    unchosen,
 )
 from openbook.portfolio.limits import Limits
 from openbook.portfolio.regime import NORMAL, REGIME_NAMES
@@ -48,6 +49,7 @@ class Portfolio:
     chosen : symbol, score, rank, held, expected, volatility, target, weight of the names chosen tonight
     story : one row per chosen or held symbol: sector, score, rank, held, target, weight, change, reason
     expected, covariance : of the chosen, a year; limits : under which the optimizer worked
+    warning : that the settings leave the model nothing to choose; empty where it chooses
     """
 
     date: pd.Timestamp
@@ -67,6 +69,7 @@ class Portfolio:
     covariance: pd.DataFrame
     limits: Limits
     notes: tuple[str, ...]
+    warning: str
 
     @property
     def reasons(self) -> pd.Series:
@@ -224,6 +227,7 @@ def _portfolio(date, evening: Evening, decision: Decision, settings: PortfolioSe
         covariance=pd.DataFrame(decision.covariance, index=chosen, columns=chosen),
         limits=decision.limits,
         notes=_notes(evening, decision, settings),
+        warning=unchosen(int(np.count_nonzero(decision.rank)), settings),
     )
 
 

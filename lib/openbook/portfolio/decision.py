@@ -236,6 +236,19 @@ def choose(rank: np.ndarray, held: np.ndarray, top_n: int, hold_buffer: float) -
     return np.sort(order[: min(top_n, np.count_nonzero(rank))])
 
 
+def unchosen(ranked: int, settings: PortfolioSettings) -> str:
+    """That the model chooses nothing of `ranked` names that may be held, and the way out; empty where it chooses."""
+    top_n, reach = settings.top_n, settings.hold_buffer * settings.top_n
+    if top_n >= ranked > 0:
+        return f"top_n {top_n} of {ranked} names: every name is held, the model chooses nothing; lower portfolio.top_n"
+    if reach >= ranked > 0:
+        return (
+            f"hold_buffer {settings.hold_buffer:g} × top_n {top_n} of {ranked} names: what is held stays whatever its "
+            "rank, the model chooses nothing after the first evening; lower portfolio.hold_buffer"
+        )
+    return ""
+
+
 def recent_covariance(close: np.ndarray) -> np.ndarray:
     """Shrunk covariance of daily returns, a year, (k, k); the return over a gap belongs to the day after it."""
     if close.shape[1] == 0:

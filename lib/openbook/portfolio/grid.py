@@ -1,6 +1,7 @@
 """Every model with every optimizer on the same dates, and the baselines that none of them may lose to."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -77,18 +78,20 @@ def backtest_holdout(
     backtester: VectorizedBacktester,
     engine: str = "",
     n_jobs: int = 1,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> pd.DataFrame:
     """Daily returns over the holdout, sessions × label: every combination, then the universe. To be put away unseen.
 
     scores, held : by model, dates × symbols, before the holdout and over it; the earlier ones only for the smoothing,
         as on a real evening. Empty without a holdout, or with one of fewer than two rebalances.
+    progress : as in `backtest_grid`
     """
     if not held or len(rebalance_dates(next(iter(held.values())).index, backtester.settings.rebalance_every)) < 2:
         return pd.DataFrame()
     dates = common_dates(held, market, "", backtester.settings.rebalance_every)
     joined = {model: pd.concat([scores[model], held[model]]) for model in held}
     how = {"optimizers": optimizers, "backtester": backtester, "dates": dates, "engine": engine, "n_jobs": n_jobs}
-    results = backtest_grid(joined, market, regimes, **how)
+    results = backtest_grid(joined, market, regimes, progress=progress, **how)
     universe = backtester.run(equal_weight_universe(market, dates), market)
     return pd.DataFrame({label(pair): result.returns for pair, result in {**results, UNIVERSE: universe}.items()})
 
@@ -109,7 +112,14 @@ def with_optimizer(backtester: VectorizedBacktester, optimizer: str) -> Vectoriz
 def _backtest(shared: tuple[VectorizedBacktester, dict[str, Evenings]], model: str, optimizer: str) -> BacktestResult:
     """One task of the grid."""
     backtester, evenings = with_optimizer(shared[0], optimizer), shared[1][model]
-    return backtester.run_on(backtester.decide_on(evenings).weights, evenings.tape)
+    decisions = backtester.decide_on(evenings)
+    result = backtester.run_on(decisions.weights, evenings.tape)
+    return replace(result, warning=decisions.warning(backtester.settings))
+
+
+def warnings(results: Mapping[Combination, BacktestResult]) -> str:
+    """What the results warn of, each sentence once, one a line; empty where there is nothing."""
+    return "\n".join(dict.fromkeys(result.warning for result in results.values() if result.warning))
 
 
 def backtest_baselines(

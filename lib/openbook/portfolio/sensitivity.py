@@ -1,6 +1,6 @@
 """Would a result have stood if one thing had been a little different? A row per combination, a column per change."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
@@ -26,6 +26,7 @@ def sensitivity(
     dates: pd.DatetimeIndex,
     engine: str = "",
     n_jobs: int = 1,
+    progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
     """Sharpe ratios of (model, optimizer) pairs × COLUMNS, on the same dates and sessions throughout.
 
@@ -36,12 +37,12 @@ def sensitivity(
         trade; prices, regime and what is held are as known that evening
     top N halved, doubled : the number of names to hold, rounded down and at least 1; every limit stays as it is
 
-    scores : by model, dates × symbols, out of sample; engine, n_jobs : as in `engine.run_tasks`
+    scores : by model, dates × symbols, out of sample; engine, n_jobs, progress : as in `engine.run_tasks`
     NaN where half or twice the names leave an evening without a portfolio within the limits that has one as compared:
     half a year in what was held before would say nothing about the number of names.
     """
     evenings = gather_all({model: scores[model] for model, _ in pairs}, market, regimes, dates)
-    rows = run_tasks(_row, (backtester, evenings), list(pairs), engine=engine, n_jobs=n_jobs)
+    rows = run_tasks(_row, (backtester, evenings), list(pairs), engine=engine, n_jobs=n_jobs, progress=progress)
     index = pd.MultiIndex.from_tuples(list(pairs), names=["model", "optimizer"])
     return pd.DataFrame(rows, index=index, columns=list(COLUMNS))
 

@@ -8,6 +8,7 @@ from openbook.portfolio.limits import Limits
 from openbook.portfolio.optimizers import hrp_raw
 
 VERIFY_COLUMNS = ["optimizer", "measure", "ours", "theirs", "gap", "note"]
+COMPARED = ("max_sharpe", "min_volatility", "hrp")  # what PyPortfolioOpt solves, too
 
 
 def verify_against_pypfopt(portfolio: Portfolio) -> pd.DataFrame:
@@ -16,10 +17,10 @@ def verify_against_pypfopt(portfolio: Portfolio) -> pd.DataFrame:
     max_sharpe : expected return over volatility; min_volatility : volatility; gap = |ours / theirs − 1|
     hrp : volatility of the weights before they are moved into the limits, which PyPortfolioOpt's HRP does not know;
         gap = the largest difference of a weight
-    inverse_vol, equal_weight, cash : not problems of PyPortfolioOpt; nothing to compare, and the note says so
+    anything else, and cash : not problems of PyPortfolioOpt; nothing to compare, and the note says so
     """
     name = portfolio.optimizer
-    if name not in ("max_sharpe", "min_volatility", "hrp"):
+    if name not in COMPARED:
         row = [name, "none", np.nan, np.nan, np.nan, f"PyPortfolioOpt has no {name}; nothing to compare"]
     elif name == "hrp":
         row = _compare_hrp(portfolio)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from openbook.errors import UsageError
+from openbook.record.progress import steps
 
 KINDS = ("note", "ok", "warn", "stop")
 PALETTE = {
@@ -222,10 +223,10 @@ def _png(fig) -> tuple[bytes, int, int]:
 def bar(what: str, *, shown: bool) -> Callable[..., None] | None:
     """What to hand to a long function as its `progress`: a bar for whoever waits in JupyterLab.
 
-    shown : False where nobody watches: then None, and the notebook of a headless run holds no trace of the time it took
+    shown : False where a runner watches: it is told beside the notebook, which holds no trace of the time it took
     """
     if not shown:
-        return None
+        return steps(what)
     from tqdm.auto import tqdm
 
     line = tqdm(desc=what)

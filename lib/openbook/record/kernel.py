@@ -18,9 +18,11 @@ from pathlib import Path
 
 from openbook.errors import KernelDied, UsageError
 from openbook.marker import DESK, desk_or_none
+from openbook.record import progress
 from openbook.record.disk import storage
 from openbook.record.secrets import scrubbed_environment
 
+STEPS = "steps"  # in a kernel's folder: how far its long cell is
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 GRACE = 2.0  # seconds that a resource tracker has to clean up
 UNKILLABLE = 10.0
@@ -44,6 +46,11 @@ class Kernel:
 
     def __exit__(self, *_) -> None:
         self.close()
+
+    @property
+    def steps(self) -> Path:
+        """Where it writes how far its long cell is; see `progress`."""
+        return self.folder / STEPS
 
     @property
     def group(self) -> int:
@@ -166,6 +173,7 @@ def _environment(folder: Path, library: Path | None = None) -> dict[str, str]:
     """
     kept = {name: value for name, value in scrubbed_environment().items() if name != "PYTHONSTARTUP"}
     ours = {"IPYTHONDIR": str(folder / "ipython"), "PYTHONHASHSEED": "0", "JPY_PARENT_PID": str(os.getpid())}
+    ours[progress.FILE] = str(folder / STEPS)
     found = {"PYTHONPATH": str(library)} if library is not None else {}
     desk = desk_or_none()
     return {**kept, **ours, **found, **({DESK: str(desk)} if desk else {})}

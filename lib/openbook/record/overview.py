@@ -9,7 +9,7 @@ from pathlib import Path
 from openbook.errors import OpenbookError
 from openbook.record import outbox, production, views
 from openbook.record.pedigree import vetted
-from openbook.record.rows import DAILY, FAILURE, ORDERS, PENDING, Row, plain, read_rows
+from openbook.record.rows import DAILY, FAILURE, NOT_YET, ORDERS, PENDING, Row, plain, read_rows
 from openbook.record.runs import BOOKS, RunsFolder
 
 HISTORY = "performance_history.csv"
@@ -58,7 +58,7 @@ class Overview:
     @property
     def sealed(self) -> list[Row]:
         """Sealed runs, by date."""
-        return [row for row in self.rows if row.kind != FAILURE]
+        return [row for row in self.rows if row.kind not in (FAILURE, NOT_YET)]
 
     @property
     def failed(self) -> list[Row]:
@@ -77,8 +77,9 @@ class Overview:
         return sorted({date for book in self.books for date in book.waiting})
 
     def days(self) -> dict[str, Row]:
-        """The daily run of each date: the newest sealed one, or the last failed attempt if none was sealed."""
-        daily = [row for row in (*self.failed, *self.sealed) if row.notebook == DAILY]
+        """The daily run of each date: the newest sealed one, or the last other attempt if none was sealed."""
+        others = [row for row in self.rows if row.kind in (FAILURE, NOT_YET)]
+        daily = [row for row in (*others, *self.sealed) if row.notebook == DAILY]
         return {row.date: row for row in daily}
 
 

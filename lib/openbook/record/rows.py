@@ -20,7 +20,7 @@ SCHEMA_VERSION = 1
 DAILY = "daily_run"
 LONGEST = 300  # characters of a verdict or an error
 PENDING, ORDERS, NOTHING, REDUCED, HALTED = "pending", "orders", "nothing", "reduced", "halted"
-FAILURE, DONE, ODD = "failed", "done", "odd"
+FAILURE, NOT_YET, DONE, ODD = "failed", "notyet", "done", "odd"
 SWITCH = {"REDUCE_ONLY": REDUCED, "HALTED": HALTED}
 MARKS = {  # a letter and its words, in the order of a legend: colour is never the only sign
     PENDING: ("W", "orders wait for approval"),
@@ -28,6 +28,7 @@ MARKS = {  # a letter and its words, in the order of a legend: colour is never t
     NOTHING: ("N", "nothing to do"),
     REDUCED: ("R", "reduce only"),
     HALTED: ("H", "halted"),
+    NOT_YET: ("Y", "not yet: prices had not come"),
     FAILURE: ("F", "failed"),
     ODD: ("?", "no verdict that can be read"),
 }
@@ -117,7 +118,8 @@ def _stamp(path: Path) -> list[int]:
 def _read(path: Path, notebook: str) -> tuple[str, str, str]:
     """Kind, words, and what to open in the folder of one run."""
     if _failed(path):
-        return FAILURE, _why(path, notebook), ""
+        waits = _not_yet(path)
+        return (NOT_YET, waits, "") if waits else (FAILURE, _why(path, notebook), "")
     page = REPORT if (path / REPORT).is_file() else ""
     try:
         recorded = read_run(path)["recorded"]
@@ -135,6 +137,18 @@ def _kind(recorded: dict) -> str:
     if switch != "ACTIVE" or not (isinstance(orders, int) and orders >= 0):
         return ODD
     return ORDERS if orders else NOTHING
+
+
+def _not_yet(path: Path) -> str:
+    """What an attempt waits for that came before its prices, and in time; empty for one that failed."""
+    try:
+        note = json.loads((path / WHY).read_bytes())
+        tried, until = str(note["tried"]), str(note["until"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+    date = path.name.rpartition("-")[0]
+    words = f"not yet: waiting for prices of {date} until {until}; tried at {tried}; {note['why']}"
+    return plain(words) if tried < until else ""
 
 
 def _why(path: Path, notebook: str) -> str:

@@ -144,6 +144,31 @@ class RunsFolder:
                 )
         return target
 
+    def wait(self, notebook: str, date, error: OpenbookError, *, tried: str, until: str) -> Path:
+        """Note that an attempt only came too early for its prices; one note for all such attempts in a row.
+
+        tried, until : moments as text that sorts by time; after `until` it counts as a failure
+        """
+        above, date = self.folder / FAILED / check_notebook(notebook), check_date(date)
+        number = self._attempts(notebook, date)
+        note = {"exit_code": error.exit_code, "why": redact(str(error)), "tried": tried, "until": until}
+        with storage(f"note in {above} that {date} waits"):
+            if _noted(above / f"{date}-{number}").get("exit_code") != error.exit_code:
+                number += 1
+            target = above / f"{date}-{number}"
+            target.mkdir(parents=True, exist_ok=True)
+            replace_file(target / WHY, json_bytes(note))
+        return target
+
+    def waits(self, notebook: str) -> tuple[str, dict] | None:
+        """Date and note of the last attempt, if it came before its prices and nothing as late was sealed since."""
+        attempts = (self.folder / FAILED / check_notebook(notebook)).glob("*-*")
+        found = {_attempt(path)[0]: path for path in sorted(attempts, key=_attempt) if _attempt(path)[0]}
+        last, sealed = max(found, default=""), self.latest(notebook)
+        note = _noted(found[last]) if found else {}
+        over = sealed is not None and sealed.name[:10] >= last
+        return None if over or not isinstance(note.get("until"), str) else (last, note)
+
     def sealed(self, notebook: str, date) -> Path | None:
         """The folder of the sealed run of that date, the newest if one superseded another."""
         date = check_date(date)
@@ -234,6 +259,21 @@ def page_of(folder: str | Path, date: str | None = None, notebook: str = "daily_
     if found is None or not (found / REPORT).is_file():
         raise UsageError(f"no page of {notebook}{f' for {date}' if date else ''} below {folder}; see openbook status")
     return found / REPORT
+
+
+def _attempt(path: Path) -> tuple[str, int]:
+    """Date and number of a failed attempt; a folder that is none comes first."""
+    date, _, number = path.name.rpartition("-")
+    return (date, int(number)) if _DATE.fullmatch(date) and number.isdecimal() else ("", 0)
+
+
+def _noted(attempt: Path) -> dict:
+    """What was noted of a failed attempt; empty where nothing was that can be read."""
+    try:
+        note = json.loads((attempt / WHY).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
 
 
 def _is_notebook(name: str) -> bool:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from openbook.record import outbox
 from openbook.record.overview import BookOverview, Overview, read_history, read_overview
-from openbook.record.rows import FAILURE, MARKS, Row, plain
+from openbook.record.rows import DAILY, FAILURE, MARKS, ODD, Row, plain
+from openbook.record.runs import read_run
 from openbook.record.standing import void_because
 
 WEEKS = 4
@@ -24,11 +25,19 @@ def status_lines(folder: str | Path) -> list[str]:
     if seen.last is not None:
         failed = "failed: " if seen.last.kind == FAILURE else ""
         lines.append(f"last      {seen.last.notebook} {seen.last.date}: {failed}{seen.last.said}")
-        lines += _strip(seen.days())
+        lines += [*_strip(seen.days()), *_warnings(seen)]
     if seen.waiting:
         lines.append(f"waiting   for approval: orders of {', '.join(seen.waiting)}; openbook approve DATE --by NAME")
     lines += [*outbox.status_lines(seen.folder, datetime.datetime.now(datetime.UTC)), *_counts(seen)]
     return lines if seen.rows else [*lines, "no run yet: try openbook demo"]
+
+
+def _warnings(seen: Overview) -> Iterator[str]:
+    """What the last comparison and the last daily page warn of."""
+    last = {row.notebook: row for row in seen.sealed if row.notebook in ("compare", DAILY) and row.kind != ODD}
+    for row in last.values():
+        if warning := read_run(seen.folder / row.folder)["recorded"].get("warning"):
+            yield f"warning   {row.notebook} {row.date}: {plain(warning)}"
 
 
 def _counts(seen: Overview) -> Iterator[str]:

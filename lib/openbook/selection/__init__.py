@@ -1,5 +1,6 @@
 """Whom we trust: a score to rank by, gates to pass, luck to account for, and a champion, or none."""
 
+from openbook import lazily
 from openbook.selection.figures import FIGURES, against, judge, regime_consistency, summarise_backtests
 from openbook.selection.gates import (
     GATES,
@@ -38,3 +39,5 @@ __all__ = [
     "trial_id",
     "write_report",
 ]
+
+__getattr__ = lazily(__name__)

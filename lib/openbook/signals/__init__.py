@@ -1,1 +1,5 @@
 """What we predict: features, dataset, models."""
+
+from openbook import lazily
+
+__getattr__ = lazily(__name__)

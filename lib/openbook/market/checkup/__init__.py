@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from openbook import lazily
 from openbook.errors import CalendarError, DataError, DataNotReady
 from openbook.market import calendar
 from openbook.market.arrival import Bars, admit, copies, is_bad, read_bars, refuse
@@ -46,17 +47,19 @@ class Checkup:
     summary : what was looked at, by name: rows, symbols, sessions, fields, span
     told : how files and columns were understood, if somebody had to guess
     symbol_years : bars over 252: what rates of findings are measured by
+    unpriced : why there was no price to look at; empty where there were prices
     """
 
     findings: pd.DataFrame
     summary: dict[str, str]
     symbol_years: float
     told: tuple[str, ...] = ()
+    unpriced: str = ""
 
     @property
     def usable(self) -> bool:
-        """Whether no finding stops a run for everybody."""
-        return not self.stopping
+        """Whether there are prices, and no finding stops a run for everybody."""
+        return not (self.stopping or self.unpriced)
 
     @property
     def stopping(self) -> list[str]:
@@ -92,6 +95,8 @@ class Checkup:
 
     def _verdict(self) -> str:
         """The last line."""
+        if self.unpriced:
+            return f"Not usable: {self.unpriced}"
         if self.usable:
             return f"Usable: {len(self.findings):,} findings, none of which stops a run for everybody."
         whole = [rule for rule in self.stopping if CHECKS[rule].stops == "delivery"]
@@ -131,7 +136,7 @@ def examine(
     bars = read_bars(delivery)
     sound, found = _on_arrival(bars, rules, calendar.today() if today is None else calendar.as_day(today))
     if not len(sound.day):
-        raise DataError(f"{delivery.name}: not one bar of {len(bars.day):,} can be used; check its units and columns")
+        raise DataError(_no_price(delivery, bars))
     tape = make_tape(sound, None if delivery.adjusted else delivery.actions)
     found += bad_sessions(tape, rules)
     found += lapses(tape, rules)
@@ -141,7 +146,7 @@ def examine(
         found += [*judge_members(tape, delivery.members, rules), overlapping_spells(delivery.members)]
     found += judge_reports(delivery, rules)
     if beside is not None:
-        found += compare(tape, _tape_of(beside), rules)
+        found += compare(tape, _tape_beside(beside, tape), rules)
     found += _tonight(delivery, nightly, today)
     return Checkup(rank_findings(found), _summary(delivery, bars, tape), len(tape.close) / 252)
 
@@ -163,11 +168,27 @@ def _on_arrival(bars: Bars, rules: CheckupRules, today: pd.Timestamp) -> tuple[B
     return bars, [*found, *odd_bars(bars, rules)]
 
 
-def _tape_of(delivery: Delivery) -> Tape:
-    """The tape of what the door admits of another source; of bars that differ the first counts."""
-    bars, _ = refuse(read_bars(delivery), ("holiday",))
+def _no_price(delivery: Delivery, bars: Bars) -> str:
+    """How many rows there were, how many had a price, that none can be used, and the way out."""
+    return (
+        f"{delivery.name}: not one price can be used of {len(delivery.bars):,} rows, {len(bars.day):,} with a price; "
+        "check its columns and units, and describe them by --source FILE.yaml"
+    )
+
+
+def _tape_beside(delivery: Delivery, tape: Tape) -> Tape:
+    """The tape of what the door admits of another source; of bars that differ the first counts.
+
+    Raises DataError if it has no price, or no symbol of the first source: nothing would be compared.
+    """
+    read = read_bars(delivery)
+    bars, _ = refuse(read, ("holiday",))
     again, other = copies(bars)
     bars, _ = refuse(bars.take(~(again | other)), ("price", "volume", "range"))
+    if not len(bars.day):
+        raise DataError(_no_price(delivery, read))
+    if not set(bars.symbols) & set(tape.symbols):
+        raise DataError(f"{delivery.name} has no symbol of the first source: nothing to compare; rename its symbols")
     return make_tape(bars, None if delivery.adjusted else delivery.actions)
 
 
@@ -208,3 +229,6 @@ def _summary(delivery: Delivery, bars: Bars, tape: Tape) -> dict[str, str]:
         "Fields": ", ".join(bars.values),
         "Prices": f"{prices}; actions: {actions}",
     }
+
+
+__getattr__ = lazily(__name__)

@@ -6,24 +6,38 @@ from openbook.errors import DataError
 from openbook.market.checkup import Checkup, examine, rank_findings
 from openbook.market.checkup.lapses import overlapping_spells, repeated_keys
 from openbook.market.providers import Source
-from openbook.market.providers.folder import are_adjusted, deliver, understand
+from openbook.market.providers.folder import Understood, are_adjusted, deliver, understand
 from openbook.market.providers.reading import column_names, file_name, list_files, read_keys, read_table, shown
 from openbook.market.tables import Delivery
+
+DESCRIBE = "--source FILE.yaml says which column of which file is the close"
 
 
 def check_folder(path: str, *, beside: Delivery | None = None, today=None) -> Checkup:
     """Guess what the files at `path` are, say so, and look at all of them. DataError if nothing can be understood."""
-    understood = understand(path)
+    understood = _understood(path)
     keyed = [repeated_keys(*read_keys(file, columns)) for file, columns in understood.keyed]
     if understood.source is None:
         spells = [overlapping_spells(read_table(file, columns)) for file, columns in understood.spells]
         found = rank_findings([*keyed, *spells])
         files = ", ".join(file_name(file) for file, _ in [*understood.keyed, *understood.spells])
-        return Checkup(found, {"Bars": "none", "Keys of": files}, 0.0, tuple(understood.told))
+        unpriced = f"no price was read: no file of {shown(path)} has symbol, date and close; {DESCRIBE}"
+        return Checkup(found, {"Bars": "none", "Keys of": files}, 0.0, tuple(understood.told), unpriced)
     delivery, told = _described(understood.source)
-    checkup = examine(delivery, beside=beside, today=today)
+    try:
+        checkup = examine(delivery, beside=beside, today=today)
+    except DataError as error:
+        raise DataError(f"{error}; column {understood.source.columns['close']!r} was taken for the close") from None
     found = rank_findings([checkup.findings, *keyed])
     return replace(checkup, findings=found, told=(*understood.told, told))
+
+
+def _understood(path: str) -> Understood:
+    """What the files at `path` are; DataError says that no price was read, and the way out."""
+    try:
+        return understand(path)
+    except DataError as error:
+        raise DataError(f"no price was read: {error}; {DESCRIBE}") from None
 
 
 def check_source(source: Source, *, beside: Delivery | None = None, today=None) -> Checkup:
@@ -35,7 +49,7 @@ def delivery_of(path: str) -> Delivery:
     """The bars of a folder that nobody described, as a second source; DataError if it has none."""
     source = understand(path).source
     if source is None:
-        raise DataError(f"{shown(path)} has no file of bars to compare with")
+        raise DataError(f"no file of {shown(path)} has symbol, date and close to compare with; give --beside FILE.yaml")
     return _described(source)[0]
 
 

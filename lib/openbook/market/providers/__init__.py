@@ -9,6 +9,7 @@ from typing import Annotated
 import pandas as pd
 from pydantic import Field, TypeAdapter, ValidationError
 
+from openbook import lazily
 from openbook.errors import ParameterError
 from openbook.market.providers.edgar import EdgarTable
 from openbook.market.providers.files import FilesSource, fetch_files
@@ -83,3 +84,6 @@ def _sentence(fault) -> str:
     if fault["type"] == "extra_forbidden":
         return f"{field} is not a setting of provider {place[0]!r}"
     return f"{field}: {fault['msg']}" if field else fault["msg"]
+
+
+__getattr__ = lazily(__name__)

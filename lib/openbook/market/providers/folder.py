@@ -66,9 +66,7 @@ def understand(path: str) -> Understood:
     )
     if not (bars or keyed or spells):
         said = "; ".join(told)
-        raise DataError(
-            f"no file of {shown(path)} has columns symbol, date and close ({said}); describe it by --source"
-        )
+        raise DataError(f"no file of {shown(path)} has columns symbol, date and close ({said})")
     if not bars:
         return Understood(None, keyed, spells, told)
     source, said = _source(path, files, groups[bars[0]], {kinds[c]: (groups[c][0], c) for c in reversed(groups)})

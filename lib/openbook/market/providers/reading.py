@@ -37,13 +37,15 @@ def list_files(path: str) -> list[str]:
     try:
         if fs.isfile(root):
             return [path]
-        names = sorted(name for name in fs.ls(root, detail=False) if str(name).endswith(SUFFIXES))
+        there = fs.ls(root, detail=False)
+        names = sorted(name for name in there if str(name).endswith(SUFFIXES))
     except FileNotFoundError:
         raise DataError(f"no file or folder at {shown(path)}; check the path of the source") from None
     except OSError as error:
         raise DataError(f"cannot look into {shown(path)}: {error}") from None
     if not names:
-        raise DataError(f"no file in {shown(path)} ends with {', '.join(SUFFIXES)}")
+        ends = ", ".join(SUFFIXES)
+        raise DataError(f"nothing to read in {shown(path)}: of its {len(there)} entries none ends with {ends}")
     return [fs.unstrip_protocol(name) for name in names]
 
 
