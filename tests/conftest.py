@@ -69,9 +69,10 @@ def cluster():
 @pytest.fixture(scope="session")
 def server():
     """The folder of a PostgreSQL server, whose socket is its only door; skipped where none is installed."""
-    from postgres_lab import control, programs, start
+    import programs
+    from postgres_lab import control, start
 
-    programs()
+    programs.need("postgresql")
     folder = Path(tempfile.mkdtemp(prefix="openbook-pg", dir="/tmp"))  # a socket's path is at most 107 bytes long
     control(folder, "initdb", "-U", "openbook", "-A", "trust", "-E", "UTF8", "--no-sync")
     start(folder)
