@@ -15,6 +15,12 @@ hypothesis.settings.load_profile("untimed")
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_xdist_auto_num_workers(config) -> int | None:
+    """No workers where benchmarks are asked for: they are timed one after the other, and print what they find."""
+    rest = config.option.markexpr.replace("not benchmark", "")
+    return 0 if not rest or "benchmark" in rest else None
+
+
 @pytest.fixture(scope="session")
 def project_root() -> Path:
     """The checkout."""
