@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,17 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Without bytecode a process needs a quarter longer to start, and the tests start hundreds; a machine may be set not to
+# write it.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def pytest_xdist_auto_num_workers(config) -> int | None:
+    """No workers where benchmarks are asked for: they are timed one after the other, and print what they find."""
+    rest = config.option.markexpr.replace("not benchmark", "")
+    return 0 if not rest or "benchmark" in rest else None
 
 
 @pytest.fixture(scope="session")
@@ -69,9 +81,10 @@ def cluster():
 @pytest.fixture(scope="session")
 def server():
     """The folder of a PostgreSQL server, whose socket is its only door; skipped where none is installed."""
-    from postgres_lab import control, programs, start
+    import programs
+    from postgres_lab import control, start
 
-    programs()
+    programs.need("postgresql")
     folder = Path(tempfile.mkdtemp(prefix="openbook-pg", dir="/tmp"))  # a socket's path is at most 107 bytes long
     control(folder, "initdb", "-U", "openbook", "-A", "trust", "-E", "UTF8", "--no-sync")
     start(folder)

@@ -2,20 +2,10 @@
 
 import os
 import pwd
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
-
-def programs() -> Path:
-    """The folder of PostgreSQL's programs, or a skip."""
-    folders = [*map(str, Path("/usr/lib/postgresql").glob("*/bin")), os.environ.get("PATH", "")]
-    found = shutil.which("pg_ctl", path=os.pathsep.join(folders))
-    if found is None:
-        pytest.skip("no PostgreSQL server is installed (pg_ctl)")
-    return Path(found).resolve().parent
+import programs
 
 
 def control(folder: Path, program: str, *words) -> None:
@@ -25,7 +15,8 @@ def control(folder: Path, program: str, *words) -> None:
         nobody = pwd.getpwnam("nobody")
         how |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-    subprocess.run([programs() / program, "-D", folder / "data", *words], **how)
+    folder_of_programs = Path(programs.need("postgresql")).resolve().parent
+    subprocess.run([folder_of_programs / program, "-D", folder / "data", *words], **how)
 
 
 def start(folder: Path) -> None:

@@ -18,6 +18,8 @@ import acted
 import strace_lab
 from strace_lab import FAULTS, KILL, TORN, Campaign, report
 
+import programs
+
 MEMORY = "/dev/shm"
 REFUSALS = [fault for fault in FAULTS if fault not in (KILL, TORN)]
 STRIDES = {KILL: 8, TORN: 25, **dict.fromkeys(REFUSALS, 80)}  # so that all of them take half a minute
@@ -32,7 +34,7 @@ def campaign():
     """
     why = strace_lab.missing()
     if why:
-        pytest.skip(why)
+        programs.lack("strace", why)
     with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as folder:
         begun = Campaign(Path(folder))
         yield begun

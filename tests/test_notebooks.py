@@ -2,12 +2,18 @@
 
 import ast
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
+FOLDER = ROOT / "notebooks"
+# Not what an editor keeps in hidden folders, as JupyterLab does in .ipynb_checkpoints.
+NOTEBOOKS = sorted(path for path in FOLDER.rglob("*.ipynb") if "/." not in f"/{path.relative_to(FOLDER)}")
 MOST_LINES, MOST_CODE_CELLS = 15, 40
 NOT_IN_A_CELL = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.For, ast.While, ast.Try)
 
@@ -25,6 +31,27 @@ def code(cells: list[dict]) -> list[dict]:
 
 def test_the_four_notebooks_are_there():
     assert {path.stem for path in NOTEBOOKS} >= {"train_candidates", "compare", "select_champion", "daily_run"}
+
+
+def test_the_checkpoints_of_jupyterlab_are_not_collected(tmp_path):
+    """Those of a run notebook have outputs: they are neither executed nor held to be committed."""
+    shutil.copytree(FOLDER, tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    for folder in (tmp_path / "notebooks", tmp_path / "notebooks" / "guides"):
+        kept = folder / ".ipynb_checkpoints"
+        kept.mkdir()
+        for path in folder.glob("*.ipynb"):
+            shutil.copy(path, kept / f"{path.stem}-checkpoint.ipynb")
+    (tmp_path / "tests").mkdir()
+    shutil.copy(__file__, tmp_path / "tests")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    line = [sys.executable, "-m", "pytest", "-p", "xdist", "-p", "nbmake.pytest_plugin", "--collect-only", "-q"]
+    env = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    collected = done.stdout.splitlines()
+    assert "notebooks/daily_run.ipynb::daily_run.ipynb" in collected
+    assert "tests/test_notebooks.py::test_no_output_is_committed[daily_run]" in collected
+    assert not [name for name in collected if "checkpoint]" in name or "checkpoint.ipynb" in name]
 
 
 def test_no_output_is_committed(cells):

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+import programs
 from calendar_lab import write_book, write_day, write_failure
 from openbook.record.calendar_page import publish_calendar
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="the test extra is not installed")
-axe_playwright = pytest.importorskip("axe_playwright_python.sync_playwright", reason="the test extra is not installed")
+sync_api = programs.driver("chromium", "playwright.sync_api")
+axe_playwright = programs.driver("chromium", "axe_playwright_python.sync_playwright")
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PAGES = ("daily", "calendar")
 SCHEMES = ("light", "dark")
 NARROW, WIDE = 390, 1200  # px: a phone held upright, a laptop
@@ -165,9 +165,7 @@ def files(trained, tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def browser(files):  # after the pages: while it runs, no notebook can be executed in this process
     """Chromium without a window, and without a network."""
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
+    program = programs.need("chromium")
     with sync_api.sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=program)
         yield running

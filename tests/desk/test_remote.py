@@ -16,6 +16,7 @@ import pytest
 from desk_lab import ABOUT, CALM, DAYS, commit, day, make_market, make_trades, random_market
 from pandas.testing import assert_frame_equal, assert_series_equal
 
+import programs
 from openbook.desk import acts, database
 from openbook.desk.book import (
     audit_book,
@@ -34,8 +35,8 @@ from openbook.errors import ApprovalError, BookError, ConflictError, LockError, 
 from openbook.portfolio.costs import Costs
 from postgres_lab import control, start
 
-psycopg = pytest.importorskip("psycopg", reason="no driver: pip install 'openbook[postgres]'")
-pytest.importorskip("sqlalchemy", minversion="2", reason="no SQLAlchemy: pip install 'openbook[postgres]'")
+psycopg = programs.driver("postgresql", "psycopg")
+programs.driver("postgresql", "sqlalchemy", minversion="2")
 remote = importlib.import_module("openbook.desk.remote")
 
 MARKET = make_market({"A": [100, 101, 102, 103, 104, 105], "B": [50, 49, 48, 47, 46, 45]})
