@@ -130,6 +130,17 @@ def test_a_late_vendor_is_told_by_notify_where_no_run_starts_after_the_deadline(
     assert [f"no prices of {tonight}" in mail["subject"] for mail in mails(mailbox)] == [False, True]
 
 
+def test_a_past_evening_without_prices_is_no_news(desk, monkeypatch):
+    with smtp_server() as (port, mailbox):
+        mail_to(monkeypatch, port)
+        succeed(openbook("--runs", desk.runs, "notify"))
+        mailbox.taken.clear()
+        assert desk.daily().code == 31  # by this machine's clock, long after that session
+        assert openbook("--runs", desk.runs, "notify").code == 0
+    assert mailbox.taken == []
+    assert "failed: no bars for" in openbook("--runs", desk.runs, "status").out
+
+
 def test_a_vendor_that_is_late_twice_is_told_of_twice(desk, monkeypatch):
     sessions = [desk.tonight, next_session(desk.tonight)]
     with smtp_server() as (port, mailbox):

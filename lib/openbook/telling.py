@@ -58,9 +58,12 @@ def late_prices(runs: Path) -> list[message.Message]:
     It has the same id at every call, so the outbox takes it once.
     """
     waits = RunsFolder(runs).waits("daily_run")
-    if waits is None or not calendar.now() >= calendar.prices_deadline(waits[0]):
+    if waits is None:
         return []
     date, note = waits
+    following = calendar.next_session(date)
+    if not (calendar.now() >= calendar.prices_deadline(date) and calendar.last_closed() <= following):
+        return []  # still time; or long ago, when somebody at a terminal looks at the past
     title = f"no prices of {date} by {note['until']}: there is no page, and no orders"
     steps = [str(note.get("why", "")), f"Ask the vendor; then openbook run daily_run --date {date} is safe to start."]
     return [message.compose_alarm(title, date, steps, event="late prices")]
