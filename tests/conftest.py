@@ -69,9 +69,9 @@ def desk(trained, tmp_path):
     return copied(trained, tmp_path)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster():
-    """The address of a real Dask cluster of two worker processes."""
+    """The address of a real Dask cluster of two worker processes; idle ones take a twentieth of a core."""
     from distributed import LocalCluster
 
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as running:

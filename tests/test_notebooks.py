@@ -93,6 +93,20 @@ def test_every_parameter_is_read_by_a_later_cell(cells):
     assert names <= read
 
 
+def test_smaller_settings_under_test_are_of_parameters_and_no_others(cells):
+    """nbmake sets what a cell's `mock` names after the cell ran; a user's Run All knows nothing of it."""
+    for cell in cells:
+        smaller = cell["metadata"].get("nbmake", {}).get("mock", {})
+        tagged = "parameters" in cell["metadata"].get("tags", [])
+        assert set(smaller) <= set(assigned(cell) if tagged else ())
+        assert [name for name, value in smaller.items() if value == assigned(cell)[name]] == []
+
+
+def assigned(cell: dict) -> dict:
+    """The names that a cell gives a plain value, with their values."""
+    return {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(cell["source"]).body}
+
+
 def test_parameters_are_those_that_the_command_hands_over():
     from openbook.jobs import HANDED_AS, NEEDS, ON_A_CLUSTER
     from openbook.params import NOTEBOOKS as SETTINGS
