@@ -15,17 +15,27 @@ from pydantic import ValidationError
 
 from openbook.desk import database, ledger
 from openbook.desk.killswitch import ACTIVE, HALTED, KillSwitch, Verdict, reducing, worst
+from openbook.desk.lots import carry, carry_over, cost_of
+from openbook.desk.schema import SCHEMA_VERSION
 from openbook.desk.settlement import require_continuation, settle
 from openbook.desk.statement import (
+    CURRENCY,
     FILL_COLUMNS,
     HISTORY_COLUMNS,
     MARK_COLUMNS,
+    MINOR_UNITS,
     PENDING_COLUMNS,
+    RECEIVABLES_ROW,
+    Adjustment,
     BookState,
     Fill,
     Flow,
+    Lot,
     Mark,
+    Receivable,
+    Rename,
     Settlement,
+    in_shares,
     performance,
     position_series,
 )
@@ -52,7 +62,7 @@ __all__ = [
     "views",
 ]
 
-POSITION_COLUMNS = ["symbol", "shares", "price", "value", "weight", "as_of"]
+POSITION_COLUMNS = ["symbol", "shares", "price", "value", "weight", "as_of", "cost_basis"]
 ORDER_COLUMNS = [
     "order_id",
     "decided",
@@ -69,14 +79,20 @@ ORDER_COLUMNS = [
 ]
 
 
-def open_book(path, *, cash: float, kind: str = "paper") -> None:
+def open_book(path, *, cash: float, kind: str = "paper", share_units: int = 1) -> None:
     """Begin a book with `cash` USD; BookError if there is a file already, or the cash is not above zero.
 
     kind : "paper", filled by simulation, or "live", filled by what a person records
+    share_units : units of a whole share, in which shares are counted for good: 1 for whole shares, 1_000_000 for
+        millionths
     """
+    if not (isinstance(share_units, int) and 1 <= share_units <= 10**9):
+        raise BookError(f"a whole share has 1 to 1,000,000,000 units, not {share_units}")
     if not (0 < cash < np.inf and round(cash * 100) > 0):
         raise BookError(f"a book begins with cash above 0 USD, not {cash}")
-    body = {"kind": "opened", "session": "", "book": kind, "cash_cents": round(cash * 100)}
+    units = {"currency": CURRENCY, "minor_units": MINOR_UNITS, "share_units": share_units}
+    body = {"kind": "opened", "session": "", "book": kind, "cash_cents": round(cash * 100), **units}
+    body["format"] = SCHEMA_VERSION
     database.create(database.place(path), lambda db: ledger.apply(db, database.append(db, body), body))
 
 
@@ -89,11 +105,15 @@ def read_book(path, *, before=None) -> BookState:
 
 
 def held_weights(path, *, before=None) -> pd.DataFrame:
-    """What was held at the close of each committed session before `before`: sessions × symbols, fractions of the
-    equity, NaN where a name was not held."""
-    query = """SELECT p.session, p.symbol, p.value_cents * 1.0 / (s.cash_cents + s.invested_cents) FROM positions p
-        JOIN sessions s USING (session) WHERE p.session < ?"""
-    rows = database.read(database.place(path), lambda db: db.execute(query, (_day(before),)).fetchall())
+    """What was held at the close of each committed session before `before`: sessions × symbols as they are called
+    today, fractions of the equity, NaN where a name was not held."""
+    query = """SELECT p.session, p.security, p.symbol,
+            p.value_cents * 1.0 / (s.cash_cents + s.invested_cents + s.receivables_cents)
+        FROM positions p JOIN sessions s USING (session) WHERE p.session < ?"""
+    found, names = database.read(
+        database.place(path), lambda db: (db.execute(query, (_day(before),)).fetchall(), _names(db, database.LAST))
+    )
+    rows = [(day, names.get(security) or symbol, weight) for day, security, symbol, weight in found]
     table = pd.DataFrame(rows, columns=["date", "symbol", "weight"])
     return table.assign(date=pd.to_datetime(table["date"])).pivot(index="date", columns="symbol", values="weight")
 
@@ -133,7 +153,8 @@ def commit_session(
 ) -> Verdict:
     """Commit a session: what `settlement` (its JSON) says happened, and `trades` as orders for the next session.
 
-    trades : TRADE_COLUMNS, of which symbol, shares, price and reason are kept
+    trades : TRADE_COLUMNS, of which symbol, shares, price and reason are kept; whole shares where the book counts
+        those, else multiples of its unit
     switch : its limits; it is evaluated here, on the book's own equity, whatever the notebook found
     manual : the orders wait for a person's approval; always so in a live book, and for what a halted book proposes
     about : what else the batch of orders stands on, as hashes: model, data, parameters, code
@@ -195,7 +216,8 @@ def batch_digest(body: Mapping, about: Mapping[str, str]) -> str:
 
 def _session_body(state, settled: Settlement, verdict: Verdict, trades: pd.DataFrame, manual: bool, about) -> dict:
     """The event of one evening."""
-    orders = _orders(trades, settled.session)
+    ids, named = _identified(state, settled, trades["symbol"].astype(str))
+    orders = _orders(trades, settled.session, ids, state.share_units)
     adds = trades["symbol"][~trades["symbol"].isin(reducing(trades, settled.positions)["symbol"])]
     if verdict.state != ACTIVE and len(adds):
         raise LimitError(f"the kill switch is {verdict.state}: no order may add exposure, as {', '.join(adds)} would")
@@ -204,6 +226,7 @@ def _session_body(state, settled: Settlement, verdict: Verdict, trades: pd.DataF
         "session": settled.session,
         "settlement": settled.model_dump(mode="json"),
         "orders": orders,
+        "securities": named,
         "switch": {"state": verdict.state, "trips": [vars(trip) for trip in verdict.trips]},
     }
     by_hand = manual or state.kind == "live" or verdict.state == HALTED
@@ -251,25 +274,61 @@ def _parse(text: str, day: str) -> Settlement:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"]))
         raise BookError(f"the settlement cannot be read: {where}: {fault['msg']}") from None
+    if settlement.schema_version != SCHEMA_VERSION:
+        raise BookError(f"the settlement has format {settlement.schema_version}, not {SCHEMA_VERSION}; run it again")
     if settlement.session != day:
         raise BookError(f"the settlement is of {settlement.session}, not of {day}")
     return settlement
 
 
-def _orders(trades: pd.DataFrame, day: str) -> list[dict]:
-    """The orders of one evening, for the session after `day`, sorted by symbol; BookError names the malformed."""
+def _orders(trades: pd.DataFrame, day: str, ids: dict[str, str], share_units: int) -> list[dict]:
+    """The orders of one evening, for the session after `day`, sorted by symbol; BookError names the malformed.
+
+    ids : security by symbol
+    """
     shares = pd.to_numeric(trades["shares"], errors="coerce").to_numpy(dtype=float)
     price = pd.to_numeric(trades["price"], errors="coerce").to_numpy(dtype=float)
-    good = (shares != 0) & (shares == np.rint(shares)) & (price > 0) & (price < np.inf)
+    units = np.rint(shares * share_units)
+    good = (units != 0) & (shares == units / share_units) & (price > 0) & (price < np.inf)
     bad = trades["symbol"][~good | trades["symbol"].duplicated().to_numpy()]
     if len(bad):
-        raise BookError(f"orders of {', '.join(map(str, bad))} are not single whole numbers of shares at a price")
+        what = "whole numbers of shares" if share_units == 1 else f"multiples of 1/{share_units:,} share"
+        raise BookError(f"orders of {', '.join(map(str, bad))} are not single {what} at a price")
     due = f"{next_session(day):%Y-%m-%d}"
-    rows = zip(trades["symbol"].astype(str), shares, price, trades["reason"].astype(str), strict=True)
+    rows = zip(trades["symbol"].astype(str), units, price, trades["reason"].astype(str), strict=True)
     return [
-        {"order_id": f"{day}-{symbol}", "session": due, "symbol": symbol, "shares": int(n), "price": p, "reason": why}
+        {
+            "order_id": f"{day}-{symbol}",
+            "session": due,
+            "security": ids[symbol],
+            "symbol": symbol,
+            "shares": int(n),
+            "price": p,
+            "reason": why,
+        }
         for symbol, n, p, why in sorted(rows)
     ]
+
+
+def _identified(state: BookState, settled: Settlement, symbols) -> tuple[dict[str, str], list[dict]]:
+    """(security by symbol, names to be kept): who the symbols of some orders are, after a settlement.
+
+    What the book never saw before is a new security, and so is a ticker that a delisted company left to another.
+    """
+    gone = {row.security for row in settled.delisted}
+    live = {symbol: security for symbol, security in state.securities.items() if security not in gone}
+    live |= {row.symbol: row.security for row in settled.holdings}
+    ended = [{"id": row.security, "ticker": "", "start": row.date} for row in settled.delisted]
+    new = sorted({*symbols} - {*live})
+    known = {*state.ids, *live.values(), *gone}
+    made = {symbol: new_id(symbol, known, settled.session) for symbol in new}
+    named = [{"id": made[symbol], "ticker": symbol, "start": settled.session} for symbol in new]
+    return live | made, ended + named
+
+
+def new_id(ticker: str, known, day: str) -> str:
+    """The id of a security that is seen first on `day`: its ticker, unless that is another's id already."""
+    return ticker if ticker not in known else f"{ticker}@{day}"
 
 
 def _committed(db: sqlite3.Connection, day: str) -> tuple[str, str] | None:
@@ -301,19 +360,23 @@ def _head(db: sqlite3.Connection, before: str) -> str:
 
 def _state(db: sqlite3.Connection, before: str, *, whole: bool = True) -> BookState:
     """The book as the events of sessions before `before` left it; its history and fills only if `whole`."""
-    kind, opening = db.execute("SELECT kind, cash_cents FROM book").fetchone()
+    kind, opening, units = db.execute("SELECT kind, cash_cents, share_units FROM book").fetchone()
     query = """SELECT session, seq, cash_cents, invested_cents FROM sessions WHERE session < ?
         ORDER BY session DESC LIMIT 1"""
     last, seq, cash, invested = db.execute(query, (before,)).fetchone() or ("", 0, opening, 0)
     ledger.require_agreement(db, last)
-    held = db.execute("SELECT symbol, shares FROM positions WHERE session = ?", (last,)).fetchall()
+    names, renames = _names(db, before), _renames(db, before, last, seq)
+    held = db.execute("SELECT security, symbol, shares FROM positions WHERE session = ?", (last,)).fetchall()
+    # The tables of the last session and the acts since were compared with their events; older names were not.
+    today = {security: symbol for security, symbol, _ in held} | {row.security: row.to for row in renames}
+    positions = [(today[security], n) for security, _, n in held]
     switch, why, armed = _switch(db, before)
     return BookState(
         kind=kind,
         cash_cents=cash,
         invested_cents=invested,
-        positions=position_series(held),
-        pending=_pending(db, before, last),
+        positions=position_series(positions, units),
+        pending=_pending(db, before, last, names | today, units),
         last_session=pd.Timestamp(last) if last else None,
         history=_history(db, before if whole else ""),
         head=_head(db, before),
@@ -322,25 +385,88 @@ def _state(db: sqlite3.Connection, before: str, *, whole: bool = True) -> BookSt
         switch=switch,
         switch_reason=why,
         marks=_marks(db, before, armed),
-        fills=_fills(db, before if whole else ""),
+        fills=_fills(db, before if whole else "", units),
         unsettled=_unsettled(db, before),
+        share_units=units,
+        securities={ticker: security for security, ticker in (names | today).items() if ticker},
+        ids=frozenset(names | today),
+        receivables=_receivables(db, last),
+        adjustments=_adjustments(db, before, seq),
+        renames=renames,
+        lots=_lots(db, before, last, {security: n for security, _, n in held}),
     )
 
 
-def _pending(db: sqlite3.Connection, before: str, last: str) -> pd.DataFrame:
-    """Orders of sessions after `last` that were open before session `before`, PENDING_COLUMNS."""
+def _names(db: sqlite3.Connection, before: str) -> dict[str, str]:
+    """What every security that was ever seen is called today, by id; nothing if it was delisted."""
+    query = "SELECT security, ticker FROM names WHERE committed < ? ORDER BY start, seq, n"
+    return dict(db.execute(query, (before,)).fetchall())
+
+
+def _renames(db: sqlite3.Connection, before: str, last: str, seq: int) -> tuple[Rename, ...]:
+    """Renames that were recorded after event `seq`, or are of a day after session `last`, oldest first."""
+    query = """SELECT json_extract(body, '$.security'), json_extract(body, '$.symbol'), json_extract(body, '$.to'),
+            json_extract(body, '$.date') AS date FROM events
+        WHERE kind = 'renamed' AND session < ? AND (seq > ? OR date > ?) ORDER BY date, seq"""
+    rows = db.execute(query, (before, seq, last))
+    return tuple(Rename(security=key, symbol=was, to=to, date=date) for key, was, to, date in rows)
+
+
+def _receivables(db: sqlite3.Connection, last: str) -> tuple[Receivable, ...]:
+    """What was owed to the book after session `last`."""
+    query = f"SELECT {', '.join(ledger.OWED)} FROM receivables WHERE session = ? ORDER BY n"
+    return tuple(Receivable(**dict(zip(ledger.OWED, row, strict=True))) for row in db.execute(query, (last,)))
+
+
+def _adjustments(db: sqlite3.Connection, before: str, seq: int) -> tuple[Adjustment, ...]:
+    """What was corrected by name after event `seq`, oldest first."""
+    query = f"SELECT {', '.join(ledger.ADJUSTED)} FROM adjustments WHERE committed < ? AND seq > ? ORDER BY seq, n"
+    rows = db.execute(query, (before, seq))
+    return tuple(Adjustment(**dict(zip(ledger.ADJUSTED, row, strict=True))) for row in rows)
+
+
+def _lots(db: sqlite3.Connection, before: str, last: str, held: dict[str, int]) -> dict[str, tuple[Lot, ...]]:
+    """The open lots of what is held after session `last`: of each security those that were told last."""
+    old = db.execute("SELECT session FROM events WHERE kind = 'upgraded'").fetchone()
+    if old is not None and old[0] >= before:  # as it was before its upgrade, of which the events tell more than tables
+        return _old_lots(db, last)
+    query = """SELECT security, opened, shares, cost_cents FROM lots l WHERE security = ? AND session =
+        (SELECT max(session) FROM lots WHERE security = l.security AND session <= ?) ORDER BY n"""
+    found = {key: tuple(_lot(*row) for row in db.execute(query, (key, last))) for key in held}
+    wrong = [key for key, rows in found.items() if sum(lot.shares for lot in rows) != held[key]]
+    if wrong:
+        raise BookError(f"the lots of {', '.join(wrong)} are not what is held; restore the book from a copy")
+    return found
+
+
+def _lot(security: str, opened: str, shares: int, cost: int) -> Lot:
+    return Lot(security=security, opened=opened, shares=shares, cost_cents=cost)
+
+
+def _old_lots(db: sqlite3.Connection, last: str) -> dict[str, tuple[Lot, ...]]:
+    """The lots after session `last` of events that tell of none."""
+    query = "SELECT json_extract(body, '$.settlement') FROM events WHERE kind = 'session' AND session <= ? ORDER BY seq"
+    found: dict[str, tuple[Lot, ...]] = {}
+    for (text,) in db.execute(query, (last,)):
+        found, _ = carry_over(found, Settlement.model_validate_json(text))
+    return {key: rows for key, rows in found.items() if rows}
+
+
+def _pending(db: sqlite3.Connection, before: str, last: str, names: dict[str, str], units: int) -> pd.DataFrame:
+    """Orders of sessions after `last` that were open before session `before`, PENDING_COLUMNS; names : by id"""
     query = """
-        SELECT o.order_id, o.decided, o.session, o.symbol, o.shares, o.price, o.reason, s.status FROM orders o
-        JOIN order_states s ON s.order_id = o.order_id
+        SELECT o.order_id, o.decided, o.session, o.symbol, o.shares, o.price, o.reason, s.status, o.security
+        FROM orders o JOIN order_states s ON s.order_id = o.order_id
             AND (s.seq, s.n) = (SELECT seq, n FROM order_states WHERE order_id = o.order_id AND committed < :before
                 ORDER BY seq DESC, n DESC LIMIT 1)
         WHERE o.session > :last AND s.status IN ('PENDING', 'APPROVED', 'PARTIALLY_FILLED') ORDER BY o.order_id
     """
     found = db.execute(query, {"before": before, "last": last}).fetchall()
     table = pd.DataFrame(found, columns=PENDING_COLUMNS)
-    text = dict.fromkeys(("order_id", "symbol", "reason", "status"), "str")
+    table["symbol"] = [names.get(key) or was for key, was in zip(table["security"], table["symbol"], strict=True)]
+    text = dict.fromkeys(("order_id", "symbol", "reason", "status", "security"), "str")
     dates = dict.fromkeys(("decided", "session"), "datetime64[us]")
-    return table.astype({**text, **dates, "shares": "int64", "price": "float64"})
+    return table.astype({**text, **dates, "price": "float64"}).assign(shares=in_shares(table["shares"], units))
 
 
 def _recorded(db: sqlite3.Connection, before: str, seq: int) -> tuple[Fill, ...]:
@@ -351,12 +477,13 @@ def _recorded(db: sqlite3.Connection, before: str, seq: int) -> tuple[Fill, ...]
     return tuple(Fill(**dict(zip(names, row, strict=True)), recorded=True) for row in rows)
 
 
-def _fills(db: sqlite3.Connection, before: str) -> pd.DataFrame:
+def _fills(db: sqlite3.Connection, before: str, units: int) -> pd.DataFrame:
     """Every fill committed before session `before`, FILL_COLUMNS."""
     query = """SELECT f.date, f.fill_id, f.symbol, f.shares, f.price, f.commission_cents / 100.0,
         f.slippage_cents / 100.0, o.price FROM fills f JOIN orders o USING (order_id) WHERE f.committed < ?
         ORDER BY f.date, f.fill_id"""
-    return pd.DataFrame(db.execute(query, (before,)).fetchall(), columns=FILL_COLUMNS)
+    table = pd.DataFrame(db.execute(query, (before,)).fetchall(), columns=FILL_COLUMNS)
+    return table if units == 1 else table.assign(shares=in_shares(table["shares"], units))
 
 
 def _flows(db: sqlite3.Connection, before: str, seq: int) -> tuple[Flow, ...]:
@@ -402,21 +529,44 @@ def _current_positions(db: sqlite3.Connection) -> pd.DataFrame:
     """Every position at its last close, what was recorded since among them, and the cash, with weights."""
     state = _state(db, database.LAST)
     as_of = "" if state.last_session is None else f"{state.last_session:%Y-%m-%d}"
-    marked = dict(db.execute("SELECT symbol, price FROM positions WHERE session = ?", (as_of,)).fetchall())
-    price = {fill.symbol: fill.price for fill in state.recorded} | marked
-    held = [(symbol, n, price[symbol], round(n * price[symbol] * 100)) for symbol, n in state.positions_now.items()]
-    rows = [*held, (CASH, None, np.nan, state.cash_now_cents)]
-    table = pd.DataFrame(rows, columns=["symbol", "shares", "price", "cents"])
+    price, names = last_prices(db, state), state.names
+    cost = {key: cost_of(lots) / 100 for key, lots in _lots_now(state).items()}
+    held = sorted((names.get(key, key), key, n) for key, n in state.units_now.items())
+    values = [round(n / state.share_units * price[key] * 100) for _, key, n in held]
+    rows = [(symbol, n, price[key], value, cost[key]) for (symbol, key, n), value in zip(held, values, strict=True)]
+    owed = state.receivables_cents + sum(row.cents for row in state.adjustments if row.due)
+    rows += [(RECEIVABLES_ROW, None, np.nan, owed, np.nan)] if owed else []
+    rows.append((CASH, None, np.nan, state.cash_now_cents, np.nan))
+    table = pd.DataFrame(rows, columns=["symbol", "shares", "price", "cents", "cost_basis"])
+    shares = table["shares"].astype("Int64")
     return pd.DataFrame(
         {
             "symbol": table["symbol"].astype("str"),
-            "shares": table["shares"].astype("Int64"),
+            "shares": shares if state.share_units == 1 else shares / state.share_units,
             "price": table["price"].astype("float64"),
             "value": table["cents"] / 100,
             "weight": table["cents"] / table["cents"].sum(),
             "as_of": pd.Series(as_of, index=table.index, dtype="str"),
+            "cost_basis": table["cost_basis"].astype("float64"),
         }
     )[POSITION_COLUMNS]
+
+
+def last_prices(db: sqlite3.Connection, state: BookState) -> dict[str, float]:
+    """The last price that the book knows of what it holds now, USD by id: the close of its last session, or what was
+    paid or stated since."""
+    as_of = "" if state.last_session is None else f"{state.last_session:%Y-%m-%d}"
+    stated = {row.security: row.price for row in state.adjustments if row.shares}
+    filled = {fill.security: fill.price for fill in state.recorded}
+    marked = db.execute("SELECT security, price FROM positions WHERE session = ?", (as_of,)).fetchall()
+    return stated | filled | dict(marked)
+
+
+def _lots_now(state: BookState) -> dict[str, tuple[Lot, ...]]:
+    """Open lots by id, with what was recorded since the last session."""
+    days = sorted({row.date for row in state.recorded}) or ["9999-12-31"]
+    since = {"adjustments": state.adjustments, "actions": (), "fills": state.recorded, "share_units": state.share_units}
+    return carry(state.lots, days=days, **since)[0]
 
 
 def _trade_history(db: sqlite3.Connection) -> pd.DataFrame:
@@ -439,5 +589,6 @@ def _trade_history(db: sqlite3.Connection) -> pd.DataFrame:
     table = pd.DataFrame(db.execute(query).fetchall(), columns=ORDER_COLUMNS)
     text = ("order_id", "decided", "session", "symbol", "side", "status", "reason")
     numbers = ("price", "commission", "slippage")
-    whole = dict.fromkeys(("shares", "filled_shares"), "int64")
-    return table.astype({**dict.fromkeys(text, "str"), **dict.fromkeys(numbers, "float64"), **whole})
+    units = db.execute("SELECT share_units FROM book").fetchone()[0]
+    shares = {name: in_shares(table[name], units) for name in ("shares", "filled_shares")}
+    return table.astype({**dict.fromkeys(text, "str"), **dict.fromkeys(numbers, "float64")}).assign(**shares)

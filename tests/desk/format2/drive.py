@@ -2,7 +2,7 @@
 
 By openbook at commit 47f30e9, the last that wrote format 2, in a checkout of it:
 
-    cd CHECKOUT && PYTHONPATH=tests/desk .venv/bin/python .../tests/desk/format2/drive.py FOLDER
+    cd CHECKOUT && PYTHONPATH=tests/desk:HERE/tests/desk .venv/bin/python HERE/tests/desk/format2/drive.py FOLDER
 
 Every kind of event and every way of an order is in them; the code of today cannot make them again.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from desk_lab import ABOUT, CALM, DAYS, commit, day, make_market, make_trades
-from said import said
+from format2.said import said
 
 from openbook.desk import acts
 from openbook.desk.book import audit_book, open_book, read_book
