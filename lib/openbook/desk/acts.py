@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from openbook.desk import database, ledger
-from openbook.desk.book import batch_digest, event_of, last_prices, new_id, state_of
+from openbook.desk.book import batch_digest, event_of, new_id, state_of
 from openbook.desk.killswitch import ACTIVE, HALTED
+from openbook.desk.reading import last_prices
 from openbook.desk.statement import CASH_ROW, RECEIVABLES_ROW, BookState, in_shares, shares_text
 from openbook.errors import ApprovalError, BookError, UsageError
 from openbook.market.calendar import next_session

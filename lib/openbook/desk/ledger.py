@@ -12,8 +12,9 @@ import sqlite3
 from collections import Counter
 from itertools import pairwise
 
+from openbook.desk.facts import Mark
 from openbook.desk.schema import DERIVED
-from openbook.desk.statement import CURRENCY, MINOR_UNITS, Mark
+from openbook.desk.statement import CURRENCY, MINOR_UNITS
 from openbook.errors import BookError
 
 MARKED = tuple(Mark.model_fields)[1:]

@@ -12,7 +12,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import accumulate, pairwise
 
-from openbook.desk.statement import Action, Adjustment, Closed, Fill, Lot, Settlement, cash_change
+from openbook.desk.facts import (
+    Action,
+    Adjustment,
+    Closed,
+    Fill,
+    Lot,
+    cash_change,
+)
+from openbook.desk.statement import Settlement
 
 # 100 × 0.29 is 28.999999999999996 in floating point, and is 29 shares.
 WHOLE = 1e-9

@@ -11,9 +11,10 @@ import sqlite3
 from pathlib import Path
 
 from openbook.desk import database, ledger
+from openbook.desk.facts import Lot
 from openbook.desk.lots import carry_over
 from openbook.desk.schema import SCHEMA_VERSION, statements
-from openbook.desk.statement import CURRENCY, MINOR_UNITS, Lot, Settlement
+from openbook.desk.statement import CURRENCY, MINOR_UNITS, Settlement
 from openbook.errors import BookError
 
 OLDER = 2
