@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from desk_lab import DAYS, commit
+from desk_lab import DAYS, commit, make_trades
 from format2.drive import COSTS, MARKET
 from format2.said import said
 
 from openbook.desk import acts, database
 from openbook.desk.book import audit_book, event_hashes, open_book, read_book, views
+from openbook.desk.killswitch import KillSwitch
 from openbook.desk.upgrade import upgrade_book
-from openbook.errors import BookError
+from openbook.errors import BookError, ConflictError
 
 FOLDER = Path(__file__).parent / "format2"
 NOW = "2025-04-01 21:00:00 UTC"
@@ -75,6 +76,17 @@ def test_an_upgraded_book_goes_on(tmp_path, name):
         lots = read_book(path).lots[row.security]
         assert (sum(lot.shares for lot in lots), sum(lot.cost_cents for lot in lots)) == (row.shares, row.cost_cents)
     audit_book(path)
+
+
+def test_an_older_session_again_changes_nothing_after_the_upgrade(tmp_path):
+    """A crash may have come between the commit of a run and its sealing, and the upgrade before it is run again."""
+    path = upgraded(tmp_path, "paper")
+    before, how = path.read_bytes(), {"costs": COSTS, "switch": KillSwitch(max_daily_loss=0.02)}
+    commit(path, MARKET, 9, make_trades(NA=-30, B=-5), **how)
+    commit(path, MARKET, 1, make_trades(A=-8, NA=20), manual=True, **how)
+    with pytest.raises(ConflictError, match="with another settlement or other orders"):
+        commit(path, MARKET, 9, make_trades(NA=-30, B=-6), **how)
+    assert path.read_bytes() == before
 
 
 def test_the_lots_of_an_older_book_are_those_of_its_fills(tmp_path):

@@ -335,8 +335,13 @@ def _require_next(db: sqlite3.Connection, day: str) -> None:
 
 
 def _require_same(known: dict, body: dict) -> None:
-    """ConflictError unless a session is committed again with the same outcome; code may have changed since a crash."""
-    if {**known, "batch": None} != {**json.loads(database.canonical(body)), "batch": None}:
+    """ConflictError unless a session is committed again with the same outcome; code may have changed since a crash, and
+    the format of the book too: of an older body only what it says is compared."""
+    said = json.loads(database.canonical(body))
+    if known["settlement"]["schema_version"] < SCHEMA_VERSION:
+        said = _like(known, said)
+        said["settlement"]["schema_version"] = known["settlement"]["schema_version"]
+    if {**known, "batch": None} != {**said, "batch": None}:
         raise ConflictError(
             f"{body['session']} was committed from the same inputs, but with another settlement or other orders"
         )
@@ -367,6 +372,15 @@ def _current_positions(db: sqlite3.Connection) -> pd.DataFrame:
             "cost_basis": table["cost_basis"].astype("float64"),
         }
     )[POSITION_COLUMNS]
+
+
+def _like(known, now):
+    """`now` without the fields that `known`, of an older format, does not have."""
+    if isinstance(known, dict) and isinstance(now, dict):
+        return {name: _like(value, now.get(name)) for name, value in known.items()}
+    if isinstance(known, list) and isinstance(now, list) and len(known) == len(now):
+        return [_like(*pair) for pair in zip(known, now, strict=True)]
+    return now
 
 
 def _trade_history(db: sqlite3.Connection) -> pd.DataFrame:
