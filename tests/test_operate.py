@@ -6,11 +6,12 @@ import json
 import os
 import shutil
 
+import pandas as pd
 import pytest
 
 from openbook import marker, operate
 from openbook.cli import main
-from openbook.desk import acts, database
+from openbook.desk import acts, database, ledger
 from openbook.desk.book import read_book
 from openbook.errors import ApprovalError
 from openbook.market import calendar
@@ -255,6 +256,64 @@ def test_orders_leave_for_the_auction_at_which_the_sealed_run_executes(waiting, 
         assert {row["time_in_force"] for row in rows} == {auction}
 
 
+def as_live(path) -> None:
+    """The same evenings and acts in a live book, at the place of a paper one: only a live book takes fills."""
+    bodies = database.read(path, lambda db: [json.loads(body) for (body,) in db.execute("SELECT body FROM events")])
+    path.unlink()
+    database.create(path, lambda db: [ledger.apply(db, database.append(db, body), body) for body in
+                                      [bodies[0] | {"book": "live"}, *bodies[1:]]])  # fmt: skip
+
+
+def fill(desk, order, shares: int) -> None:
+    row = [f"x{shares}", order.order_id, shares, 10.0, 0, order.session]
+    table = pd.DataFrame([row], columns=["fill_id", "order_id", "shares", "price", "commission_cents", "date"])
+    acts.record_fills(desk.book, tonight(desk), table, when="now", source="0" * 64)
+
+
+def test_after_some_fills_what_is_still_open_leaves(waiting, monkeypatch):
+    succeed(approve(waiting, monkeypatch))
+    as_live(waiting.book)
+    first, second, *rest = acts.read_batch(waiting.book, tonight(waiting)).orders.itertuples()
+    fill(waiting, first, first.shares)
+    fill(waiting, second, part := 1 if second.shares > 0 else -1)
+    answer = succeed(command(waiting, "export", tonight(waiting)))
+    left = pd.read_csv(io.StringIO(answer.out), keep_default_na=False).set_index("order_id")["shares"]
+    assert left.to_dict() == {o.order_id: abs(o.shares) for o in rest} | {second.order_id: abs(second.shares - part)}
+    assert f"left out, as filled: {first.symbol} {abs(first.shares)} of {abs(first.shares)}, " in answer.err
+    assert f"{second.symbol} 1 of {abs(second.shares)}" in answer.err
+    for order in (second, *rest):
+        fill(waiting, order, order.shares - (part if order is second else 0))
+    refused(command(waiting, "export", tonight(waiting)), 55, "are FILLED; only approved ones leave")
+
+
+def test_the_same_cash_twice_is_recorded_twice_only_when_told(waiting):
+    words = ["cash", "deposit", "50", "--who", "Ann", "--reason", "savings"]
+    before = read_book(waiting.book).cash_now_cents
+    assert "recorded; cash is" in succeed(command(waiting, *words)).out
+    said = succeed(command(waiting, *words)).out
+    assert f"already recorded at {tonight(waiting)}" in said
+    assert "--again records a second one" in said
+    assert read_book(waiting.book).cash_now_cents == before + 5_000
+    assert "recorded; cash is" in succeed(command(waiting, *words, "--again")).out
+    assert read_book(waiting.book).cash_now_cents == before + 10_000
+
+
+def test_a_statement_that_differs_is_booked_by_name_and_then_agrees(waiting, tmp_path):
+    state, file = read_book(waiting.book), tmp_path / "statement.csv"
+    rows = [
+        f"'{symbol},{n},\n" if symbol[:1] in "=+-@" else f"{symbol},{n},\n" for symbol, n in state.positions.items()
+    ]
+    file.write_text("symbol,shares,price\n" + "".join(rows) + "GIFT,3,12.5\nCASH,1000.00,\n")
+    words = ["reconcile", file]
+    refused(command(waiting, *words), 60, "GIFT: book 0, statement 3 shares", "--who books it")
+    assert "booked by Ann: GIFT" in succeed(command(waiting, *words, "--who", "Ann", "--reason", "a gift")).out
+    assert "book and statement agree" in succeed(command(waiting, *words)).out
+    after = read_book(waiting.book)
+    assert (after.positions_now["GIFT"], after.cash_now_cents, after.unsettled) == (3, 100_000, "")
+    assert "orders of" in succeed(command(waiting, "status")).out
+    assert "(adjusted)" in succeed(command(waiting, "status")).out
+
+
 def test_status_says_what_waits_for_whom(waiting, monkeypatch):
     said = succeed(command(waiting, "status")).out
     assert "paper book: ACTIVE" in said
@@ -317,6 +376,14 @@ def test_k01_a_halt_voids_what_waits_and_every_later_evening_ends_with_20(waitin
     assert "drill" in page
     refused(command(waiting, "reset", "--who", "Ann", "--reason", " "), 64, "--reason")
     assert "ACTIVE" in succeed(command(waiting, "reset", "--who", "Ann", "--reason", "it was a drill")).out
+
+
+def test_a_switch_that_is_active_is_loosened_only_when_told(waiting):
+    words = ["reset", "--who", "Ann", "--reason", "it nearly trips"]
+    refused(command(waiting, *words), 64, "ACTIVE", "--rearm", "forget every loss and the peak")
+    assert len(read_book(waiting.book).marks)
+    succeed(command(waiting, *words, "--rearm"))
+    assert read_book(waiting.book).marks.empty
 
 
 def test_k01_an_evening_that_lost_more_than_three_percent_ends_with_20(desk):

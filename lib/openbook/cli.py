@@ -170,7 +170,9 @@ def export(
     from openbook import operate
     from openbook.record.disk import hand_out
 
-    _, data = operate.export(State.runs, date, form)
+    _, data, left_out = operate.export(State.runs, date, form)
+    if left_out:
+        typer.echo(left_out, err=True)
     if out is None:
         typer.echo(data.decode(), nl=False)
     else:
@@ -191,12 +193,12 @@ def fills(
 
 @app.command(rich_help_panel=DAY)
 def reconcile(
-    file: Annotated[Path, typer.Argument(help="CSV of the broker's statement: symbol,shares, and a row CASH.")],
+    file: Annotated[Path, typer.Argument(help="CSV of the broker's statement: symbol,shares[,price], and a row CASH.")],
     book: Annotated[str, typer.Option(help="paper or live; needed where there are both.")] = "",
-    who: Annotated[str, typer.Option(help="Who accepts a difference.")] = "",
-    reason: Annotated[str, typer.Option(help="Why it is accepted.")] = "",
+    who: Annotated[str, typer.Option(help="Who takes the statement for right: the book is corrected.")] = "",
+    reason: Annotated[str, typer.Option(help="Why; the book keeps it.")] = "",
 ) -> None:
-    """Compare a statement of the broker with the book."""
+    """Compare a statement of the broker with the book, and with --who make the book agree."""
     from openbook import operate
 
     _say(operate.reconcile(State.runs, file, kind=book, accepted=(who, reason)))
@@ -209,11 +211,13 @@ def cash(
     who: Annotated[str, typer.Option(help="Who says so; the book keeps the name.")],
     reason: Annotated[str, typer.Option(help="Why; the book keeps it.")],
     book: Annotated[str, typer.Option(help="paper or live; needed where there are both.")] = "",
+    again: Annotated[bool, typer.Option("--again", help="It happened a second time: record it once more.")] = False,
 ) -> None:
     """Record cash that came or went without a trade; the same again at once, for the same reason, is once."""
     from openbook import operate
 
-    _say(operate.cash(State.runs, flow=flow, amount=amount, who=who, reason=reason, kind=book))
+    said = {"flow": flow, "amount": amount, "who": who, "reason": reason}
+    _say(operate.cash(State.runs, **said, kind=book, again=again))
 
 
 @app.command(rich_help_panel=DAY)
@@ -244,11 +248,12 @@ def reset(
     who: Annotated[str, typer.Option(help="Who resets; the book keeps the name.")],
     reason: Annotated[str, typer.Option(help="Why it is safe again; the book keeps it.")],
     book: Annotated[str, typer.Option(help="paper or live; needed where there are both.")] = "",
+    rearm: Annotated[bool, typer.Option("--rearm", help="Also while ACTIVE: forget losses and the peak.")] = False,
 ) -> None:
     """Arm the kill switch of a book again."""
     from openbook import operate
 
-    _say(operate.reset(State.runs, who=who, reason=reason, kind=book))
+    _say(operate.reset(State.runs, who=who, reason=reason, kind=book, rearm=rearm))
 
 
 @app.command(rich_help_panel=DANGER)

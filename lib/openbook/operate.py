@@ -188,16 +188,19 @@ def reject(runs: Path, date: str, *, who: str, reason: str) -> str:
     return f"{n} orders of {date} rejected by {who}: {reason}"
 
 
-def export(runs: Path, date: str, form: str) -> tuple[str, bytes]:
-    """Name and bytes of the approved orders of an evening, in the shape that a broker reads; never sent anywhere.
+def export(runs: Path, date: str, form: str) -> tuple[str, bytes, str]:
+    """Name and bytes of the approved orders of an evening, in the shape that a broker reads, and what was left out;
+    never sent anywhere. Of an order that is filled in part what is still open is written.
 
-    ApprovalError (55) unless every order is approved, in time, and stands on what it was approved on.
+    ApprovalError (55) unless every order was approved, in time, and stands on what it was approved on.
     """
     if form not in brokers.FORMATS:
         raise UsageError(f"no format {form!r}; there are {', '.join(brokers.FORMATS)}")
     found = proposal(runs, date)
-    states = set(found.batch.orders["status"])
-    if states != {"APPROVED"}:
+    orders = found.batch.orders
+    states = set(orders["status"])
+    waits = orders["status"].isin(["APPROVED", "PARTIALLY_FILLED"])
+    if not (waits.any() and states <= {"APPROVED", "PARTIALLY_FILLED", "FILLED"}):
         raise ApprovalError(f"the orders of {date} are {', '.join(sorted(states)) or 'none'}; only approved ones leave")
     if not calendar.now() <= found.expires:
         raise ApprovalError(f"the approval of {date} ended at {found.expires:%Y-%m-%d %H:%M} UTC")
@@ -206,7 +209,15 @@ def export(runs: Path, date: str, form: str) -> tuple[str, bytes]:
     about = standing_on(RunsFolder(runs), found)
     if about != found.batch.about or found.batch.moved:
         raise ApprovalError(f"what the approval of {date} stands on has changed; nothing is exported")
-    return brokers.FILENAMES[form], brokers.FORMATS[form](found.batch.orders, _execution(runs, found.run))
+    left = orders[waits].assign(shares=orders["open"], symbol=orders["ticker"])
+    return brokers.FILENAMES[form], brokers.FORMATS[form](left, _execution(runs, found.run)), _left_out(orders)
+
+
+def _left_out(orders: pd.DataFrame) -> str:
+    """What of some orders is filled, and is not exported again; empty if nothing is."""
+    filled = orders[orders["open"] != orders["shares"]]
+    said = [f"{row.symbol} {abs(row.shares - row.open)} of {abs(row.shares)}" for row in filled.itertuples()]
+    return f"left out, as filled: {', '.join(said)}" if said else ""
 
 
 def _execution(runs: Path, run: dict) -> str:
@@ -241,26 +252,32 @@ def _understood(parse: Callable[[bytes], Said], data: bytes, file: Path) -> Said
 
 
 def reconcile(runs: Path, file: Path, *, kind: str = "", accepted: tuple[str, str] = ("", "")) -> str:
-    """Compare the broker's statement with the book; BookError (60) names every difference that nobody accepted."""
-    shares, cash = _understood(brokers.parse_statement, read_once(file), file)
+    """Compare the broker's statement with the book; BookError (60) names every difference, unless somebody takes the
+    statement for right: then the book is corrected by that name, and agrees."""
+    data = read_once(file)
+    shares, cash = _understood(brokers.parse_statement, data, file)
+    prices = _understood(brokers.parse_prices, data, file)
     closed = f"{calendar.last_closed():%Y-%m-%d}"
     kind, place = _own_book(runs, kind)
     with working(runs) as folder:
-        difference = acts.reconcile(place, shares, cash, closed=closed, when=when(), accepted=accepted)
+        how = {"closed": closed, "when": when(), "accepted": accepted, "prices": prices}
+        difference = acts.reconcile(place, shares, cash, **how)
         publish_views(folder, kind)
     if difference and not accepted[0]:
-        raise BookError(f"the statement differs: {difference}; no run until it agrees, or --who accepts it")
-    return f"accepted by {accepted[0]}: {difference}" if difference else f"{kind} book and statement agree"
+        raise BookError(f"the statement differs: {difference}; no run until it agrees, or --who books it")
+    return f"booked by {accepted[0]}: {difference}" if difference else f"{kind} book and statement agree"
 
 
-def cash(runs: Path, *, flow: str, amount: str, who: str, reason: str, kind: str = "") -> str:
-    """Record a deposit, a withdrawal, a fee or interest."""
-    cents = _cents(amount)
+def cash(runs: Path, *, flow: str, amount: str, who: str, reason: str, kind: str = "", again: bool = False) -> str:
+    """Record a deposit, a withdrawal, a fee or interest; the same once more only if `again` says it is a second."""
+    said = {"flow": flow, "cents": _cents(amount), "who": who, "reason": reason}
     kind, place = _own_book(runs, kind)
     with working(runs) as folder:
-        now = acts.record_cash(place, flow=flow, cents=cents, who=who, reason=reason, when=when())
+        before = "" if again else acts.cash_recorded(place, **said)
+        now = acts.record_cash(place, **said, when=when(), again=again)
         publish_views(folder, kind)
-    return f"{flow} of {cents / 100:,.2f} USD recorded; cash is {now / 100:,.2f} USD"
+    done = f"already recorded at {before}; --again records a second one" if before else "recorded"
+    return f"{flow} of {said['cents'] / 100:,.2f} USD {done}; cash is {now / 100:,.2f} USD"
 
 
 def _cents(amount: str) -> int:
@@ -300,12 +317,12 @@ def halt(runs: Path, *, who: str, reason: str, kind: str = "") -> str:
     return f"HALTED: {', '.join(voided)}; {sum(voided.values())} open orders are void; openbook reset ends it"
 
 
-def reset(runs: Path, *, who: str, reason: str, kind: str = "") -> str:
-    """Arm the kill switch of a book again."""
+def reset(runs: Path, *, who: str, reason: str, kind: str = "", rearm: bool = False) -> str:
+    """Arm the kill switch of a book again; one that is ACTIVE only if `rearm` says that it may forget."""
     kind, place = _own_book(runs, kind)
     with working(runs) as folder:
         if (runs / "KILL").exists():
             raise UsageError(f"{runs / 'KILL'} is still there; remove it first")
-        was = acts.reset(place, who=who, reason=reason, when=when())
+        was = acts.reset(place, who=who, reason=reason, when=when(), rearm=rearm)
         publish_views(folder, kind)
     return f"the {kind} book was {was} and is ACTIVE; its losses until now are forgotten by the switch"

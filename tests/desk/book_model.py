@@ -54,7 +54,9 @@ class Order:
 
 @dataclass
 class Model:
-    """A book. `cash` and `shares` are as settled; `recorded` (order, fill) and `flows` came after that."""
+    """A book. `cash`, `shares`, `owed` and `lots` are as settled; `recorded` (order, fill), `flows` and `adjusted` came
+    after that. A lot is [session, shares, cents]; `spent` and `ended` are what was ever paid for lots, by symbol, and
+    the cost of those that were closed."""
 
     kind: str
     close: dict
@@ -66,6 +68,12 @@ class Model:
     fills: dict = field(default_factory=dict)
     recorded: list = field(default_factory=list)
     flows: list = field(default_factory=list)
+    adjusted: list = field(default_factory=list)
+    owed: list = field(default_factory=list)
+    lots: dict = field(default_factory=dict)
+    spent: Counter = field(default_factory=Counter)
+    ended: Counter = field(default_factory=Counter)
+    corrected: list = field(default_factory=list)
     marks: list = field(default_factory=list)
     armed: int = 0
     switch: str = "ACTIVE"
@@ -79,13 +87,22 @@ class Model:
 
     def cash_now(self) -> int:
         paid = sum(-row["shares"] * row["cents"] - row["commission"] for row in self.recorded)
-        return self.cash + paid + sum(cents for _, cents in self.flows)
+        corrected = sum(row["cents"] for row in self.adjusted if row["due"] is None)
+        return self.cash + paid + sum(cents for _, cents in self.flows) + corrected
 
     def shares_now(self) -> dict:
         held = Counter(self.shares)
-        for row in self.recorded:
+        for row in self.recorded + self.adjusted:
             held[row["symbol"]] += row["shares"]
         return {symbol: n for symbol, n in held.items() if n}
+
+    def price(self, symbol: str) -> int | None:
+        """Cents that the book knows of a share: its last close, else what was paid for it since, else what was said."""
+        if symbol in self.shares:
+            return self.close[symbol][self.last]
+        paid = [row["cents"] for row in self.recorded if row["symbol"] == symbol]
+        stated = [row["price"] for row in self.adjusted if row["symbol"] == symbol and row["shares"]]
+        return (paid or stated or [None])[-1]
 
     def says(self, *event) -> bool:
         """Whether that is the last thing that happened."""
@@ -105,7 +122,10 @@ class Model:
         """Whether the batch of a session can still be approved or rejected."""
         at = max(n for n, event in enumerate(self.events) if event[:2] == ("session", session))
         moved = [
-            event for event in self.events[at + 1 :] if event[0] in ("session", "fills", "cash", "halted", "reset")
+            event
+            for event in self.events[at + 1 :]
+            if event[0] in ("session", "cash", "adjusted", "halted", "reset")
+            or (event[0] == "fills" and event[1] != session)
         ]
         orders = self.batch(session)
         return bool(orders) and not moved and all(order.status in states for order in orders)
@@ -173,10 +193,13 @@ class Model:
         """Carry the book to the close of a session, one after the other."""
         first = day if self.last is None else self.last + 1
         for n in range(first, day + 1):
-            before, deposits = self.cash + self.value, 0
+            before, deposits = self.cash + self.value + self._owing(), 0
+            self.corrected.append(self._correct(n))
             for kind, cents in self.flows:
                 self.cash += cents
                 deposits += cents if kind in ("deposit", "withdrawal") else 0
+            self.cash += sum(cents for due, cents in self.owed if due <= n)
+            self.owed = [(due, cents) for due, cents in self.owed if due > n]
             fractions = self._act(n) if self.last is not None else []
             self._take(n)
             for symbol, whole, exact in fractions:
@@ -184,8 +207,75 @@ class Model:
             self.seen |= {symbol: self.close[symbol][n] for symbol in self.shares if self.close[symbol][n] is not None}
             self._delist(n)
             self.value = sum(shares * self.close[symbol][n] for symbol, shares in self.shares.items())
-            self.marks.append((before, deposits, self.cash + self.value))
+            self.marks.append((before, deposits, self.cash + self.value + self._owing()))
             self.flows, self.last = [], n
+
+    def _owing(self) -> int:
+        return sum(cents for _, cents in self.owed)
+
+    def _correct(self, n: int) -> int:
+        """Take in what was corrected; what it was worth."""
+        worth, known = 0, {symbol: self.close[symbol][self.last] for symbol in self.shares}
+        for row in self.adjusted:
+            symbol, shares = row["symbol"], row["shares"]
+            worth += row["cents"]
+            if row["due"] is not None:
+                self.owed.append((row["due"], row["cents"]))
+            else:
+                self.cash += row["cents"]
+            if shares:
+                if symbol not in known:
+                    known[symbol] = self.seen[symbol] = row["price"]
+                worth += shares * known[symbol]
+                self._trade(symbol, n, shares, None, row["price"])
+                self._hold(symbol, self.shares.get(symbol, 0) + shares)
+        self.adjusted = []
+        return worth
+
+    # ---- lots ----
+
+    def _trade(self, symbol: str, n: int, shares: int, cash: int | None, price: int) -> None:
+        """Shares come or go for `cash` in all; None: nothing was paid, and what comes is worth its price."""
+        lots = self.lots.setdefault(symbol, [])
+        held = sum(lot[1] for lot in lots)
+        ends = min(abs(shares), abs(held)) if held * shares < 0 else 0
+        left = shares - ends * (1 if shares > 0 else -1)
+        cost = left * price if cash is None else -_parts(cash, [ends, abs(left)])[1]
+        self._close(symbol, ends)
+        if left:
+            lots.append([n, left, cost])
+            self.spent[symbol] += cost
+
+    def _close(self, symbol: str, count: int) -> None:
+        """So many shares of the oldest lots end, with their part of the cost."""
+        lots = self.lots[symbol]
+        while count:
+            lot, size = lots[0], abs(lots[0][1])
+            part = min(size, count)
+            cost, count = lot[2] * part // size, count - part
+            lots[0] = [lot[0], lot[1] * (size - part) // size, lot[2] - cost]
+            self.ended[symbol] += cost
+            if part == size:
+                lots.pop(0)
+
+    def _split_lots(self, symbol: str, exact: Fraction, whole: int) -> None:
+        """Shares and cost over the lots; the fraction that is paid for in cash takes its part of the cost."""
+        lots = self.lots[symbol]
+        cost = sum(lot[2] for lot in lots)
+        gone = round(cost * (exact - whole) / exact)
+        self.ended[symbol] += gone
+        shares = _parts(whole, [abs(lot[1]) for lot in lots])
+        paid = any(lot[2] for lot in lots)
+        costs = _parts(cost - gone, [abs(lot[2]) if paid else 1 for lot in lots])
+        kept, carried = [], 0
+        for lot, some, cents in zip(lots, shares, costs, strict=True):
+            carried += cents
+            if some:
+                kept.append([lot[0], some, carried])
+                carried = 0
+        if kept:
+            kept[-1][2] += carried
+        self.lots[symbol] = kept
 
     def _act(self, n: int) -> list:
         """Splits and dividends on what was held the evening before."""
@@ -195,6 +285,8 @@ class Model:
             if (at, kind) == (n, "split"):
                 exact = held * value
                 self._scale(n, symbol, value, held)
+                if held:
+                    self._split_lots(symbol, exact, int(exact))
                 self._hold(symbol, int(exact))
                 fractions += [(symbol, int(exact), exact)] if held else []
             if (at, kind) == (n, "dividend"):
@@ -211,7 +303,9 @@ class Model:
     def _take(self, n: int) -> None:
         """Recorded fills; on paper, those of the approved orders that are due. The rest expires."""
         for row in self.recorded:
-            self.cash -= row["shares"] * row["cents"] + row["commission"]
+            paid = -row["shares"] * row["cents"] - row["commission"]
+            self.cash += paid
+            self._trade(row["symbol"], row["due"], row["shares"], paid, row["cents"])
             if row["symbol"] not in self.shares:
                 self.seen[row["symbol"]] = row["cents"]
             self._hold(row["symbol"], self.shares.get(row["symbol"], 0) + row["shares"])
@@ -237,6 +331,7 @@ class Model:
                 order, ordered = self.orders[key], self.scaled.get(key, self.orders[key].shares)
                 order.filled, order.status = shares, "FILLED" if shares == ordered else "PARTIALLY_FILLED"
                 self.cash += _flow(shares, price[key])
+                self._trade(order.symbol, n, shares, _flow(shares, price[key]), price[key])
                 self._hold(order.symbol, self.shares.get(order.symbol, 0) + shares)
                 self.fills[f"{key}#1"] = {"order": key, "shares": shares}
 
@@ -244,6 +339,7 @@ class Model:
         for at, symbol, kind, final in ACTIONS:
             if kind == "delisting" and at <= n and symbol in self.shares:
                 self.cash += _cents(self.shares[symbol] * self.seen[symbol] * (1 + final))
+                self._close(symbol, abs(self.shares[symbol]))
                 self._hold(symbol, 0)
 
     def _hold(self, symbol: str, shares: int) -> None:
@@ -289,6 +385,16 @@ class Model:
 def _cents(exact) -> int:
     """The nearest whole cent; ties do not occur."""
     return floor(exact + Fraction(1, 2))
+
+
+def _parts(total: int, weights: list[int]) -> list[int]:
+    """`total` in whole parts like `weights`: each rounded down, what is left goes to the largest remainders."""
+    exact = [Fraction(abs(total) * weight, sum(weights)) for weight in weights]
+    parts = [floor(part) for part in exact]
+    order = sorted(range(len(parts)), key=lambda n: parts[n] - exact[n])
+    for n in order[: abs(total) - sum(parts)]:
+        parts[n] += 1
+    return [part if total >= 0 else -part for part in parts]
 
 
 def _flow(shares: int, price: int) -> int:

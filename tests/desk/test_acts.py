@@ -2,14 +2,15 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 from desk_lab import ABOUT, CALM, DAYS, FREE, commit, day, make_market, make_trades
 
-from openbook.desk import acts
-from openbook.desk.book import audit_book, commit_session, head, open_book, read_book, settle, views
+from openbook.desk import acts, database
+from openbook.desk.book import audit_book, commit_session, head, held_weights, open_book, read_book, settle, views
 from openbook.desk.killswitch import KillSwitch
-from openbook.errors import ApprovalError, BookError, LimitError, OutOfOrderError, UsageError
+from openbook.errors import ApprovalError, BookError, DataError, LimitError, OutOfOrderError, UsageError
 
 MARKET = make_market({"A": [100, 101, 102, 103, 104, 105], "B": [50, 49, 48, 47, 46, 45]})
 NOW = "2025-03-03 21:00:00 UTC"
@@ -220,13 +221,184 @@ def test_a_statement_that_differs_stops_the_next_run_until_it_agrees_or_somebody
     commit(live, MARKET, 1)
 
 
-def test_a_difference_may_be_accepted_by_name(live):
-    how = {"closed": day(0), "when": NOW}
-    acts.reconcile(live, pd.Series({"Z": 3}), 1_000_000, **how)
-    assert acts.reconcile(live, pd.Series({"Z": 3}), 1_000_000, accepted=("Ann", "a gift"), **how) != ""
-    commit(live, MARKET, 1)
-    with pytest.raises(UsageError, match="--reason"):
-        acts.reconcile(live, pd.Series({"Z": 3}), 1_000_000, accepted=("Ann", ""), **how)
+def test_a_difference_is_booked_by_name_and_the_next_run_stands_on_what_the_broker_holds(live):
+    """50 A at 101 and 20 B at 49 were bought, and never recorded; the broker has a share less of B, and 3 of Z."""
+    how = {"closed": day(1), "when": NOW, "prices": {"A": 7.0, "B": 49.0, "Z": 10.0}}
+    approve(live)
+    record(live, ("x1", "A", 50, 101.0, 0))
+    theirs, cash = pd.Series({"A": 50, "B": 19, "Z": 3}), 1_000_000 - 505_000 - 93_100
+    said = acts.reconcile(live, theirs, cash, accepted=("Ann", "as they hold it"), **how)
+    assert said == "B: book 0, statement 19 shares; Z: book 0, statement 3 shares; cash: book 4,950.00, " \
+        "statement 4,019.00 USD"  # fmt: skip
+    state = read_book(live)
+    assert (state.positions_now.to_dict(), state.cash_now_cents, state.unsettled) == (theirs.to_dict(), cash, "")
+    before = live.read_bytes()
+    assert acts.reconcile(live, theirs, cash, accepted=("Ann", "as they hold it"), **how) == said  # repeated
+    assert live.read_bytes() == before
+    assert acts.reconcile(live, theirs, cash, **how) == ""  # and a statement of another day agrees
+    market = make_market({"A": [100, 101, 102], "B": [50, 48, 48], "Z": [9, 10, 11]})
+    settled = commit(live, market, 1)
+    assert settled.positions.to_dict() == theirs.to_dict()
+    mark = settled.marks[-1]
+    assert mark.adjustments_cents == -93_100 + 19 * 4_900 + 3 * 1_000  # at what the statement said of B and Z
+    assert mark.equity_cents == cash + 50 * 10_100 + 19 * 4_800 + 3 * 1_000
+    assert mark.pnl_cents == -19 * 100
+    assert {lot.security: (lot.shares, lot.cost_cents) for lot in settled.lots} == {
+        "A": (50, 505_000), "B": (19, 93_100), "Z": (3, 3_000)}  # fmt: skip
+    audit_book(live)
+
+
+def test_a_share_that_nobody_knows_a_price_of_is_not_booked(live):
+    how = {"closed": day(0), "when": NOW, "accepted": ("Ann", "a gift")}
+    act = lambda: acts.reconcile(live, pd.Series({"Z": 3}), 1_000_000, **how)  # noqa: E731
+    unchanged(live, act, BookError, "Z is new to the book, and nobody knows its price: add a column price")
+    how["accepted"] = ("Ann", "")
+    unchanged(live, act, UsageError, "--reason")
+
+
+def test_a_wrong_book_is_performance_and_the_kill_switch_sees_it(paper):
+    commit(paper, MARKET, 1, switch=KillSwitch())
+    acts.adjust(paper, cash_cents=-30_100, who="Ann", reason="a fee nobody booked", when=NOW)
+    settled = commit(paper, MARKET, 2, switch=KillSwitch())
+    assert settled.history["daily_return"].tolist() == pytest.approx([-0.0301])
+    assert (settled.marks[0].flows_cents, settled.marks[0].adjustments_cents) == (0, -30_100)
+    assert read_book(paper).switch == "HALTED"
+    assert ("adjustment", "CASH", "-301.00 USD, by name") in settled.events[["event", "symbol", "detail"]].itertuples(
+        index=False, name=None
+    )
+
+
+def test_an_adjustment_voids_what_waits_for_approval_and_is_made_once(paper):
+    how = {"shares": {"A": 3}, "prices": {"A": 100.0}, "who": "Ann", "reason": "found", "when": NOW}
+    acts.adjust(paper, **how)
+    before = paper.read_bytes()
+    acts.adjust(paper, **how)
+    assert paper.read_bytes() == before
+    assert read_book(paper).positions_now.to_dict() == {"A": 3}
+    unchanged(paper, lambda: approve(paper), ApprovalError, r"the book changed since .* \(adjusted\)")
+    with pytest.raises(UsageError, match="changes nothing"):
+        acts.adjust(paper, who="Ann", reason="found", when=NOW)
+
+
+def test_what_is_owed_is_equity_and_becomes_cash_on_its_day(paper):
+    """Due on a day without a bar: it is paid with the next session; no cent is gained or lost."""
+    market = make_market({"A": [100, 100, 100, 100, 100]})
+    market = replace(market, close=market.close.drop(DAYS[3]), adjusted=market.adjusted.drop(DAYS[3]))
+    owed = {"symbol": "A", "kind": "dividend", "due": day(3), "cents": 12_345}
+    acts.adjust(paper, receivables=[owed], who="Ann", reason="declared", when=NOW)
+    settled = commit(paper, market, 1)
+    assert (settled.cash_cents, settled.marks[0].receivables_cents, settled.equity) == (1_000_000, 12_345, 10_123.45)
+    state = read_book(paper)
+    assert (state.cash_cents, state.receivables_cents, state.equity) == (1_000_000, 12_345, 10_123.45)
+    view = views(paper)["current_positions"]
+    assert view[["symbol", "value"]].to_numpy().tolist() == [["RECEIVABLES", 123.45], ["CASH", 10_000.0]]
+    assert view["weight"].sum() == pytest.approx(1)
+    assert commit(paper, market, 2).cash_cents == 1_000_000
+    paid = commit(paper, market, 4)
+    assert (paid.cash_cents, paid.receivables, paid.equity) == (1_012_345, (), 10_123.45)
+    assert paid.history["daily_return"].tolist() == [0]
+    assert [note.text for note in paid.notes] == [f"dividend of 123.45 USD was paid, due {day(3)}"]
+    audit_book(paper)
+
+
+# ---- names ----
+
+
+def rename(path, symbol: str, to: str, n: int, **changes) -> str:
+    said = {"who": "Ann", "reason": "a new name", "when": f"{day(n - 1)} 21:00:00 UTC"} | changes
+    return acts.rename(path, symbol=symbol, to=to, date=day(n), **said)
+
+
+NEW_NAME = make_market(
+    {"A": [100, 101, 102, np.nan, np.nan, np.nan], "Z": [np.nan, np.nan, np.nan, 206, 208, 210], "B": [50.0] * 6},
+    actions=[(DAYS[4], "Z", "dividend", 0.5)],
+)
+
+
+@pytest.mark.parametrize("whole_history", [False, True])
+def test_a_renamed_security_is_the_same_holding_under_its_new_ticker(paper, whole_history):
+    """Held, with an order that waits, over the day of its rename; the source has the old name too, or the new alone."""
+    market = NEW_NAME
+    if whole_history:
+        close = NEW_NAME.close.assign(Z=NEW_NAME.close["Z"].fillna(NEW_NAME.close["A"])).drop(columns="A")
+        market = replace(NEW_NAME, close=close, adjusted=close)
+    approve(paper)
+    commit(paper, NEW_NAME, 1)
+    commit(paper, NEW_NAME, 2, make_trades(A=-20))
+    lots = read_book(paper).lots
+    with pytest.raises(DataError, match="no close for held A"):
+        commit(paper, NEW_NAME, 3)
+    assert rename(paper, "A", "Z", 3) == "A"
+    before = paper.read_bytes()
+    assert rename(paper, "A", "Z", 3) == "A"  # repeated
+    assert paper.read_bytes() == before
+    state = read_book(paper)
+    assert (state.positions.to_dict(), state.pending["symbol"].tolist()) == ({"B": 20, "Z": 50}, ["Z"])
+    assert (state.securities, state.lots) == ({"Z": "A", "B": "B"}, lots)
+    assert acts.read_batch(paper, day(2)).orders[["symbol", "ticker"]].to_numpy().tolist() == [["A", "Z"]]
+    settled = commit(paper, market, 4, make_trades(Z=5))
+    assert settled.positions.to_dict() == {"B": 20, "Z": 30}
+    assert settled.fills[["symbol", "security", "price"]].to_numpy().tolist() == [["Z", "A", 206.0]]
+    assert [(a.symbol, a.kind, a.cash_cents) for a in settled.actions] == [("Z", "dividend", 1_500)]
+    assert [(lot.security, lot.opened, lot.shares, lot.cost_cents) for lot in settled.lots] == [
+        ("A", day(1), 30, 30 * 10_100)
+    ]
+    after = commit(paper, market, 5)
+    assert [(lot.opened, lot.shares) for lot in after.lots] == [(day(1), 30), (day(5), 5)]
+    assert held_weights(paper).columns.tolist() == ["B", "Z"]
+    audit_book(paper)
+
+
+def test_a_session_before_the_rename_is_settled_under_the_old_ticker(paper):
+    approve(paper)
+    commit(paper, NEW_NAME, 1)
+    rename(paper, "A", "Z", 3)
+    state = read_book(paper)
+    assert [row.symbol for row in settle(state, NEW_NAME, FREE, DAYS[2]).holdings] == ["A", "B"]
+    assert [row.symbol for row in commit(paper, NEW_NAME, 4).holdings] == ["Z", "B"]
+
+
+def test_a_rename_to_what_is_somebody_elses_or_of_nothing_is_refused(paper):
+    approve(paper)
+    commit(paper, MARKET, 1)
+    unchanged(paper, lambda: rename(paper, "A", "B", 2), BookError, "A cannot be called B: that is the name of")
+    unchanged(paper, lambda: rename(paper, "A", "CASH", 2), BookError, "cannot be called CASH")
+    unchanged(paper, lambda: rename(paper, "X", "Y", 2), BookError, "the book knows no X; it holds A, B")
+    unchanged(paper, lambda: rename(paper, "A", "Z", 4, when=NOW), UsageError, "on the evening before, or later")
+
+
+def test_a_ticker_that_another_company_took_over_is_another_security(tmp_path):
+    """A is delisted; two sessions later another company is called so: it has an id of its own, and lots of its own."""
+    path = tmp_path / "paper.db"
+    open_book(path, cash=10_000)
+    nan = np.nan
+    market = make_market({"A": [100, 100, nan, nan, 20, 21, 22.0]}, actions=[(DAYS[2], "A", "delisting", -0.5)])
+    commit(path, market.upto(DAYS[1]), 0, make_trades(A=10))
+    commit(path, market.upto(DAYS[1]), 1)
+    assert commit(path, market.upto(DAYS[3]), 3).realised[["kind", "cost", "proceeds", "gain"]].to_numpy().tolist() == [
+        ["delisting", 1000.0, 500.0, -500.0]
+    ]
+    assert read_book(path).securities == {}
+    commit(path, market, 4, make_trades(A=7))
+    settled = commit(path, market, 5)
+    assert [(row.security, row.symbol, row.shares) for row in settled.holdings] == [(f"A@{day(4)}", "A", 7)]
+    found = database.read(path, lambda db: db.execute("SELECT * FROM securities ORDER BY start").fetchall())
+    assert found == [("A", "A", day(0), day(2)), (f"A@{day(4)}", "A", day(4), "")]
+    audit_book(path)
+
+
+def test_a_ticker_of_a_delisted_name_that_was_sold_before_is_free_too(tmp_path):
+    path = tmp_path / "paper.db"
+    open_book(path, cash=10_000)
+    nan = np.nan
+    closes = {"A": [100, 100, 100, nan, nan, 20.0], "B": [1.0] * 6}
+    market = make_market(closes, actions=[(DAYS[3], "A", "delisting", 0.0)])
+    commit(path, market, 0, make_trades(A=10))
+    commit(path, market, 1, make_trades(A=-10))
+    commit(path, market, 2)
+    assert read_book(path).securities == {"A": "A"}
+    commit(path, market, 4, make_trades(A=7))
+    assert read_book(path).securities == {"A": f"A@{day(4)}"}
 
 
 def test_cash_that_came_is_no_performance_and_a_fee_is(paper):
@@ -245,6 +417,16 @@ def test_cash_that_came_is_no_performance_and_a_fee_is(paper):
     for wrong in ({"flow": "gift", "cents": 1}, {"flow": "fee", "cents": 0}, {"flow": "fee", "cents": -5}):
         with pytest.raises(UsageError):
             acts.record_cash(paper, who="A", reason="b", when=NOW, **wrong)
+
+
+def test_the_same_cash_again_is_said_to_be_known_unless_it_came_twice(paper):
+    entry = {"flow": "deposit", "cents": 5_000, "who": "Ann", "reason": "savings"}
+    assert acts.cash_recorded(paper, **entry) == ""
+    assert acts.record_cash(paper, **entry, when=NOW) == 1_005_000
+    assert acts.cash_recorded(paper, **entry) == NOW
+    assert acts.record_cash(paper, **entry, when="later") == 1_005_000
+    assert acts.record_cash(paper, **entry, when="later", again=True) == 1_010_000
+    assert acts.cash_recorded(paper, **entry) == "later"
 
 
 def test_k08_a_withdrawal_of_a_tenth_does_not_trip(paper):
@@ -313,6 +495,9 @@ def test_k09_a_reset_needs_a_name_and_a_reason_and_arms_the_switch_anew(tmp_path
     assert acts.reset(path, who="Ann", reason="understood", when=NOW) == "HALTED"
     assert read_book(path).switch == "ACTIVE"
     assert acts.reset(path, who="Ann", reason="understood", when=NOW) == "ACTIVE"
+    loosen = {"who": "Bob", "reason": "it nearly trips", "when": NOW}
+    unchanged(path, lambda: acts.reset(path, **loosen), UsageError, "ACTIVE, .* --rearm makes it forget every loss")
+    assert acts.reset(path, **loosen, rearm=True) == "ACTIVE"
     commit(path, market, 3, make_trades(A=-1), switch=KillSwitch())
     assert len(read_book(path).marks) == 1  # the old losses are forgotten
     audit_book(path)

@@ -308,9 +308,12 @@ def test_orders_follow_the_table_of_transitions(path):
 
 def test_nothing_in_a_book_is_changed_or_deleted(path):
     three_sessions(path)
+    owed = {"symbol": "A", "kind": "dividend", "due": day(9), "cents": 100}
+    acts.adjust(path, cash_cents=5, receivables=[owed], who="Ann", reason="found", when="now")
+    commit(path, MARKET, 3)
     acts.record_cash(path, flow="fee", cents=1, who="Ann", reason="custody", when="now")
     acts.halt(path, who="Ann", reason="drill", when="now")
-    acts.reconcile(path, pd.Series(dtype="int64"), 0, closed=day(2), when="now")
+    acts.reconcile(path, pd.Series(dtype="int64"), 0, closed=day(3), when="now")
     db = sqlite3.connect(path, isolation_level=None)
     for table in schema.NAMES:
         column = db.execute(f"SELECT name FROM pragma_table_info('{table}') LIMIT 1").fetchone()[0]
@@ -430,7 +433,7 @@ def test_a_book_of_another_version_is_refused(path):
     db = sqlite3.connect(path)
     db.execute("PRAGMA user_version = 7")
     db.close()
-    with pytest.raises(BookError, match="has version 7; this openbook reads 2"):
+    with pytest.raises(BookError, match=r"by a newer openbook \(format 7; this one reads 3\); update openbook"):
         read_book(path)
 
 
@@ -486,8 +489,10 @@ def test_tables_changed_past_their_guards_are_noticed(path, table, change):
     [
         ("fills", f"UPDATE fills SET price = 1 WHERE date = '{day(1)}'"),
         ("history", f"UPDATE history SET buys_cents = 1 WHERE date = '{day(0)}'"),
+        ("lots", f"UPDATE lots SET cost_cents = 1 WHERE session = '{day(1)}'"),
+        ("names", "UPDATE names SET ticker = 'C' WHERE ticker = 'A'"),
         ("order_states", f"DELETE FROM order_states WHERE order_id = '{day(0)}-A' AND status = 'FILLED'"),
-        ("positions", "INSERT INTO positions VALUES ('2024-01-02', 'A', 1, 1.0, 100)"),
+        ("positions", "INSERT INTO positions VALUES ('2024-01-02', 'A', 'A', 1, 1.0, 100, 90)"),
     ],
 )
 def test_an_audit_compares_all_tables_with_all_events(path, table, change):

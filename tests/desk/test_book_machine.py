@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 from openbook.desk import acts, ledger
 from openbook.desk.book import audit_book, commit_session, open_book, read_book, settle
 from openbook.desk.killswitch import KillSwitch
-from openbook.errors import ApprovalError, BookError, ConflictError, LimitError, OutOfOrderError
+from openbook.errors import ApprovalError, BookError, ConflictError, LimitError, OutOfOrderError, UsageError
 from openbook.portfolio.costs import Costs
 
 # A disk that really syncs makes this four times as slow, and what a disk does is tested elsewhere.
@@ -48,15 +48,15 @@ PICK = st.integers(0, 30)  # above 8: the last session
 PICK_LAST = 30
 
 
-def usd(cents: dict) -> dict:
-    return {symbol: [None if c is None else c / 100 for c in row] for symbol, row in cents.items()}
+def usd(cents: dict, units: int) -> dict:
+    """Prices of whole shares, where the model has those of a unit of a share."""
+    return {symbol: [None if c is None else c / 100 * units for c in row] for symbol, row in cents.items()}
 
 
-MARKET = make_market(
-    usd(CLOSE),
-    opens=usd(OPENS),
-    actions=[(DAYS[at], symbol, kind, float(value)) for at, symbol, kind, value in ACTIONS],
-)
+def market_of(units: int):
+    per_share = {"split": 1, "delisting": 1, "dividend": units}
+    actions = [(DAYS[at], symbol, kind, float(value) * per_share[kind]) for at, symbol, kind, value in ACTIONS]
+    return make_market(usd(CLOSE, units), opens=usd(OPENS, units), actions=actions)
 
 
 # "states" is in the order of the events: the last of an order is the one that it is in.
@@ -67,6 +67,9 @@ QUERIES = {
     "approved": "SELECT order_id, min(seq) FROM order_states WHERE status = 'APPROVED' GROUP BY order_id",
     "halted": "SELECT coalesce(max(seq), 0) FROM switch WHERE cause = 'halted'",
     "decided": "SELECT order_id, seq FROM orders JOIN sessions ON decided = sessions.session",
+    "closed": "SELECT security, sum(cost_cents) FROM closed_lots GROUP BY security",
+    "corrected": "SELECT adjustments_cents FROM history ORDER BY date",
+    "owed": "SELECT due, cents FROM receivables WHERE session = (SELECT max(session) FROM sessions) ORDER BY n",
     "proposed": """SELECT json_extract(body, '$.switch.state'), json_extract(body, '$.settlement.holdings'),
         json_extract(body, '$.orders') FROM events WHERE kind = 'session'""",
 }
@@ -82,9 +85,13 @@ def crash_after_rows(db, seq, body, write=ledger.apply):
 
 
 class Book(RuleBasedStateMachine):
-    """Every rule says to the model first what must happen, then does it to the book."""
+    """Every rule says to the model first what must happen, then does it to the book.
+
+    units : of a whole share in the book; a share of the model is one unit
+    """
 
     kind: str
+    units = 1
 
     def __init__(self):
         super().__init__()
@@ -93,7 +100,8 @@ class Book(RuleBasedStateMachine):
         self.storm, self.committed, self.count = False, [], 0
         self.content, self.state, self.rows, self.chain = b"", None, {}, []
         self.model = Model(self.kind, CLOSE, OPENS, CASH)
-        open_book(self.path, cash=CASH / 100, kind=self.kind)
+        self.market = market_of(self.units)
+        open_book(self.path, cash=CASH / 100, kind=self.kind, share_units=self.units)
 
     def teardown(self):
         shutil.rmtree(self.folder)
@@ -143,7 +151,8 @@ class Book(RuleBasedStateMachine):
 
     def evening(self, path, n: int, orders: dict, manual: bool, *, limits, inputs="in"):
         """Settle session n and commit it with some orders, in the book at `path`."""
-        settled = settle(read_book(path, before=DAYS[n]), MARKET, COSTS, DAYS[n]).to_json()
+        settled = settle(read_book(path, before=DAYS[n]), self.market, COSTS, DAYS[n]).to_json()
+        orders = {symbol: shares / self.units for symbol, shares in orders.items()}
         how = {"switch": limits, "manual": manual, "about": ABOUT, "inputs_hash": inputs}
         return commit_session(path, session=DAYS[n], settlement=settled, trades=make_trades(**orders), **how)
 
@@ -277,7 +286,17 @@ class Book(RuleBasedStateMachine):
     def record(self, n: int, rows: list[dict]) -> None:
         """Record a file of fills, which the model takes or refuses."""
         names = ["fill_id", "order_id", "shares", "price", "commission_cents", "date"]
-        table = [(r["id"], r["order"], r["shares"], r["cents"] / 100, r["commission"], day(r["due"])) for r in rows]
+        table = [
+            (
+                r["id"],
+                r["order"],
+                r["shares"] / self.units,
+                r["cents"] / 100 * self.units,
+                r["commission"],
+                day(r["due"]),
+            )
+            for r in rows
+        ]
         file = pd.DataFrame(table, columns=names)
         act = lambda: acts.record_fills(self.path, day(n), file, when=NOW, source="0" * 64)  # noqa: E731
         if self.kind == "paper" or not self.model.may_fill(n, rows):
@@ -367,27 +386,68 @@ class Book(RuleBasedStateMachine):
         act = lambda: acts.reset(self.path, who=who, reason="understood", when=NOW)  # noqa: E731
         if self.model.says("reset", who):
             return self.repeated(act)
+        if self.model.switch == "ACTIVE":
+            self.refused(UsageError, act)
+            act = lambda: acts.reset(self.path, who=who, reason="understood", when=NOW, rearm=True)  # noqa: E731
         assert self.accepted(act) == self.model.switch
         self.model.reset()
         self.model.events.append(("reset", who))
 
     @rule(
-        wrong=st.sampled_from(["", "", "", "cash", "shares"]), by=st.sampled_from(["", "Ann"]), over=st.integers(0, 1)
+        wrong=st.sampled_from(["", "", "", "cash", "shares"]),
+        by=st.sampled_from(["", "Ann"]),
+        over=st.integers(0, 1),
+        priced=st.booleans(),
     )
-    def reconcile(self, wrong, by, over):
-        """A statement that agrees, or one that does not, and which somebody takes upon himself, or nobody."""
+    def reconcile(self, wrong, by, over, priced=True):
+        """A statement that agrees, or one that does not, and by which somebody corrects the book, or nobody."""
         shares, cents = self.model.shares_now(), self.model.cash_now() + (2 if wrong == "cash" else 1)
         if wrong == "shares":
             shares = {**shares, "A": shares.get("A", 0) + 1}
         closed = (self.model.last or 0) + over
         how = {"closed": day(closed), "when": NOW, "accepted": (by, "known") if by else ("", "")}
-        act = lambda: acts.reconcile(self.path, pd.Series(shares, dtype="int64"), cents, **how)  # noqa: E731
-        assert bool(self.accepted(act)) == bool(wrong)
+        how["prices"] = {"A": 40.0 * self.units} if priced else {}
+        table = pd.Series(shares, dtype="float64") / self.units
+        act = lambda: acts.reconcile(self.path, table, cents, **how)  # noqa: E731
+        if wrong == "shares" and by and not priced and self.model.price("A") is None:
+            return self.refused(BookError, act)
+        booked = bool(by) and self.model.says("adjusted", by)
+        ended = 0 if wrong and not by else self.model.reconcile(closed)
+        assert bool(self.accepted(act)) == bool(wrong or (booked and not ended))
         self.repeated(act)
         self.model.differs = bool(wrong) and not by
-        ended = 0 if self.model.differs else self.model.reconcile(closed)
-        if ended or not self.model.says("reconciled", wrong, by):
+        if ended or not (self.model.says("reconciled", wrong, by) or (booked and not wrong)):
             self.model.events.append(("reconciled", wrong, by))
+        if wrong and by:
+            changes = {"A": 1} if wrong == "shares" else {}
+            self.correct(by, changes, cents - self.model.cash_now(), stated=4000)
+
+    def correct(self, who: str, shares: dict, cents: int, *, stated: int, due: int | None = None) -> None:
+        """The model takes in what was corrected: cash, or what is owed from a session on, and shares."""
+        blank = {"symbol": "A", "shares": 0, "cents": 0, "price": 0, "due": None}
+        prices = {symbol: self.model.price(symbol) or stated for symbol in shares}
+        rows = [{**blank, "cents": cents, "due": due}] if cents else []
+        rows += [{**blank, "symbol": key, "shares": n, "price": prices[key]} for key, n in shares.items()]
+        self.model.adjusted += rows
+        self.model.events.append(("adjusted", who))
+
+    @rule(
+        shares=st.dictionaries(st.sampled_from(SYMBOLS), st.integers(-5, 5).filter(bool), max_size=2),
+        cents=st.integers(-2_000, 2_000).filter(bool),
+        due=st.sampled_from([None, None, -1, 0, 1, 2, 5]),
+    )
+    def adjust(self, shares, cents, due):
+        """A person corrects shares, and cash or what is owed to the book."""
+        self.count += 1
+        late = None if due is None else min(max((self.model.last or 0) + due, 0), len(DAYS) - 1)
+        owed = [] if due is None else [{"symbol": "A", "kind": "claim", "due": day(late), "cents": cents}]
+        said = {"who": "Bob", "reason": f"no. {self.count}", "when": NOW, "receivables": owed}
+        said |= {"shares": {symbol: n / self.units for symbol, n in shares.items()}, "cash_cents": 0 if owed else cents}
+        said["prices"] = dict.fromkeys(SYMBOLS, 30.0 * self.units)
+        act = lambda: acts.adjust(self.path, **said)  # noqa: E731
+        self.accepted(act)
+        self.repeated(act)
+        self.correct("Bob", shares, cents, stated=3000, due=late)
 
     # ---- what is true after every step ----
 
@@ -416,6 +476,7 @@ class Book(RuleBasedStateMachine):
     def the_book_is_what_the_model_says(self):
         self.look()
         self.require_holdings()
+        self.require_lots()
         self.require_orders_and_fills()
         self.require_restraint()
         assert len(self.chain) == 1 + len(self.model.events)
@@ -424,10 +485,28 @@ class Book(RuleBasedStateMachine):
         """Cash and shares to the cent, as settled and now."""
         state, model = self.state, self.model
         assert (state.cash_cents, state.invested_cents) == (model.cash, model.value)
-        assert state.positions.to_dict() == model.shares
+        assert state.units == {state.securities[key]: n for key, n in model.shares.items()}
+        assert state.positions.to_dict() == {key: n / self.units for key, n in model.shares.items()}
         assert state.cash_now_cents == model.cash_now()
-        assert state.positions_now.to_dict() == model.shares_now()
+        assert state.positions_now.to_dict() == {key: n / self.units for key, n in model.shares_now().items()}
+        assert self.rows["owed"] == [(day(due), cents) for due, cents in model.owed]
+        assert [cents for (cents,) in self.rows["corrected"]] == model.corrected
         assert (state.switch, bool(state.unsettled)) == (model.switch, model.differs)
+
+    def require_lots(self) -> None:
+        """Each lot as the model has it; and of all that was ever paid, every cent is open or closed."""
+        names, model = self.state.names, self.model
+        found = {names[key]: [(lot.opened, lot.shares, lot.cost_cents) for lot in lots] for key, lots in
+                 self.state.lots.items()}  # fmt: skip
+        held = {
+            key: [(day(n), *rest) for n, *rest in lots] for key, lots in model.lots.items() if model.shares.get(key)
+        }
+        assert found == held
+        closed = Counter()
+        for security, cost in self.rows["closed"]:
+            closed[security.partition("@")[0]] += cost
+        open_ = {key: sum(lot[2] for lot in lots) for key, lots in model.lots.items()}
+        assert all(model.spent[key] == open_[key] + closed[key] == open_[key] + model.ended[key] for key in open_)
 
     def require_orders_and_fills(self) -> None:
         """Each order in its state; each fill once, and after the approval of its order."""
@@ -443,9 +522,9 @@ class Book(RuleBasedStateMachine):
         decided = dict(self.rows["decided"])
         assert all(decided[key] > halted for key, status in open_.items() if status != "PARTIALLY_FILLED")
         for state, held, orders in self.rows["proposed"]:
-            holding = {row["symbol"]: row["shares"] for row in json.loads(held)}
+            holding = {row["security"]: row["shares"] for row in json.loads(held)}
             for order in json.loads(orders):
-                have, n = holding.get(order["symbol"], 0), order["shares"]
+                have, n = holding.get(order["security"], 0), order["shares"]
                 assert state == "ACTIVE" or (n * have < 0 and abs(n) <= abs(have))
 
 
@@ -457,18 +536,29 @@ class LiveBook(Book):
     kind = "live"
 
 
+class PaperBookOfFractions(PaperBook):
+    units = 1000
+
+
+class LiveBookOfFractions(LiveBook):
+    units = 1000
+
+
+MACHINES = [PaperBook, LiveBook, PaperBookOfFractions, LiveBookOfFractions]
+
+
 def run(machine, sequences: int) -> None:
     quiet = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
     how = {"deadline": None, "derandomize": True, "database": None, "suppress_health_check": quiet}
     run_state_machine_as_test(machine, settings=settings(max_examples=sequences, stateful_step_count=20, **how))
 
 
-@pytest.mark.parametrize("machine", [PaperBook, LiveBook])
+@pytest.mark.parametrize("machine", MACHINES)
 def test_a_book_is_what_a_slow_model_says(machine):
     run(machine, 15)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("machine", [PaperBook, LiveBook])
+@pytest.mark.parametrize("machine", MACHINES)
 def test_a_book_is_what_a_slow_model_says_for_long(machine):
     run(machine, 1000)

@@ -126,6 +126,9 @@ def live_steps(path):
     yield lambda: commit(path, MARKET, 2, make_trades(B=5), inputs="three")
     yield lambda: acts.halt(path, **signed)
     yield lambda: acts.reset(path, **signed)
+    owed = [{"symbol": "A", "kind": "dividend", "due": day(9), "cents": 100}]
+    yield lambda: acts.adjust(path, shares={"Z": 2}, prices={"Z": 4.5}, cash_cents=7, receivables=owed, **signed)
+    yield lambda: acts.rename(path, symbol="A", to="AA", date=day(3), **(signed | {"when": f"{day(2)} 21:00:00 UTC"}))
 
 
 def test_the_same_acts_make_the_same_book_after_every_one(server, tmp_path):
@@ -133,7 +136,7 @@ def test_the_same_acts_make_the_same_book_after_every_one(server, tmp_path):
     for one, other in zip(live_steps(here), live_steps(there), strict=True):
         assert one() == other()
         same(here, there)
-    assert len(event_hashes(there)) == 11
+    assert len(event_hashes(there)) == 14
     for before in (DAYS[0], DAYS[1], DAYS[2]):
         assert head(here, before=before) == head(there, before=before)
         assert read_book(here, before=before).cash_cents == read_book(there, before=before).cash_cents
@@ -211,7 +214,7 @@ def test_every_guard_of_the_schema_holds_in_memory_and_nothing_is_sent(url, admi
     for statement in (
         "UPDATE book SET cash_cents = 1",
         "DELETE FROM events",
-        "INSERT INTO positions VALUES ('2025-03-03', 'A', 0, 1.0, 1)",
+        "INSERT INTO positions VALUES ('2025-03-03', 'A', 'A', 0, 1.0, 1, 1)",
         "INSERT INTO flows VALUES (99, '', 'deposit', 1)",
         "INSERT INTO order_states VALUES ('x', 2, 1, '', 'NEW', 'FILLED', '')",
     ):

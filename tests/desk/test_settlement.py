@@ -10,8 +10,9 @@ from desk_lab import DAYS, FREE, commit, day, make_market, make_trades, random_m
 from pandas.testing import assert_frame_equal, assert_series_equal
 
 from openbook.desk.book import open_book, read_book, settle
-from openbook.desk.settlement import require_continuation
-from openbook.desk.statement import Mark, Settlement, all_fills, new_state
+from openbook.desk.continuation import require_continuation
+from openbook.desk.facts import Adjustment, Mark, Receivable
+from openbook.desk.statement import Settlement, all_fills, new_state
 from openbook.errors import BookError, ConflictError, DataError, DataNotReady, OutOfOrderError
 from openbook.portfolio.costs import Costs
 
@@ -343,11 +344,14 @@ def test_a_live_book_is_never_filled_by_simulation(path):
 COSTS = Costs(commission_bps=1, slippage_bps=5, min_commission=0.35)
 
 
-def random_book(path, seed: int, upto: int):
+UNITS = pytest.mark.parametrize("share_units", [1, 1000])
+
+
+def random_book(path, seed: int, upto: int, share_units: int = 1):
     """A book that bought at random on its second session, committed up to session `upto`."""
     rng = np.random.default_rng(seed)
     market = random_market(seed)
-    shares = {symbol: int(rng.integers(1, 60)) for symbol in market.symbols}
+    shares = {symbol: int(rng.integers(1, 60 * share_units)) / share_units for symbol in market.symbols}
     commit(path, market, 0, make_trades(**shares), costs=COSTS)
     for n in range(1, upto + 1):
         commit(path, market, n, costs=COSTS)
@@ -361,12 +365,13 @@ def held_without_gaps(market, skip: int) -> int:
     return int(np.flatnonzero(whole[: len(whole) - skip])[-1])
 
 
+@UNITS
 @pytest.mark.parametrize("seed", range(4))
-def test_settling_over_missed_sessions_equals_settling_one_by_one(tmp_path, seed):
+def test_settling_over_missed_sessions_equals_settling_one_by_one(tmp_path, seed, share_units):
     for name in ("one.db", "many.db"):
-        open_book(tmp_path / name, cash=30_000)
-    market = random_book(tmp_path / "one.db", seed, 0)
-    random_book(tmp_path / "many.db", seed, 0)
+        open_book(tmp_path / name, cash=30_000, share_units=share_units)
+    market = random_book(tmp_path / "one.db", seed, 0, share_units)
+    random_book(tmp_path / "many.db", seed, 0, share_units)
     end = held_without_gaps(market, 0)
     for n in range(1, end + 1):
         with suppress(DataError):  # a held name has a gap that evening: one waits, as an operator would
@@ -376,6 +381,7 @@ def test_settling_over_missed_sessions_equals_settling_one_by_one(tmp_path, seed
     assert_series_equal(one_by_one.positions, at_once.positions)
     assert_frame_equal(one_by_one.history, at_once.history)
     assert one_by_one.cash_cents == at_once.cash_cents
+    assert one_by_one.lots == at_once.lots
 
 
 def value_of(positions: pd.Series, market, n: int) -> float:
@@ -392,11 +398,12 @@ def value_of(positions: pd.Series, market, n: int) -> float:
     return total
 
 
+@UNITS
 @pytest.mark.parametrize("seed", range(4))
-def test_equity_moves_as_prices_and_actions_say(tmp_path, seed):
+def test_equity_moves_as_prices_and_actions_say(tmp_path, seed, share_units):
     path = tmp_path / "b.db"
-    open_book(path, cash=30_000)
-    market = random_book(path, seed, 0)
+    open_book(path, cash=30_000, share_units=share_units)
+    market = random_book(path, seed, 0, share_units)
     compared = 0
     for n in range(1, len(market.dates)):
         state = read_book(path)
@@ -454,7 +461,15 @@ def test_a_settlement_must_lead_on_from_the_book(path):
     with pytest.raises(ConflictError, match="the book has moved on"):
         require_continuation(good.model_copy(update={"head": "0" * 64}), state)
     more = good.holdings[0].model_copy(update={"shares": 51})
+    cheaper = good.lots[0].model_copy(update={"cost_cents": good.lots[0].cost_cents - 1})
+    owed = Receivable(symbol="A", kind="dividend", due=day(5), cents=1)
     for change in (
+        {"lots": (cheaper, *good.lots[1:])},
+        {"lots": good.lots[:1]},
+        {"holdings": (good.holdings[0].model_copy(update={"cost_cents": 1}), *good.holdings[1:])},
+        {"receivables": (owed,)},
+        {"adjustment_rows": (Adjustment(cents=1),)},
+        {"share_units": 10},
         {"cash_cents": good.cash_cents + 1},
         {"holdings": (more, *good.holdings[1:])},
         {"fill_rows": good.fill_rows[:1]},

@@ -1,25 +1,30 @@
-"""What people do to a book between two sessions: approve, reject, record fills and cash, reconcile, halt, reset.
+"""What people do to a book between two sessions: approve, reject, record fills and cash, correct what it is wrong
+about, rename, reconcile, halt, reset.
 
 Each is one event in one transaction. It names who did it, why, and when (UTC, as text); it belongs to the book's last
 session, so that a rerun of that session finds the book as it was before.
 """
 
+import json
 import sqlite3
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from openbook.desk import database, ledger
-from openbook.desk.book import batch_digest, event_of, state_of
+from openbook.desk.book import batch_digest, event_of, new_id, state_of
 from openbook.desk.killswitch import ACTIVE, HALTED
-from openbook.desk.statement import BookState
+from openbook.desk.reading import last_prices
+from openbook.desk.statement import CASH_ROW, RECEIVABLES_ROW, BookState, in_shares, shares_text
 from openbook.errors import ApprovalError, BookError, UsageError
+from openbook.market.calendar import next_session
 
 FLOWS = {"deposit": 1, "withdrawal": -1, "fee": -1, "interest": 1}
 LONGEST = 200
 # Events after which a batch that was proposed before stands on something else.
-MOVES = ("fills", "cash", "halted", "reset")
+MOVES = ("fills", "cash", "adjusted", "halted", "reset")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +32,8 @@ class Batch:
     """The orders of one evening, as the book has them.
 
     digest : what an approval stands on, see `batch_digest`; about : hashes of model, data, parameters and code
-    orders : PENDING_COLUMNS but `decided`, all of them, with the state that each is in
+    orders : PENDING_COLUMNS but `decided`, all of them, as decided, with the state that each is in; `open` : shares
+        that are not filled; `ticker` : what the symbol is called now
     """
 
     session: str
@@ -99,21 +105,22 @@ def record_fills(path, session: str, fills: pd.DataFrame, *, when: str, source: 
     with database.write(database.place(path)) as db:
         if state_of(db).kind != "live":
             raise BookError(f"{path} is a paper book: its fills are simulated; only a live book takes recorded ones")
-        batch = _batch(db, session)
-        new = [row for row in _checked(fills.to_dict("records"), batch) if not _known(db, row)]
+        batch, units = _batch(db, session), _share_units(db)
+        new = [row for row in _checked(fills.to_dict("records"), batch, units) if not _known(db, row, units)]
         if new:
-            rows = _follow(new, batch, db)
+            rows = _follow(new, batch, db, units)
             _append(db, {"kind": "fills", "when": when, "source": source, "session": _last(db), "fills": rows})
     return len(new)
 
 
-def record_cash(path, *, flow: str, cents: int, who: str, reason: str, when: str) -> int:
-    """Record cash that came or went without a trade; returns the cash now, cents. `cents` is above zero.
+def record_cash(path, *, flow: str, cents: int, who: str, reason: str, when: str, again: bool = False) -> int:
+    """Record cash that came or went without a trade; returns the cash now, cents.
 
     flow : deposit and withdrawal are nobody's performance; fee and interest are
+    cents : above zero
 
-    The same flow again, with the same reason and nothing in between, changes nothing: a command that was killed can be
-    repeated, and a second deposit needs a reason of its own.
+    The same flow again, by the same person with the same reason and nothing in between, changes nothing, for a command
+    that was killed can be repeated (see `cash_recorded`); `again` says that it happened a second time.
     """
     if flow not in FLOWS:
         raise UsageError(f"no kind of cash {flow!r}; there are {', '.join(FLOWS)}")
@@ -121,7 +128,7 @@ def record_cash(path, *, flow: str, cents: int, who: str, reason: str, when: str
         raise UsageError(f"an amount is above 0 USD, not {cents} cents; its kind says which way it goes")
     with database.write(database.place(path)) as db:
         said = {"kind": "cash", "flow": flow, "cents": FLOWS[flow] * cents, **_signed(who, reason)}
-        if said.items() <= database.last_event(db).items():
+        if said.items() <= database.last_event(db).items() and not again:
             return state_of(db).cash_now_cents
         now = state_of(db).cash_now_cents + FLOWS[flow] * cents
         if now < 0:
@@ -130,24 +137,105 @@ def record_cash(path, *, flow: str, cents: int, who: str, reason: str, when: str
     return now
 
 
-def reconcile(path, shares: pd.Series, cash_cents: int, *, closed: str, when: str, accepted=("", "")) -> str:
+def cash_recorded(path, *, flow: str, cents: int, who: str, reason: str) -> str:
+    """When exactly this entry of cash was recorded, if it is the last thing that happened to the book; else nothing."""
+    said = {"kind": "cash", "flow": flow, "cents": FLOWS.get(flow, 0) * cents, **_signed(who, reason)}
+    last = database.read(database.place(path), database.last_event)
+    return last["when"] if said.items() <= last.items() else ""
+
+
+def adjust(
+    path,
+    *,
+    who: str,
+    reason: str,
+    when: str,
+    shares: Mapping[str, float] | None = None,
+    prices: Mapping[str, float] | None = None,
+    cash_cents: int = 0,
+    receivables: Sequence[Mapping] = (),
+) -> None:
+    """Correct a book that is wrong: shares and cash change by so much, by name, and the next settlement takes it in.
+
+    shares : signed change by symbol; prices : USD, of the symbols for which the book knows none
+    receivables : what is owed to the book: symbol, kind, due (YYYY-MM-DD) and cents of each
+
+    It is part of the performance, for what was told before was wrong, and the kill switch sees it. Shares are valued at
+    their last known close, and are a lot of that cost. BookError for shares of which nobody knows a price. The same
+    correction again, with nothing in between, changes nothing.
+    """
+    with database.write(database.place(path)) as db:
+        said = {"kind": "adjusted", **_signed(who, reason), "difference": ""}
+        rows, named = _corrections(db, state_of(db), shares or {}, prices or {}, cash_cents, receivables, when)
+        if not rows:
+            raise UsageError("an adjustment changes shares or cash, and this one changes nothing")
+        if not (said | {"rows": rows}).items() <= database.last_event(db).items():
+            _append(db, said | {"rows": rows, "securities": named, "when": when, "session": _last(db)})
+
+
+def rename(path, *, symbol: str, to: str, date: str, who: str, reason: str, when: str) -> str:
+    """Say that a security is called `to` from `date` on; returns its id. What is held, ordered and paid for stays.
+
+    A rename is recorded on the evening before its date, or later. BookError if the book knows no `symbol`, or holds or
+    waits for another security that is called `to`.
+    """
+    to, date = line(to, "the new ticker"), f"{pd.Timestamp(date):%Y-%m-%d}"
+    with database.write(database.place(path)) as db:
+        said = {"kind": "renamed", "symbol": symbol, "to": to, "date": date, **_signed(who, reason)}
+        last = database.last_event(db)
+        if said.items() <= last.items():
+            return last["security"]
+        state = state_of(db)
+        security, other = state.securities.get(symbol), state.securities.get(to)
+        if security is None:
+            raise BookError(f"the book knows no {symbol}; it holds {', '.join(state.positions_now.index) or 'nothing'}")
+        if to in (symbol, CASH_ROW, RECEIVABLES_ROW) or other in {*state.units_now, *state.pending["security"]}:
+            raise BookError(f"{symbol} cannot be called {to}: that is the name of something else in the book")
+        latest = next_session(max(_last(db), when[:10]))
+        if pd.Timestamp(date) > latest:
+            raise UsageError(f"a rename on {date} is recorded on the evening before, or later")
+        named = [{"id": security, "ticker": to, "start": date}]
+        named += [{"id": other, "ticker": "", "start": date}] if other else []
+        _append(db, said | {"security": security, "securities": named, "when": when, "session": _last(db)})
+    return security
+
+
+def reconcile(
+    path,
+    shares: pd.Series,
+    cash_cents: int,
+    *,
+    closed: str,
+    when: str,
+    accepted=("", ""),
+    prices: Mapping[str, float] | None = None,
+) -> str:
     """Compare a broker's statement with the book; returns the difference in words, empty if there is none.
 
     shares : signed, by symbol; must agree exactly, the cash within a cent
     closed : last session that is over: the approved orders up to it have ended, and what is filled is RECONCILED
-    accepted : (who, reason) of somebody who takes the difference upon himself; the book does not change by it
+    accepted : (who, reason) of somebody who takes the statement for right: the difference is booked by that name, see
+        `adjust`, and the book stands on what the broker holds
+    prices : USD by symbol, where the statement has them; BookError (60) for a symbol that neither it nor the book knows
 
     A difference that nobody accepted stops the next run, until a statement agrees.
     """
     who, reason = accepted
     signed = _signed(who, reason) if who or reason else {"who": "", "reason": ""}
     with database.write(database.place(path)) as db:
-        state = state_of(db)
+        state, last = state_of(db), database.last_event(db)
+        change, cents = _change(state, shares), cash_cents - state.cash_now_cents
         difference = _difference(state, shares, cash_cents)
         ended = [] if difference and not signed["who"] else _ended(db, closed)
+        if not difference and not ended and {"kind": "adjusted", **signed}.items() <= last.items():
+            return last["difference"]  # the same command again: what it booked is no difference any more
         said = {"kind": "reconciled", "difference": difference, **signed}
-        if ended or not said.items() <= database.last_event(db).items():
+        if ended or not said.items() <= last.items():
             _append(db, said | {"orders": ended, "when": when, "session": _last(db)})
+        if difference and signed["who"]:
+            rows, named = _corrections(db, state, change, prices or {}, cents, (), when)
+            booked = {"kind": "adjusted", **signed, "difference": difference, "rows": rows, "securities": named}
+            _append(db, booked | {"when": when, "session": _last(db)})
     return difference
 
 
@@ -163,12 +251,20 @@ def halt(path, *, who: str, reason: str, when: str) -> int:
     return len(orders)
 
 
-def reset(path, *, who: str, reason: str, when: str) -> str:
+def reset(path, *, who: str, reason: str, when: str, rearm: bool = False) -> str:
     """Arm the kill switch again; returns the state that it was in. Losses before this moment are forgotten by it, and
-    so is what it could not evaluate. The same person with the same reason again changes nothing."""
+    so is what it could not evaluate. The same person with the same reason again changes nothing.
+
+    rearm : also where the switch is ACTIVE, which else is refused (64): it would only be loosened
+    """
     with database.write(database.place(path)) as db:
         was, signed = state_of(db).switch, _signed(who, reason)
         if not {"kind": "reset", **signed}.items() <= database.last_event(db).items():
+            if was == ACTIVE and not rearm:
+                raise UsageError(
+                    "the kill switch is ACTIVE, there is nothing to reset; --rearm makes it forget every loss and the "
+                    "peak until now, so that it trips later than it would"
+                )
             _append(db, {"kind": "reset", "state": ACTIVE, **signed, "when": when, "session": _last(db)})
     return was
 
@@ -205,14 +301,33 @@ def _statuses(db: sqlite3.Connection, decided: str = "") -> list[tuple[str, str]
 
 
 def _batch(db: sqlite3.Connection, session: str) -> Batch:
-    body = event_of(db, session)
-    states = dict(_statuses(db, session))
+    body, units = event_of(db, session), _share_units(db)
+    seq = db.execute("SELECT seq FROM sessions WHERE session = ?", (session,)).fetchone()[0]
+    states, filled = dict(_statuses(db, session)), _filled(db)
     orders = pd.DataFrame(body["orders"], columns=["order_id", "session", "symbol", "shares", "price", "reason"])
     orders["status"] = [states[key] for key in orders["order_id"]]
-    seq = db.execute("SELECT seq FROM sessions WHERE session = ?", (session,)).fetchone()[0]
-    later = f"SELECT kind FROM events WHERE seq > ? AND kind IN ('session', {', '.join('?' * len(MOVES))})"
-    moved = ", ".join(kind for (kind,) in db.execute(later, (seq, *MOVES)))
+    left = [row["shares"] - filled[row["order_id"]] for row in body["orders"]]
+    orders["open"] = in_shares(pd.Series(left, index=orders.index, dtype="int64"), units)
+    orders["security"] = [row.get("security", row["symbol"]) for row in body["orders"]]
+    renamed = orders["security"].map(_renamed(db, seq))
+    orders["ticker"] = renamed.where(renamed.notna(), orders["symbol"])
+    orders["shares"] = in_shares(orders["shares"], units)
+    later = f"SELECT kind, body FROM events WHERE seq > ? AND kind IN ('session', {', '.join('?' * len(MOVES))})"
+    own = set(orders["order_id"])
+    moved = ", ".join(kind for kind, text in db.execute(later, (seq, *MOVES)) if not _is_own(kind, text, own))
     return Batch(session, **body["batch"], orders=orders, moved=moved)
+
+
+def _is_own(kind: str, text: str, orders: set[str]) -> bool:
+    """Whether an event is of fills of some orders, and of nothing else."""
+    return kind == "fills" and {fill["order_id"] for fill in json.loads(text)["fills"]} <= orders
+
+
+def _renamed(db: sqlite3.Connection, seq: int) -> dict[str, str]:
+    """What the securities are called that were renamed after event `seq`, by id."""
+    query = """SELECT json_extract(body, '$.security'), json_extract(body, '$.to') FROM events
+        WHERE kind = 'renamed' AND seq > ? ORDER BY seq"""
+    return dict(db.execute(query, (seq,)).fetchall())
 
 
 def _states(batch: Batch) -> list[dict]:
@@ -241,38 +356,59 @@ def _used(db: sqlite3.Connection) -> set[str]:
     return {how for (how,) in rows} - {"terminal"}
 
 
-def _checked(rows: list[dict], batch: Batch) -> list[dict]:
-    """Fills of this batch, with symbol and cents; BookError names one of an unknown order, side or day."""
+def _share_units(db: sqlite3.Connection) -> int:
+    return db.execute("SELECT share_units FROM book").fetchone()[0]
+
+
+def _filled(db: sqlite3.Connection) -> Counter:
+    """Units that are filled, by order."""
+    return Counter(dict(db.execute("SELECT order_id, sum(shares) FROM fills GROUP BY order_id")))
+
+
+def _units(shares: float, share_units: int, what: str) -> int:
+    """Shares in units; BookError if they are no multiple of one."""
+    units = round(shares * share_units)
+    if units / share_units != shares:
+        raise BookError(f"{what} is of {shares:+} shares; this book counts multiples of 1/{share_units:,}")
+    return units
+
+
+def _checked(rows: list[dict], batch: Batch, share_units: int) -> list[dict]:
+    """Fills of this batch in units, with security and cents; BookError names one of an unknown order, side or day."""
     orders = batch.orders.set_index("order_id")
     found = []
     for row in rows:
         if row["order_id"] not in orders.index:
             raise BookError(f"fill {row['fill_id']}: no order {row['order_id']} in the batch of {batch.session}")
-        order = orders.loc[row["order_id"]]
+        order, shares = orders.loc[row["order_id"]], row["shares"]
         if row["date"] != order["session"]:
             raise BookError(f"fill {row['fill_id']} is of {row['date']}; its order was for {order['session']}")
-        if row["shares"] * int(order["shares"]) <= 0:
-            raise BookError(f"fill {row['fill_id']} is of {row['shares']:+d} shares; its order is {order['shares']:+d}")
-        notional = round(abs(row["shares"]) * row["price"] * 100)
-        found.append({**row, "symbol": order["symbol"], "notional_cents": notional, "slippage_cents": 0})
+        if shares * order["shares"] <= 0:
+            raise BookError(f"fill {row['fill_id']} is of {shares:+} shares; its order is {order['shares']:+}")
+        units = _units(shares, share_units, f"fill {row['fill_id']}")
+        notional = round(abs(units) / share_units * row["price"] * 100)
+        who = {"symbol": order["symbol"], "security": order["security"], "shares": units}
+        found.append({**row, **who, "notional_cents": notional, "slippage_cents": 0})
     return found
 
 
-def _known(db: sqlite3.Connection, row: dict) -> bool:
+def _known(db: sqlite3.Connection, row: dict, share_units: int) -> bool:
     """Whether this very fill is recorded; BookError if its id is, with other content."""
-    query = f"SELECT order_id, {', '.join(ledger.FILLED)} FROM fills WHERE fill_id = ?"
-    known = db.execute(query, (row["fill_id"],)).fetchone()
-    if known is not None and known != (row["order_id"], *(row[name] for name in ledger.FILLED)):
-        said = f"{known[3]:+d} shares of {known[0]} at {known[4]:g} on {known[1]}"
+    names = ("order_id", "date", *ledger.FILLED)
+    known = db.execute(f"SELECT {', '.join(names)} FROM fills WHERE fill_id = ?", (row["fill_id"],)).fetchone()
+    if known is not None and known != tuple(row[name] for name in names):
+        was = dict(zip(names, known, strict=True))
+        shares = shares_text(was["shares"], share_units, "+")
+        said = f"{shares} shares of {was['order_id']} at {was['price']:g} on {was['date']}"
         raise BookError(f"fill {row['fill_id']} is recorded with other content: {said}; one id is one fill")
     return known is not None
 
 
-def _follow(rows: list[dict], batch: Batch, db: sqlite3.Connection) -> list[dict]:
+def _follow(rows: list[dict], batch: Batch, db: sqlite3.Connection, share_units: int) -> list[dict]:
     """Each fill with the state of its order before and after; refused if not approved, or more than is open."""
     states = dict(zip(batch.orders["order_id"], batch.orders["status"], strict=True))
-    ordered = dict(zip(batch.orders["order_id"], batch.orders["shares"].astype(int), strict=True))
-    filled = Counter(dict(db.execute("SELECT order_id, sum(shares) FROM fills GROUP BY order_id")))
+    ordered = {row["order_id"]: row["shares"] for row in event_of(db, batch.session)["orders"]}
+    filled = _filled(db)
     approved = {key for (key,) in db.execute("SELECT order_id FROM order_states WHERE status = 'APPROVED'")}
     found = []
     for row in rows:
@@ -283,7 +419,8 @@ def _follow(rows: list[dict], batch: Batch, db: sqlite3.Connection) -> list[dict
             raise BookError(f"fill {row['fill_id']}: a statement has closed {key}; accept the difference by name")
         left = ordered[key] - filled[key]
         if abs(row["shares"]) > abs(left):
-            raise BookError(f"fill {row['fill_id']}: {row['shares']:+d} shares of {key}; only {left:+d} are open")
+            shares, open_ = (shares_text(n, share_units, "+") for n in (row["shares"], left))
+            raise BookError(f"fill {row['fill_id']}: {shares} shares of {key}; only {open_} are open")
         filled[key] += row["shares"]
         after = "FILLED" if filled[key] == ordered[key] else "PARTIALLY_FILLED"
         found.append({**row, "before": states[key], "after": after})
@@ -291,13 +428,47 @@ def _follow(rows: list[dict], batch: Batch, db: sqlite3.Connection) -> list[dict
     return found
 
 
+def _change(state: BookState, shares: pd.Series) -> dict[str, float]:
+    """By how many shares a statement differs, by symbol."""
+    ours, theirs = state.positions_now, shares[shares != 0]
+    names = sorted({*ours.index, *theirs.index})
+    change = theirs.reindex(names, fill_value=0) - ours.reindex(names, fill_value=0)
+    return {symbol: n for symbol, n in change.items() if abs(n) * state.share_units >= 0.5}
+
+
+def _corrections(
+    db: sqlite3.Connection,
+    state: BookState,
+    shares: Mapping[str, float],
+    prices: Mapping[str, float],
+    cash_cents: int,
+    receivables: Sequence[Mapping],
+    when: str,
+) -> tuple[list[dict], list[dict]]:
+    """(rows of an adjustment, names of the securities that are seen for the first time)."""
+    ids, known, named, day = dict(state.securities), last_prices(db, state), [], _last(db) or when[:10]
+    for symbol in sorted({*shares, *(row["symbol"] for row in receivables)} - {*ids}):
+        ids[symbol] = new_id(line(symbol, "a symbol"), state.ids, day)
+        named.append({"id": ids[symbol], "ticker": symbol, "start": day})
+    blank = {"security": "", "symbol": "", "shares": 0, "price": None, "cents": 0, "kind": "", "due": ""}
+    rows = [{**blank, "cents": cash_cents}] if cash_cents else []
+    for symbol, n in sorted(shares.items()):
+        price = known.get(ids[symbol], prices.get(symbol))
+        if price is None or not 0 < price < float("inf"):
+            raise BookError(
+                f"{symbol} is new to the book, and nobody knows its price: add a column price to the statement"
+            )
+        units = round(n * state.share_units)
+        rows.append({**blank, "security": ids[symbol], "symbol": symbol, "shares": units, "price": float(price)})
+    return rows + [{**blank, "security": ids[row["symbol"]], **row} for row in receivables], named
+
+
 def _difference(state: BookState, shares: pd.Series, cash_cents: int) -> str:
     """Where a statement and the book disagree, in words."""
-    ours, theirs = state.positions_now.to_dict(), {symbol: int(n) for symbol, n in shares.items() if n}
+    ours, theirs = state.positions_now.to_dict(), shares.to_dict()
     parts = [
-        f"{symbol}: book {ours.get(symbol, 0)}, statement {theirs.get(symbol, 0)} shares"
-        for symbol in sorted({*ours, *theirs})
-        if ours.get(symbol, 0) != theirs.get(symbol, 0)
+        f"{symbol}: book {ours.get(symbol, 0):.10g}, statement {theirs.get(symbol, 0):.10g} shares"
+        for symbol in _change(state, shares)
     ]
     if not abs(state.cash_now_cents - cash_cents) <= 1:
         parts.append(f"cash: book {state.cash_now_cents / 100:,.2f}, statement {cash_cents / 100:,.2f} USD")

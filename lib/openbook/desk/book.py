@@ -14,20 +14,20 @@ import pandas as pd
 from pydantic import ValidationError
 
 from openbook.desk import database, ledger
-from openbook.desk.killswitch import ACTIVE, HALTED, KillSwitch, Verdict, reducing, worst
-from openbook.desk.settlement import require_continuation, settle
+from openbook.desk.continuation import require_continuation
+from openbook.desk.killswitch import ACTIVE, HALTED, KillSwitch, Verdict, reducing
+from openbook.desk.lots import cost_of
+from openbook.desk.reading import head_before, history_before, last_prices, lots_now, names_now, state_before
+from openbook.desk.schema import SCHEMA_VERSION
+from openbook.desk.settlement import settle
 from openbook.desk.statement import (
-    FILL_COLUMNS,
+    CURRENCY,
     HISTORY_COLUMNS,
-    MARK_COLUMNS,
-    PENDING_COLUMNS,
+    MINOR_UNITS,
+    RECEIVABLES_ROW,
     BookState,
-    Fill,
-    Flow,
-    Mark,
     Settlement,
-    performance,
-    position_series,
+    in_shares,
 )
 from openbook.desk.trades import CASH
 from openbook.errors import BookError, ConflictError, LimitError, OutOfOrderError
@@ -53,7 +53,7 @@ __all__ = [
     "views",
 ]
 
-POSITION_COLUMNS = ["symbol", "shares", "price", "value", "weight", "as_of"]
+POSITION_COLUMNS = ["symbol", "shares", "price", "value", "weight", "as_of", "cost_basis"]
 ORDER_COLUMNS = [
     "order_id",
     "decided",
@@ -70,14 +70,20 @@ ORDER_COLUMNS = [
 ]
 
 
-def open_book(path, *, cash: float, kind: str = "paper") -> None:
+def open_book(path, *, cash: float, kind: str = "paper", share_units: int = 1) -> None:
     """Begin a book with `cash` USD; BookError if there is a file already, or the cash is not above zero.
 
     kind : "paper", filled by simulation, or "live", filled by what a person records
+    share_units : units of a whole share, in which shares are counted for good: 1 for whole shares, 1_000_000 for
+        millionths
     """
+    if not (isinstance(share_units, int) and 1 <= share_units <= 10**9):
+        raise BookError(f"a whole share has 1 to 1,000,000,000 units, not {share_units}")
     if not (0 < cash < np.inf and round(cash * 100) > 0):
         raise BookError(f"a book begins with cash above 0 USD, not {cash}")
-    body = {"kind": "opened", "session": "", "book": kind, "cash_cents": round(cash * 100)}
+    units = {"currency": CURRENCY, "minor_units": MINOR_UNITS, "share_units": share_units}
+    body = {"kind": "opened", "session": "", "book": kind, "cash_cents": round(cash * 100), **units}
+    body["format"] = SCHEMA_VERSION
     database.create(database.place(path), lambda db: ledger.apply(db, database.append(db, body), body))
 
 
@@ -86,15 +92,19 @@ def read_book(path, *, before=None) -> BookState:
 
     Raises BookError if the file is missing, empty, cut, altered or no book; nothing is created.
     """
-    return database.read(database.place(path), lambda db: _state(db, _day(before)))
+    return database.read(database.place(path), lambda db: state_before(db, _day(before)))
 
 
 def held_weights(path, *, before=None) -> pd.DataFrame:
-    """What was held at the close of each committed session before `before`: sessions × symbols, fractions of the
-    equity, NaN where a name was not held."""
-    query = """SELECT p.session, p.symbol, p.value_cents * 1.0 / (s.cash_cents + s.invested_cents) FROM positions p
-        JOIN sessions s USING (session) WHERE p.session < ?"""
-    rows = database.read(database.place(path), lambda db: db.execute(query, (_day(before),)).fetchall())
+    """What was held at the close of each committed session before `before`: sessions × symbols as they are called
+    today, fractions of the equity, NaN where a name was not held."""
+    query = """SELECT p.session, p.security, p.symbol,
+            p.value_cents * 1.0 / (s.cash_cents + s.invested_cents + s.receivables_cents)
+        FROM positions p JOIN sessions s USING (session) WHERE p.session < ?"""
+    found, names = database.read(
+        database.place(path), lambda db: (db.execute(query, (_day(before),)).fetchall(), names_now(db, database.LAST))
+    )
+    rows = [(day, names.get(security) or symbol, weight) for day, security, symbol, weight in found]
     table = pd.DataFrame(rows, columns=["date", "symbol", "weight"])
     return table.assign(date=pd.to_datetime(table["date"])).pivot(index="date", columns="symbol", values="weight")
 
@@ -108,7 +118,7 @@ def marked_prices(path) -> pd.Series:
 
 def head(path, *, before=None) -> str:
     """Hash of the last event, or of the last one before the commit of session `before`."""
-    return database.read(database.place(path), lambda db: _head(db, _day(before)))
+    return database.read(database.place(path), lambda db: head_before(db, _day(before)))
 
 
 def exists(path) -> bool:
@@ -141,7 +151,8 @@ def commit_session(
 ) -> Verdict:
     """Commit a session: what `settlement` (its JSON) says happened, and `trades` as orders for the next session.
 
-    trades : TRADE_COLUMNS, of which symbol, shares, price and reason are kept
+    trades : TRADE_COLUMNS, of which symbol, shares, price and reason are kept; whole shares where the book counts
+        those, else multiples of its unit
     switch : its limits; it is evaluated here, on the book's own equity, whatever the notebook found
     manual : the orders wait for a person's approval; always so in a live book, and for what a halted book proposes
     about : what else the batch of orders stands on, as hashes: model, data, parameters, code
@@ -154,7 +165,7 @@ def commit_session(
     day = _day(session)
     settled = _parse(settlement, day)
     with database.write(database.place(path)) as db:
-        state, known = _state(db, day, whole=False), _committed(db, day)
+        state, known = state_before(db, day, whole=False), _committed(db, day)
         if known and known[0] != inputs_hash:
             was = f"({known[0][:12]}, now {inputs_hash[:12]})"
             raise ConflictError(f"{day} was committed from other inputs {was}")
@@ -179,7 +190,7 @@ def judge(state: BookState, settled: Settlement, switch: KillSwitch) -> Verdict:
 
 def state_of(db: sqlite3.Connection) -> BookState:
     """The book as it is, inside a transaction, without its history and fills."""
-    return _state(db, database.LAST, whole=False)
+    return state_before(db, database.LAST, whole=False)
 
 
 def event_of(db: sqlite3.Connection, session: str) -> dict:
@@ -203,7 +214,8 @@ def batch_digest(body: Mapping, about: Mapping[str, str]) -> str:
 
 def _session_body(state, settled: Settlement, verdict: Verdict, trades: pd.DataFrame, manual: bool, about) -> dict:
     """The event of one evening."""
-    orders = _orders(trades, settled.session)
+    ids, named = _identified(state, settled, trades["symbol"].astype(str))
+    orders = _orders(trades, settled.session, ids, state.share_units)
     adds = trades["symbol"][~trades["symbol"].isin(reducing(trades, settled.positions)["symbol"])]
     if verdict.state != ACTIVE and len(adds):
         raise LimitError(f"the kill switch is {verdict.state}: no order may add exposure, as {', '.join(adds)} would")
@@ -212,6 +224,7 @@ def _session_body(state, settled: Settlement, verdict: Verdict, trades: pd.DataF
         "session": settled.session,
         "settlement": settled.model_dump(mode="json"),
         "orders": orders,
+        "securities": named,
         "switch": {"state": verdict.state, "trips": [vars(trip) for trip in verdict.trips]},
     }
     by_hand = manual or state.kind == "live" or verdict.state == HALTED
@@ -238,7 +251,7 @@ def views(path) -> dict[str, pd.DataFrame]:
         database.place(path),
         lambda db: {
             "current_positions": _current_positions(db),
-            "performance_history": _history(db, database.LAST).assign(
+            "performance_history": history_before(db, database.LAST).assign(
                 date=lambda t: t["date"].dt.strftime("%Y-%m-%d").astype("str")
             ),
             "trade_history": _trade_history(db),
@@ -259,25 +272,61 @@ def _parse(text: str, day: str) -> Settlement:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"]))
         raise BookError(f"the settlement cannot be read: {where}: {fault['msg']}") from None
+    if settlement.schema_version != SCHEMA_VERSION:
+        raise BookError(f"the settlement has format {settlement.schema_version}, not {SCHEMA_VERSION}; run it again")
     if settlement.session != day:
         raise BookError(f"the settlement is of {settlement.session}, not of {day}")
     return settlement
 
 
-def _orders(trades: pd.DataFrame, day: str) -> list[dict]:
-    """The orders of one evening, for the session after `day`, sorted by symbol; BookError names the malformed."""
+def _orders(trades: pd.DataFrame, day: str, ids: dict[str, str], share_units: int) -> list[dict]:
+    """The orders of one evening, for the session after `day`, sorted by symbol; BookError names the malformed.
+
+    ids : security by symbol
+    """
     shares = pd.to_numeric(trades["shares"], errors="coerce").to_numpy(dtype=float)
     price = pd.to_numeric(trades["price"], errors="coerce").to_numpy(dtype=float)
-    good = (shares != 0) & (shares == np.rint(shares)) & (price > 0) & (price < np.inf)
+    units = np.rint(shares * share_units)
+    good = (units != 0) & (shares == units / share_units) & (price > 0) & (price < np.inf)
     bad = trades["symbol"][~good | trades["symbol"].duplicated().to_numpy()]
     if len(bad):
-        raise BookError(f"orders of {', '.join(map(str, bad))} are not single whole numbers of shares at a price")
+        what = "whole numbers of shares" if share_units == 1 else f"multiples of 1/{share_units:,} share"
+        raise BookError(f"orders of {', '.join(map(str, bad))} are not single {what} at a price")
     due = f"{next_session(day):%Y-%m-%d}"
-    rows = zip(trades["symbol"].astype(str), shares, price, trades["reason"].astype(str), strict=True)
+    rows = zip(trades["symbol"].astype(str), units, price, trades["reason"].astype(str), strict=True)
     return [
-        {"order_id": f"{day}-{symbol}", "session": due, "symbol": symbol, "shares": int(n), "price": p, "reason": why}
+        {
+            "order_id": f"{day}-{symbol}",
+            "session": due,
+            "security": ids[symbol],
+            "symbol": symbol,
+            "shares": int(n),
+            "price": p,
+            "reason": why,
+        }
         for symbol, n, p, why in sorted(rows)
     ]
+
+
+def _identified(state: BookState, settled: Settlement, symbols) -> tuple[dict[str, str], list[dict]]:
+    """(security by symbol, names to be kept): who the symbols of some orders are, after a settlement.
+
+    What the book never saw before is a new security, and so is a ticker that a delisted company left to another.
+    """
+    gone = {row.security for row in settled.delisted}
+    live = {symbol: security for symbol, security in state.securities.items() if security not in gone}
+    live |= {row.symbol: row.security for row in settled.holdings}
+    ended = [{"id": row.security, "ticker": "", "start": row.date} for row in settled.delisted]
+    new = sorted({*symbols} - {*live})
+    known = {*state.ids, *live.values(), *gone}
+    made = {symbol: new_id(symbol, known, settled.session) for symbol in new}
+    named = [{"id": made[symbol], "ticker": symbol, "start": settled.session} for symbol in new]
+    return live | made, ended + named
+
+
+def new_id(ticker: str, known, day: str) -> str:
+    """The id of a security that is seen first on `day`: its ticker, unless that is another's id already."""
+    return ticker if ticker not in known else f"{ticker}@{day}"
 
 
 def _committed(db: sqlite3.Connection, day: str) -> tuple[str, str] | None:
@@ -294,137 +343,52 @@ def _require_next(db: sqlite3.Connection, day: str) -> None:
 
 
 def _require_same(known: dict, body: dict) -> None:
-    """ConflictError unless a session is committed again with the same outcome; code may have changed since a crash."""
-    if {**known, "batch": None} != {**json.loads(database.canonical(body)), "batch": None}:
+    """ConflictError unless a session is committed again with the same outcome; code may have changed since a crash, and
+    the format of the book too: of an older body only what it says is compared."""
+    said = json.loads(database.canonical(body))
+    if known["settlement"]["schema_version"] < SCHEMA_VERSION:
+        said = _like(known, said)
+        said["settlement"]["schema_version"] = known["settlement"]["schema_version"]
+    if {**known, "batch": None} != {**said, "batch": None}:
         raise ConflictError(
             f"{body['session']} was committed from the same inputs, but with another settlement or other orders"
         )
 
 
-def _head(db: sqlite3.Connection, before: str) -> str:
-    """Hash of the last event before session `before`."""
-    query = "SELECT hash FROM events WHERE session < ? ORDER BY seq DESC LIMIT 1"
-    return db.execute(query, (before,)).fetchone()[0]
-
-
-def _state(db: sqlite3.Connection, before: str, *, whole: bool = True) -> BookState:
-    """The book as the events of sessions before `before` left it; its history and fills only if `whole`."""
-    kind, opening = db.execute("SELECT kind, cash_cents FROM book").fetchone()
-    query = """SELECT session, seq, cash_cents, invested_cents FROM sessions WHERE session < ?
-        ORDER BY session DESC LIMIT 1"""
-    last, seq, cash, invested = db.execute(query, (before,)).fetchone() or ("", 0, opening, 0)
-    ledger.require_agreement(db, last)
-    held = db.execute("SELECT symbol, shares FROM positions WHERE session = ?", (last,)).fetchall()
-    switch, why, armed = _switch(db, before)
-    return BookState(
-        kind=kind,
-        cash_cents=cash,
-        invested_cents=invested,
-        positions=position_series(held),
-        pending=_pending(db, before, last),
-        last_session=pd.Timestamp(last) if last else None,
-        history=_history(db, before if whole else ""),
-        head=_head(db, before),
-        recorded=_recorded(db, before, seq),
-        flows=_flows(db, before, seq),
-        switch=switch,
-        switch_reason=why,
-        marks=_marks(db, before, armed),
-        fills=_fills(db, before if whole else ""),
-        unsettled=_unsettled(db, before),
-    )
-
-
-def _pending(db: sqlite3.Connection, before: str, last: str) -> pd.DataFrame:
-    """Orders of sessions after `last` that were open before session `before`, PENDING_COLUMNS."""
-    query = """
-        SELECT o.order_id, o.decided, o.session, o.symbol, o.shares, o.price, o.reason, s.status FROM orders o
-        JOIN order_states s ON s.order_id = o.order_id
-            AND (s.seq, s.n) = (SELECT seq, n FROM order_states WHERE order_id = o.order_id AND committed < :before
-                ORDER BY seq DESC, n DESC LIMIT 1)
-        WHERE o.session > :last AND s.status IN ('PENDING', 'APPROVED', 'PARTIALLY_FILLED') ORDER BY o.order_id
-    """
-    found = db.execute(query, {"before": before, "last": last}).fetchall()
-    table = pd.DataFrame(found, columns=PENDING_COLUMNS)
-    text = dict.fromkeys(("order_id", "symbol", "reason", "status"), "str")
-    dates = dict.fromkeys(("decided", "session"), "datetime64[us]")
-    return table.astype({**text, **dates, "shares": "int64", "price": "float64"})
-
-
-def _recorded(db: sqlite3.Connection, before: str, seq: int) -> tuple[Fill, ...]:
-    """Fills that a person recorded after event `seq`, oldest first."""
-    names = [name for name in Fill.model_fields if name != "recorded"]
-    query = f"SELECT {', '.join(names)} FROM fills WHERE committed < ? AND seq > ? ORDER BY seq, fill_id"
-    rows = db.execute(query, (before, seq))
-    return tuple(Fill(**dict(zip(names, row, strict=True)), recorded=True) for row in rows)
-
-
-def _fills(db: sqlite3.Connection, before: str) -> pd.DataFrame:
-    """Every fill committed before session `before`, FILL_COLUMNS."""
-    query = """SELECT f.date, f.fill_id, f.symbol, f.shares, f.price, f.commission_cents / 100.0,
-        f.slippage_cents / 100.0, o.price FROM fills f JOIN orders o USING (order_id) WHERE f.committed < ?
-        ORDER BY f.date, f.fill_id"""
-    return pd.DataFrame(db.execute(query, (before,)).fetchall(), columns=FILL_COLUMNS)
-
-
-def _flows(db: sqlite3.Connection, before: str, seq: int) -> tuple[Flow, ...]:
-    """Cash that came or went after event `seq`, oldest first."""
-    rows = db.execute("SELECT kind, cents FROM flows WHERE committed < ? AND seq > ? ORDER BY seq", (before, seq))
-    return tuple(Flow(kind=kind, cents=cents) for kind, cents in rows)
-
-
-def _switch(db: sqlite3.Connection, before: str) -> tuple[str, str, str]:
-    """State of the kill switch, why, and the session after which it was armed."""
-    query = "SELECT seq, state, session, cause, who, reason FROM switch WHERE committed < ? ORDER BY seq, n"
-    state, why, armed = ACTIVE, [], ""
-    for _, new, session, cause, who, reason in db.execute(query, (before,)):
-        if cause == "reset":
-            state, why, armed = ACTIVE, [], session
-        else:
-            state = worst(state, new)
-            why.append(f"{session or 'before its first session'}: {f'{who}: ' if who else f'{cause}: '}{reason}")
-    return state, "; ".join(why), armed
-
-
-def _marks(db: sqlite3.Connection, before: str, armed: str) -> pd.DataFrame:
-    """MARK_COLUMNS of the sessions since the switch was armed."""
-    query = f"SELECT {', '.join(MARK_COLUMNS)} FROM history WHERE committed < ? AND date > ? ORDER BY date"
-    return pd.DataFrame(db.execute(query, (before, armed)).fetchall(), columns=MARK_COLUMNS)
-
-
-def _unsettled(db: sqlite3.Connection, before: str) -> str:
-    """What the last statement said otherwise, if nobody has accepted it; else nothing."""
-    query = "SELECT settled, difference FROM reconciliations WHERE committed < ? ORDER BY seq DESC LIMIT 1"
-    settled, difference = db.execute(query, (before,)).fetchone() or (1, "")
-    return "" if settled else difference
-
-
-def _history(db: sqlite3.Connection, before: str) -> pd.DataFrame:
-    """One row per session before `before`, HISTORY_COLUMNS."""
-    names = list(Mark.model_fields)
-    query = f"SELECT {', '.join(names)} FROM history WHERE committed < ? ORDER BY date"
-    return performance(pd.DataFrame(db.execute(query, (before,)).fetchall(), columns=names))
-
-
 def _current_positions(db: sqlite3.Connection) -> pd.DataFrame:
     """Every position at its last close, what was recorded since among them, and the cash, with weights."""
-    state = _state(db, database.LAST)
+    state = state_before(db, database.LAST)
     as_of = "" if state.last_session is None else f"{state.last_session:%Y-%m-%d}"
-    marked = dict(db.execute("SELECT symbol, price FROM positions WHERE session = ?", (as_of,)).fetchall())
-    price = {fill.symbol: fill.price for fill in state.recorded} | marked
-    held = [(symbol, n, price[symbol], round(n * price[symbol] * 100)) for symbol, n in state.positions_now.items()]
-    rows = [*held, (CASH, None, np.nan, state.cash_now_cents)]
-    table = pd.DataFrame(rows, columns=["symbol", "shares", "price", "cents"])
+    price, names = last_prices(db, state), state.names
+    cost = {key: cost_of(lots) / 100 for key, lots in lots_now(state).items()}
+    held = sorted((names.get(key, key), key, n) for key, n in state.units_now.items())
+    values = [round(n / state.share_units * price[key] * 100) for _, key, n in held]
+    rows = [(symbol, n, price[key], value, cost[key]) for (symbol, key, n), value in zip(held, values, strict=True)]
+    owed = state.receivables_cents + sum(row.cents for row in state.adjustments if row.due)
+    rows += [(RECEIVABLES_ROW, None, np.nan, owed, np.nan)] if owed else []
+    rows.append((CASH, None, np.nan, state.cash_now_cents, np.nan))
+    table = pd.DataFrame(rows, columns=["symbol", "shares", "price", "cents", "cost_basis"])
+    shares = table["shares"].astype("Int64")
     return pd.DataFrame(
         {
             "symbol": table["symbol"].astype("str"),
-            "shares": table["shares"].astype("Int64"),
+            "shares": shares if state.share_units == 1 else shares / state.share_units,
             "price": table["price"].astype("float64"),
             "value": table["cents"] / 100,
             "weight": table["cents"] / table["cents"].sum(),
             "as_of": pd.Series(as_of, index=table.index, dtype="str"),
+            "cost_basis": table["cost_basis"].astype("float64"),
         }
     )[POSITION_COLUMNS]
+
+
+def _like(known, now):
+    """`now` without the fields that `known`, of an older format, does not have."""
+    if isinstance(known, dict) and isinstance(now, dict):
+        return {name: _like(value, now.get(name)) for name, value in known.items()}
+    if isinstance(known, list) and isinstance(now, list) and len(known) == len(now):
+        return [_like(*pair) for pair in zip(known, now, strict=True)]
+    return now
 
 
 def _trade_history(db: sqlite3.Connection) -> pd.DataFrame:
@@ -447,5 +411,6 @@ def _trade_history(db: sqlite3.Connection) -> pd.DataFrame:
     table = pd.DataFrame(db.execute(query).fetchall(), columns=ORDER_COLUMNS)
     text = ("order_id", "decided", "session", "symbol", "side", "status", "reason")
     numbers = ("price", "commission", "slippage")
-    whole = dict.fromkeys(("shares", "filled_shares"), "int64")
-    return table.astype({**dict.fromkeys(text, "str"), **dict.fromkeys(numbers, "float64"), **whole})
+    units = db.execute("SELECT share_units FROM book").fetchone()[0]
+    shares = {name: in_shares(table[name], units) for name in ("shares", "filled_shares")}
+    return table.astype({**dict.fromkeys(text, "str"), **dict.fromkeys(numbers, "float64")}).assign(**shares)

@@ -20,7 +20,7 @@ from openbook.desk.statement import CASH_ROW, position_series
 from openbook.errors import BookError
 
 FILL_COLUMNS = ("fill_id", "order_id", "shares", "price", "commission", "date")
-STATEMENT_COLUMNS = ("symbol", "shares")
+STATEMENT_COLUMNS, PRICED_COLUMNS = ("symbol", "shares"), ("symbol", "shares", "price")
 GENERIC_COLUMNS = (
     "order_id",
     "session",
@@ -193,12 +193,13 @@ def parse_fills(data: bytes) -> pd.DataFrame:
 def parse_statement(data: bytes) -> tuple[pd.Series, int]:
     """Positions and cash as the broker states them: whole signed shares by symbol, sorted, and cents.
 
-    data : CSV with the columns symbol and shares, one line per symbol; the line CASH has USD with at most two decimals
+    data : CSV with the columns symbol and shares, one line per symbol; the line CASH has USD with at most two decimals.
+        There may be a column price too, see `parse_prices`
 
     BookError (60) for anything else, a repeated symbol and a missing CASH among it.
     """
     found: dict[str, int] = {}
-    for line, row in _records(data, STATEMENT_COLUMNS):
+    for line, row in _records(data, STATEMENT_COLUMNS, PRICED_COLUMNS):
         symbol = _text(line, "symbol", row)
         if symbol in found:
             raise _refused(line, "symbol", symbol, "there twice")
@@ -207,6 +208,14 @@ def parse_statement(data: bytes) -> tuple[pd.Series, int]:
         raise BookError(f"the statement has no line {CASH_ROW}; add one with the cash in USD, 0 if there is none")
     cash = found.pop(CASH_ROW)
     return position_series(found.items()), cash
+
+
+def parse_prices(data: bytes) -> dict[str, float]:
+    """USD by symbol where a statement has a column price; a blank, and the line CASH, has none. BookError (60) for
+    anything else."""
+    rows = _records(data, STATEMENT_COLUMNS, PRICED_COLUMNS)
+    priced = [(line, row) for line, row in rows if row.get("price") and row["symbol"] != CASH_ROW]
+    return {_text(line, "symbol", row): _price(line, "price", row) for line, row in priced}
 
 
 def _fill(line: int, row: Row) -> dict:
@@ -226,8 +235,8 @@ def _fill(line: int, row: Row) -> dict:
     }
 
 
-def _records(data: bytes, columns: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
-    """Line number and cells by column, below a header of exactly `columns`, in any order."""
+def _records(data: bytes, columns: tuple[str, ...], *others: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
+    """Line number and cells by column, below a header of exactly `columns`, in any order, or of one of the `others`."""
     try:
         reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
     except UnicodeDecodeError as error:
@@ -235,7 +244,7 @@ def _records(data: bytes, columns: tuple[str, ...]) -> Iterator[tuple[int, Row]]
     header = _next(reader)
     if header is None:
         raise BookError(f"the file is empty; it needs the columns {', '.join(columns)}")
-    if sorted(header) != sorted(columns):
+    if sorted(header) not in [sorted(names) for names in (columns, *others)]:
         raise BookError(f"line 1: the columns are {_short(','.join(header))}, not {','.join(columns)}, each once")
     while (cells := _next(reader)) is not None:
         if len(cells) != len(header):

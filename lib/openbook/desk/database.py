@@ -47,7 +47,7 @@ def create(path: Path | str, begin: Callable[[sqlite3.Connection], None]) -> Non
         if path.exists():
             raise BookError(f"{path} exists; a book is never begun twice")
         try:
-            with _connection(draft, "rwc") as db:
+            with connection(draft, "rwc") as db:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.executescript(f"BEGIN; {statements()} COMMIT;")
                 with _transaction(db, "BEGIN IMMEDIATE"):
@@ -56,7 +56,7 @@ def create(path: Path | str, begin: Callable[[sqlite3.Connection], None]) -> Non
             os.link(draft, path)  # unlike a rename, never replaces a file
         finally:
             draft.unlink(missing_ok=True)
-        _fsync_folder(path.parent)
+        fsync_folder(path.parent)
 
 
 def read(path: Path | str, query: Callable[[sqlite3.Connection], T]) -> T:
@@ -69,35 +69,37 @@ def read(path: Path | str, query: Callable[[sqlite3.Connection], T]) -> T:
     """
     if isinstance(path, str):
         return _remote().read(path, query)
-    _require_file(path)
-    before = _at_rest(path)
+    require_file(path)
+    before = at_rest(path)
     if before is not None:
         try:
             result = _query(path, "ro&immutable=1", query)
         except BookError:
-            if _at_rest(path) == before:
+            if at_rest(path) == before:
                 raise
         else:
-            if _at_rest(path) == before:
+            if at_rest(path) == before:
                 return result
     return _query(path, "ro", query)
 
 
 @contextmanager
-def write(path: Path | str) -> Iterator[sqlite3.Connection]:
+def write(path: Path | str, *, older: bool = False) -> Iterator[sqlite3.Connection]:
     """A connection inside one transaction: all of it is kept, durably, or nothing.
+
+    older : also to a book of an older format on a server, for its upgrade
 
     Raises BookError as `read` does, LockError while somebody else writes, StorageError if the disk refuses.
     """
-    with _remote().write(path) if isinstance(path, str) else _write(path) as db:
+    with _remote().write(path, older=older) if isinstance(path, str) else _write(path) as db:
         yield db
 
 
 @contextmanager
 def _write(path: Path) -> Iterator[sqlite3.Connection]:
     """`write` for a file."""
-    _require_file(path)
-    with spoken(path), _connection(path, "rw") as db:
+    require_file(path)
+    with spoken(path), connection(path, "rw") as db:
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA synchronous = FULL")
         with _transaction(db, "BEGIN IMMEDIATE"):
@@ -130,11 +132,32 @@ def canonical(body: dict) -> str:
 
 
 def check(db: sqlite3.Connection, path: Path) -> None:
-    """BookError unless the file is a whole book of this version with an unbroken chain of events."""
+    """BookError unless the file is a whole book of this format with an unbroken chain of events."""
+    require_format(require_book(db, path), path)
+    require_whole(db, path)
+
+
+def require_book(db: sqlite3.Connection, path) -> int:
+    """The format of the book in a file, or BookError if it holds none."""
     if _pragma(db, "application_id") != APPLICATION_ID:
         raise BookError(f"{path} is not a book")
-    if _pragma(db, "user_version") != SCHEMA_VERSION:
-        raise BookError(f"{path} has version {_pragma(db, 'user_version')}; this openbook reads {SCHEMA_VERSION}")
+    return _pragma(db, "user_version")
+
+
+def require_format(found: int, path) -> None:
+    """BookError, with the way out, unless a book has the format of today."""
+    if found > SCHEMA_VERSION:
+        raise BookError(
+            f"{path} was written by a newer openbook (format {found}; this one reads {SCHEMA_VERSION}); update openbook"
+        )
+    if found < SCHEMA_VERSION:
+        raise BookError(
+            f"{path} was written by an older openbook (format {found}); run: openbook upgrade (it keeps a copy)"
+        )
+
+
+def require_whole(db: sqlite3.Connection, path) -> None:
+    """BookError if the file is damaged, or its chain of events is broken."""
     damage = _pragma(db, "quick_check")
     if damage != "ok":
         raise BookError(f"{path} is damaged: {damage}; restore it from a copy")
@@ -152,7 +175,7 @@ def require_chain(events: Iterable[tuple[int, str, str]], path) -> None:
         raise BookError(f"{path} has no events; restore it from a copy")
 
 
-def _require_file(path: Path) -> None:
+def require_file(path: Path) -> None:
     """BookError, with the way out, unless there is an SQLite file."""
     if not path.exists():
         raise BookError(f"no book at {path}; begin one with `openbook init --cash USD`")
@@ -163,7 +186,7 @@ def _require_file(path: Path) -> None:
             raise BookError(f"{path} is empty or not a book; restore it from a copy")
 
 
-def _at_rest(path: Path) -> tuple[int, int, int] | None:
+def at_rest(path: Path) -> tuple[int, int, int] | None:
     """What tells one version of the file from the next; None while somebody writes, or after a crash."""
     if path.with_name(f"{path.name}-wal").exists():
         return None
@@ -173,7 +196,7 @@ def _at_rest(path: Path) -> tuple[int, int, int] | None:
 
 def _query(path: Path, mode: str, query: Callable[[sqlite3.Connection], T]) -> T:
     """Check the book and ask it, both on one snapshot."""
-    with spoken(path), _connection(path, mode) as db, _transaction(db, "BEGIN"):
+    with spoken(path), connection(path, mode) as db, _transaction(db, "BEGIN"):
         check(db, path)
         return ask(db, query, path)
 
@@ -187,7 +210,7 @@ def ask(db: sqlite3.Connection, query: Callable[[sqlite3.Connection], T], path) 
 
 
 @contextmanager
-def _connection(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
+def connection(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
     """A connection that is closed again; transactions are begun by hand."""
     uri = f"{path.resolve().as_uri()}?mode={mode}"
     db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS)
@@ -244,7 +267,7 @@ def _pragma(db: sqlite3.Connection, name: str):
     return db.execute(f"PRAGMA {name}").fetchone()[0]
 
 
-def _fsync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
     """Make a new name in a folder survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:

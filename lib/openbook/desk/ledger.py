@@ -1,34 +1,34 @@
 """From the events of a book to its tables: what each event means, and whether the tables still say so.
 
 Every row follows from the body of one event alone, so the tables can be made again, and compared, at any time.
+
+Bodies of format 2 are read as well, and are never rewritten: what they do not say has one meaning. Their shares are
+whole and their money is in US cents; a security's id is its ticker; they keep no lots, no receivables and no
+adjustments. The event `upgraded` says once what format 3 has to know of them.
 """
 
 import json
 import sqlite3
+from collections import Counter
 from itertools import pairwise
 
-from openbook.desk.statement import Mark
+from openbook.desk.facts import Mark
+from openbook.desk.schema import DERIVED
+from openbook.desk.statement import CURRENCY, MINOR_UNITS
 from openbook.errors import BookError
 
 MARKED = tuple(Mark.model_fields)[1:]
-ORDERED = ("session", "symbol", "shares", "price", "reason")
-FILLED = ("date", "symbol", "shares", "price", "notional_cents", "commission_cents", "slippage_cents")
-TABLES = (
-    "book",
-    "sessions",
-    "positions",
-    "history",
-    "orders",
-    "order_states",
-    "fills",
-    "flows",
-    "switch",
-    "reconciliations",
-)
+SINCE_3 = {"receivables_cents": 0, "adjustments_cents": 0}
+ORDERED = ("symbol", "shares", "price", "reason")
+FILLED = ("symbol", "shares", "price", "notional_cents", "commission_cents", "slippage_cents")
+CLOSED = ("date", "security", "opened", "kind", "shares", "cost_cents", "proceeds_cents")
+OWED = ("security", "symbol", "kind", "due", "cents")
+ADJUSTED = ("security", "symbol", "shares", "price", "cents", "kind", "due")
 # The column that says to which session a row belongs; the rows of a few small tables are compared in every read.
-COMMITTED = {"sessions": "session", "positions": "session", "history": "committed", "orders": "decided"}
-COMMITTED |= dict.fromkeys(("order_states", "fills", "flows", "switch", "reconciliations"), "committed")
-SMALL = ("flows", "switch", "reconciliations")
+COMMITTED = dict.fromkeys(("sessions", "positions", "lots", "closed_lots", "receivables"), "session")
+COMMITTED |= dict.fromkeys(("history", "names", "order_states", "fills"), "committed") | {"orders": "decided"}
+SMALL = ("flows", "adjustments", "switch", "reconciliations")
+COMMITTED |= dict.fromkeys(SMALL, "committed")
 
 
 def apply(db: sqlite3.Connection, seq: int, body: dict) -> None:
@@ -40,11 +40,26 @@ def apply(db: sqlite3.Connection, seq: int, body: dict) -> None:
 
 def derive(seq: int, body: dict) -> dict[str, list[tuple]]:
     """The rows of each table that follow from one event, and from nothing else."""
-    return MEANINGS[body["kind"]](seq, body)
+    rows = MEANINGS[body["kind"]](seq, body)
+    named = enumerate(body.get("securities", ()), start=1)
+    return rows | {"names": [(seq, n, body["session"], s["id"], s["ticker"], s["start"]) for n, s in named]}
+
+
+def format_of(db: sqlite3.Connection) -> int:
+    """The format that a chain of events has come to: that of its first event, or what it was upgraded to."""
+    query = """SELECT coalesce(max(json_extract(body, '$.to')), (SELECT json_extract(body, '$.format') FROM events
+        WHERE seq = 1), 2) FROM events WHERE kind = 'upgraded'"""
+    return db.execute(query).fetchone()[0]
 
 
 def _opened(seq: int, body: dict) -> dict[str, list[tuple]]:
-    return {"book": [(1, body["book"], body["cash_cents"])]}
+    units = (body.get("currency", CURRENCY), body.get("minor_units", MINOR_UNITS), body.get("share_units", 1))
+    return {"book": [(1, body["book"], body["cash_cents"], *units)]}
+
+
+def _upgraded(seq: int, body: dict) -> dict[str, list[tuple]]:
+    """What is known of an older book is told once more, as this format keeps it: the lots that are open."""
+    return {"lots": _lots(body["session"], body["lots"])}
 
 
 def _session(seq: int, body: dict) -> dict[str, list[tuple]]:
@@ -57,11 +72,19 @@ def _session(seq: int, body: dict) -> dict[str, list[tuple]]:
         changes += [(order["order_id"], *pair, "") for pair in pairwise(steps)]
     trips = enumerate(body["switch"]["trips"], start=1)
     fills = [row for row in settled["fill_rows"] if not row["recorded"]]
+    owed = settled.get("receivables", ())
+    closed = enumerate(settled.get("closed", ()), start=1)
+    held = [(h["symbol"], h["shares"], h["price"], h["value_cents"], h.get("cost_cents")) for h in settled["holdings"]]
+    ids = [_security(h) for h in settled["holdings"]]
+    total = sum(row["cents"] for row in owed)
     return {
-        "sessions": [(day, seq, body["inputs_hash"], settled["cash_cents"], invested)],
-        "positions": [(day, h["symbol"], h["shares"], h["price"], h["value_cents"]) for h in settled["holdings"]],
-        "history": [(m["date"], day, *(m[name] for name in MARKED)) for m in settled["marks"]],
-        "orders": [(o["order_id"], day, *(o[name] for name in ORDERED)) for o in orders],
+        "sessions": [(day, seq, body["inputs_hash"], settled["cash_cents"], invested, total)],
+        "positions": [(day, key, *row) for key, row in zip(ids, held, strict=True)],
+        "lots": _lots(day, settled.get("lots", ())),
+        "closed_lots": [(day, n, *(row[name] for name in CLOSED)) for n, row in closed],
+        "receivables": [(day, n, *(row[name] for name in OWED)) for n, row in enumerate(owed, start=1)],
+        "history": [(m["date"], day, *((SINCE_3 | m)[name] for name in MARKED)) for m in settled["marks"]],
+        "orders": [(o["order_id"], day, o["session"], _security(o), *(o[name] for name in ORDERED)) for o in orders],
         "order_states": _states(seq, day, changes),
         "fills": _fills(seq, day, fills),
         "switch": [(seq, n, day, t["state"], t["session"], t["check"], "", t["detail"]) for n, t in trips],
@@ -86,6 +109,17 @@ def _flowed(seq: int, body: dict) -> dict[str, list[tuple]]:
     return {"flows": [(seq, body["session"], body["flow"], body["cents"])]}
 
 
+def _adjusted(seq: int, body: dict) -> dict[str, list[tuple]]:
+    """What a person corrected in a book that was wrong."""
+    rows = enumerate(body["rows"], start=1)
+    return {"adjustments": [(seq, n, body["session"], *(row[name] for name in ADJUSTED)) for n, row in rows]}
+
+
+def _renamed(seq: int, body: dict) -> dict[str, list[tuple]]:
+    """A security has another ticker; see `names`."""
+    return {}
+
+
 def _switched(seq: int, body: dict) -> dict[str, list[tuple]]:
     """A person halted the book, and its open orders are void; or reset it."""
     row = (seq, 1, body["session"], body["state"], body["session"], body["kind"], body["who"], body["reason"])
@@ -108,6 +142,9 @@ MEANINGS = {
     "rejected": _judged,
     "fills": _filled,
     "cash": _flowed,
+    "adjusted": _adjusted,
+    "renamed": _renamed,
+    "upgraded": _upgraded,
     "halted": _switched,
     "reset": _switched,
     "reconciled": _reconciled,
@@ -119,12 +156,28 @@ def _states(seq: int, day: str, changes: list[tuple]) -> list[tuple]:
 
 
 def _fills(seq: int, day: str, rows: list[dict]) -> list[tuple]:
-    return [(row["fill_id"], row["order_id"], seq, day, *(row[name] for name in FILLED)) for row in rows]
+    keys = ((row["fill_id"], row["order_id"], seq, day, row["date"], _security(row)) for row in rows)
+    return [(*key, *(row[name] for name in FILLED)) for key, row in zip(keys, rows, strict=True)]
+
+
+def _lots(day: str, rows: list[dict]) -> list[tuple]:
+    """Lots of some securities, each numbered from its oldest."""
+    counts = Counter()
+    found = []
+    for row in rows:
+        counts[row["security"]] += 1
+        found.append((day, row["security"], counts[row["security"]], row["opened"], row["shares"], row["cost_cents"]))
+    return found
+
+
+def _security(row: dict) -> str:
+    """The id that a row is about; in format 2 it is the ticker."""
+    return row.get("security") or row["symbol"]
 
 
 def audit(db: sqlite3.Connection) -> None:
     """BookError if any table is not what the events say: somebody, or a failing disk, got past its guards."""
-    _compare(db, "SELECT seq, body FROM events", (), dict.fromkeys(TABLES, ""))
+    _compare(db, "SELECT seq, body FROM events", (), dict.fromkeys(DERIVED, ""))
 
 
 def require_agreement(db: sqlite3.Connection, day: str) -> None:

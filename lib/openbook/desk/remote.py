@@ -134,13 +134,16 @@ def read(place: str, query: Callable[[sqlite3.Connection], T]) -> T:
         events = _fetch(server.execution_options(postgresql_readonly=True), address)
     _require(events, address)
     with database.spoken(address), _tables(events, address) as db:
+        database.require_format(ledger.format_of(db), address)
         db.execute("PRAGMA query_only = ON")
         return database.ask(db, query, address)
 
 
 @contextmanager
-def write(place: str) -> Iterator[sqlite3.Connection]:
+def write(place: str, *, older: bool = False) -> Iterator[sqlite3.Connection]:
     """A connection to the tables in memory; the events that the block appends are kept, durably, or none of them.
+
+    older : also of a book of an older format, for its upgrade
 
     Raises BookError as `read` does, LockError while somebody else writes, StorageError if the server cannot be reached.
     """
@@ -150,6 +153,8 @@ def write(place: str) -> Iterator[sqlite3.Connection]:
         events = _fetch(server, address)
         _require(events, address)
         with database.spoken(address), _tables(events, address) as db:
+            if not older:
+                database.require_format(ledger.format_of(db), address)
             yield db
             _insert(server, address, db, after=len(events))
 

@@ -1,10 +1,12 @@
 """Tables of a book. Nothing in them is ever changed or deleted: what a book was on any evening is a `WHERE` away.
 
 `events` is the record, a chain of hashes; every other table is derived from its bodies, in the same transaction.
+Shares are integers of a unit and money integers of the currency's smallest unit, both stated in `book`. What a row is
+about is a security, by its id; beside it stands the symbol, which is what it was called on that day (`securities`).
 """
 
 APPLICATION_ID = 0x6F62_6F6B  # "obok", at a fixed place in the file: tells a book from any other SQLite file
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 # What may follow what. A fill that really happened is recorded, also when its order was voided or expired before; that
 # it had been approved is checked where fills are recorded.
@@ -36,7 +38,10 @@ TABLES = """
 CREATE TABLE book (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     kind TEXT NOT NULL CHECK (kind IN ('paper', 'live')),
-    cash_cents INTEGER NOT NULL CHECK (cash_cents > 0)
+    cash_cents INTEGER NOT NULL CHECK (cash_cents > 0),
+    currency TEXT NOT NULL CHECK (currency = 'USD'),
+    minor_units INTEGER NOT NULL CHECK (minor_units = 100),
+    share_units INTEGER NOT NULL CHECK (share_units > 0)
 ) STRICT;
 
 CREATE TABLE events (
@@ -53,16 +58,69 @@ CREATE TABLE sessions (
     seq INTEGER NOT NULL UNIQUE REFERENCES events,
     inputs_hash TEXT NOT NULL,
     cash_cents INTEGER NOT NULL,
-    invested_cents INTEGER NOT NULL
+    invested_cents INTEGER NOT NULL,
+    receivables_cents INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE names (
+    seq INTEGER NOT NULL REFERENCES events,
+    n INTEGER NOT NULL CHECK (n > 0),
+    committed TEXT NOT NULL,
+    security TEXT NOT NULL CHECK (security <> ''),
+    ticker TEXT NOT NULL CHECK (ticker NOT IN ('CASH', 'RECEIVABLES')),
+    start TEXT NOT NULL CHECK (date(start) = start OR start = ''),
+    PRIMARY KEY (seq, n)
+) STRICT, WITHOUT ROWID;
+
+CREATE VIEW securities AS SELECT id, ticker, start, "end" FROM (
+    SELECT security AS id, ticker, start,
+        lead(start, 1, '') OVER (PARTITION BY security ORDER BY start, seq, n) AS "end" FROM names
+) WHERE ticker <> '';
 
 CREATE TABLE positions (
     session TEXT NOT NULL REFERENCES sessions,
+    security TEXT NOT NULL CHECK (security <> ''),
     symbol TEXT NOT NULL CHECK (symbol <> 'CASH'),
     shares INTEGER NOT NULL CHECK (shares <> 0),
     price REAL NOT NULL CHECK (price > 0),
     value_cents INTEGER NOT NULL,
-    PRIMARY KEY (session, symbol)
+    cost_cents INTEGER,
+    PRIMARY KEY (session, security)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE lots (
+    session TEXT NOT NULL REFERENCES sessions,
+    security TEXT NOT NULL,
+    n INTEGER NOT NULL CHECK (n > 0),
+    opened TEXT NOT NULL CHECK (date(opened) = opened AND opened <= session),
+    shares INTEGER NOT NULL CHECK (shares <> 0),
+    cost_cents INTEGER NOT NULL,
+    PRIMARY KEY (security, session, n)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX lots_by_session ON lots (session);
+
+CREATE TABLE closed_lots (
+    session TEXT NOT NULL REFERENCES sessions,
+    n INTEGER NOT NULL CHECK (n > 0),
+    date TEXT NOT NULL CHECK (date(date) = date AND date <= session),
+    security TEXT NOT NULL,
+    opened TEXT NOT NULL CHECK (opened <= date),
+    kind TEXT NOT NULL CHECK (kind IN ('sale', 'cash_in_lieu', 'delisting', 'adjustment')),
+    shares INTEGER NOT NULL,
+    cost_cents INTEGER NOT NULL,
+    proceeds_cents INTEGER NOT NULL,
+    PRIMARY KEY (session, n)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE receivables (
+    session TEXT NOT NULL REFERENCES sessions,
+    n INTEGER NOT NULL CHECK (n > 0),
+    security TEXT NOT NULL,
+    symbol TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind <> ''),
+    due TEXT NOT NULL CHECK (date(due) = due AND due > session),
+    cents INTEGER NOT NULL,
+    PRIMARY KEY (session, n)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE history (
@@ -81,20 +139,23 @@ CREATE TABLE history (
     commission_cents INTEGER NOT NULL CHECK (commission_cents >= 0),
     slippage_cents INTEGER NOT NULL CHECK (slippage_cents >= 0),
     n_positions INTEGER NOT NULL CHECK (n_positions >= 0),
-    CHECK (equity_cents = cash_cents + invested_cents),
+    receivables_cents INTEGER NOT NULL,
+    adjustments_cents INTEGER NOT NULL,
+    CHECK (equity_cents = cash_cents + invested_cents + receivables_cents),
     CHECK (equity_cents - before_cents - flows_cents
-        = pnl_cents + dividends_cents + other_cents - commission_cents - slippage_cents)
+        = pnl_cents + dividends_cents + other_cents + adjustments_cents - commission_cents - slippage_cents)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE orders (
     order_id TEXT PRIMARY KEY,
     decided TEXT NOT NULL REFERENCES sessions,
     session TEXT NOT NULL CHECK (date(session) = session AND session > decided),
+    security TEXT NOT NULL CHECK (security <> ''),
     symbol TEXT NOT NULL CHECK (symbol <> 'CASH'),
     shares INTEGER NOT NULL CHECK (shares <> 0),
     price REAL NOT NULL CHECK (price > 0),
     reason TEXT NOT NULL,
-    UNIQUE (decided, symbol)
+    UNIQUE (decided, security)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE transitions (
@@ -121,6 +182,7 @@ CREATE TABLE fills (
     seq INTEGER NOT NULL REFERENCES events,
     committed TEXT NOT NULL,
     date TEXT NOT NULL,
+    security TEXT NOT NULL CHECK (security <> ''),
     symbol TEXT NOT NULL,
     shares INTEGER NOT NULL CHECK (shares <> 0),
     price REAL NOT NULL CHECK (price > 0),
@@ -135,6 +197,21 @@ CREATE TABLE flows (
     kind TEXT NOT NULL CHECK (kind IN ('deposit', 'withdrawal', 'fee', 'interest')),
     cents INTEGER NOT NULL CHECK (cents <> 0)
 ) STRICT;
+
+CREATE TABLE adjustments (
+    seq INTEGER NOT NULL REFERENCES events,
+    n INTEGER NOT NULL CHECK (n > 0),
+    committed TEXT NOT NULL,
+    security TEXT NOT NULL,
+    symbol TEXT NOT NULL CHECK (symbol <> 'CASH'),
+    shares INTEGER NOT NULL,
+    price REAL CHECK (price > 0 OR shares = 0),
+    cents INTEGER NOT NULL CHECK ((cents = 0) = (shares <> 0)),
+    kind TEXT NOT NULL,
+    due TEXT NOT NULL,
+    CHECK ((shares <> 0) = (price IS NOT NULL)),
+    PRIMARY KEY (seq, n)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE switch (
     seq INTEGER NOT NULL REFERENCES events,
@@ -164,20 +241,24 @@ BEGIN SELECT RAISE(ABORT, 'an order changes from the state that it is in'); END;
 APPEND_ONLY = """
 CREATE TRIGGER {table}_{verb} BEFORE {verb} ON {table} BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END;
 """
-NAMES = (
+DERIVED = (
     "book",
-    "events",
     "sessions",
+    "names",
     "positions",
+    "lots",
+    "closed_lots",
+    "receivables",
     "history",
     "orders",
-    "transitions",
     "order_states",
     "fills",
     "flows",
+    "adjustments",
     "switch",
     "reconciliations",
 )
+NAMES = ("events", "transitions", *DERIVED)
 
 
 def statements() -> str:

@@ -1,39 +1,42 @@
-"""What happened to a book since its last session: cash, actions, fills, marks. Pure, and exact to the cent."""
+"""What happened to a book since its last session: cash, actions, fills, marks. Pure, and exact to the cent.
 
-from collections import Counter
+What is held is known by its security, an id for good; the market is asked by what that was called on each day.
+"""
 
 import numpy as np
 import pandas as pd
 
-from openbook.desk.statement import (
+from openbook.desk import lots
+from openbook.desk.facts import (
     Action,
-    BookState,
+    Adjustment,
+    Delisted,
     Fill,
     Holding,
     Mark,
     Note,
+    Receivable,
     Result,
-    Settlement,
     cash_change,
 )
+from openbook.desk.lots import whole_shares
+from openbook.desk.statement import BookState, Settlement, shares_text
 from openbook.desk.trades import affordable, trade_cents
-from openbook.errors import BookError, ConflictError, DataError, DataNotReady, OutOfOrderError
+from openbook.errors import BookError, DataError, DataNotReady, OutOfOrderError
 from openbook.market.tables import Market
 from openbook.portfolio.costs import Costs
 
 # A held name without a bar is marked at its last close for a week; after that nobody knows what it is worth.
 MAX_STALE = 5
-# 100 × 0.29 is 28.999999999999996 in floating point, and is 29 shares.
-WHOLE = 1e-9
 
 
 def settle(state: BookState, market: Market, costs: Costs, date) -> Settlement:
     """Carry a book from its last session to the close of `date`; a new book only begins there.
 
-    Each session in turn: cash that came or went, splits, dividends for the shares held before, fills, the close,
-    delistings. Fills are those that were recorded; on paper, instead, the approved orders of the session at
-    `market.execution_price` (sells first; what the cash cannot pay for expires). What was not approved expires. Nothing
-    later than `date` is looked at.
+    Each session in turn: what was corrected by name, cash that came or went, receivables that are due, splits,
+    dividends for the shares held before, fills, the close, delistings. Fills are those that were recorded; on paper,
+    instead, the approved orders of the session at `market.execution_price` (sells first; what the cash cannot pay for
+    expires). What was not approved expires. Nothing later than `date` is looked at.
 
     Raises OutOfOrderError if the book is already at `date` or beyond, DataNotReady if the market ends before it,
     DataError if a held name has no price at `date` (it is never valued at zero) or for more than MAX_STALE sessions,
@@ -75,51 +78,114 @@ class _Ledger:
     def __init__(self, state: BookState, market: Market, costs: Costs):
         self.market, self.costs, self.head = market, costs, state.head
         self.cash, self.invested, self.simulated = state.cash_cents, state.invested_cents, state.kind == "paper"
-        self.recorded, self.flows = list(state.recorded), state.flows
-        self.shares = {symbol: int(shares) for symbol, shares in state.positions.items()}
+        self.recorded, self.flows, self.adjustments = list(state.recorded), state.flows, state.adjustments
+        self.share_units, self.names, self.renames = state.share_units, state.names, state.renames
+        self.shares, self.lots, self.receivables = state.units, state.lots, list(state.receivables)
         self.pending = {row.order_id: row for row in state.pending.itertuples(index=False)}
-        self.ordered = {row.order_id: int(row.shares) for row in self.pending.values()}
+        self.names |= {row.security: row.symbol for row in self.pending.values()}
+        self.ordered = {row.order_id: round(row.shares * self.share_units) for row in self.pending.values()}
         self.previous = state.last_session
         self.corporate = _sorted_actions(market)
-        self.last_close = _last_closes(market, self.shares, state.last_session)
+        self.turn_to(state.last_session)
+        columns = {security: self.column(security) for security in self.shares}
+        self.last_close = _last_closes(market, columns, state.last_session)
         self.stale = dict.fromkeys(self.shares, 0)
-        self.fills, self.results, self.actions, self.marks, self.notes = [], [], [], [], []
+        self.fills, self.results, self.actions, self.marks, self.notes, self.delisted = [], [], [], [], [], []
+
+    def turn_to(self, session: pd.Timestamp | None) -> None:
+        """Name the day, on which every security has the ticker of that day; before a first session, today's."""
+        self.session, self.day = session, "9999" if session is None else f"{session:%Y-%m-%d}"
+
+    def called(self, security: str) -> str:
+        """What a security is called on the day."""
+        earlier = [row.symbol for row in self.renames if row.security == security and row.date > self.day]
+        return earlier[0] if earlier else self.names.get(security, security)
+
+    def column(self, security: str) -> str:
+        """Where the market has it: by its ticker of the day, or by its last, for all of history, as some sources do."""
+        called = self.called(security)
+        return called if called in self.market.symbols else self.names.get(security, called)
 
     def close(self, session: pd.Timestamp) -> None:
         """Carry the book over one session."""
-        self.session, self.day = session, f"{session:%Y-%m-%d}"
-        self.first_fill, self.equity_before = len(self.fills), self.cash + self.invested
+        self.turn_to(session)
+        self.first_fill, self.equity_before = len(self.fills), self.equity
         self.dividends, self.proceeds = 0, 0  # proceeds: cash in lieu and delistings, part of the P&L
+        waiting = {order.security for order in self.pending.values()}
+        self.here = {self.column(security): security for security in sorted({*self.shares, *waiting})}
+        self.take_adjustments()
         self.take_flows()
+        self.collect()
         fractions = self.split()
         self.pay_dividends()
         self.fill()
         self.see_closes({*self.shares, *fractions})
         self.pay_fractions(fractions)
         self.delist()
+        self.retire()
         self.mark()
         self.previous = session
+
+    @property
+    def equity(self) -> int:
+        """Cents, as last marked."""
+        return self.cash + self.invested + sum(row.cents for row in self.receivables)
 
     def result(self) -> Settlement:
         """The frozen outcome; DataError names held symbols without a close at the last session."""
         if self.recorded:
             ids = _list(fill.fill_id for fill in self.recorded)
             raise OutOfOrderError(f"fills {ids} are of a session after {self.day}; settle that one")
-        missing = [symbol for symbol in sorted(self.shares) if self.stale[symbol]]
+        missing = [self.called(security) for security in sorted(self.shares) if self.stale[security]]
         if missing:
             raise DataError(f"no close for held {_list(missing)} on {self.day}; import it or record the delisting")
+        held, closed = self.carry_lots()
         return Settlement(
             session=self.day,
             head=self.head,
             cash_cents=self.cash,
-            holdings=tuple(self.holding(symbol) for symbol in sorted(self.shares)),
+            holdings=tuple(self.holding(key, lots.cost_of(held.get(key, ()))) for key in sorted(self.shares)),
             flow_rows=self.flows,
             fill_rows=tuple(self.fills),
             results=tuple(self.results),
             actions=tuple(self.actions),
             marks=tuple(self.marks),
             notes=tuple(self.notes),
+            share_units=self.share_units,
+            adjustment_rows=self.adjustments,
+            receivables=tuple(self.receivables),
+            delisted=tuple(self.delisted),
+            lots=lots.changed(self.lots, held),
+            closed=closed,
         )
+
+    def carry_lots(self) -> tuple[lots.Lots, tuple]:
+        """Open lots by security, and what was closed, after all that is listed here."""
+        return lots.carry(
+            self.lots,
+            days=[mark.date for mark in self.marks],
+            adjustments=self.adjustments,
+            actions=self.actions,
+            fills=self.fills,
+            share_units=self.share_units,
+        )
+
+    def take_adjustments(self) -> None:
+        """What was corrected by name since the last session; shares are valued at their last known close."""
+        self.adjusted, self.adjusted_shares = 0, 0
+        for row in self.adjustments if not self.marks else ():
+            if row.shares:
+                self.hold(row.security, self.shares.get(row.security, 0) + row.shares)
+                self.names.setdefault(row.security, row.symbol)
+                self.here.setdefault(self.column(row.security), row.security)
+                self.adjusted_shares += self.value(row.shares, self.last_close.setdefault(row.security, row.price))
+            elif row.due:
+                self.receivables.append(as_receivable(row))
+                self.adjusted += row.cents
+            else:
+                self.cash += row.cents
+                self.adjusted += row.cents
+        self.adjusted += self.adjusted_shares
 
     def take_flows(self) -> None:
         """Cash that came or went since the last session is there from the next one's morning on."""
@@ -128,45 +194,54 @@ class _Ledger:
         self.other = sum(flow.cents for flow in flows) - self.external
         self.cash += self.external + self.other
 
+    def collect(self) -> None:
+        """What is owed to the book is paid on the first session from its due date on."""
+        paid = [row for row in self.receivables if row.due <= self.day]
+        self.receivables = [row for row in self.receivables if row.due > self.day]
+        for row in paid:
+            self.cash += row.cents
+            text = f"{row.kind} of {row.cents / 100:,.2f} USD was paid, due {row.due}"
+            self.notes.append(Note(date=self.day, symbol=row.symbol, text=text))
+
     def split(self) -> dict[str, tuple[int, float]]:
-        """Splits of the morning, on shares, waiting orders and the last close; returns (whole, fraction) still to be
-        paid in cash at the close."""
+        """Splits of the morning, on shares, waiting orders and the last close; returns (whole, fraction) in units,
+        still to be paid in cash at the close."""
         ratios, fractions = {}, {}
-        for symbol, ratio in self.due("split"):
+        for symbol, security, ratio in self.due("split"):
             if not 0 < ratio < np.inf:
                 raise DataError(f"split of {symbol} on {self.day} has ratio {ratio}; correct the action")
-            ratios[symbol] = ratios.get(symbol, 1.0) * ratio
-        for symbol, ratio in ratios.items():
-            before = self.shares.get(symbol, 0)
-            after, fraction = _whole(before * ratio)
-            self.scale_orders(symbol, ratio, before, after)
+            ratios[security] = ratios.get(security, 1.0) * ratio
+        for security, ratio in ratios.items():
+            before = self.shares.get(security, 0)
+            after, fraction = whole_shares(before * ratio)
+            self.scale_orders(security, ratio, before, after)
             if before:
-                self.last_close[symbol] /= ratio
-                self.hold(symbol, after)
-                self.act(symbol, "split", ratio, before, 0)
-                fractions[symbol] = (after, fraction)
+                self.last_close[security] /= ratio
+                self.hold(security, after)
+                self.act(security, "split", ratio, before, 0)
+                fractions[security] = (after, fraction)
         return fractions
 
-    def scale_orders(self, symbol: str, ratio: float, before: int, after: int) -> None:
+    def scale_orders(self, security: str, ratio: float, before: int, after: int) -> None:
         """A waiting order is for the shares of the evening before: a split changes it too; a full exit stays one."""
         for order in self.pending.values():
-            if order.symbol == symbol:
+            if order.security == security:
                 full_exit = before and self.ordered[order.order_id] == -before
-                scaled = -after if full_exit else _whole(self.ordered[order.order_id] * ratio)[0]
+                scaled = -after if full_exit else whole_shares(self.ordered[order.order_id] * ratio)[0]
                 self.ordered[order.order_id] = scaled
 
     def pay_dividends(self) -> None:
         """Cash on the ex-date for the shares held before the session's fills."""
-        for symbol, per_share in self.due("dividend"):
+        for symbol, security, per_share in self.due("dividend"):
             if not 0 <= per_share < np.inf:
                 raise DataError(f"dividend of {symbol} on {self.day} is {per_share}; correct the action")
-            if symbol in self.shares:
-                cents = _cents(self.shares[symbol] * per_share)
+            if security in self.shares:
+                cents = self.value(self.shares[security], per_share)
                 self.cash += cents
                 self.dividends += cents
                 # only matters where there is no bar today; a price is never zero
-                self.last_close[symbol] = max(self.last_close[symbol] - per_share, 0.01)
-                self.act(symbol, "dividend", per_share, self.shares[symbol], cents)
+                self.last_close[security] = max(self.last_close[security] - per_share, 0.01)
+                self.act(security, "dividend", per_share, self.shares[security], cents)
 
     def fill(self) -> None:
         """Take in what was recorded; on paper, fill the approved orders. What else waits for this session expires."""
@@ -189,70 +264,106 @@ class _Ledger:
                 self.end(order, 0, f"no bar of {order.symbol} on {order.session:%Y-%m-%d}")
         ready.sort(key=lambda pair: (self.ordered[pair[0].order_id] > 0, pair[0].symbol))
         price = np.array([price for _, price in ready])
-        wanted = [max(self.ordered[o.order_id], -max(self.shares.get(o.symbol, 0), 0)) for o, _ in ready]
-        shares = affordable(wanted, price, self.cash, self.costs)
-        cents = np.column_stack(trade_cents(shares, price, self.costs)).tolist()
-        for (order, paid), n, amounts in zip(ready, shares.tolist(), cents, strict=True):
+        wanted = [max(self.ordered[o.order_id], -max(self.shares.get(o.security, 0), 0)) for o, _ in ready]
+        units = affordable(wanted, price, self.cash, self.costs, self.share_units)
+        cents = np.column_stack(trade_cents(units, price, self.costs, self.share_units)).tolist()
+        for (order, paid), n, amounts in zip(ready, units.tolist(), cents, strict=True):
             if n:
-                fields = (f"{order.order_id}#1", self.day, order.order_id, order.symbol, n, paid, *amounts, False)
-                self.take(Fill(**dict(zip(Fill.model_fields, fields, strict=True))))
-            self.end(order, n, _shortfall(self.ordered[order.order_id], n, int(order.shares)))
+                self.take(self.simulated_fill(order, n, paid, amounts))
+            decided = round(order.shares * self.share_units)
+            self.end(order, n, _shortfall(self.ordered[order.order_id], n, decided, self.share_units))
+
+    def simulated_fill(self, order, shares: int, price: float, amounts: list[int]) -> Fill:
+        """The one fill of an order on paper; amounts : notional, commission and slippage, cents"""
+        return Fill(
+            fill_id=f"{order.order_id}#1",
+            date=self.day,
+            order_id=order.order_id,
+            symbol=self.called(order.security),
+            security=order.security,
+            shares=shares,
+            price=price,
+            notional_cents=amounts[0],
+            commission_cents=amounts[1],
+            slippage_cents=amounts[2],
+        )
 
     def price_of(self, order) -> float:
         """Raw execution price of an order in USD; NaN if its session has passed, or has no bar for it."""
-        if order.session != self.session or order.symbol not in self.market.symbols:
+        column = self.column(order.security)
+        if order.session != self.session or column not in self.market.symbols:
             return np.nan
-        price = float(self.market.execution_price.at[self.session, order.symbol])
+        price = float(self.market.execution_price.at[self.session, column])
         return price if 0 < price < np.inf else np.nan
 
     def take(self, fill: Fill) -> None:
         """What one fill does to shares and cash; recorded or simulated, it is the same."""
         self.cash += cash_change(fill)
-        if fill.symbol not in self.shares:
-            self.last_close[fill.symbol] = fill.price
-        self.hold(fill.symbol, self.shares.get(fill.symbol, 0) + fill.shares)
+        if fill.security not in self.shares:
+            self.last_close[fill.security] = fill.price
+            self.names.setdefault(fill.security, fill.symbol)
+            self.here.setdefault(self.column(fill.security), fill.security)
+        self.hold(fill.security, self.shares.get(fill.security, 0) + fill.shares)
         self.fills.append(fill)
 
-    def see_closes(self, symbols: set[str]) -> None:
-        """Today's close of each symbol; without one the last stays, and the sessions without are counted."""
-        closes = self.market.close.loc[self.session].reindex(sorted(symbols))
-        for symbol, price in closes.items():
+    def see_closes(self, securities: set[str]) -> None:
+        """Today's close of each security; without one the last stays, and the sessions without are counted."""
+        columns = {security: self.column(security) for security in sorted(securities)}
+        closes = self.market.close.loc[self.session].reindex(list(columns.values()))
+        for security, price in zip(columns, closes, strict=True):
             seen = 0 < price < np.inf
-            self.stale[symbol] = 0 if seen else self.stale.get(symbol, 0) + 1
+            self.stale[security] = 0 if seen else self.stale.get(security, 0) + 1
             if seen:
-                self.last_close[symbol] = float(price)
+                self.last_close[security] = float(price)
 
     def pay_fractions(self, fractions: dict[str, tuple[int, float]]) -> None:
-        """Cash in lieu of the fractions of a share that a split left, at the close, so that no cent is lost."""
-        for symbol, (whole, fraction) in fractions.items():
-            price = self.last_close[symbol]
-            cents = _cents((whole + fraction) * price) - _cents(whole * price)
+        """Cash in lieu of the fraction of a unit that a split left, at the close, so that no cent is lost."""
+        for security, (whole, fraction) in fractions.items():
+            price = self.last_close[security]
+            cents = self.value(whole + fraction, price) - self.value(whole, price)
             if cents:
                 self.cash += cents
                 self.proceeds += cents
-                self.act(symbol, "cash_in_lieu", fraction, self.shares.get(symbol, 0), cents)
+                self.act(security, "cash_in_lieu", fraction, self.shares.get(security, 0), cents)
 
     def delist(self) -> None:
         """A delisted name becomes cash at its last close × (1 + final return), also if it was recorded late."""
         for date, symbol, kind, final in self.corporate:
-            if kind != "delisting" or date > self.session or symbol not in self.shares:
+            security = self.here.get(symbol)
+            if kind != "delisting" or date > self.session or security not in self.shares:
                 continue
-            closes = self.market.close[symbol].loc[date : self.session]
-            if closes[closes.index > date].notna().any():  # it trades on: an earlier owner of the ticker
+            if self.trades_on(symbol, date):
                 continue
             if not -1 <= final < np.inf:
                 raise DataError(f"delisting of {symbol} has final return {final}; record one, 0 if none")
-            shares = self.shares[symbol]
-            cents = _cents(shares * self.last_close[symbol] * (1 + final))
+            shares = self.shares[security]
+            cents = _cents(shares / self.share_units * self.last_close[security] * (1 + final))
             self.cash += cents
             self.proceeds += cents
-            self.hold(symbol, 0)
-            self.act(symbol, "delisting", final, shares, cents)
+            self.hold(security, 0)
+            self.act(security, "delisting", final, shares, cents)
+            self.delisted.append(Delisted(date=self.day, security=security))
+
+    def trades_on(self, symbol: str, date: pd.Timestamp) -> bool:
+        """Whether there are bars after a delisting: it was of an earlier owner of the ticker."""
+        closes = self.market.close[symbol].loc[date : self.session]
+        return bool(closes[closes.index > date].notna().any())
+
+    def retire(self) -> None:
+        """A name that was held once and is delisted now gives its ticker up, for another company to take."""
+        gone = {row.security for row in self.delisted}
+        for date, symbol, kind, _ in self.corporate:
+            if kind != "delisting" or not self.just(date) or symbol not in self.market.symbols:
+                continue
+            known = [key for key in self.names if self.column(key) == symbol and key not in {*gone, *self.shares}]
+            if known and not self.trades_on(symbol, date):
+                self.delisted += [Delisted(date=self.day, security=key) for key in known]
 
     def mark(self) -> None:
         """Value the book at the close, and check that its change is P&L + dividends − costs."""
         self.look_for_stale()
-        before, self.invested = self.invested, sum(self.holding(symbol).value_cents for symbol in self.shares)
+        before = self.invested
+        self.invested = sum(self.value(n, self.last_close[security]) for security, n in self.shares.items())
         today = self.fills[self.first_fill :]
         buys = sum(row.notional_cents for row in today if row.shares > 0)
         sells = sum(row.notional_cents for row in today if row.shares < 0)
@@ -260,108 +371,101 @@ class _Ledger:
             date=self.day,
             before_cents=self.equity_before,
             flows_cents=self.external,
-            equity_cents=self.cash + self.invested,
+            equity_cents=self.equity,
             cash_cents=self.cash,
             invested_cents=self.invested,
             buys_cents=buys,
             sells_cents=sells,
-            pnl_cents=self.invested - before - buys + sells + self.proceeds,
+            pnl_cents=self.invested - before - buys + sells + self.proceeds - self.adjusted_shares,
             dividends_cents=self.dividends,
             other_cents=self.other,
             commission_cents=sum(row.commission_cents for row in today),
             slippage_cents=sum(row.slippage_cents for row in today),
             n_positions=len(self.shares),
+            receivables_cents=sum(row.cents for row in self.receivables),
+            adjustments_cents=self.adjusted,
         )
         self.marks.append(mark)
 
     def look_for_stale(self) -> None:
         """List the held names without a close; DataError for one that has had none for too long."""
-        for symbol in sorted(self.shares):
-            n = self.stale[symbol]
+        for security in sorted(self.shares):
+            n, symbol = self.stale[security], self.called(security)
             if n > MAX_STALE:
                 raise DataError(
                     f"held {symbol} has had no close for {n} sessions on {self.day}; import it or record the delisting"
                 )
             if n:
-                text = f"no close; marked at its last, {self.last_close[symbol]:,.4f}"
+                text = f"no close; marked at its last, {self.last_close[security]:,.4f}"
                 self.notes.append(Note(date=self.day, symbol=symbol, text=text))
 
-    def due(self, kind: str) -> list[tuple[str, float]]:
-        """(symbol, value) of the actions that take effect on this session: later than the session before it."""
-        if self.previous is None:
-            return []
-        window = (row for row in self.corporate if self.previous < row[0] <= self.session)
-        return [(symbol, value) for _, symbol, of, value in window if of == kind]
+    def due(self, kind: str) -> list[tuple[str, str, float]]:
+        """(symbol, security, value) of the actions that take effect on this session; a symbol that is neither held nor
+        waited for has no security."""
+        rows = [row for row in self.corporate if row[2] == kind and self.just(row[0])]
+        return [(symbol, self.here.get(symbol, ""), value) for _, symbol, _, value in rows]
 
-    def hold(self, symbol: str, shares: int) -> None:
+    def just(self, date: pd.Timestamp) -> bool:
+        """Whether something of that date takes effect on this session: it is later than the session before it."""
+        return self.previous is not None and self.previous < date <= self.session
+
+    def value(self, units: float, price: float) -> int:
+        """Units × price in cents."""
+        return _cents(units / self.share_units * price)
+
+    def hold(self, security: str, shares: int) -> None:
         """Set a position; one of no shares is none."""
-        self.shares[symbol] = shares
+        self.shares[security] = shares
         if shares == 0:
-            del self.shares[symbol]
+            del self.shares[security]
 
-    def holding(self, symbol: str) -> Holding:
+    def holding(self, security: str, cost: int) -> Holding:
         """One position as it is marked."""
-        shares, price = self.shares[symbol], self.last_close[symbol]
-        return Holding(symbol=symbol, shares=shares, price=price, value_cents=_cents(shares * price))
+        shares, price = self.shares[security], self.last_close[security]
+        return Holding(
+            symbol=self.called(security),
+            security=security,
+            shares=shares,
+            price=price,
+            value_cents=self.value(shares, price),
+            cost_cents=cost,
+        )
 
-    def act(self, symbol: str, kind: str, value: float, before: int, cents: int) -> None:
+    def act(self, security: str, kind: str, value: float, before: int, cents: int) -> None:
         """List what an action did; the shares after it are those now held."""
-        fields = (self.day, symbol, kind, float(value), before, self.shares.get(symbol, 0), cents)
-        self.actions.append(Action(**dict(zip(Action.model_fields, fields, strict=True))))
+        action = Action(
+            date=self.day,
+            symbol=self.called(security),
+            security=security,
+            kind=kind,
+            value=float(value),
+            shares_before=before,
+            shares_after=self.shares.get(security, 0),
+            cash_cents=cents,
+        )
+        self.actions.append(action)
 
     def end(self, order, filled: int, reason: str) -> None:
         """End an order: filled, partly filled with the rest expired, or expired."""
         ordered = self.ordered[order.order_id]
         status = "EXPIRED" if filled == 0 else "FILLED" if filled == ordered else "PARTIALLY_FILLED"
-        fields = (self.day, order.order_id, order.symbol, order.status, status, filled, reason)
-        self.results.append(Result(**dict(zip(Result.model_fields, fields, strict=True))))
+        result = Result(
+            date=self.day,
+            order_id=order.order_id,
+            symbol=order.symbol,
+            security=order.security,
+            before=order.status,
+            status=status,
+            filled_shares=filled,
+            reason=reason,
+        )
+        self.results.append(result)
         del self.pending[order.order_id]
 
 
-def require_continuation(settlement: Settlement, state: BookState) -> None:
-    """BookError unless the rows of `settlement` lead from `state` to what it says is held: no share, no cent more."""
-    if settlement.head != state.head:
-        raise ConflictError("the book has moved on since this settlement was made; run the session again")
-    cash = state.cash_cents + sum(map(cash_change, settlement.fill_rows))
-    cash += sum(row.cash_cents for row in settlement.actions) + sum(row.cents for row in settlement.flow_rows)
-    shares = Counter(state.positions.to_dict())
-    for row in settlement.fill_rows:
-        shares[row.symbol] += row.shares
-    for row in settlement.actions:
-        shares[row.symbol] += row.shares_after - row.shares_before
-    held = {symbol: n for symbol, n in shares.items() if n}
-    if cash != settlement.cash_cents or held != {row.symbol: row.shares for row in settlement.holdings}:
-        raise BookError("fills and actions do not lead from the book to the settled cash and positions")
-    _require_chain(settlement, state)
-    _require_orders(settlement, state)
-
-
-def _require_chain(settlement: Settlement, state: BookState) -> None:
-    """The marks follow each other from the book's equity to the settled one."""
-    equity = [state.cash_cents + state.invested_cents, *(mark.equity_cents for mark in settlement.marks)]
-    invested = sum(row.value_cents for row in settlement.holdings)
-    days = [mark.date for mark in settlement.marks]
-    chained = [mark.before_cents for mark in settlement.marks] == equity[:-1] and days == sorted(set(days))
-    ends = days[-1:] == [settlement.session] and equity[-1] == settlement.cash_cents + invested
-    if not (chained and ends):
-        raise BookError("the marks do not lead from the book's equity to the settled one")
-
-
-def _require_orders(settlement: Settlement, state: BookState) -> None:
-    """Every order that was due has ended once, and no other; every fill was recorded, or is of an approved order."""
-    due = state.pending[state.pending["session"] <= pd.Timestamp(settlement.session)].set_index("order_id")["status"]
-    ended = {row.order_id: row for row in settlement.results}
-    if sorted(due.items()) != sorted((row.order_id, row.before) for row in settlement.results):
-        raise BookError("the settlement does not end exactly the orders that were due")
-    recorded = tuple(row for row in settlement.fill_rows if row.recorded)
-    if Counter(recorded) != Counter(state.recorded) or settlement.flow_rows != state.flows:
-        raise BookError("the settlement does not take in exactly the fills and the cash that were recorded")
-    simulated = {row.order_id: row.shares for row in settlement.fill_rows if not row.recorded}
-    once = len(simulated) + len(recorded) == len(settlement.fill_rows)
-    approved = all(ended[key].before == "APPROVED" for key in simulated if key in ended)
-    agree = simulated == {key: row.filled_shares for key, row in ended.items() if row.filled_shares}
-    if not (once and approved and agree and (state.kind == "paper" or not simulated)):
-        raise BookError("the fills are not those of the approved orders that were due")
+def as_receivable(row: Adjustment) -> Receivable:
+    """A correction that is owed, not paid yet."""
+    return Receivable(symbol=row.symbol, security=row.security, kind=row.kind, due=row.due, cents=row.cents)
 
 
 def _sorted_actions(market: Market) -> list[tuple[pd.Timestamp, str, str, float]]:
@@ -370,38 +474,34 @@ def _sorted_actions(market: Market) -> list[tuple[pd.Timestamp, str, str, float]
     return list(zip(table["date"], table["symbol"], table["kind"], table["value"].astype(float), strict=True))
 
 
-def _last_closes(market: Market, shares: dict[str, int], last: pd.Timestamp | None) -> dict[str, float]:
-    """Close of each held name at the book's last session, or the one before it; DataError if there is none."""
-    if not shares:
+def _last_closes(market: Market, columns: dict[str, str], last: pd.Timestamp | None) -> dict[str, float]:
+    """Close of each held security at the book's last session, or the one before it; DataError if there is none.
+
+    columns : symbol in the market by security
+    """
+    if not columns:
         return {}
-    held = sorted(shares)
-    closes = market.close.loc[:last].iloc[-MAX_STALE - 1 :].reindex(columns=held).ffill()
-    found = closes.iloc[-1] if len(closes) else pd.Series(np.nan, index=held)
-    missing = [symbol for symbol in held if not found[symbol] > 0]
+    closes = market.close.loc[:last].iloc[-MAX_STALE - 1 :].reindex(columns=sorted(columns.values())).ffill()
+    found = closes.iloc[-1] if len(closes) else pd.Series(np.nan, index=sorted(columns.values()))
+    missing = [symbol for symbol in found.index if not found[symbol] > 0]
     if missing:
         raise DataError(f"no price for held {_list(missing)} up to {last:%Y-%m-%d}; import one or record the delisting")
-    return {symbol: float(found[symbol]) for symbol in held}
-
-
-def _whole(shares: float) -> tuple[int, float]:
-    """Whole shares toward zero, and the fraction that is left."""
-    nearest = round(shares)
-    if abs(shares - nearest) <= WHOLE * max(abs(shares), 1):
-        return nearest, 0.0
-    return int(shares), shares - int(shares)
+    return {security: float(found[symbol]) for security, symbol in columns.items()}
 
 
 def _cents(usd: float) -> int:
     return round(usd * 100)
 
 
-def _shortfall(ordered: int, filled: int, decided: int) -> str:
-    """Why an order was not filled as decided; empty if it was."""
-    split = f"a split made {decided:+d} shares {ordered:+d}" if ordered != decided else ""
+def _shortfall(ordered: int, filled: int, decided: int, share_units: int) -> str:
+    """Why an order, in units, was not filled as decided; empty if it was."""
+    was, is_ = (shares_text(n, share_units, "+") for n in (decided, ordered))
+    split = f"a split made {was} shares {is_}" if ordered != decided else ""
     if filled == ordered:
         return split
     why = "cash pays for" if ordered > 0 else "what is held, and cash for costs, allow"
-    short = f"{why} {abs(filled)} of {abs(ordered)}; the rest expired"
+    some, all_ = (shares_text(abs(n), share_units) for n in (filled, ordered))
+    short = f"{why} {some} of {all_}; the rest expired"
     return f"{split}; {short}" if split else short
 
 

@@ -1,147 +1,66 @@
-"""Plain facts of a book: what one is, and what happened to it. Money is in integer cents."""
+"""What a book is at one time, and what a settlement says happened to it since.
+
+Money is in integer cents. In rows, shares are integers of the book's unit (`share_units` to a whole share); in tables
+and Series they are shares.
+"""
 
 import json
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field
 
-from openbook.errors import BookError
+from openbook.desk.facts import (
+    Action,
+    Adjustment,
+    Closed,
+    Day,
+    Delisted,
+    Fill,
+    Flow,
+    Holding,
+    Lot,
+    Mark,
+    Note,
+    Receivable,
+    Rename,
+    Result,
+    Row,
+    cash_change,
+)
 
-PENDING_COLUMNS = ["order_id", "decided", "session", "symbol", "shares", "price", "reason", "status"]
+PENDING_COLUMNS = ["order_id", "decided", "session", "symbol", "shares", "price", "reason", "status", "security"]
 FILL_COLUMNS = ["date", "fill_id", "symbol", "shares", "price", "commission", "slippage", "decided_price"]
 MARK_COLUMNS = ["date", "before_cents", "flows_cents", "equity_cents"]
 HISTORY_COLUMNS = ["date", "equity", "cash", "invested", "daily_return", "turnover", "costs", "n_positions"]
-CASH_ROW = "CASH"
-Day = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
-Outcome = Literal["FILLED", "PARTIALLY_FILLED", "EXPIRED"]
-
-
-class Row(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan=False):
-    """A plain fact of the book; money is in integer cents, dates are YYYY-MM-DD."""
-
-
-class Holding(Row):
-    """A position after the last session, at the price that it is marked at."""
-
-    symbol: str
-    shares: int
-    price: float = Field(gt=0)
-    value_cents: int
-
-
-class Fill(Row):
-    """An order, or part of one, that was executed.
-
-    On paper: at the raw execution price, slippage charged beside it. A fill that was recorded has its slippage in its
-    price, and is settled once, with the session after it was recorded.
-    """
-
-    fill_id: str = Field(min_length=1)
-    date: Day
-    order_id: str
-    symbol: str
-    shares: int
-    price: float = Field(gt=0)
-    notional_cents: int = Field(ge=0)
-    commission_cents: int = Field(ge=0)
-    slippage_cents: int = Field(ge=0)
-    recorded: bool = False
-
-
-class Flow(Row):
-    """Cash that came or went without a trade; deposits and withdrawals are no performance, fees and interest are."""
-
-    kind: Literal["deposit", "withdrawal", "fee", "interest"]
-    cents: int
-
-
-class Result(Row):
-    """How an order ended; `before` is the state that it was in."""
-
-    date: Day
-    order_id: str
-    symbol: str
-    before: str
-    status: Outcome
-    filled_shares: int
-    reason: str
-
-
-class Action(Row):
-    """A corporate action on a held name: what it did to shares and cash.
-
-    value : new shares per old (split), fraction of a share (cash_in_lieu), USD per share (dividend), final return
-        (delisting)
-    """
-
-    date: Day
-    symbol: str
-    kind: Literal["split", "cash_in_lieu", "dividend", "delisting"]
-    value: float
-    shares_before: int
-    shares_after: int
-    cash_cents: int
-
-
-class Note(Row):
-    """Something about a held name that a reader should know."""
-
-    date: Day
-    symbol: str
-    text: str
-
-
-class Mark(Row):
-    """The book at the close of one session; `before` is its equity at the session before.
-
-    Always, to the cent: equity = cash + invested, and
-    equity − before = flows + pnl + dividends + other − commission − slippage.
-    flows : deposits less withdrawals; other : interest less fees
-    """
-
-    date: Day
-    before_cents: int
-    flows_cents: int
-    equity_cents: int
-    cash_cents: int
-    invested_cents: int
-    buys_cents: int = Field(ge=0)
-    sells_cents: int = Field(ge=0)
-    pnl_cents: int
-    dividends_cents: int
-    other_cents: int
-    commission_cents: int = Field(ge=0)
-    slippage_cents: int = Field(ge=0)
-    n_positions: int = Field(ge=0)
-
-    @model_validator(mode="after")
-    def _adds_up(self):
-        earned = self.pnl_cents + self.dividends_cents + self.other_cents
-        change = self.flows_cents + earned - self.commission_cents - self.slippage_cents
-        held = self.cash_cents + self.invested_cents
-        if self.equity_cents != held or self.equity_cents - self.before_cents != change:
-            raise BookError(f"the book does not add up on {self.date}: {self}")
-        return self
+CASH_ROW, RECEIVABLES_ROW = "CASH", "RECEIVABLES"
+CURRENCY, MINOR_UNITS = "USD", 100  # money is kept in integer cents
 
 
 @dataclass(frozen=True, eq=False)
 class BookState:
     """A book as it was after its last settled session, and what was recorded since.
 
-    cash_cents, invested_cents, positions : as settled; whole signed shares by symbol, sorted, CASH not among them
-    recorded, flows : fills and cash that a person recorded since; the next settlement takes them in
+    cash_cents, invested_cents, positions : as settled; signed shares by symbol, sorted, CASH not among them
+    receivables : what is owed to the book, as settled
+    recorded, flows, adjustments : what a person recorded since; the next settlement takes it in
     pending : orders of sessions to come, PENDING_COLUMNS; `shares` signed, `price` USD when decided; `status` is
-        PENDING, APPROVED or PARTIALLY_FILLED
+        PENDING, APPROVED or PARTIALLY_FILLED; `security` is the id
     history : one row per session, HISTORY_COLUMNS; see `performance`
     switch : state of the kill switch, and why it is not ACTIVE
     marks : MARK_COLUMNS of the sessions since the switch was armed
     fills : every fill so far, FILL_COLUMNS, oldest first; USD, decided_price is the close of the evening before
     unsettled : what a statement of the broker says otherwise, and nobody has resolved; empty: nothing
     head : hash of the last event, on which the next commit must build
+    share_units : units of a whole share; positions and orders are multiples of one unit
+    securities : id by ticker of every security that the book knows and that trades, as they are called today: a rename
+        that was recorded is in force in `securities`, `positions` and `pending`
+    ids : every id that was ever given
+    renames : those that are recorded, and were not in force yet at the last session
+    lots : open lots by id, oldest first, as settled
     """
 
     kind: str
@@ -159,19 +78,56 @@ class BookState:
     marks: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=MARK_COLUMNS))
     fills: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=FILL_COLUMNS))
     unsettled: str = ""
+    share_units: int = 1
+    securities: dict[str, str] = field(default_factory=dict)
+    ids: frozenset[str] = frozenset()
+    receivables: tuple[Receivable, ...] = ()
+    adjustments: tuple[Adjustment, ...] = ()
+    renames: tuple[Rename, ...] = ()
+    lots: dict[str, tuple[Lot, ...]] = field(default_factory=dict)
 
     @property
     def cash_now_cents(self) -> int:
         """Settled cash, and what was recorded since."""
-        return self.cash_cents + sum(map(cash_change, self.recorded)) + sum(flow.cents for flow in self.flows)
+        corrected = sum(row.cents for row in self.adjustments if not row.due)
+        flows = sum(flow.cents for flow in self.flows)
+        return self.cash_cents + sum(map(cash_change, self.recorded)) + flows + corrected
 
     @property
     def positions_now(self) -> pd.Series:
         """Settled positions, and what was recorded since; as `positions`."""
-        shares = Counter(self.positions.to_dict())
-        for fill in self.recorded:
-            shares[fill.symbol] += fill.shares
-        return position_series((symbol, n) for symbol, n in shares.items() if n)
+        called = self.names
+        held = ((called.get(security, security), n) for security, n in self.units_now.items())
+        return position_series(held, self.share_units)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Ticker of today by id; the other way round than `securities`."""
+        return {security: ticker for ticker, security in self.securities.items()}
+
+    @property
+    def units(self) -> dict[str, int]:
+        """Settled positions in units, by id."""
+        pairs = self.positions.items()
+        return {self.securities.get(symbol, symbol): round(n * self.share_units) for symbol, n in pairs}
+
+    @property
+    def units_now(self) -> dict[str, int]:
+        """Settled positions in units, and what was recorded since, by id."""
+        held = Counter(self.units)
+        for row in (*self.recorded, *self.adjustments):
+            held[row.security] += row.shares
+        return {security: n for security, n in held.items() if n}
+
+    @property
+    def receivables_cents(self) -> int:
+        """What is owed to the book, as settled."""
+        return sum(row.cents for row in self.receivables)
+
+    @property
+    def equity_cents(self) -> int:
+        """Cash, positions at the last close, and what is owed to the book."""
+        return self.cash_cents + self.invested_cents + self.receivables_cents
 
     @property
     def cash(self) -> float:
@@ -180,8 +136,8 @@ class BookState:
 
     @property
     def equity(self) -> float:
-        """Cash and positions at the last close, USD."""
-        return (self.cash_cents + self.invested_cents) / 100
+        """Cash, positions at the last close and receivables, USD."""
+        return self.equity_cents / 100
 
 
 def new_state(cash: float) -> BookState:
@@ -199,9 +155,12 @@ def new_state(cash: float) -> BookState:
 
 
 class Settlement(Row):
-    """Everything that happened between the book's last session and `session`, as plain rows."""
+    """Everything that happened between the book's last session and `session`, as plain rows.
 
-    schema_version: Literal[2] = 2
+    lots : the open lots of every security whose lots changed, oldest first; closed : what ended; see `lots.carry`
+    """
+
+    schema_version: Literal[2, 3] = 3
     session: Day
     head: str = Field(description="hash of the event that this settlement builds on")
     cash_cents: int
@@ -212,6 +171,12 @@ class Settlement(Row):
     actions: tuple[Action, ...]
     marks: tuple[Mark, ...]
     notes: tuple[Note, ...]
+    share_units: int = Field(1, ge=1, description="units of a whole share")
+    adjustment_rows: tuple[Adjustment, ...] = ()
+    receivables: tuple[Receivable, ...] = ()
+    delisted: tuple[Delisted, ...] = ()
+    lots: tuple[Lot, ...] = ()
+    closed: tuple[Closed, ...] = ()
 
     def to_json(self) -> str:
         """The same settlement gives the same bytes."""
@@ -224,18 +189,34 @@ class Settlement(Row):
 
     @property
     def equity(self) -> float:
-        """Cash and positions at the last close, USD."""
+        """Cash, positions at the last close and receivables, USD."""
         return self.marks[-1].equity_cents / 100
 
     @property
     def positions(self) -> pd.Series:
-        """Signed whole shares by symbol, sorted."""
-        return position_series((row.symbol, row.shares) for row in self.holdings)
+        """Signed shares by symbol, sorted."""
+        return position_series(((row.symbol, row.shares) for row in self.holdings), self.share_units)
 
     @property
     def fills(self) -> pd.DataFrame:
-        """Columns fill_id, date, order_id, symbol, shares, price, notional, commission, slippage, recorded; USD."""
-        return dollars(pd.DataFrame([row.model_dump() for row in self.fill_rows], columns=list(Fill.model_fields)))
+        """Columns symbol, security, fill_id, date, order_id, shares, price, notional, commission, slippage, recorded;
+        USD."""
+        return self._shown(self.fill_rows, Fill)
+
+    @property
+    def realised(self) -> pd.DataFrame:
+        """One row per lot, or part of one, that was closed: symbol, security, date, opened, kind, shares, cost,
+        proceeds, gain; USD. What an adjustment took away has no gain (NaN)."""
+        table = self._shown(self.closed, Closed)
+        known = table["kind"] != "adjustment"
+        return table.assign(
+            gain=(table["proceeds"] - table["cost"]).where(known), proceeds=table["proceeds"].where(known)
+        )
+
+    def _shown(self, rows: tuple[Row, ...], kind: type[Row]) -> pd.DataFrame:
+        """Rows as a table, in shares and USD."""
+        table = pd.DataFrame([row.model_dump() for row in rows], columns=list(kind.model_fields))
+        return dollars(table.assign(shares=in_shares(table["shares"], self.share_units)))
 
     @property
     def marks_table(self) -> pd.DataFrame:
@@ -250,11 +231,15 @@ class Settlement(Row):
     @property
     def events(self) -> pd.DataFrame:
         """What a reader should know, oldest first: columns date, event, symbol, detail."""
-        rows = [(a.date, a.kind, a.symbol, _action_text(a)) for a in self.actions]
-        rows += [(f.date, "fill", f.symbol, f"{f.shares:+d} at {f.price:,.4f}") for f in self.fill_rows]
+        units = self.share_units
+        rows = [(a.date, a.kind, a.symbol, _action_text(a, units)) for a in self.actions]
+        rows += [
+            (f.date, "fill", f.symbol, f"{shares_text(f.shares, units, '+')} at {f.price:,.4f}") for f in self.fill_rows
+        ]
         rows += [(r.date, r.status.lower(), r.symbol, r.reason) for r in self.results if r.reason]
         rows += [(n.date, "note", n.symbol, n.text) for n in self.notes]
         rows += [(self.marks[0].date, f.kind, CASH_ROW, f"{f.cents / 100:+,.2f} USD") for f in self.flow_rows]
+        rows += [(self.marks[0].date, "adjustment", *_adjustment_text(row, units)) for row in self.adjustment_rows]
         return pd.DataFrame(sorted(rows), columns=["date", "event", "symbol", "detail"], dtype="str")
 
 
@@ -266,17 +251,22 @@ def all_fills(state: BookState, settlement: Settlement) -> pd.DataFrame:
     return pd.concat([part for part in (state.fills, new) if len(part)] or [new], ignore_index=True)
 
 
-def cash_change(fill: Fill) -> int:
-    """What a fill does to the cash, cents."""
-    notional = fill.notional_cents if fill.shares < 0 else -fill.notional_cents
-    return notional - fill.commission_cents - fill.slippage_cents
-
-
-def position_series(pairs) -> pd.Series:
-    """Shares by symbol, sorted, int64."""
+def position_series(pairs, share_units: int = 1) -> pd.Series:
+    """Shares by symbol, sorted, from pairs of symbol and units; int64 where a unit is a whole share, else float64."""
     pairs = sorted(pairs)
     index = pd.Index([symbol for symbol, _ in pairs], dtype="str", name="symbol")
-    return pd.Series([shares for _, shares in pairs], index=index, dtype="int64", name="shares")
+    units = pd.Series([units for _, units in pairs], index=index, dtype="int64", name="shares")
+    return in_shares(units, share_units)
+
+
+def in_shares(units: pd.Series, share_units: int) -> pd.Series:
+    """Units as shares: int64 where a unit is a whole share, else float64, from which rounding gives the units again."""
+    return units.astype("int64") if share_units == 1 else units.astype("int64") / share_units
+
+
+def shares_text(units: int, share_units: int, sign: str = "") -> str:
+    """Units as a number of shares, in words."""
+    return f"{units:{sign}d}" if share_units == 1 else f"{units / share_units:{sign}.10g}"
 
 
 def performance(marks: pd.DataFrame) -> pd.DataFrame:
@@ -310,7 +300,21 @@ def dollars(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _action_text(action: Action) -> str:
+def _adjustment_text(row: Adjustment, share_units: int) -> tuple[str, str]:
+    """Symbol and words of one correction."""
+    if row.due:
+        return row.symbol, f"{row.kind} of {row.cents / 100:+,.2f} USD, due {row.due}"
+    if row.shares:
+        return row.symbol, f"{shares_text(row.shares, share_units, '+')} shares, by name"
+    return CASH_ROW, f"{row.cents / 100:+,.2f} USD, by name"
+
+
+def _fill_text(fill: Fill, share_units: int) -> str:
+    """One fill in words."""
+    return f"{shares_text(fill.shares, share_units, '+')} at {fill.price:,.4f}"
+
+
+def _action_text(action: Action, share_units: int) -> str:
     """One corporate action in words."""
-    shares = f"{action.shares_before} → {action.shares_after} shares"
-    return f"{action.value:g}: {shares}, cash {action.cash_cents / 100:+,.2f} USD"
+    before, after = (shares_text(n, share_units) for n in (action.shares_before, action.shares_after))
+    return f"{action.value:g}: {before} → {after} shares, cash {action.cash_cents / 100:+,.2f} USD"

@@ -58,43 +58,46 @@ def median_dollar_volume(market: Market, window: int = 20) -> pd.Series | None:
     return (market.close.iloc[-window:] * market.volume.iloc[-window:]).median()
 
 
-def trade_cents(shares, prices, costs: Costs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Notional, commission and slippage of each order, (n,) integer cents, none negative; no shares cost nothing."""
-    notional = np.abs(np.asarray(shares, dtype=np.int64)) * np.asarray(prices, dtype=float)
+def trade_cents(shares, prices, costs: Costs, share_units: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Notional, commission and slippage of each order, (n,) integer cents, none negative; no shares cost nothing.
+
+    shares : (n,) integers, `share_units` of them to a whole share; prices : (n,) USD per whole share
+    """
+    notional = np.abs(np.asarray(shares, dtype=np.int64)) / share_units * np.asarray(prices, dtype=float)
     parts = (notional, costs.commission(notional), costs.slippage(notional))
     return tuple(np.rint(np.where(notional > 0, part, 0.0) * 100).astype(np.int64) for part in parts)
 
 
-def cash_flow(shares, prices, costs: Costs) -> np.ndarray:
+def cash_flow(shares, prices, costs: Costs, share_units: int = 1) -> np.ndarray:
     """What each order does to the cash after its own costs, (n,) integer cents; negative for a buy."""
-    notional, commission, slippage = trade_cents(shares, prices, costs)
+    notional, commission, slippage = trade_cents(shares, prices, costs, share_units)
     return -np.sign(np.asarray(shares, dtype=np.int64)) * notional - commission - slippage
 
 
-def affordable(shares, prices, cash_cents: int, costs: Costs) -> np.ndarray:
-    """As much of the orders as the cash can pay for, (n,) whole signed shares; cash never ends below zero.
+def affordable(shares, prices, cash_cents: int, costs: Costs, share_units: int = 1) -> np.ndarray:
+    """As much of the orders as the cash can pay for, (n,) signed units of shares; cash never ends below zero.
 
     Sells come first and in full; then all buys are scaled by one factor, the largest that fits, and rounded down.
     Only where the cash cannot even carry the sells are those left out whose costs exceed their proceeds.
     """
     shares, prices = np.asarray(shares, dtype=np.int64), np.asarray(prices, dtype=float)
     sells, buys = np.minimum(shares, 0), np.maximum(shares, 0)
-    flow = cash_flow(sells, prices, costs)
+    flow = cash_flow(sells, prices, costs, share_units)
     if cash_cents + flow.sum() < 0:
         sells, flow = np.where(flow >= 0, sells, 0), np.maximum(flow, 0)
     budget = cash_cents + flow.sum()
-    return sells + _scale(buys, prices, budget, costs)
+    return sells + _scale(buys, prices, budget, costs, share_units)
 
 
-def _scale(buys: np.ndarray, prices: np.ndarray, budget: int, costs: Costs) -> np.ndarray:
+def _scale(buys: np.ndarray, prices: np.ndarray, budget: int, costs: Costs, share_units: int) -> np.ndarray:
     """floor(buys × f) for the largest f ≤ 1 whose total is within `budget` cents; found by bisection, as costs may
     have a minimum and are not proportional."""
-    if -cash_flow(buys, prices, costs).sum() <= budget:
+    if -cash_flow(buys, prices, costs, share_units).sum() <= budget:
         return buys
     low, high = 0.0, 1.0
     for _ in range(53):  # bits of a double
         middle = (low + high) / 2
-        fits = -cash_flow(np.floor(buys * middle), prices, costs).sum() <= budget
+        fits = -cash_flow(np.floor(buys * middle), prices, costs, share_units).sum() <= budget
         low, high = (middle, high) if fits else (low, middle)
     return np.floor(buys * low).astype(np.int64)
 
@@ -102,6 +105,7 @@ def _scale(buys: np.ndarray, prices: np.ndarray, budget: int, costs: Costs) -> n
 class TradeGenerator(BaseModel, frozen=True, extra="forbid"):
     """Turns target weights into orders.
 
+    Orders are for whole shares, also where a book can hold fractions: of a fraction that it holds nothing is sold.
     Rounding: the shares aimed at are the target rounded down, so a buy stops at or below its target and a sell goes
     to or below it; what rounding leaves over stays in cash.
     """
