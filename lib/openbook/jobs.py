@@ -20,6 +20,7 @@ from openbook.champion import CARD
 from openbook.desk import book
 from openbook.desk.killswitch import HALTED, REDUCE_ONLY
 from openbook.desk.schema import SCHEMA_VERSION as BOOK_FORMAT
+from openbook.desk.supersede import require_supersedable, supersede_session
 from openbook.engine import check_engine
 from openbook.errors import (
     ApprovalError,
@@ -370,7 +371,7 @@ def _plan(
     if notebook == "select_champion":
         _plan_selection(folder, inputs, handed, version)
     if notebook == "daily_run":
-        _plan_daily(folder, session, settings, inputs, handed)
+        _plan_daily(folder, session, settings, inputs, handed, version)
     return Plan(notebook, session, profile, settings, inputs, handed, version)
 
 
@@ -385,7 +386,7 @@ def _plan_selection(folder: RunsFolder, inputs: dict, handed: dict, version: int
     handed["incumbent"] = str(incumbent.resolve()) if incumbent else None
 
 
-def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dict) -> None:
+def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dict, version: int) -> None:
     """The champion and the book of a daily run, into `inputs` and `handed`."""
     place = _book_of(folder, settings)
     champion, note = succession.champion_of(folder.folder, settings.fallback_champion)
@@ -397,6 +398,8 @@ def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dic
         last = book.read_book(place).last_session
         if last is not None and session < last:
             raise OutOfOrderError(f"{session:%Y-%m-%d} lies before the book's last session, {last:%Y-%m-%d}")
+    elif version > max(folder.version("daily_run", session), 1):
+        require_supersedable(place, f"{session:%Y-%m-%d}")
     inputs |= {"champion": champion.name, "champion_note": note, "book": book.head(place, before=session)}
     handed |= {"champion": str(champion.resolve()), "champion_note": note, "book": str(place)}
     _require_arrived(handed["store"], session)
@@ -524,16 +527,18 @@ def _commit(folder: RunsFolder, plan: Plan, stage: Stage) -> None:
         "code": run["code"]["sha256"],
         "source": origin(plan.settings.source),
     }
-    book.commit_session(
-        place,
-        session=plan.session,
-        inputs_hash=plan.inputs_hash,
-        settlement=settlement,
-        trades=written.trades,
-        switch=plan.settings.kill_switch,
-        manual=plan.settings.require_manual_approval,
-        about=about,
-    )
+    decided = {
+        "inputs_hash": plan.inputs_hash,
+        "settlement": settlement,
+        "trades": written.trades,
+        "switch": plan.settings.kill_switch,
+        "manual": plan.settings.require_manual_approval,
+        "about": about,
+    }
+    if plan.version == 1:
+        book.commit_session(place, session=plan.session, **decided)
+    else:
+        supersede_session(place, session=plan.date, version=plan.version, **decided)
 
 
 def _after(folder: RunsFolder, plan: Plan, sealed: Path) -> None:

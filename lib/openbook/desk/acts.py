@@ -312,10 +312,15 @@ def _batch(db: sqlite3.Connection, session: str) -> Batch:
     renamed = orders["security"].map(_renamed(db, seq))
     orders["ticker"] = renamed.where(renamed.notna(), orders["symbol"])
     orders["shares"] = in_shares(orders["shares"], units)
-    later = f"SELECT kind, body FROM events WHERE seq > ? AND kind IN ('session', {', '.join('?' * len(MOVES))})"
-    own = set(orders["order_id"])
-    moved = ", ".join(kind for kind, text in db.execute(later, (seq, *MOVES)) if not _is_own(kind, text, own))
+    moved = read_moves(db, session, set(orders["order_id"]))
     return Batch(session, **body["batch"], orders=orders, moved=moved)
+
+
+def read_moves(db: sqlite3.Connection, session: str, orders: set[str] = frozenset()) -> str:
+    """Kinds of the events that moved the book since a session was settled, fills of `orders` not among them."""
+    seq = db.execute("SELECT seq FROM sessions WHERE session = ?", (session,)).fetchone()[0]
+    later = f"SELECT kind, body FROM events WHERE seq > ? AND kind IN ('session', {', '.join('?' * len(MOVES))})"
+    return ", ".join(kind for kind, text in db.execute(later, (seq, *MOVES)) if not _is_own(kind, text, orders))
 
 
 def _is_own(kind: str, text: str, orders: set[str]) -> bool:

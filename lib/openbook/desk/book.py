@@ -163,7 +163,7 @@ def commit_session(
     LimitError if an order adds exposure while the kill switch is not ACTIVE.
     """
     day = _day(session)
-    settled = _parse(settlement, day)
+    settled = parse_settlement(settlement, day)
     with database.write(database.place(path)) as db:
         state, known = state_before(db, day, whole=False), _committed(db, day)
         if known and known[0] != inputs_hash:
@@ -173,9 +173,9 @@ def commit_session(
             _require_next(db, day)
             require_continuation(settled, state)
         verdict = judge(state, settled, switch or KillSwitch())
-        body = _session_body(state, settled, verdict, trades, manual, dict(about or {})) | {"inputs_hash": inputs_hash}
+        body = session_body(state, settled, verdict, trades, manual, dict(about or {})) | {"inputs_hash": inputs_hash}
         if known:
-            _require_same(json.loads(known[1]), body)
+            require_same(known[1], body)
         else:
             ledger.apply(db, database.append(db, body), body)
     return verdict
@@ -198,7 +198,7 @@ def event_of(db: sqlite3.Connection, session: str) -> dict:
     known = _committed(db, _day(session))
     if known is None:
         raise BookError(f"the book has no session {session}; run daily_run for it first")
-    return json.loads(known[1])
+    return known[1]
 
 
 def batch_digest(body: Mapping, about: Mapping[str, str]) -> str:
@@ -212,10 +212,12 @@ def batch_digest(body: Mapping, about: Mapping[str, str]) -> str:
     return hashlib.sha256(database.canonical(parts | dict(about)).encode()).hexdigest()
 
 
-def _session_body(state, settled: Settlement, verdict: Verdict, trades: pd.DataFrame, manual: bool, about) -> dict:
-    """The event of one evening."""
+def session_body(
+    state, settled: Settlement, verdict: Verdict, trades: pd.DataFrame, manual: bool, about, *, version: int = 1
+) -> dict:
+    """The event of one evening; version : above 1 where it was decided again."""
     ids, named = _identified(state, settled, trades["symbol"].astype(str))
-    orders = _orders(trades, settled.session, ids, state.share_units)
+    orders = _orders(trades, settled.session, ids, state.share_units, version)
     adds = trades["symbol"][~trades["symbol"].isin(reducing(trades, settled.positions)["symbol"])]
     if verdict.state != ACTIVE and len(adds):
         raise LimitError(f"the kill switch is {verdict.state}: no order may add exposure, as {', '.join(adds)} would")
@@ -227,6 +229,7 @@ def _session_body(state, settled: Settlement, verdict: Verdict, trades: pd.DataF
         "securities": named,
         "switch": {"state": verdict.state, "trips": [vars(trip) for trip in verdict.trips]},
     }
+    body |= {"version": version} if version > 1 else {}
     by_hand = manual or state.kind == "live" or verdict.state == HALTED
     return body | {"batch": {"digest": batch_digest(body, about), "manual": by_hand, "about": about}}
 
@@ -264,7 +267,7 @@ def _day(session) -> str:
     return database.LAST if session is None else f"{pd.Timestamp(session):%Y-%m-%d}"
 
 
-def _parse(text: str, day: str) -> Settlement:
+def parse_settlement(text: str, day: str) -> Settlement:
     """The settlement of `day` from its JSON, or BookError."""
     try:
         settlement = Settlement.model_validate_json(text)
@@ -279,7 +282,7 @@ def _parse(text: str, day: str) -> Settlement:
     return settlement
 
 
-def _orders(trades: pd.DataFrame, day: str, ids: dict[str, str], share_units: int) -> list[dict]:
+def _orders(trades: pd.DataFrame, day: str, ids: dict[str, str], share_units: int, version: int) -> list[dict]:
     """The orders of one evening, for the session after `day`, sorted by symbol; BookError names the malformed.
 
     ids : security by symbol
@@ -296,7 +299,7 @@ def _orders(trades: pd.DataFrame, day: str, ids: dict[str, str], share_units: in
     rows = zip(trades["symbol"].astype(str), units, price, trades["reason"].astype(str), strict=True)
     return [
         {
-            "order_id": f"{day}-{symbol}",
+            "order_id": f"{day}{f'.{version}' if version > 1 else ''}-{symbol}",
             "session": due,
             "security": ids[symbol],
             "symbol": symbol,
@@ -329,10 +332,17 @@ def new_id(ticker: str, known, day: str) -> str:
     return ticker if ticker not in known else f"{ticker}@{day}"
 
 
-def _committed(db: sqlite3.Connection, day: str) -> tuple[str, str] | None:
-    """(inputs_hash, body) with which `day` was committed."""
-    query = "SELECT inputs_hash, body FROM sessions JOIN events USING (seq) WHERE sessions.session = ?"
-    return db.execute(query, (day,)).fetchone()
+def _committed(db: sqlite3.Connection, day: str) -> tuple[str, dict] | None:
+    """(inputs_hash, body) with which `day` was committed; where it was decided again, with the last decision in it."""
+    query = "SELECT body FROM events WHERE session = ? AND kind IN ('session', 'superseded') ORDER BY seq"
+    bodies = [json.loads(text) for (text,) in db.execute(query, (day,))]
+    if not bodies:
+        return None
+    body = bodies[0]
+    for again in bodies[1:]:
+        body |= {name: again[name] for name in ("inputs_hash", "orders", "switch", "batch", "version")}
+        body["securities"] = body["securities"] + again["securities"]
+    return body["inputs_hash"], body
 
 
 def _require_next(db: sqlite3.Connection, day: str) -> None:
@@ -342,7 +352,7 @@ def _require_next(db: sqlite3.Connection, day: str) -> None:
         raise OutOfOrderError(f"{day} lies before the book's last session, {last}")
 
 
-def _require_same(known: dict, body: dict) -> None:
+def require_same(known: dict, body: dict) -> None:
     """ConflictError unless a session is committed again with the same outcome; code may have changed since a crash, and
     the format of the book too: of an older body only what it says is compared."""
     said = json.loads(database.canonical(body))

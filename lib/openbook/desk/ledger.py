@@ -64,12 +64,9 @@ def _upgraded(seq: int, body: dict) -> dict[str, list[tuple]]:
 
 def _session(seq: int, body: dict) -> dict[str, list[tuple]]:
     """A settled session, the orders of its evening, and the trips of the kill switch."""
-    day, settled, orders = body["session"], body["settlement"], body["orders"]
+    day, settled = body["session"], body["settlement"]
     invested = sum(row["value_cents"] for row in settled["holdings"])
-    changes = [(r["order_id"], r["before"], r["status"], r["reason"]) for r in settled["results"]]
-    for order in orders:
-        steps = ["NEW", "PROPOSED", "PENDING", *([] if body["batch"]["manual"] else ["APPROVED"])]
-        changes += [(order["order_id"], *pair, "") for pair in pairwise(steps)]
+    changes = [(r["order_id"], r["before"], r["status"], r["reason"]) for r in settled["results"]] + _proposed(body)
     trips = enumerate(body["switch"]["trips"], start=1)
     fills = [row for row in settled["fill_rows"] if not row["recorded"]]
     owed = settled.get("receivables", ())
@@ -84,9 +81,21 @@ def _session(seq: int, body: dict) -> dict[str, list[tuple]]:
         "closed_lots": [(day, n, *(row[name] for name in CLOSED)) for n, row in closed],
         "receivables": [(day, n, *(row[name] for name in OWED)) for n, row in enumerate(owed, start=1)],
         "history": [(m["date"], day, *((SINCE_3 | m)[name] for name in MARKED)) for m in settled["marks"]],
-        "orders": [(o["order_id"], day, o["session"], _security(o), *(o[name] for name in ORDERED)) for o in orders],
+        "orders": _orders(body),
         "order_states": _states(seq, day, changes),
         "fills": _fills(seq, day, fills),
+        "switch": [(seq, n, day, t["state"], t["session"], t["check"], "", t["detail"]) for n, t in trips],
+    }
+
+
+def _superseded(seq: int, body: dict) -> dict[str, list[tuple]]:
+    """An evening was decided again: what still waited of its first orders is void, and others are in their place."""
+    day, why = body["session"], f"superseded by decision {body['version']}"
+    changes = [(row["order_id"], row["before"], "VOID", why) for row in body["void"]] + _proposed(body)
+    trips = enumerate(body["new_trips"], start=1)
+    return {
+        "orders": _orders(body),
+        "order_states": _states(seq, day, changes),
         "switch": [(seq, n, day, t["state"], t["session"], t["check"], "", t["detail"]) for n, t in trips],
     }
 
@@ -138,6 +147,7 @@ def _reconciled(seq: int, body: dict) -> dict[str, list[tuple]]:
 MEANINGS = {
     "opened": _opened,
     "session": _session,
+    "superseded": _superseded,
     "approved": _judged,
     "rejected": _judged,
     "fills": _filled,
@@ -149,6 +159,19 @@ MEANINGS = {
     "reset": _switched,
     "reconciled": _reconciled,
 }
+
+
+def _orders(body: dict) -> list[tuple]:
+    day, version = body["session"], body.get("version", 1)
+    orders = body["orders"]
+    keys = [(o["order_id"], day, o["session"], _security(o)) for o in orders]
+    return [(*key, *(o[name] for name in ORDERED), version) for key, o in zip(keys, orders, strict=True)]
+
+
+def _proposed(body: dict) -> list[tuple]:
+    """The first states of the orders of an evening: they wait for a person, or are approved by rule."""
+    steps = ["NEW", "PROPOSED", "PENDING", *([] if body["batch"]["manual"] else ["APPROVED"])]
+    return [(order["order_id"], *pair, "") for order in body["orders"] for pair in pairwise(steps)]
 
 
 def _states(seq: int, day: str, changes: list[tuple]) -> list[tuple]:

@@ -155,7 +155,8 @@ CREATE TABLE orders (
     shares INTEGER NOT NULL CHECK (shares <> 0),
     price REAL NOT NULL CHECK (price > 0),
     reason TEXT NOT NULL,
-    UNIQUE (decided, security)
+    version INTEGER NOT NULL CHECK (version > 0),
+    UNIQUE (decided, version, security)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE transitions (

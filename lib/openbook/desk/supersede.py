@@ -1,0 +1,90 @@
+"""An evening decided once more: other orders on the same settled book, before anything of the first ones is filled."""
+
+import sqlite3
+from collections.abc import Mapping
+
+import pandas as pd
+
+from openbook.desk import database, ledger
+from openbook.desk.acts import read_moves
+from openbook.desk.book import event_of, judge, parse_settlement, require_same, session_body
+from openbook.desk.killswitch import KillSwitch, Verdict
+from openbook.desk.reading import state_before
+from openbook.errors import ConflictError, OutOfOrderError
+
+OPEN = ("PENDING", "APPROVED")
+ENDED = ("EXPIRED", "REJECTED", "VOID")
+
+
+def require_supersedable(path, session: str) -> None:
+    """Raise unless the evening of `session` can be decided again: it is the book's last, nothing of its orders is
+    filled, and the book has not moved since. OutOfOrderError (63) or ConflictError (62)."""
+    database.read(database.place(path), lambda db: _require(db, session))
+
+
+def supersede_session(
+    path,
+    *,
+    session: str,
+    version: int,
+    inputs_hash: str,
+    settlement: str,
+    trades: pd.DataFrame,
+    switch: KillSwitch | None = None,
+    manual: bool = False,
+    about: Mapping[str, str] | None = None,
+) -> Verdict:
+    """Put `trades` in the place of the orders that were decided on the evening of `session`; those are void.
+
+    version : 2 for the first time, then 3 …; the ids of the orders carry it. The rest is as in `book.commit_session`
+
+    What happened to the book stays as it was committed: ConflictError (62) if `settlement` says otherwise, as where
+    prices were restated since. The same again changes nothing. Raises what `require_supersedable` does.
+    """
+    settled = parse_settlement(settlement, session)
+    with database.write(database.place(path)) as db:
+        known, state = event_of(db, session), state_before(db, session, whole=False)
+        if known["settlement"]["schema_version"] != settled.schema_version:
+            raise ConflictError(f"{session} was settled by an older openbook: decide anew on the next evening")
+        if known["settlement"] != settled.model_dump(mode="json"):
+            raise ConflictError(
+                f"{session} was settled otherwise, as its prices or actions were known then; that stays, and what was "
+                "corrected since is taken in by the next evening"
+            )
+        verdict = judge(state, settled, switch or KillSwitch())
+        body = session_body(state, settled, verdict, trades, manual, dict(about or {}), version=version)
+        body |= {"inputs_hash": inputs_hash}
+        if known.get("version", 1) == version:
+            require_same(known | {"securities": body["securities"]}, body)
+            return verdict
+        _require(db, session)
+        ledger.apply(db, database.append(db, event := _event(db, known, body)), event)
+    return verdict
+
+
+def _event(db: sqlite3.Connection, known: dict, body: dict) -> dict:
+    """What a second decision says beside the first: the orders, what is void by it, and trips that are new."""
+    told = [row for row in body["securities"] if row not in known["securities"]]
+    trips = [trip for trip in body["switch"]["trips"] if trip not in known["switch"]["trips"]]
+    waiting = [row for row in _states(db, body["session"]) if row["before"] in OPEN]
+    kept = ("session", "orders", "switch", "batch", "version", "inputs_hash")
+    new = {"kind": "superseded", "securities": told, "new_trips": trips, "void": waiting}
+    return new | {name: body[name] for name in kept}
+
+
+def _require(db: sqlite3.Connection, session: str) -> None:
+    last = db.execute("SELECT max(session) FROM sessions").fetchone()[0]
+    if session != last:
+        raise OutOfOrderError(f"{session} lies before the book's last session, {last}; only that evening is superseded")
+    filled = sorted({row["before"] for row in _states(db, session)} - {*OPEN, *ENDED})
+    if filled:
+        raise ConflictError(f"orders of {session} are {', '.join(filled)}: what a broker did cannot be superseded")
+    if moved := read_moves(db, session):
+        raise ConflictError(f"the book changed since {session} was settled ({moved}): decide anew on the next evening")
+
+
+def _states(db: sqlite3.Connection, session: str) -> list[dict]:
+    """The orders that were decided on an evening, with the state that each is in."""
+    query = """SELECT order_id, (SELECT status FROM order_states s WHERE s.order_id = o.order_id
+        ORDER BY seq DESC, n DESC LIMIT 1) FROM orders o WHERE decided = ? ORDER BY order_id"""
+    return [{"order_id": key, "before": status} for key, status in db.execute(query, (session,))]

@@ -1,0 +1,200 @@
+"""The same date once more: refused with what differs, or sealed beside the first, whose open orders are void."""
+
+import io
+import json
+
+import pytest
+
+from openbook.desk import acts, book
+from openbook.market import calendar
+from openbook.market.providers import parse_source
+from openbook.market.store import update_store
+from openbook.record import audit
+from openbook.record.runs import RunsFolder, read_run
+from openbook.upkeep import store_of
+from trained_desk import COMPARED, TRAINED, clock, copied, hashes, openbook, succeed
+
+BY_HAND = "require_manual_approval=true"
+OTHER = "min_trade_size=2500"
+
+
+@pytest.fixture(scope="module")
+def decided(trained, tmp_path_factory):
+    """The desk on the evening of `tonight`, its orders waiting for a person. Copy it, never change it."""
+    desk = copied(trained, tmp_path_factory.mktemp("decided"))
+    with clock(f"{desk.tonight:%Y-%m-%d}T21:10Z"):
+        succeed(desk.daily(desk.evening(), BY_HAND))
+    assert len(acts.read_batch(desk.book, f"{desk.tonight:%Y-%m-%d}").orders)
+    return desk
+
+
+@pytest.fixture
+def evening(decided, tmp_path, monkeypatch):
+    """A copy of it, to be changed; the clock stands at ten past nine."""
+    desk = copied(decided, tmp_path)
+    desk.vendor.deliver(desk.evening())
+    monkeypatch.setenv(calendar.REHEARSAL, f"{desk.tonight:%Y-%m-%d}T21:10Z")
+    return desk
+
+
+def tonight(desk) -> str:
+    return f"{desk.tonight:%Y-%m-%d}"
+
+
+def again(desk, *sets: str):
+    """Tonight's page with other settings, --supersede."""
+    given = [word for text in (desk.vendor.source, BY_HAND, *sets) for word in ("--set", text)]
+    return openbook("--runs", desk.runs, "run", "daily_run", "--date", tonight(desk), *given, "--supersede")
+
+
+def approve(desk, monkeypatch):
+    code = acts.read_batch(desk.book, tonight(desk)).code
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{code}\n"))
+    return openbook("--runs", desk.runs, "approve", tonight(desk), "--by", "Ann")
+
+
+def states(desk) -> dict[str, str]:
+    """State by order id, of every order of tonight, as the view of the book says it."""
+    table = book.views(desk.book)["trade_history"]
+    return dict(table.loc[table["decided"] == tonight(desk), ["order_id", "status"]].itertuples(index=False))
+
+
+def test_s05_a_refused_run_names_the_parameter_and_the_way_on(evening):
+    before = evening.kept()
+    answer = evening.daily(None, BY_HAND, OTHER)
+    assert answer.code == 62
+    assert "min_trade_size: 100.0 → 2500" in answer.err
+    assert f"--supersede seals this one beside it as {tonight(evening)}.2" in answer.err
+    assert "openbook --runs FOLDER" in answer.err
+    assert evening.kept() == before
+
+
+def test_a_loop_of_research_on_one_date_names_what_changed_and_is_sealed_beside(desk):
+    date = f"{desk.days[0]:%Y-%m-%d}"
+    desk.vendor.deliver(desk.vendor.files.upto(desk.days[2]))
+    sets = [desk.vendor.source, *COMPARED, "portfolio.top_n=7"]
+    run = ("--runs", desk.runs, "run", "compare", "--date", date, *(word for text in sets for word in ("--set", text)))
+    first = hashes(desk.runs / "compare" / date)
+    refused = openbook(*run)
+    assert (refused.code, "portfolio.top_n: 10 → 7" in refused.err) == (62, True), refused.err
+    succeed(openbook(*run, "--supersede"))
+    assert hashes(desk.runs / "compare" / date) == first
+    beside = desk.runs / "compare" / f"{date}.2"
+    assert read_run(beside)["params"]["portfolio"]["top_n"] == 7
+    assert RunsFolder(desk.runs).latest("compare") == beside
+    assert f"already done: compare {date} in {beside}" in succeed(openbook(*run)).out
+    assert f"already done: compare {date} in {beside}" in succeed(openbook(*run, "--supersede")).out
+    answer = openbook("--runs", desk.runs, "run", "select_champion", "--date", date)
+    assert (answer.code, "another comparison" in answer.err or "another compare" in answer.err) == (62, True), (
+        answer.err
+    )
+    succeed(openbook("--runs", desk.runs, "run", "select_champion", "--date", date, "--supersede"))
+    looked = read_run(desk.runs / "select_champion" / f"{date}.2")["recorded"]["holdout_looks"]
+    assert looked == 2  # the first selection of that date has looked at the holdout, too
+    assert "nothing was altered" in succeed(openbook("--runs", desk.runs, "verify")).out
+
+
+def test_training_names_a_parameter_deep_inside(desk):
+    date = f"{desk.days[0]:%Y-%m-%d}"
+    sets = [desk.vendor.source, *TRAINED, "walk_forward.n_folds=3"]
+    line = ("--runs", desk.runs, "run", "train_candidates", "--date", date)
+    answer = openbook(*line, *(word for text in sets for word in ("--set", text)))
+    assert answer.code == 62
+    assert "walk_forward.n_folds: 2 → 3" in answer.err
+
+
+def test_other_orders_take_the_place_of_those_that_wait(evening, monkeypatch):
+    first = acts.read_batch(evening.book, tonight(evening))
+    page = hashes(evening.page())
+    positions = book.read_book(evening.book).positions
+    succeed(again(evening, OTHER))
+    assert hashes(evening.page()) == page
+    beside = evening.page().with_name(f"{tonight(evening)}.2")
+    batch = acts.read_batch(evening.book, tonight(evening))
+    assert batch.digest != first.digest
+    assert set(batch.orders["order_id"]) == {f"{tonight(evening)}.2-{symbol}" for symbol in batch.orders["symbol"]}
+    assert len(batch.orders) < len(first.orders)  # the filter of small trades is what was changed
+    now = states(evening)
+    assert {now[key] for key in first.orders["order_id"]} == {"VOID"}
+    assert {now[key] for key in batch.orders["order_id"]} <= {"PENDING"}
+    assert book.read_book(evening.book).positions.equals(positions)
+    if len(batch.orders):
+        succeed(approve(evening, monkeypatch))
+        said = succeed(openbook("--runs", evening.runs, "export", tonight(evening))).out
+        assert said.count(f"{tonight(evening)}.2-") == len(batch.orders)
+    book.audit_book(evening.book)
+    entries = {entry["subject"] for entry in audit.entries(evening.runs)}
+    assert {f"daily_run/{tonight(evening)}", f"daily_run/{tonight(evening)}.2"} <= entries
+    assert "nothing was altered" in succeed(openbook("--runs", evening.runs, "verify")).out
+    assert read_run(beside)["params"]["min_trade_size"] == 2500
+
+
+def test_the_same_again_is_done_already_and_a_third_decision_is_another(evening):
+    succeed(again(evening, OTHER))
+    before = evening.kept()
+    assert "already done" in succeed(again(evening, OTHER)).out
+    assert evening.kept() == before
+    succeed(again(evening, "min_trade_size=1500"))
+    assert evening.page().with_name(f"{tonight(evening)}.3").is_dir()
+    assert {order.split("-")[2] for order in acts.read_batch(evening.book, tonight(evening)).orders["order_id"]} <= {
+        f"{tonight(evening)}.3".split("-")[2]
+    }
+
+
+def test_approved_orders_that_were_not_filled_are_void_too(evening, monkeypatch):
+    succeed(approve(evening, monkeypatch))
+    first = acts.read_batch(evening.book, tonight(evening)).orders["order_id"]
+    succeed(again(evening, OTHER))
+    assert {states(evening)[key] for key in first} == {"VOID"}
+
+
+def test_the_next_evening_fills_the_second_orders_alone(evening, monkeypatch):
+    succeed(again(evening, "min_trade_size=150"))
+    succeed(approve(evening, monkeypatch))
+    orders = acts.read_batch(evening.book, tonight(evening)).orders.set_index("symbol")["shares"]
+    held = book.read_book(evening.book).positions
+    following = evening.days[4]
+    monkeypatch.setenv(calendar.REHEARSAL, f"{following:%Y-%m-%d}T21:10Z")
+    succeed(evening.daily(evening.evening(following), BY_HAND, date=following))
+    after = book.read_book(evening.book).positions
+    wanted = held.add(orders, fill_value=0).astype("int64")
+    assert after.to_dict() == wanted[wanted != 0].to_dict()
+    answer = again(evening, OTHER)
+    assert answer.code == 63, answer
+    assert "only that evening is superseded" in answer.err
+
+
+def test_a_book_that_has_moved_is_not_decided_on_again(evening):
+    succeed(openbook("--runs", evening.runs, "cash", "deposit", "500", "--who", "Ann", "--reason", "savings"))
+    before = evening.kept()
+    answer = again(evening, OTHER)
+    assert answer.code == 62
+    assert "the book changed since" in answer.err
+    assert evening.kept() == before
+
+
+def test_settled_facts_stay_as_they_were_committed(evening):
+    """The vendor corrects tonight's close of a held name: another settlement, which the next evening takes in."""
+    source = parse_source(json.loads(evening.vendor.source.removeprefix("source=")))
+    evening.vendor.deliver(evening.evening().scaled(evening.held()[0], evening.tonight, 1.004))
+    assert len(update_store(store_of(evening.runs, source), source, through=evening.tonight).revisions)
+    before = evening.kept()
+    answer = again(evening)
+    assert answer.code == 62, answer
+    assert "was settled otherwise" in answer.err
+    assert evening.kept() == before
+
+
+def test_a_crash_between_the_book_and_the_seal_is_healed(evening, monkeypatch):
+    def crash(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunsFolder, "seal", crash)
+        assert again(evening, OTHER).code == 130
+    digest = acts.read_batch(evening.book, tonight(evening)).digest
+    events = len(book.event_hashes(evening.book))
+    succeed(again(evening, OTHER))
+    assert acts.read_batch(evening.book, tonight(evening)).digest == digest
+    assert len(book.event_hashes(evening.book)) == events
+    assert "nothing was altered" in succeed(openbook("--runs", evening.runs, "verify")).out
