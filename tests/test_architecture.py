@@ -28,6 +28,7 @@ ARROWS = {
     "upkeep": {"desk", "market", "record"},
     "recheck": {"desk", "market", "record", "upkeep"},
     "binding": {"desk", "market", "record"},
+    "upgrade": {"champion", "desk", "market", "record", "upkeep"},
     "telling": {"market", "record"},
     "operate": {"desk", "market", "params", "record", "succession", "upkeep"},
     "evening": {"champion", "desk", "market", "portfolio", "record", "signals"},
@@ -53,7 +54,7 @@ ARROWS = {
     },
     "cli": {
         *("auditor", "diff", "hindsight", "jobs", "marker", "operate"),
-        *("record", "succession", "telling", "upkeep", "whatif"),
+        *("record", "succession", "telling", "upgrade", "upkeep", "whatif"),
     },
 }
 WRITERS = {"record", "market/store.py", "desk/book.py"}

@@ -40,11 +40,8 @@ def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]
     problems += altered
     events = sum(entry["kind"] == "event" for entry in known)
     sealed = len(RunsFolder(runs).list())
-    said = (
-        "nothing was altered"
-        if not problems
-        else f"{len(problems)} thing{'s were' if len(problems) > 1 else ' was'} altered"
-    )
+    n = len(problems)
+    said = f"{n} problem{'s' if n > 1 else ''}" if n else "nothing was altered"
     return problems, [*unchecked, f"{sealed} runs, {events} events, {len(known)} entries: {said}",
                       f"head of the log {audit.head(runs)}"]  # fmt: skip
 

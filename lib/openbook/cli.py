@@ -76,6 +76,19 @@ def init(
     _say(jobs.init(State.runs, cash=cash, kind=book))
 
 
+@app.command(rich_help_panel=START)
+def upgrade() -> None:
+    """Bring what an older openbook wrote to today's formats, once; copies are kept, and what is sealed stays."""
+    from openbook.record.upgrade import mark_desk
+
+    if not (State.asked or os.environ.get(marker.RUNS)):
+        _say(mark_desk(Path.cwd()))
+    from openbook.upgrade import upgrade
+
+    for line in upgrade(State.runs):
+        _say(line)
+
+
 @app.command(rich_help_panel=DAY)
 def run(
     notebook: Annotated[str, typer.Argument(help="train_candidates, compare, select_champion or daily_run.")],

@@ -1,0 +1,63 @@
+"""`openbook upgrade`: what an older openbook wrote is brought to today's formats, once, and a copy is kept."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from openbook.champion import read_champion
+from openbook.desk import book
+from openbook.desk.upgrade import OLDER, upgrade_book
+from openbook.errors import OpenbookError
+from openbook.market.manifest import FORMAT, require_manifest
+from openbook.record import production
+from openbook.record.runs import STORE, RunsFolder
+from openbook.record.upgrade import keep_libraries
+from openbook.upkeep import KINDS, book_place, kept_book, note, publish_views, require_clock, when
+
+
+def upgrade(runs: Path) -> list[str]:
+    """Bring books, stores and bundles of these runs to today's formats; what was done to each, in words.
+
+    A book is copied to upgraded/ before it is replaced in one step; sealed runs stay as they are, and the library that
+    made them is kept, so that they can be replayed. The same again does nothing. Raises the first error of a book, once
+    the others are done: a damaged one does not keep the others from their upgrade.
+    """
+    folder = RunsFolder(runs)
+    folder.require_something()
+    with folder.lock():
+        require_clock(runs)
+        done, failed = [], []
+        for kind in KINDS:
+            try:
+                done += _book(folder, kind)
+            except OpenbookError as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
+        note(folder)
+        done += [*_stores(runs), *_bundles(runs), *keep_libraries(runs)]
+    return done
+
+
+def _book(folder: RunsFolder, kind: str) -> list[str]:
+    """What was done to a book; nothing where there is none."""
+    place = book_place(folder.folder, kind)
+    if not book.exists(place):
+        return []
+    said = upgrade_book(place, kept_book(folder.folder, kind, OLDER), when=when())
+    publish_views(folder, kind)
+    return [f"{kind} book: {said or 'up to date'}"]
+
+
+def _stores(runs: Path) -> Iterator[str]:
+    """A line for each store, once its manifest was read: their format has not changed."""
+    for place in sorted((runs / STORE).glob("*/")):
+        sessions = require_manifest(place)["sessions"]
+        yield f"store {place.name}: up to date (format {FORMAT}, {len(sessions)} sessions)"
+
+
+def _bundles(runs: Path) -> Iterator[str]:
+    """A line for the champion, once its bundle was read: its format has not changed, and a new card only says more."""
+    found = production.champion(runs)
+    if found is not None:
+        read_champion(found[0])
+        yield f"champion {found[0].name[: production.SHORT]}: up to date, and predicts what it did when it was saved"
