@@ -23,6 +23,7 @@ from openbook.market.calendar import next_session
 
 FLOWS = {"deposit": 1, "withdrawal": -1, "fee": -1, "interest": 1}
 LONGEST = 200
+UNFILLED = {"PENDING", "APPROVED", "REJECTED"}  # an order in one of these states has no fill
 # Events after which a batch that was proposed before stands on something else.
 MOVES = ("fills", "cash", "adjusted", "halted", "reset")
 
@@ -303,7 +304,8 @@ def _statuses(db: sqlite3.Connection, decided: str = "") -> list[tuple[str, str]
 def _batch(db: sqlite3.Connection, session: str) -> Batch:
     body, units = event_of(db, session), _share_units(db)
     seq = db.execute("SELECT seq FROM sessions WHERE session = ?", (session,)).fetchone()[0]
-    states, filled = dict(_statuses(db, session)), _filled(db)
+    states = dict(_statuses(db, session))
+    filled = Counter() if set(states.values()) <= UNFILLED else _filled(db)
     orders = pd.DataFrame(body["orders"], columns=["order_id", "session", "symbol", "shares", "price", "reason"])
     orders["status"] = [states[key] for key in orders["order_id"]]
     left = [row["shares"] - filled[row["order_id"]] for row in body["orders"]]
