@@ -27,6 +27,20 @@ def pytest_xdist_auto_num_workers(config) -> int | None:
     return 0 if not rest or "benchmark" in rest else None
 
 
+@pytest.fixture(scope="session", autouse=True)
+def forked_kernels():
+    """Notebooks of a whole session run on kernels that are forked from one process, as a backfill's do.
+
+    An evening costs half of its seconds so. How a single command launches its kernel is tested in test_runner, and by
+    the commands that tests give in processes of their own.
+    """
+    from openbook.record.kernel import forking
+    from openbook.record.preload import FOR_NOTEBOOKS
+
+    with forking(FOR_NOTEBOOKS):
+        yield
+
+
 @pytest.fixture(scope="session")
 def project_root() -> Path:
     """The checkout."""

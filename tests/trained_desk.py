@@ -299,5 +299,5 @@ def copied(desk: Desk, folder: Path) -> Desk:
 
 __all__ = [
     *("AWKWARD", "SCRIPT", "Answer", "Desk", "Files", "clock", "copied"),
-    *("hashes", "openbook", "sessions", "train_desk"),
+    *("hashes", "openbook", "train_desk"),
 ]

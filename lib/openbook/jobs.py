@@ -44,7 +44,7 @@ from openbook.market.providers.folder import deliver
 from openbook.market.store import compact, has_session, store_fingerprint, update_store
 from openbook.params import NOTEBOOKS, Settings, differences, load_params, parse_yaml
 from openbook.record import libraries, provenance, secrets
-from openbook.record.kernel import Kernel, start_kernel
+from openbook.record.kernel import Kernel, forking, start_kernel
 from openbook.record.preload import FOR_NOTEBOOKS
 from openbook.record.progress import following
 from openbook.record.report import render_report
@@ -189,6 +189,7 @@ def run(
             return _already_done(folder, plan)
 
 
+@forking(FOR_NOTEBOOKS)
 def backfill(
     notebook: str,
     start: str,
@@ -305,6 +306,7 @@ def compact_data(runs: Path, *, profile: str = "demo") -> str:
     return f"{n} deltas are one now" if n > 1 else "the store is compact already"
 
 
+@forking(FOR_NOTEBOOKS)
 def demo(runs: Path, *, say: Say = print) -> None:
     """Everything on the bundled data: train, compare, select, open a book, and 20 daily pages. Safe to repeat."""
     days = calendar.sessions(DEMO_LAST - pd.Timedelta(days=60), DEMO_LAST)[-DEMO_SESSIONS - 1 :]

@@ -28,6 +28,14 @@ from openbook.record.runner import execute_notebook, start_kernel
 from openbook.record.runs import read_run
 
 
+@pytest.fixture(autouse=True, params=["launched", "forked"])
+def started(request, monkeypatch):
+    """Every test here twice: a kernel that is launched, as by a single command, and one that is forked."""
+    if request.param == "launched":
+        monkeypatch.setattr(kernel_module, "_server", None)
+    return request.param
+
+
 def execute(notebook: Path, stage, **options) -> None:
     """Execute with the parameters that every notebook here has."""
     execute_notebook(notebook, stage, {"date": DATE, "stage": str(stage.folder)}, **options)

@@ -13,13 +13,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from openbook.errors import KernelDied, UsageError
 from openbook.marker import DESK, desk_or_none
 from openbook.record import progress
 from openbook.record.disk import storage
+from openbook.record.forkserver import Forked, ForkServer
 from openbook.record.secrets import scrubbed_environment
 
 STEPS = "steps"  # in a kernel's folder: how far its long cell is
@@ -31,11 +33,13 @@ GIB = 2**30
 LEAST_MEMORY = 0.5  # GiB; with less the imports alone do not fit
 LAST_WORDS = 2000  # characters of a dead kernel's log that are kept
 
+_server: ForkServer | None = None  # of `forking`
+
 
 class Kernel:
     """A started kernel. As a context manager it ends every process of its group on leaving."""
 
-    def __init__(self, process: subprocess.Popen, folder: Path, memory: float | None = None):
+    def __init__(self, process: subprocess.Popen | Forked, folder: Path, memory: float | None = None):
         self.process = process
         self.folder = folder
         self.memory = memory  # GiB that it may take; None: whatever the machine has
@@ -120,21 +124,54 @@ def start_kernel(
     with storage(f"write to {folder}"):
         (folder / "kernel.json").write_text(json.dumps(connection))
     try:
-        with open(folder / "stderr.log", "wb") as log:
-            process = subprocess.Popen(
-                _command(python, folder / "kernel.json", list(modules)),
-                env=_environment(folder, library),
-                cwd=cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-            _limit(process, memory)
+        # A fork holds all imports as data of its own, which a limit on memory would count.
+        if _server is not None and memory is None and python == sys.executable and library is None:
+            process = _forked(folder, cwd)
+        else:
+            process = _launched(folder, cwd, python, library, list(modules))
+        _limit(process, memory)
     except OSError as error:
         shutil.rmtree(folder)
         raise KernelDied(f"the notebook's kernel could not be started: {error}") from error
     return Kernel(process, folder, memory)
+
+
+def _launched(folder: Path, cwd, python: str, library: Path | None, modules: list[str]) -> subprocess.Popen:
+    with open(folder / "stderr.log", "wb") as log:
+        return subprocess.Popen(
+            [python, "-m", "ipykernel_launcher", *_arguments(folder / "kernel.json", modules)],
+            env=_environment(folder, library),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def _forked(folder: Path, cwd) -> Forked:
+    where = os.getcwd() if cwd is None else str(cwd)
+    return _server.fork(
+        _arguments(folder / "kernel.json", []), folder=folder, environment=_environment(folder), cwd=where
+    )
+
+
+@contextmanager
+def forking(modules: Iterable[str]) -> Iterator[None]:
+    """Inside, kernels of this interpreter are forked from one process that has imported `modules` once.
+
+    For whoever runs many notebooks one after another. What a kernel computes does not change by it.
+    """
+    global _server
+    before = _server
+    mine = before or ForkServer(modules, scrubbed_environment() | {"PYTHONHASHSEED": "0"})
+    _server = mine
+    try:
+        yield
+    finally:
+        _server = before
+        if before is None:
+            mine.close()
 
 
 def check_memory(memory: float | None) -> None:
@@ -145,7 +182,7 @@ def check_memory(memory: float | None) -> None:
         )
 
 
-def _limit(process: subprocess.Popen, memory: float | None) -> None:
+def _limit(process: subprocess.Popen | Forked, memory: float | None) -> None:
     """Bound what it may take, before it has taken anything.
 
     RLIMIT_DATA counts what is written to (Linux, getrlimit(2)); RLIMIT_AS would also count the code of libraries and
@@ -179,11 +216,11 @@ def _environment(folder: Path, library: Path | None = None) -> dict[str, str]:
     return {**kept, **ours, **found, **({DESK: str(desk)} if desk else {})}
 
 
-def _command(python: str, connection: Path, modules: list[str]) -> list[str]:
+def _arguments(connection: Path, modules: list[str]) -> list[str]:
     """How to launch the kernel; the imports run before it answers, and leave no name behind."""
     warm_up = [f"__import__('openbook.record.preload', fromlist=['preload']).preload({modules!r})"] if modules else []
     options = [f"--IPKernelApp.exec_lines={json.dumps(warm_up)}", "--HistoryManager.enabled=False"]
-    return [python, "-m", "ipykernel_launcher", "-f", str(connection), *options]
+    return ["-f", str(connection), *options]
 
 
 def _end_group(group: int) -> None:
