@@ -36,8 +36,9 @@ ARROWS = {
     "diff": {"champion", "evening", "params", "recheck", "record"},
     "hindsight": {"champion", "desk", "evening", "market", "recheck", "record"},
     "whatif": {"auditor", "champion", "evening", "market", "marker", "params", "portfolio", "recheck", "record"},
+    "plan": {"binding", "champion", "desk", "market", "params", "record", "succession", "upkeep"},
     "jobs": {
-        "binding",
+        "plan",
         "marker",
         "recheck",
         "succession",

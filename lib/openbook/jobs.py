@@ -5,8 +5,6 @@ transaction, then rename the stage to its sealed name. A crash between any two o
 makes the same outputs again, finds them committed, and seals them.
 """
 
-import hashlib
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,22 +13,17 @@ from pathlib import Path
 import pandas as pd
 
 from openbook import recheck, succession
-from openbook.binding import require_own_source, require_same_marks
-from openbook.champion import CARD
 from openbook.desk import book
 from openbook.desk.killswitch import HALTED, REDUCE_ONLY
 from openbook.desk.schema import SCHEMA_VERSION as BOOK_FORMAT
-from openbook.desk.supersede import require_supersedable, supersede_session
+from openbook.desk.supersede import supersede_session
 from openbook.engine import check_engine
 from openbook.errors import (
-    ApprovalError,
-    BookError,
     ConflictError,
     DataError,
     DataNotReady,
     NoSession,
     OpenbookError,
-    OutOfOrderError,
     ParameterError,
     SecretError,
     UsageError,
@@ -38,11 +31,11 @@ from openbook.errors import (
 from openbook.marker import find_desk
 from openbook.market import calendar
 from openbook.market.checkup import folders
-from openbook.market.manifest import require_manifest, sessions_of
 from openbook.market.providers import Source, origin, parse_source
 from openbook.market.providers.folder import deliver
-from openbook.market.store import compact, has_session, store_fingerprint, update_store
-from openbook.params import NOTEBOOKS, Settings, differences, load_params, parse_yaml
+from openbook.market.store import compact, update_store
+from openbook.params import NOTEBOOKS, differences, load_params, parse_yaml
+from openbook.plan import ON_A_CLUSTER, Plan, kind_of, make_plan
 from openbook.record import libraries, provenance, secrets
 from openbook.record.kernel import Kernel, forking, start_kernel
 from openbook.record.preload import FOR_NOTEBOOKS
@@ -53,10 +46,8 @@ from openbook.record.runs import RunsFolder, read_run
 from openbook.record.stage import Stage
 from openbook.upkeep import (
     awaited,
-    book_place,
     books,
     note,
-    obey_kill_file,
     parameters_digest,
     publish_views,
     require_own_clock,
@@ -70,15 +61,6 @@ DEMO_CASH = 100_000.0
 DEMO_SESSIONS = 20
 DEMO_LAST = pd.Timestamp("2022-12-28")  # the last session of the bundled data
 MONTHLY = ("train_candidates", "compare", "select_champion")
-# Which sealed runs a notebook works on, and the parameter that says where each lies.
-NEEDS = {
-    "train_candidates": (),
-    "compare": ("train_candidates",),
-    "select_champion": ("train_candidates", "compare"),
-    "daily_run": (),
-}
-ON_A_CLUSTER = ("train_candidates", "compare")  # their tasks can run elsewhere
-HANDED_AS = {"train_candidates": "training", "compare": "comparison"}
 # Seconds after which a cell, and the whole run, is taken to hang. Tuning at full size takes hours on a small machine.
 PATIENCE = {"train_candidates": (12 * 3600.0, 14 * 3600.0), "compare": (4 * 3600.0, 5 * 3600.0)}
 USUAL_PATIENCE = (1800.0, 3600.0)
@@ -93,40 +75,6 @@ class Outcome:
     folder: Path | None
     sentence: str
     exit_code: int = 0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One run, checked and ready: nothing in it changes until it is sealed or failed.
-
-    inputs : hashes of what decides the outputs, beside the parameters: data, model, book, earlier runs
-    handed : parameters that say where things lie; no output depends on them
-    version : 1, or more where it supersedes a run of the same date
-    """
-
-    notebook: str
-    session: pd.Timestamp
-    profile: str
-    settings: Settings
-    inputs: dict[str, str]
-    handed: dict[str, str | None]
-    version: int
-
-    @property
-    def date(self) -> str:
-        """The session as text."""
-        return f"{self.session:%Y-%m-%d}"
-
-    @property
-    def params(self) -> dict:
-        """The settings as plain values, as papermill takes them."""
-        return self.settings.model_dump(mode="json")
-
-    @property
-    def inputs_hash(self) -> str:
-        """One hash of everything that decides the outputs."""
-        said = {**self.inputs, "notebook": self.notebook, "date": self.date, "params": self.params}
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 # ---- the commands ----
@@ -182,10 +130,10 @@ def run(
             about = (folder, notebook, session, profile, settings, engine)
             version = folder.version(notebook, session)
             if not version:
-                return _execute(folder, _plan(*about, version=1), kernel)
-            plan = _plan(*about, version=version)
+                return _execute(folder, make_plan(*about, version=1), kernel)
+            plan = make_plan(*about, version=version)
             if supersede and _differs(folder, plan):
-                return _execute(folder, _plan(*about, version=version + 1), kernel)
+                return _execute(folder, make_plan(*about, version=version + 1), kernel)
             return _already_done(folder, plan)
 
 
@@ -345,106 +293,6 @@ def _other_inputs(was: dict[str, str], now: dict[str, str]) -> list[str]:
 # ---- one run ----
 
 
-def _plan(
-    folder: RunsFolder,
-    notebook: str,
-    session: pd.Timestamp,
-    profile: str,
-    settings: Settings,
-    engine: str,
-    *,
-    version: int,
-) -> Plan:
-    """Fetch what is missing, find what earlier runs left, and hash all of it."""
-    inputs, handed = {}, {"date": f"{session:%Y-%m-%d}", **({"engine": engine} if engine else {})}
-    if hasattr(settings, "source"):
-        require_own_source(folder.folder, _books_of(folder.folder, notebook, settings), settings.source)
-        store = store_of(folder.folder, settings.source)
-        if not has_session(store, session):
-            update_store(store, settings.source, through=calendar.last_closed())  # all that there is
-        inputs["data"], handed["store"] = store_fingerprint(store, session), str(store.resolve())
-    for earlier in NEEDS[notebook]:
-        found = folder.latest(earlier, upto=session)
-        if found is None:
-            raise UsageError(f"{notebook} needs a run of {earlier} of {handed['date']} or before; run it first")
-        inputs[earlier], handed[HANDED_AS[earlier]] = read_run(found)["inputs_hash"], str(found.resolve())
-    if notebook == "train_candidates":
-        handed["storage"] = settings.storage or f"sqlite:///{folder.folder.resolve() / 'studies.db'}"
-    if notebook == "select_champion":
-        _plan_selection(folder, inputs, handed, version)
-    if notebook == "daily_run":
-        _plan_daily(folder, session, settings, inputs, handed, version)
-    return Plan(notebook, session, profile, settings, inputs, handed, version)
-
-
-def _plan_selection(folder: RunsFolder, inputs: dict, handed: dict, version: int) -> None:
-    """What was tried before, who looked at the holdout, and whom the challenger meets, into `inputs` and `handed`."""
-    earlier = succession.comparisons_before(folder, Path(handed["comparison"]))
-    looks = succession.looks_before(folder, handed["date"], version)
-    incumbent = succession.incumbent_of(folder.folder, handed["date"])
-    inputs["earlier"] = " ".join(read_run(path)["inputs_hash"] for path in earlier)
-    inputs["looks"], inputs["incumbent"] = " ".join(looks), incumbent.name if incumbent else ""
-    handed |= {"earlier": [str(path.resolve()) for path in earlier], "looks": looks}
-    handed["incumbent"] = str(incumbent.resolve()) if incumbent else None
-
-
-def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dict, version: int) -> None:
-    """The champion and the book of a daily run, into `inputs` and `handed`."""
-    place = _book_of(folder, settings)
-    champion, note = succession.champion_of(folder.folder, settings.fallback_champion)
-    if not settings.dry_run and json.loads((champion / CARD).read_bytes())["vetted"] is not True:
-        raise ApprovalError("the champion did not pass every gate: paper may run it, a live book never")
-    require_same_marks(folder.folder, _kind(settings), place, settings.source, Path(handed["store"]))
-    obey_kill_file(folder, place)
-    if book.committed_inputs(place, session) is None:
-        last = book.read_book(place).last_session
-        if last is not None and session < last:
-            raise OutOfOrderError(f"{session:%Y-%m-%d} lies before the book's last session, {last:%Y-%m-%d}")
-    elif version > max(folder.version("daily_run", session), 1):
-        require_supersedable(place, f"{session:%Y-%m-%d}")
-    inputs |= {"champion": champion.name, "champion_note": note, "book": book.head(place, before=session)}
-    handed |= {"champion": str(champion.resolve()), "champion_note": note, "book": str(place)}
-    _require_arrived(handed["store"], session)
-    before = folder.latest("daily_run", upto=session - pd.Timedelta(days=1))
-    inputs["previous"] = read_run(before)["inputs_hash"] if before else ""
-    handed["previous"] = str(before.resolve()) if before else None
-
-
-def _kind(settings) -> str:
-    """The kind of the book of a daily run."""
-    return "paper" if settings.dry_run else "live"
-
-
-def _books_of(runs: Path, notebook: str, settings) -> dict[str, Path | str]:
-    """The books, by kind, that a run is about: its own for a daily run, else all that its champion may serve."""
-    there = books(runs)
-    return {kind: there[kind] for kind in there if notebook != "daily_run" or kind == _kind(settings)}
-
-
-def _require_arrived(store: str, session: pd.Timestamp) -> None:
-    """DataNotReady (31) before a kernel works for nothing: the source has not delivered the session."""
-    if not has_session(store, session):
-        last = sessions_of(require_manifest(Path(store)))[-1]
-        raise DataNotReady(
-            f"no bars for {session:%Y-%m-%d}; the last are of {last:%Y-%m-%d}; try again when the source has them"
-        )
-
-
-def _book_of(folder: RunsFolder, settings) -> Path | str:
-    """The book of a daily run; ApprovalError for a live one without approvals, BookError if there is none."""
-    kind = _kind(settings)
-    if kind == "live" and not settings.require_manual_approval:
-        raise ApprovalError("a person approves what the live book trades: require_manual_approval: false is for paper")
-    require_own_clock(kind)
-    place = book_place(folder.folder, kind)
-    if not book.exists(place):
-        wanted = "" if kind == "paper" else " --book live"
-        raise BookError(f"there is no book at {place}; begin one with: openbook init --cash 100000{wanted}")
-    if (found := book.read_book(place).kind) != kind:
-        raise BookError(f"the book at {place} is a {found} book, not a {kind} one")
-    return place
-
-
 def _differs(folder: RunsFolder, plan: Plan) -> bool:
     """Whether the newest sealed run of that date was made from other inputs, or by other code."""
     was = read_run(folder.sealed(plan.notebook, plan.date))
@@ -546,7 +394,7 @@ def _commit(folder: RunsFolder, plan: Plan, stage: Stage) -> None:
 def _after(folder: RunsFolder, plan: Plan, sealed: Path) -> None:
     """What follows from a sealed run and can be made again from it: views of the book, the champion's pointer."""
     if plan.notebook == "daily_run":
-        publish_views(folder, _kind(plan.settings))
+        publish_views(folder, kind_of(plan.settings))
     if plan.notebook == "select_champion":
         bundle = sorted((sealed / "bundle").iterdir())
         succession.crown(folder.folder, {path.name: path.read_bytes() for path in bundle})
