@@ -19,7 +19,20 @@ from openbook.record.runs import check_date
 from trained_desk import openbook
 
 COMMANDS = (
-    *("demo", "init", "run", "backfill", "approve", "reject", "export", "fills", "reconcile", "cash", "views"),
+    *(
+        "demo",
+        "init",
+        "upgrade",
+        "run",
+        "backfill",
+        "approve",
+        "reject",
+        "export",
+        "fills",
+        "reconcile",
+        "cash",
+        "views",
+    ),
     *("notify", "halt", "reset", "key", "sign", "verify", "replay", "diff", "whatif", "status", "open"),
     *("champion", "rollback", "data"),
 )

@@ -459,7 +459,7 @@ def test_s04_views_and_pointer_that_a_crash_left_behind_are_made_again(desk):
 def test_s05_the_same_date_with_other_inputs(desk):
     with untouched(desk):
         answer = desk.run("daily_run", desk.days[2], "min_trade_size=250.0")
-    complains(answer, 62, f"{desk.days[2]:%Y-%m-%d}", "other inputs", "run.json")
+    complains(answer, 62, f"{desk.days[2]:%Y-%m-%d}", "other inputs", "min_trade_size: 100.0 → 250.0", "--supersede")
 
 
 def test_s06_a_date_before_the_last_of_the_book(desk):

@@ -59,12 +59,14 @@ def test_a_day_replays_byte_for_byte_after_a_change_of_the_library(desk, later):
     assert hashes(desk.runs) == before
 
 
-def test_without_the_library_of_then_the_one_that_is_here_is_said_and_differs(desk, later):
-    """The other side of the test above: the changed formula does reach the outputs."""
+def test_without_the_library_of_then_the_one_that_is_here_is_said(desk, later):
+    """The other side of the test above: the library that is here does not even have the modules that the cells name."""
     shutil.rmtree(desk.runs / "code")
     done = command(later, desk.runs, "replay", f"{desk.days[2]:%Y-%m-%d}")
-    assert "is not kept: run with the one that is installed" in done.stdout
-    assert done.returncode == 90 or "differs" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 70
+    assert "is not kept: run with the one that is installed" in done.stderr
+    assert "No module named 'openbook.portfolio.schedule'" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_every_run_kept_the_library_that_made_it(desk):

@@ -7,7 +7,7 @@ from pathlib import Path
 from openbook.champion import read_champion
 from openbook.desk import book
 from openbook.desk.schema import SCHEMA_VERSION as BOOK_FORMAT
-from openbook.errors import AuditError, BookError
+from openbook.errors import AuditError, BookError, OpenbookError
 from openbook.evening import handed, sealed_day
 from openbook.marker import find_desk
 from openbook.record import audit, verification, views
@@ -70,7 +70,10 @@ def replay(runs: Path, date: str) -> tuple[list[str], list[str]]:
     run = read_run(sealed)
     with tempfile.TemporaryDirectory(prefix="openbook-replay-") as scratch:
         made = rebuild(runs, sealed, Path(scratch))
-        stage = run_again(runs, date, RunsFolder(Path(scratch) / "runs"), made=made)
+        try:
+            stage = run_again(runs, date, RunsFolder(Path(scratch) / "runs"), made=made)
+        except OpenbookError as error:
+            raise type(error)("; ".join([*made.lines, str(error)])) from None
         different = _compare(run["outputs"], stage.require_finished()["outputs"])
     same = len(run["outputs"]) - len(different)
     lines = [*made.lines, *(f"{name} differs" for name in different)]

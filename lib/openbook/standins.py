@@ -137,9 +137,15 @@ def comparison(folder: str | None, training: str | None, date) -> Comparison:
         models={path.name: _files(path) for path in sorted((Path(training) / "candidates").iterdir())},
         ledger=pd.read_parquet(Path(training) / "trials.parquet"),
         runs={Path(path).parent.name: read_run(Path(path))["inputs_hash"] for path in (training, folder)},
-        code={Path(path).parent.name: read_run(Path(path))["code"].get("sha256", "") for path in (training, folder)},
+        code={name: code for path in (training, folder) for name, code in _code(Path(path)).items()},
         **_of_details(details),
     )
+
+
+def _code(sealed: Path) -> dict[str, str]:
+    """The identity of the code that made a sealed run, by its notebook; nothing for an older one, which has none."""
+    code = read_run(sealed).get("code", {}).get("sha256")
+    return {sealed.parent.name: code} if code else {}
 
 
 def tried(compared: Comparison, earlier: Sequence[str]) -> Trials:

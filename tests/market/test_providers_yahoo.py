@@ -4,10 +4,13 @@ Shapes as of yfinance 1.7.0: written by hand after the v8/finance/chart answer t
 request of yfinance goes through its own session hook to a real HTTP server on the loopback.
 """
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from openbook import marker
 from openbook.errors import DataError, DataNotReady, ParameterError
 from openbook.market import calendar
 from openbook.market.arrival import admit
@@ -374,6 +377,9 @@ def live(here, tmp_path, monkeypatch, hours):
     file = tmp_path / "runs" / "universe" / "sp500.csv"
     file.parent.mkdir(parents=True)
     file.write_text("symbol,sector\nAAA,Energy\nBRK.B,Financials\nCCC,Energy\nGONE,Energy\n")
+    for name in ("notebooks", "params"):
+        shutil.copytree(marker.find_desk() / name, tmp_path / name)
+    (tmp_path / marker.FILE).write_text("format: 1\n")
     monkeypatch.chdir(tmp_path)
     for symbol in ("AAA", "BRK-B", "CCC"):
         here.says(YAHOO + symbol, plain(symbol))

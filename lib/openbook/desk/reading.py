@@ -34,6 +34,8 @@ def state_before(db: sqlite3.Connection, before: str, *, whole: bool = True) -> 
     query = """SELECT session, seq, cash_cents, invested_cents FROM sessions WHERE session < ?
         ORDER BY session DESC LIMIT 1"""
     last, seq, cash, invested = db.execute(query, (before,)).fetchone() or ("", 0, opening, 0)
+    if last and db.execute("SELECT session FROM events WHERE seq = ?", (seq,)).fetchone() != (last,):
+        raise BookError(f"the book's last session is {last!r}, and no event says so; restore the book from a copy")
     ledger.require_agreement(db, last)
     names, renames = names_now(db, before), _renames(db, before, last, seq)
     held = db.execute("SELECT security, symbol, shares FROM positions WHERE session = ?", (last,)).fetchall()
