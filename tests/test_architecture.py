@@ -25,7 +25,7 @@ ARROWS = {
     "standins": {"champion", "market", "signals", "portfolio", "selection", "desk", "record", "metrics", "params"},
     "champion": {"signals", "portfolio", "selection"},
     "succession": {"champion", "record"},
-    "upkeep": {"desk", "market", "record"},
+    "upkeep": {"desk", "market", "marker", "record"},
     "recheck": {"desk", "market", "record", "upkeep"},
     "binding": {"desk", "market", "record"},
     "upgrade": {"champion", "desk", "market", "record", "upkeep"},

@@ -10,6 +10,46 @@ from openbook import marker
 from openbook.errors import UsageError
 
 
+def test_a_link_in_the_place_of_the_marker_is_refused(tmp_path, monkeypatch):
+    """Somebody else's link to a file of ours would read as ours."""
+    (tmp_path / "ours").write_text("format: 1\n")
+    monkeypatch.chdir(tmp_path)
+    for target in (tmp_path / "ours", tmp_path / "nowhere"):
+        (tmp_path / marker.FILE).symlink_to(target)
+        with pytest.raises(UsageError, match="is no plain file"):
+            marker.find_desk()
+        (tmp_path / marker.FILE).unlink()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("format: 99\n", "has format 99"), ("", "says no format"), (None, "no plain file")]
+)
+def test_a_marker_of_another_kind_is_named(text, said, tmp_path, monkeypatch):
+    file = tmp_path / marker.FILE
+    file.mkdir() if text is None else file.write_text(text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=said):
+        marker.find_desk()
+
+
+def test_a_desk_from_before_there_were_markers_is_shown_the_way(tmp_path, monkeypatch):
+    for name in ("notebooks", "params"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="is marked by: openbook upgrade"):
+        marker.find_desk()
+
+
+def test_a_folder_of_another_user_is_no_desk_of_ours(tmp_path, monkeypatch):
+    if os.getuid() != 0:
+        pytest.skip("only root can give a folder away")
+    desk = make_desk(tmp_path / "desk")
+    os.chown(desk, 12345, 12345)
+    monkeypatch.chdir(desk)
+    with pytest.raises(UsageError, match=f"{desk} belongs to another user"):
+        marker.find_desk()
+
+
 @pytest.fixture(autouse=True)
 def nothing_named(monkeypatch):
     for name in (marker.DESK, marker.RUNS):
@@ -71,6 +111,13 @@ def test_runs_that_were_asked_for_are_those_of_no_other_desk(tmp_path, monkeypat
     assert marker.runs_folder() == tmp_path / "far" / "runs"
     with pytest.raises(UsageError, match=f"belongs to the desk {theirs}, not to {ours}"):
         marker.runs_folder(theirs / "runs")
+    with pytest.raises(UsageError, match=f"belongs to the desk {theirs}"):
+        marker.runs_folder(theirs / "runs" / "mine")
+    (ours / "notebooks").mkdir()
+    monkeypatch.chdir(ours / "notebooks")
+    monkeypatch.setenv(marker.RUNS, "runs/mine")
+    assert marker.runs_folder() == ours / "runs" / "mine"  # of the environment: from the desk
+    assert marker.runs_folder("mine") == ours / "notebooks" / "mine"  # of the command line: from here
 
 
 def test_a_relative_path_of_the_parameters_starts_at_the_desk(tmp_path, monkeypatch):

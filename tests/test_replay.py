@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from openbook import marker
-from openbook.record import provenance
+from openbook import auditor, marker
+from openbook.record import environments, provenance
 from openbook.record.runs import read_run
 from trained_desk import hashes
 
@@ -67,6 +67,26 @@ def test_without_the_library_of_then_the_one_that_is_here_is_said(desk, later):
     assert "is not kept: run with the one that is installed" in done.stderr
     assert "No module named 'openbook.portfolio.schedule'" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_other_packages_alone_get_the_library_too(desk, tmp_path, monkeypatch):
+    """An interpreter that was built for a replay has packages and no library of ours; here a venv stands for it."""
+    made = tmp_path / "made" / "bin" / "python"
+    made.parent.mkdir(parents=True)
+    site = next(path for path in sys.path if path.endswith("site-packages"))
+    made.write_text(f'#!/bin/sh\nexport PYTHONPATH=$PYTHONPATH:{site}\nexec {sys.base_prefix}/bin/python3 "$@"\n')
+    made.chmod(0o755)
+    monkeypatch.setattr(environments, "build", lambda then: made)
+    file = desk.page(desk.days[2]) / "run.json"
+    run = json.loads(file.read_bytes())
+    run["environment"]["distributions"]["tqdm"] = "0.0.1"
+    file.chmod(0o644)
+    file.write_text(json.dumps(run))
+    different, lines = auditor.replay(desk.runs, f"{desk.days[2]:%Y-%m-%d}")
+    assert any("tqdm 0.0.1 → " in line for line in lines)
+    assert lines[-1].startswith(f"{len(run['outputs'])} of {len(run['outputs'])} outputs")
+    assert different == ["run.json"]  # which is not what the log knows: it was written here
+    assert any("is not the run that the log knows" in line for line in lines)
 
 
 def test_every_run_kept_the_library_that_made_it(desk):

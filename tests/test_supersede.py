@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 
 import pytest
 
@@ -9,7 +10,7 @@ from openbook.desk import acts, book
 from openbook.market import calendar
 from openbook.market.providers import parse_source
 from openbook.market.store import update_store
-from openbook.record import audit
+from openbook.record import audit, provenance
 from openbook.record.runs import RunsFolder, read_run
 from openbook.upkeep import store_of
 from trained_desk import COMPARED, TRAINED, clock, copied, hashes, openbook, succeed
@@ -185,16 +186,71 @@ def test_settled_facts_stay_as_they_were_committed(evening):
     assert evening.kept() == before
 
 
-def test_a_crash_between_the_book_and_the_seal_is_healed(evening, monkeypatch):
+@pytest.fixture
+def crashed(evening, monkeypatch):
+    """The second decision is in the book, and its page was not sealed."""
+
     def crash(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
         patched.setattr(RunsFolder, "seal", crash)
         assert again(evening, OTHER).code == 130
-    digest = acts.read_batch(evening.book, tonight(evening)).digest
-    events = len(book.event_hashes(evening.book))
+    return evening
+
+
+def test_a_crash_between_the_book_and_the_seal_is_healed_by_the_same_again(crashed):
+    digest = acts.read_batch(crashed.book, tonight(crashed)).digest
+    events = len(book.event_hashes(crashed.book))
+    succeed(again(crashed, OTHER))
+    assert acts.read_batch(crashed.book, tonight(crashed)).digest == digest
+    assert len(book.event_hashes(crashed.book)) == events
+    assert "nothing was altered" in succeed(openbook("--runs", crashed.runs, "verify")).out
+
+
+def test_after_such_a_crash_other_settings_are_a_third_decision(crashed):
+    succeed(again(crashed, "min_trade_size=1500"))
+    assert crashed.page().with_name(f"{tonight(crashed)}.3").is_dir()
+    assert book.decision(crashed.book, tonight(crashed))[0] == 3
+
+
+def test_such_a_crash_is_said_by_the_same_date_and_stops_the_next_evening(crashed, monkeypatch):
+    for line in ((None, BY_HAND), (None, BY_HAND, "min_trade_size=1500")):
+        answer = crashed.daily(*line)
+        assert answer.code == 62
+        assert f"decision 2 of {tonight(crashed)} is in the book, but its page is not sealed" in answer.err
+    following, before = crashed.days[4], crashed.kept()
+    monkeypatch.setenv(calendar.REHEARSAL, f"{following:%Y-%m-%d}T21:10Z")
+    answer = crashed.daily(crashed.evening(following), BY_HAND, date=following)
+    assert (answer.code, "decision 2" in answer.err) == (62, True)
+    assert crashed.kept() == before
+
+
+def test_both_decisions_can_be_replayed(evening):
     succeed(again(evening, OTHER))
-    assert acts.read_batch(evening.book, tonight(evening)).digest == digest
-    assert len(book.event_hashes(evening.book)) == events
-    assert "nothing was altered" in succeed(openbook("--runs", evening.runs, "verify")).out
+    for name in (f"{tonight(evening)}.1", f"{tonight(evening)}.2", tonight(evening)):
+        said = succeed(openbook("--runs", evening.runs, "replay", name)).out
+        assert f"5 of 5 outputs of {name} are the same, byte by byte" in said
+    assert openbook("--runs", evening.runs, "replay", f"{tonight(evening)}.7").code == 64
+
+
+def test_a_date_has_one_page_paper_or_live(evening):
+    evening.crown(vetted=True)
+    os.environ.pop(calendar.REHEARSAL)
+    now = calendar.approval_deadline(evening.tonight)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(calendar, "now", lambda: now)
+        succeed(openbook("--runs", evening.runs, "init", "--cash", "50000", "--book", "live"))
+        answer = again(evening, "dry_run=false")
+    assert answer.code == 62
+    assert f"{tonight(evening)} has a page already, of another book" in answer.err
+
+
+def test_code_that_changed_since_a_backfill_began_is_not_sealed(evening, monkeypatch):
+    """The kernels of a backfill are forked from a process that has imported the library as it was."""
+    monkeypatch.setattr(provenance, "library_digest", lambda: "another")
+    before = evening.kept()
+    answer = again(evening, OTHER)
+    assert answer.code == 62
+    assert "the library changed since this command began" in answer.err
+    assert evening.kept() == before

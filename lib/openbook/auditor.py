@@ -76,8 +76,18 @@ def replay(runs: Path, date: str) -> tuple[list[str], list[str]]:
             raise type(error)("; ".join([*made.lines, str(error)])) from None
         different = _compare(run["outputs"], stage.require_finished()["outputs"])
     same = len(run["outputs"]) - len(different)
-    lines = [*made.lines, *(f"{name} differs" for name in different)]
+    if broken := _unlike_the_log(runs, sealed):
+        different.append(RUN)
+    lines = [*made.lines, *broken, *(f"{name} differs" for name in different if name != RUN)]
     return different, [*lines, f"{same} of {len(run['outputs'])} outputs of {date} are the same, byte by byte"]
+
+
+def _unlike_the_log(runs: Path, sealed: Path) -> list[str]:
+    """A line where a sealed run is not what the log knows of it: what it says of itself proves nothing then."""
+    subject = f"{sealed.parent.name}/{sealed.name}"
+    logged = [e["digest"] for e in audit.entries(runs) if (e["kind"], e["subject"]) == ("run", subject)]
+    same = logged == [verification.run_digest(sealed)]
+    return [] if same else [f"{subject} is not the run that the log knows: see openbook verify"]
 
 
 def run_again(
@@ -101,7 +111,7 @@ def run_again(
     same = params is None and champion is None
     about = {"inputs_hash": run["inputs_hash"], "inputs": run.get("inputs")} if same else {"inputs_hash": ""}
     params = run["params"] if params is None else params
-    stage = scratch.stage("daily_run", date, profile=run["profile"], params=params, **about)
+    stage = scratch.stage("daily_run", run["date"], profile=run["profile"], params=params, **about)
     given |= {"book": str(_book_of(runs, run, params)), "stage": str(stage.folder)}
     given |= {"champion": str(champion)} if champion else {}
     given |= {"champion_note": note} if note else {}

@@ -85,8 +85,7 @@ def upgrade() -> None:
         _say(mark_desk(Path.cwd()))
     from openbook.upgrade import upgrade
 
-    for line in upgrade(State.runs):
-        _say(line)
+    upgrade(State.runs, _say)
 
 
 @app.command(rich_help_panel=DAY)
@@ -451,7 +450,8 @@ def data_revisions(
 
 def _runs_or_none_here() -> Path:
     """The runs folder, for a command that must only not write into it: a machine that signs needs no desk."""
-    return State.runs if State.asked or marker.desk_or_none() else Path("runs")
+    named = State.asked or os.environ.get(marker.RUNS)
+    return State.runs if named or marker.desk_or_none() else Path("runs")
 
 
 def _something() -> Path:

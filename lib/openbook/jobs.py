@@ -35,7 +35,7 @@ from openbook.market.providers import Source, origin, parse_source
 from openbook.market.providers.folder import deliver
 from openbook.market.store import compact, update_store
 from openbook.params import NOTEBOOKS, differences, load_params, parse_yaml
-from openbook.plan import ON_A_CLUSTER, Plan, kind_of, make_plan
+from openbook.plan import ON_A_CLUSTER, Plan, kind_of, make_plan, next_version, require_sealed
 from openbook.record import libraries, provenance, secrets
 from openbook.record.kernel import Kernel, forking, start_kernel
 from openbook.record.preload import FOR_NOTEBOOKS
@@ -133,7 +133,7 @@ def run(
                 return _execute(folder, make_plan(*about, version=1), kernel)
             plan = make_plan(*about, version=version)
             if supersede and _differs(folder, plan):
-                return _execute(folder, make_plan(*about, version=version + 1), kernel)
+                return _execute(folder, make_plan(*about, version=next_version(plan)), kernel)
             return _already_done(folder, plan)
 
 
@@ -302,6 +302,7 @@ def _differs(folder: RunsFolder, plan: Plan) -> bool:
 
 def _already_done(folder: RunsFolder, plan: Plan) -> Outcome:
     """The same inputs again are done; others are refused, and what is sealed stays as it is."""
+    require_sealed(plan)
     sealed = folder.sealed(plan.notebook, plan.date)
     was = read_run(sealed)
     if was["inputs_hash"] != plan.inputs_hash:
@@ -321,6 +322,8 @@ def _already_done(folder: RunsFolder, plan: Plan) -> Outcome:
 
 def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Outcome:
     """Run the notebook on a stage, render it, commit, seal; whatever fails before the commit leaves all as it was."""
+    if kernel.library != provenance.library_digest():
+        raise ConflictError("the library changed since this command began, and is imported as it was: start it again")
     libraries.keep(folder.folder, provenance.sources(find_desk()))
     stage = folder.stage(
         plan.notebook,

@@ -5,11 +5,14 @@ given and wherever a kernel stands.
 """
 
 import os
+import re
+import stat
 from pathlib import Path
 
 from openbook.errors import UsageError
 
 FILE = "openbook.yaml"
+FORMAT = "1"
 DESK = "OPENBOOK_DESK"  # names the desk; kernels and their workers inherit it
 RUNS = "OPENBOOK_RUNS"
 WAYS = f"go into a desk's folder, or name one with --desk FOLDER or {DESK}"
@@ -27,7 +30,8 @@ def find_desk(start: str | Path | None = None) -> Path:
     here = Path.cwd() if start is None else Path(start).resolve()
     desk = _nearest(here)
     if desk is None:
-        raise UsageError(f"no desk at {here} or above it: no folder has the file {FILE}; {WAYS}")
+        old = " (a desk from before there was that file is marked by: openbook upgrade)" if is_unmarked(here) else ""
+        raise UsageError(f"no desk at {here} or above it: no folder has the file {FILE}{old}; {WAYS}")
     return desk
 
 
@@ -37,24 +41,33 @@ def desk_or_none() -> Path | None:
     return named_desk(named) if named else _nearest(Path.cwd())
 
 
+def is_unmarked(folder: Path) -> bool:
+    """Whether a folder looks like a desk from before there were marker files."""
+    there = all((folder / name).is_dir() for name in ("notebooks", "params"))
+    return there and not os.path.lexists(folder / FILE)
+
+
 def named_desk(folder: str | Path) -> Path:
     """The desk in that very folder, absolute; UsageError (64) if there is no marker file in it."""
     desk = Path(folder).resolve()
-    if not (desk / FILE).is_file():
+    if not os.path.lexists(desk / FILE):
         raise UsageError(f"{desk} is not a desk: it has no file {FILE}; {WAYS}")
+    _require_marker(desk / FILE)
     return desk
 
 
 def runs_folder(asked: str | Path | None = None) -> Path:
     """The runs folder that was asked for, or that OPENBOOK_RUNS names, or that of the desk; absolute.
 
+    A relative one that was asked for starts at the current folder, one of OPENBOOK_RUNS at the desk.
+
     Raises UsageError (64) where none was asked for and there is no desk, and where the folder asked for belongs to
     another desk than the one that the command stands in: its parameters and notebooks are not those of that desk.
     """
-    asked = asked or os.environ.get(RUNS)
-    if not asked:
+    named = os.environ.get(RUNS)
+    if not (asked or named):
         return find_desk() / "runs"
-    runs = Path(asked).resolve()
+    runs = Path(asked or inside(named)).resolve()
     theirs, ours = desk_of(runs), desk_or_none()
     if theirs is not None and ours is not None and theirs != ours:
         raise UsageError(f"{runs} belongs to the desk {theirs}, not to {ours}; go there, or say --desk {theirs}")
@@ -62,8 +75,8 @@ def runs_folder(asked: str | Path | None = None) -> Path:
 
 
 def desk_of(runs: Path) -> Path | None:
-    """The desk whose runs folder this is; None for a folder elsewhere."""
-    return runs.parent if runs.name == "runs" and (runs.parent / FILE).is_file() else None
+    """The desk that a runs folder lies in; None for a folder elsewhere."""
+    return next((folder for folder in runs.parents if os.path.lexists(folder / FILE)), None)
 
 
 def inside(path: str) -> str:
@@ -76,17 +89,37 @@ def inside(path: str) -> str:
 
 def _nearest(here: Path) -> Path | None:
     """The nearest folder at or above `here` with a marker that belongs to us."""
-    desk = next((folder for folder in (here, *here.parents) if (folder / FILE).is_file()), None)
+    desk = next((folder for folder in (here, *here.parents) if os.path.lexists(folder / FILE)), None)
     if desk is not None:
-        _require_own(desk / FILE)
+        _require_marker(desk / FILE)
+        _require_own(desk)
     return desk
 
 
-def _require_own(marker: Path) -> None:
-    """UsageError (64) unless the marker belongs to this user, to root, or to whoever became root by sudo."""
-    owner = marker.stat().st_uid
-    if owner not in {os.getuid(), 0, int(os.environ.get("SUDO_UID", os.getuid()))}:
+def _require_marker(marker: Path) -> None:
+    """UsageError (64) unless that is a plain file of a format that we know."""
+    try:
+        plain = stat.S_ISREG(marker.lstat().st_mode)
+        said = marker.read_text(encoding="utf-8", errors="replace") if plain else ""
+    except OSError as error:
+        raise UsageError(f"{marker} cannot be read: {error.strerror}") from None
+    if not plain:
+        raise UsageError(f"{marker} is no plain file: a link, or a folder; a desk is marked by a file")
+    found = re.search(r"^format: *(\S+)", said, re.MULTILINE)
+    if found is None or found[1] != FORMAT:
+        what = f"has format {found[1]}" if found else "says no format"
         raise UsageError(
-            f"{marker} belongs to another user (uid {owner}), and a desk's Python would run as you; "
-            f"if you trust it, name it: --desk {marker.parent}"
+            f"{marker} {what}, and this openbook knows {FORMAT}: update openbook, or write `format: {FORMAT}`"
         )
+
+
+def _require_own(desk: Path) -> None:
+    """UsageError (64) unless desk and marker belong to this user, to root, or to whoever became root by sudo."""
+    ours = {os.getuid(), 0, int(os.environ.get("SUDO_UID", os.getuid()))}
+    for place in (desk / FILE, desk):
+        owner = place.lstat().st_uid
+        if owner not in ours:
+            raise UsageError(
+                f"{place} belongs to another user (uid {owner}), and a desk's Python would run as you; "
+                f"if you trust it, name it: --desk {desk}"
+            )

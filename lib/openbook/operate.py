@@ -99,6 +99,7 @@ def approve(runs: Path, date: str, *, who: str, ask: Callable[[Proposal], str]) 
     """Approve the orders of an evening, if whoever is asked answers with the last six characters of their hash."""
     seen = proposal(runs, date)
     _require_time(seen)
+    _require_standing(runs, seen)
     answer = ask(seen).strip().lower()
     if answer != seen.batch.code:
         raise ApprovalError(f"{answer!r} is not how the hash of {date} ends; nothing was approved")

@@ -12,7 +12,7 @@ from openbook.binding import require_own_source, require_same_marks
 from openbook.champion import CARD
 from openbook.desk import book
 from openbook.desk.supersede import require_supersedable
-from openbook.errors import ApprovalError, BookError, DataNotReady, OutOfOrderError, UsageError
+from openbook.errors import ApprovalError, BookError, ConflictError, DataNotReady, OutOfOrderError, UsageError
 from openbook.market import calendar
 from openbook.market.manifest import require_manifest, sessions_of
 from openbook.market.store import has_session, store_fingerprint, update_store
@@ -116,11 +116,10 @@ def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dic
         raise ApprovalError("the champion did not pass every gate: paper may run it, a live book never")
     require_same_marks(folder.folder, kind_of(settings), place, settings.source, Path(handed["store"]))
     obey_kill_file(folder, place)
-    if book.committed_inputs(place, session) is None:
-        last = book.read_book(place).last_session
-        if last is not None and session < last:
-            raise OutOfOrderError(f"{session:%Y-%m-%d} lies before the book's last session, {last:%Y-%m-%d}")
-    elif version > max(folder.version("daily_run", session), 1):
+    last, sealed = book.read_book(place).last_session, folder.version("daily_run", session)
+    if book.decision(place, session) is None:
+        _require_new(folder, place, session, last, sealed)
+    elif version > max(sealed, 1):
         require_supersedable(place, f"{session:%Y-%m-%d}")
     inputs |= {"champion": champion.name, "champion_note": note, "book": book.head(place, before=session)}
     handed |= {"champion": str(champion.resolve()), "champion_note": note, "book": str(place)}
@@ -128,6 +127,46 @@ def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dic
     before = folder.latest("daily_run", upto=session - pd.Timedelta(days=1))
     inputs["previous"] = read_run(before)["inputs_hash"] if before else ""
     handed["previous"] = str(before.resolve()) if before else None
+
+
+def _require_new(folder: RunsFolder, place, session, last, sealed: int) -> None:
+    """Raise unless a session that the book has not settled is the next to be: after its last, which is whole, and
+    without a page that another book has already."""
+    date = f"{session:%Y-%m-%d}"
+    if last is not None and session < last:
+        raise OutOfOrderError(f"{date} lies before the book's last session, {last:%Y-%m-%d}")
+    if sealed:
+        raise ConflictError(
+            f"{date} has a page already, of another book than {place}: a date has one; begin this book with the next "
+            "session, or give it runs of its own: openbook --runs FOLDER"
+        )
+    version = 1 if last is None else book.decision(place, last)[0]
+    if version > max(1, 0 if last is None else folder.version("daily_run", last)):
+        raise ConflictError(_unsealed(f"{last:%Y-%m-%d}", version))
+
+
+def _unsealed(date: str, version: int) -> str:
+    """What a crash between the book and the seal of a second decision leaves, and the way out."""
+    return (
+        f"decision {version} of {date} is in the book, but its page is not sealed, for a crash came between: "
+        "repeat it with the same settings and --supersede, or with others"
+    )
+
+
+def next_version(plan: Plan) -> int:
+    """The version of a run that supersedes the newest sealed one, which `plan` is compared with; where a crash left a
+    decision in the book without its page, that one if it was made from these inputs, else the one after it."""
+    if plan.notebook != "daily_run":
+        return plan.version + 1
+    known, inputs = book.decision(plan.handed["book"], plan.session)
+    return max(known if inputs == plan.inputs_hash else known + 1, plan.version + 1)
+
+
+def require_sealed(plan: Plan) -> None:
+    """ConflictError (62) where the book holds a later decision of that evening than the one whose page is sealed."""
+    known = book.decision(plan.handed["book"], plan.session) if plan.notebook == "daily_run" else None
+    if known and known[0] > plan.version:
+        raise ConflictError(_unsealed(plan.date, known[0]))
 
 
 def kind_of(settings: Settings) -> str:

@@ -1,6 +1,6 @@
 """`openbook upgrade`: what an older openbook wrote is brought to today's formats, once, and a copy is kept."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from openbook.champion import read_champion
@@ -14,8 +14,8 @@ from openbook.record.upgrade import keep_libraries
 from openbook.upkeep import KINDS, book_place, kept_book, note, publish_views, require_clock, when
 
 
-def upgrade(runs: Path) -> list[str]:
-    """Bring books, stores and bundles of these runs to today's formats; what was done to each, in words.
+def upgrade(runs: Path, say: Callable[[str], None]) -> None:
+    """Bring books, stores and bundles of these runs to today's formats, and say what was done to each when it is done.
 
     A book is copied to upgraded/ before it is replaced in one step; sealed runs stay as they are, and the library that
     made them is kept, so that they can be replayed. The same again does nothing. Raises the first error of a book, once
@@ -25,17 +25,19 @@ def upgrade(runs: Path) -> list[str]:
     folder.require_something()
     with folder.lock():
         require_clock(runs)
-        done, failed = [], []
+        failed = []
         for kind in KINDS:
             try:
-                done += _book(folder, kind)
+                for line in _book(folder, kind):
+                    say(line)
             except OpenbookError as error:
                 failed.append(error)
         if failed:
             raise failed[0]
         note(folder)
-        done += [*_stores(runs), *_bundles(runs), *keep_libraries(runs)]
-    return done
+        for lines in (_stores(runs), _bundles(runs), keep_libraries(runs)):
+            for line in lines:
+                say(line)
 
 
 def _book(folder: RunsFolder, kind: str) -> list[str]:

@@ -12,6 +12,7 @@ import pandas as pd
 from openbook.desk import acts, book
 from openbook.desk.killswitch import HALTED
 from openbook.errors import ApprovalError, CalendarError, DataNotReady, UsageError
+from openbook.marker import inside
 from openbook.market import calendar
 from openbook.record import audit, production, views
 from openbook.record.calendar_page import publish_calendar
@@ -109,8 +110,9 @@ def when() -> str:
 
 def book_place(runs: Path, kind: str) -> Path | str:
     """Where the paper or the live book lies: a file in the runs folder, or what OPENBOOK_BOOK_PAPER or _LIVE says, the
-    URL of a PostgreSQL server."""
-    return os.environ.get(f"OPENBOOK_BOOK_{kind.upper()}") or (runs / BOOKS / f"{kind}.db").resolve()
+    URL of a PostgreSQL server; a relative path starts at the desk."""
+    named = os.environ.get(f"OPENBOOK_BOOK_{kind.upper()}")
+    return inside(named) if named else (runs / BOOKS / f"{kind}.db").resolve()
 
 
 def kept_book(runs: Path, kind: str, version: int) -> Path:

@@ -21,7 +21,7 @@ from openbook.desk.book import (
     POSITION_COLUMNS,
     audit_book,
     commit_session,
-    committed_inputs,
+    decision,
     head,
     open_book,
     read_book,
@@ -177,11 +177,11 @@ def test_a_rerun_sees_the_book_as_it_was_before_its_session(path):
         assert_frame_equal(again.history, state.history)
 
 
-def test_committed_inputs(path):
-    assert committed_inputs(path, DAYS[0]) is None
+def test_the_decision_of_an_evening(path):
+    assert decision(path, DAYS[0]) is None
     three_sessions(path)
-    assert committed_inputs(path, DAYS[1]) == "second"
-    assert committed_inputs(path, day(3)) is None
+    assert decision(path, DAYS[1]) == (1, "second")
+    assert decision(path, day(3)) is None
 
 
 def test_a_settlement_made_before_another_commit_is_refused(path):
@@ -346,7 +346,7 @@ def test_s07_a_missing_book_is_an_error_and_is_not_created(tmp_path):
         lambda: read_book(path),
         lambda: views(path),
         lambda: head(path),
-        lambda: committed_inputs(path, DAYS[0]),
+        lambda: decision(path, DAYS[0]),
     ):
         with pytest.raises(BookError, match=r"no book at .*; begin one with `openbook init"):
             call()
@@ -543,7 +543,7 @@ def test_killed_after_the_commit_keeps_it_and_a_rerun_changes_nothing(path):
     commit(path, MARKET, 0, make_trades(A=50, B=20), inputs="first")
     crashing_commit(path, KILL_AFTER_COMMIT)
     assert path.with_name("paper.db-wal").stat().st_size > 0
-    assert committed_inputs(path, DAYS[1]) == "second"
+    assert decision(path, DAYS[1]) == (1, "second")
     commit(path, MARKET, 1, make_trades(A=-20), inputs="second")
     assert os.listdir(path.parent) == ["paper.db"]
     assert read_book(path).pending["shares"].tolist() == [-20]

@@ -21,7 +21,7 @@ from openbook.desk import acts, database
 from openbook.desk.book import (
     audit_book,
     commit_session,
-    committed_inputs,
+    decision,
     event_hashes,
     head,
     open_book,
@@ -140,7 +140,7 @@ def test_the_same_acts_make_the_same_book_after_every_one(server, tmp_path):
     for before in (DAYS[0], DAYS[1], DAYS[2]):
         assert head(here, before=before) == head(there, before=before)
         assert read_book(here, before=before).cash_cents == read_book(there, before=before).cash_cents
-    assert committed_inputs(there, day(1)) == "two"
+    assert decision(there, day(1)) == (1, "two")
     audit_book(there)
 
 
@@ -333,7 +333,7 @@ def test_of_processes_that_commit_one_session_at_once_one_wins(url, admin):
         ]
         wait_until(lambda: waiting(admin) == len(running))
     found = {"two": [0, 0, ConflictError.exit_code], "three": [ConflictError.exit_code] * 2 + [0]}
-    assert [code(each) for each in running] == found[committed_inputs(url, DAYS[1])]
+    assert [code(each) for each in running] == found[decision(url, DAYS[1])[1]]
     assert len(rows(admin, url)) == 3
     assert read_book(url).pending["shares"].tolist() == [-20]
 

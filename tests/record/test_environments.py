@@ -38,7 +38,7 @@ def test_what_cannot_be_built_is_said_and_the_installed_stand_in(here, monkeypat
     found = e.interpreter_of({"environment": here | {"distributions": {"tqdm": "0.0.1"}}})
     assert found.python == sys.executable
     (line,) = found.lines
-    assert line.startswith("1 packages have changed since: tqdm 0.0.1 → ")
+    assert line.startswith("packages have changed since: tqdm 0.0.1 → ")
     assert "uv is not installed" in line
     assert line.endswith("run with those that are installed here")
 

@@ -36,13 +36,18 @@ def test_another_byte_is_another_library(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "foreign", "climbs"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "foreign", "climbs", "many", "encrypted"])
 def test_an_altered_library_is_refused_and_never_unpacked(tmp_path, damage):
     digest = libraries.keep(tmp_path, FILES)
     file = tmp_path / "code" / f"{digest}.zip"
     data = bytearray(file.read_bytes())
     if damage == "flip":
         data[60] ^= 1
+    if damage == "many":
+        data = bytearray(b ^ 0x5A if 40 <= i < 60 else b for i, b in enumerate(data))
+    if damage == "encrypted":
+        for at in (data.index(b"PK\x03\x04") + 6, data.index(b"PK\x01\x02") + 8):
+            data[at] |= 1
     file.write_bytes(b"no zip" if damage == "foreign" else bytes(data[:-9] if damage == "cut" else data))
     if damage == "climbs":
         with zipfile.ZipFile(file, "w") as packed:
@@ -50,6 +55,20 @@ def test_an_altered_library_is_refused_and_never_unpacked(tmp_path, damage):
     with pytest.raises(AuditError, match="was altered"):
         libraries.kept(tmp_path, digest)
     assert libraries.keep(tmp_path, FILES) == digest  # the run that needs it next has the right bytes
+    assert libraries.kept(tmp_path, digest) == FILES
+
+
+def test_what_else_lies_there_is_named(tmp_path):
+    digest = libraries.keep(tmp_path, FILES)
+    assert libraries.check(tmp_path) == []
+    (tmp_path / "code" / "notes.txt").write_text("mine")
+    (tmp_path / "code" / "commits.json").write_text('{"abc": "0"}')
+    assert libraries.check(tmp_path) == [
+        "code/notes.txt was added: only libraries are kept there",
+        "code/0.zip is missing: commits.json names it",
+    ]
+    (tmp_path / "code" / "commits.json").write_text("[1]")
+    assert "commits.json was altered" in libraries.check(tmp_path)[1]
     assert libraries.kept(tmp_path, digest) == FILES
 
 

@@ -297,8 +297,8 @@ def test_a_library_that_a_run_needs_is_there_and_is_what_its_name_says(runs, sea
     whole = file.read_bytes()
     alter(file, "no zip")
     (problem,) = v.check_libraries(runs.folder)
-    assert problem.startswith(f"code/{digest}.zip: its content does not have the hash")
+    assert problem.startswith(f"code/{digest}.zip was altered: its content does not have the hash")
     file.unlink()
     assert v.check_libraries(runs.folder) == [f"code/{digest}.zip is missing: {NAME} was made by it"]
     file.with_name("0.zip").write_bytes(whole)
-    assert "code/0.zip: its content" in v.check_libraries(runs.folder)[0]
+    assert "code/0.zip was altered: its content" in v.check_libraries(runs.folder)[0]

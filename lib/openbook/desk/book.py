@@ -42,7 +42,7 @@ __all__ = [
     "audit_book",
     "batch_digest",
     "commit_session",
-    "committed_inputs",
+    "decision",
     "event_hashes",
     "exists",
     "head",
@@ -133,9 +133,10 @@ def event_hashes(path) -> list[tuple[int, str]]:
     )
 
 
-def committed_inputs(path, session) -> str | None:
-    """The inputs_hash with which `session` was committed; None if it was not."""
-    return database.read(database.place(path), lambda db: (_committed(db, _day(session)) or (None,))[0])
+def decision(path, session) -> tuple[int, str] | None:
+    """(version, inputs_hash) of the last decision of the evening of `session`; None if it was not committed."""
+    known = database.read(database.place(path), lambda db: _committed(db, _day(session)))
+    return None if known is None else (known[1].get("version", 1), known[0])
 
 
 def commit_session(

@@ -38,7 +38,8 @@ def interpreter_of(run: Mapping) -> Interpreter:
     if not other:
         return Interpreter(sys.executable, tuple(notes))
     notes += [] if "environment" in run else [f"the run recorded {len(provenance.versions(run))} packages, not all"]
-    said = f"{len(other)} packages have changed since: {', '.join(other[:SHOWN])}{' …' if len(other) > SHOWN else ''}"
+    said = f"{', '.join(other[:SHOWN])}{f' and {len(other) - SHOWN} more' if len(other) > SHOWN else ''}"
+    said = f"packages have changed since: {said}"
     try:
         python = build(then)
     except BuildError as error:
@@ -113,4 +114,5 @@ def _call(*command: str) -> None:
         raise BuildError(f"uv took longer than {PATIENCE:g} s") from None
     if done.returncode:
         said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        raise BuildError(" ".join(said)[-300:] if said else f"uv ended with {done.returncode}")
+        first = next((i for i, line in enumerate(said) if line.startswith(("error", "×"))), 0)
+        raise BuildError(" ".join(said[first:])[:300] if said else f"uv ended with {done.returncode}")

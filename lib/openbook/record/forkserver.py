@@ -5,6 +5,7 @@ standard input and answers with its process id. It ends when its input does, and
 It never computes anything itself, so no thread of a library runs in it when it forks.
 """
 
+import ctypes
 import json
 import os
 import select
@@ -18,9 +19,11 @@ from itertools import count
 from pathlib import Path
 
 from openbook.errors import KernelDied
+from openbook.record.provenance import library_digest
 
 EXIT = "exit"  # in the private folder of a kernel: how it ended
 MOMENT = 0.005  # seconds between two looks at a kernel that is ending
+PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 LOST = 2.0  # seconds after which a kernel that is gone without a word was killed with its server
 
 
@@ -28,6 +31,7 @@ class ForkServer:
     """The process that kernels are forked from; it starts with the first of them."""
 
     def __init__(self, modules: Iterable[str], environment: dict[str, str]):
+        self.library = ""  # hash of what it has imported, once it has started
         self.process: subprocess.Popen | None = None
         self._modules, self._environment = list(modules), environment
         self._asked = count()
@@ -45,6 +49,11 @@ class ForkServer:
             raise KernelDied("the process that kernels are forked from is gone; start the command again") from error
         return Forked(self, key, folder)
 
+    @property
+    def gone(self) -> bool:
+        """Whether it has ended, which it does not by itself."""
+        return self.process is not None and self.process.poll() is not None
+
     def pid(self, key: int) -> int:
         """The process id of a kernel that was asked for; waits until the imports are done."""
         while key not in self._pids:
@@ -58,6 +67,7 @@ class ForkServer:
     def _start(self) -> None:
         if self.process is None:
             line = [sys.executable, "-m", "openbook.record.forkserver", *self._modules]
+            self.library = library_digest()
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
             self.process = subprocess.Popen(line, env=self._environment, text=True, start_new_session=True, **pipes)
 
@@ -90,6 +100,8 @@ class Forked:
         """None while it runs; negative: the signal that ended it."""
         if self.returncode is None and self._file.exists():
             self.returncode = int(self._file.read_text())
+        elif self.returncode is None and self._server.gone and not _runs(self.pid):
+            self.returncode = -signal.SIGKILL  # nobody is left to say how
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
@@ -120,11 +132,13 @@ class Forked:
 
 
 def _runs(process: int) -> bool:
+    """Whether a process is there, and not only waits for somebody to ask how it ended."""
+    import psutil
+
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    return True
 
 
 # ---- in the server ----
@@ -139,7 +153,7 @@ def serve(modules: list[str]) -> int:
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake)
-    asked, folders = os.fdopen(os.dup(0), "rb", buffering=0), {}
+    server, asked, folders = os.getpid(), os.fdopen(os.dup(0), "rb", buffering=0), {}
     rest = b""
     while True:
         ready, _, _ = select.select([asked, woken], [], [])
@@ -157,9 +171,8 @@ def serve(modules: list[str]) -> int:
                 if child == 0:
                     signal.set_wakeup_fd(-1)
                     asked.close()
-                    return _become(about)
+                    return _become(about, server)
                 folders[child] = Path(about["folder"])
-                os.write(1, json.dumps({"key": about["key"], "pid": child}).encode() + b"\n")
 
 
 def _collect(folders: dict[int, Path]) -> None:
@@ -178,10 +191,20 @@ def _collect(folders: dict[int, Path]) -> None:
             part.rename(folder / EXIT)
 
 
-def _become(about: dict) -> int:
+def _end_with(server: int) -> None:
+    """Ask Linux to kill this process when its server dies; elsewhere ipykernel notices it within a second."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)
+        if os.getppid() != server:  # it died before that
+            os._exit(1)
+
+
+def _become(about: dict, server: int) -> int:
     """Turn the fork into a kernel: a session, a folder, an environment and outputs of its own."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _end_with(server)
     os.setsid()
+    os.write(1, json.dumps({"key": about["key"], "pid": os.getpid()}).encode() + b"\n")
     os.chdir(about["cwd"])
     os.environ.clear()
     os.environ.update(about["environment"], JPY_PARENT_PID=str(os.getppid()))

@@ -22,6 +22,7 @@ from openbook.marker import DESK, desk_or_none
 from openbook.record import progress
 from openbook.record.disk import storage
 from openbook.record.forkserver import Forked, ForkServer
+from openbook.record.provenance import library_digest
 from openbook.record.secrets import scrubbed_environment
 
 STEPS = "steps"  # in a kernel's folder: how far its long cell is
@@ -39,8 +40,11 @@ _server: ForkServer | None = None  # of `forking`
 class Kernel:
     """A started kernel. As a context manager it ends every process of its group on leaving."""
 
-    def __init__(self, process: subprocess.Popen | Forked, folder: Path, memory: float | None = None):
+    def __init__(
+        self, process: subprocess.Popen | Forked, folder: Path, memory: float | None = None, *, library: str = ""
+    ):
         self.process = process
+        self.library = library  # hash of the sources that it imports, as they were before it did
         self.folder = folder
         self.memory = memory  # GiB that it may take; None: whatever the machine has
         self._manager = None
@@ -127,13 +131,15 @@ def start_kernel(
         # A fork holds all imports as data of its own, which a limit on memory would count.
         if _server is not None and memory is None and python == sys.executable and library is None:
             process = _forked(folder, cwd)
+            imported = _server.library
         else:
+            imported = library_digest()
             process = _launched(folder, cwd, python, library, list(modules))
         _limit(process, memory)
     except OSError as error:
         shutil.rmtree(folder)
         raise KernelDied(f"the notebook's kernel could not be started: {error}") from error
-    return Kernel(process, folder, memory)
+    return Kernel(process, folder, memory, library=imported)
 
 
 def _launched(folder: Path, cwd, python: str, library: Path | None, modules: list[str]) -> subprocess.Popen:

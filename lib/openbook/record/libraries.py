@@ -8,6 +8,7 @@ import io
 import json
 import subprocess
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -96,11 +97,16 @@ def differing(files: Mapping[str, bytes], others: Mapping[str, bytes]) -> list[s
 
 def check(runs: Path) -> list[str]:
     """What was altered in the kept libraries, in words."""
-    return [
-        f"{FOLDER}/{path.name}: its content does not have the hash that names it: it was altered, or added"
-        for path in sorted((runs / FOLDER).glob("*.zip"))
-        if not _is_whole(path, path.stem)
-    ]
+    found = sorted((runs / FOLDER).glob("*"))
+    added = [path for path in found if path.suffix != ".zip" and path.name != COMMITS]
+    altered = [path for path in found if path.suffix == ".zip" and not _is_whole(path, path.stem)]
+    said = [f"{FOLDER}/{path.name} was added: only libraries are kept there" for path in added]
+    said += [f"{FOLDER}/{p.name} was altered: its content does not have the hash that names it" for p in altered]
+    try:
+        lost = sorted(digest for digest in _commits(runs).values() if not _place(runs, digest).is_file())
+    except AuditError as error:
+        return [*said, str(error)]
+    return [*said, *(f"{FOLDER}/{digest}.zip is missing: {COMMITS} names it" for digest in lost)]
 
 
 def _place(runs: Path, digest: str) -> Path:
@@ -120,7 +126,7 @@ def _read(file: Path) -> dict[str, bytes] | None:
             if any(name.startswith("/") or ".." in name.split("/") for name in names):
                 return None
             return {name: packed.read(name) for name in names}
-    except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, ValueError, NotImplementedError, EOFError):
+    except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, ValueError, RuntimeError, EOFError):
         return None
 
 
@@ -135,4 +141,11 @@ def _pack(files: Mapping[str, bytes]) -> bytes:
 def _commits(runs: Path) -> dict[str, str]:
     file = runs / FOLDER / COMMITS
     with storage(f"read {file}"):
-        return json.loads(file.read_bytes()) if file.is_file() else {}
+        data = file.read_bytes() if file.is_file() else b"{}"
+    try:
+        known = json.loads(data)
+        if all(isinstance(part, str) for pair in known.items() for part in pair):
+            return known
+    except (ValueError, AttributeError):
+        pass
+    raise AuditError(f"{file} was altered: it cannot be read; restore it, or remove it and run openbook upgrade")

@@ -38,10 +38,11 @@ def deciding(notebook: str) -> dict[str, str]:
     """
     desk = find_desk()
     file = notebook_file(desk, notebook)
-    made = {
-        "sources": sources_digest(sources(desk)),
-        "cells": cells_digest(file.read_bytes()) if file.is_file() else "",
-    }
+    try:
+        cells = cells_digest(file.read_bytes()) if file.is_file() else ""
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from None
+    made = {"sources": sources_digest(sources(desk)), "cells": cells}
     return {"sha256": identity(made), **made}
 
 
@@ -59,6 +60,11 @@ def sources(desk: Path) -> dict[str, bytes]:
     """The library and the desk's own Python, by name: openbook/… and extensions/…"""
     found = {f"openbook/{name}": data for name, data in _files(LIBRARY).items()}
     return found | {f"extensions/{name}": data for name, data in _files(desk / EXTENSIONS).items()}
+
+
+def library_digest() -> str:
+    """One sha256 over the library alone, as it lies on the disk: what a process that starts now will import."""
+    return sources_digest(_files(LIBRARY))
 
 
 def sources_digest(files: Mapping[str, bytes]) -> str:
@@ -94,7 +100,7 @@ def own_cells(notebook: bytes) -> list[dict]:
         kept = [cell for i, cell in enumerate(cells) if i not in injected[:1]]
         return [cell for cell in kept if isinstance(_source(cell), str) and isinstance(cell["cell_type"], str)]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise UsageError("the notebook cannot be read: it is not of format 4; restore it") from None
+        raise UsageError("the notebook cannot be read, it is not of format 4; restore it") from None
 
 
 def environment() -> dict:

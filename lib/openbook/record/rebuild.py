@@ -1,6 +1,7 @@
 """What a sealed run is made again with: the cells that were sealed, the library and the packages of then."""
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +39,10 @@ def rebuild(runs: Path, sealed: Path, scratch: Path) -> Made:
     notebook = scratch / f"{run['notebook']}.ipynb"
     with storage(f"write {notebook}"):
         notebook.write_bytes(_without_outputs((sealed / notebook.name).read_bytes()))
-    library, said = _library(runs, run, scratch / "library")
     interpreter = interpreter_of(run)
+    library, said = _library(runs, run, scratch / "library")
+    if library is None and interpreter.python != sys.executable:  # which has no library of its own
+        library = libraries.unpack(provenance.sources(find_desk()), scratch / "library")
     return Made(notebook, interpreter.python, library, (*said, *interpreter.lines))
 
 
@@ -53,7 +56,8 @@ def _library(runs: Path, run: Mapping, into: Path) -> tuple[Path | None, list[st
     if not other:
         return None, []
     names = f"{', '.join(other[:SHOWN])}{' …' if len(other) > SHOWN else ''}"
-    said = f"the library has changed since, in {len(other)} files ({names}): run with the one of then"
+    files = "1 file" if len(other) == 1 else f"{len(other)} files"
+    said = f"the library has changed since, in {files} ({names}): run with the one of then"
     return libraries.unpack(then, into), [said]
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from openbook.errors import OpenbookError
 from openbook.record import outbox
 from openbook.record.overview import BookOverview, Overview, read_history, read_overview
 from openbook.record.rows import DAILY, FAILURE, MARKS, ODD, Row, plain
@@ -81,7 +82,11 @@ def _book_notes(book: BookOverview) -> list[str]:
 def _void(folder: Path, book: BookOverview) -> Iterator[str]:
     """A line for the open orders that can no longer be approved or exported, because something changed since."""
     for date in book.open:
-        if why := void_because(folder, date):
+        try:
+            why = void_because(folder, date)
+        except OpenbookError as error:
+            why = plain(error)
+        if why:
             yield f"  VOID: orders of {date}: {why}; openbook run daily_run --date {date} --supersede decides again"
 
 

@@ -7,7 +7,7 @@ repository. A desk from before desks had a marker file gets one.
 from pathlib import Path
 
 from openbook.errors import UsageError
-from openbook.marker import FILE, desk_or_none
+from openbook.marker import FILE, desk_or_none, is_unmarked
 from openbook.record import libraries
 from openbook.record.disk import replace_file, storage
 from openbook.record.runs import RunsFolder, read_run
@@ -23,9 +23,9 @@ def mark_desk(folder: Path) -> str:
 
     Raises UsageError (64) for another folder.
     """
-    if (desk := desk_or_none()) is not None:
-        return f"desk {desk}: marked already"
-    if not ((folder / "notebooks").is_dir() and (folder / "params").is_dir()):
+    if not is_unmarked(folder):
+        if (desk := desk_or_none()) is not None:
+            return f"desk {desk}: marked already"
         raise UsageError(f"{folder} is no desk of an older openbook: it has no notebooks/ and params/; go into one")
     with storage(f"mark {folder} as a desk"):
         replace_file(folder / FILE, MARKER)
