@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from openbook import auditor, marker
-from openbook.record import environments, provenance
+from openbook.record import environments, provenance, rebuild
 from openbook.record.runs import read_run
 from trained_desk import hashes
 
@@ -70,23 +70,33 @@ def test_without_the_library_of_then_the_one_that_is_here_is_said(desk, later):
 
 
 def test_other_packages_alone_get_the_library_too(desk, tmp_path, monkeypatch):
-    """An interpreter that was built for a replay has packages and no library of ours; here a venv stands for it."""
-    made = tmp_path / "made" / "bin" / "python"
-    made.parent.mkdir(parents=True)
-    site = next(path for path in sys.path if path.endswith("site-packages"))
-    made.write_text(f'#!/bin/sh\nexport PYTHONPATH=$PYTHONPATH:{site}\nexec {sys.base_prefix}/bin/python3 "$@"\n')
+    """An interpreter that was built for a replay has packages and no library of ours; here a script stands for it."""
+    made = tmp_path / "python"
+    made.write_text(f'#!/bin/sh\nexec {sys.base_prefix}/bin/python3 "$@"\n')
     made.chmod(0o755)
     monkeypatch.setattr(environments, "build", lambda then: made)
-    file = desk.page(desk.days[2]) / "run.json"
-    run = json.loads(file.read_bytes())
+    page = desk.page(desk.days[2])
+    (page / "run.json").chmod(0o644)
+    run = json.loads((page / "run.json").read_bytes())
     run["environment"]["distributions"]["tqdm"] = "0.0.1"
-    file.chmod(0o644)
-    file.write_text(json.dumps(run))
+    (page / "run.json").write_text(json.dumps(run))
+    found = rebuild.rebuild(desk.runs, page, tmp_path)
+    assert any("tqdm 0.0.1 → " in line for line in found.lines)
+    line = [found.python, "-c", "import openbook; print(openbook.__file__)"]
+    said = subprocess.run(
+        line, env={"PYTHONPATH": str(found.library)}, capture_output=True, text=True, check=True
+    ).stdout
+    assert said.strip() == str(found.library / "openbook" / "__init__.py")
+
+
+def test_a_sealed_run_that_the_log_does_not_know_proves_nothing(desk):
+    page = desk.page(desk.days[2])
+    (page / "run.json").chmod(0o644)
+    run = json.loads((page / "run.json").read_bytes())
+    (page / "run.json").write_text(json.dumps(run | {"profile": "another"}))
     different, lines = auditor.replay(desk.runs, f"{desk.days[2]:%Y-%m-%d}")
-    assert any("tqdm 0.0.1 → " in line for line in lines)
-    assert lines[-1].startswith(f"{len(run['outputs'])} of {len(run['outputs'])} outputs")
-    assert different == ["run.json"]  # which is not what the log knows: it was written here
-    assert any("is not the run that the log knows" in line for line in lines)
+    assert different == ["run.json"]
+    assert f"daily_run/{desk.days[2]:%Y-%m-%d} is not the run that the log knows: see openbook verify" in lines
 
 
 def test_every_run_kept_the_library_that_made_it(desk):

@@ -173,7 +173,8 @@ class RunsFolder:
         """The folder of the sealed run of that date, the newest if one superseded another; 2024-06-25.1: the first."""
         match = _SEALED.fullmatch(date) if isinstance(date, str) else None
         date, version = (match[1], match[2]) if match else (date, None)
-        runs = [run for run in self.list(notebook) if run.date == check_date(date)]
+        date = check_date(date)
+        runs = [run for run in self.list(notebook) if run.date == date]
         found = [run for run in runs if version in (None, str(run.version))]
         return found[-1].folder if found else None
 
