@@ -108,12 +108,15 @@ def test_run_all_in_jupyterlab_saves_a_guide_and_voids_no_order(clone, lab):
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.goto(f"{lab}/lab/tree/notebooks/guides/trade_execution.ipynb", timeout=2 * MINUTES)
         page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=2 * MINUTES)
+        page.get_by_text("| Idle").first.wait_for(timeout=2 * MINUTES)  # its kernel is there
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name=re.compile("^Run All Cells")).click()
         deadline = time.monotonic() + 300
         while not has_run(guide) and time.monotonic() < deadline:
             page.wait_for_timeout(3_000)
-            page.keyboard.press("Control+s")
+            page.get_by_role("menuitem", name="File", exact=True).click()
+            page.get_by_role("menuitem", name=re.compile("^Save Notebook( Ctrl|$)")).first.click()
+            page.wait_for_timeout(500)
         browser.close()
     cells = code_cells(guide)
     assert sum(bool(cell["outputs"]) for cell in cells) > 10
