@@ -335,12 +335,13 @@ def new_id(ticker: str, known, day: str) -> str:
 
 def _committed(db: sqlite3.Connection, day: str) -> tuple[str, dict] | None:
     """(inputs_hash, body) with which `day` was committed; where it was decided again, with the last decision in it."""
-    query = "SELECT body FROM events WHERE session = ? AND kind IN ('session', 'superseded') ORDER BY seq"
-    bodies = [json.loads(text) for (text,) in db.execute(query, (day,))]
-    if not bodies:
+    settled = db.execute("SELECT seq, body FROM sessions JOIN events USING (seq) WHERE sessions.session = ?", (day,))
+    seq, text = settled.fetchone() or (None, None)
+    if text is None:
         return None
-    body = bodies[0]
-    for again in bodies[1:]:
+    body = json.loads(text)
+    later = "SELECT body FROM events WHERE seq > ? AND kind = 'superseded' AND session = ? ORDER BY seq"
+    for again in (json.loads(more) for (more,) in db.execute(later, (seq, day))):
         body |= {name: again[name] for name in ("inputs_hash", "orders", "switch", "batch", "version")}
         body["securities"] = body["securities"] + again["securities"]
     return body["inputs_hash"], body
