@@ -18,18 +18,15 @@ RUNS = "OPENBOOK_RUNS"
 WAYS = f"go into a desk's folder, or name one with --desk FOLDER or {DESK}"
 
 
-def find_desk(start: str | Path | None = None) -> Path:
-    """The desk that OPENBOOK_DESK names, or the nearest one at or above `start` (the current folder); absolute.
+def find_desk() -> Path:
+    """The desk that OPENBOOK_DESK names, or the nearest one at or above the current folder; absolute.
 
     Raises UsageError (64) where there is none, or where the marker belongs to another user: a desk's Python runs as
     whoever gives the command. A desk that is named needs no owner: naming it says that one means it.
     """
-    named = os.environ.get(DESK)
-    if named and start is None:
-        return named_desk(named)
-    here = Path.cwd() if start is None else Path(start).resolve()
-    desk = _nearest(here)
+    desk = desk_or_none()
     if desk is None:
+        here = Path.cwd()
         old = " (a desk from before there was that file is marked by: openbook upgrade)" if is_unmarked(here) else ""
         raise UsageError(f"no desk at {here} or above it: no folder has the file {FILE}{old}; {WAYS}")
     return desk

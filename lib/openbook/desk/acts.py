@@ -294,7 +294,7 @@ def _signed(who: str, reason: str) -> dict[str, str]:
     return {"who": line(who, "--who"), "reason": line(reason, "--reason")}
 
 
-def _statuses(db: sqlite3.Connection, decided: str = "") -> list[tuple[str, str]]:
+def statuses(db: sqlite3.Connection, decided: str = "") -> list[tuple[str, str]]:
     """(order_id, state) of all orders, or of those decided on one evening."""
     query = """SELECT order_id, (SELECT status FROM order_states s WHERE s.order_id = o.order_id
         ORDER BY seq DESC, n DESC LIMIT 1) FROM orders o WHERE ? IN ('', decided) ORDER BY order_id"""
@@ -304,7 +304,7 @@ def _statuses(db: sqlite3.Connection, decided: str = "") -> list[tuple[str, str]
 def _batch(db: sqlite3.Connection, session: str) -> Batch:
     body, units = event_of(db, session), _share_units(db)
     seq = db.execute("SELECT seq FROM sessions WHERE session = ?", (session,)).fetchone()[0]
-    states = dict(_statuses(db, session))
+    states = dict(statuses(db, session))
     filled = Counter() if set(states.values()) <= UNFILLED else _filled(db)
     orders = pd.DataFrame(body["orders"], columns=["order_id", "session", "symbol", "shares", "price", "reason"])
     orders["status"] = [states[key] for key in orders["order_id"]]
@@ -489,6 +489,6 @@ def _ended(db: sqlite3.Connection, closed: str) -> list[dict]:
     why = {"APPROVED": "no fill by the statement", "PARTIALLY_FILLED": "the rest was not filled"}
     return [
         {"order_id": key, "before": status, "after": after[status], "reason": why.get(status, "")}
-        for key, status in _statuses(db)
+        for key, status in statuses(db)
         if key in due and status in after
     ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from openbook.desk import database, ledger
-from openbook.desk.acts import read_moves
+from openbook.desk.acts import read_moves, statuses
 from openbook.desk.book import event_of, judge, parse_settlement, require_same, session_body
 from openbook.desk.killswitch import KillSwitch, Verdict
 from openbook.desk.reading import state_before
@@ -66,7 +66,7 @@ def _event(db: sqlite3.Connection, known: dict, body: dict) -> dict:
     """What a second decision says beside the first: the orders, what is void by it, and trips that are new."""
     told = [row for row in body["securities"] if row not in known["securities"]]
     trips = [trip for trip in body["switch"]["trips"] if trip not in known["switch"]["trips"]]
-    waiting = [row for row in _states(db, body["session"]) if row["before"] in OPEN]
+    waiting = [{"order_id": key, "before": was} for key, was in statuses(db, body["session"]) if was in OPEN]
     kept = ("session", "orders", "switch", "batch", "version", "inputs_hash")
     new = {"kind": "superseded", "securities": told, "new_trips": trips, "void": waiting}
     return new | {name: body[name] for name in kept}
@@ -76,15 +76,8 @@ def _require(db: sqlite3.Connection, session: str) -> None:
     last = db.execute("SELECT max(session) FROM sessions").fetchone()[0]
     if session != last:
         raise OutOfOrderError(f"{session} lies before the book's last session, {last}; only that evening is superseded")
-    filled = sorted({row["before"] for row in _states(db, session)} - {*OPEN, *ENDED})
+    filled = sorted({status for _, status in statuses(db, session)} - {*OPEN, *ENDED})
     if filled:
         raise ConflictError(f"orders of {session} are {', '.join(filled)}: what a broker did cannot be superseded")
     if moved := read_moves(db, session):
         raise ConflictError(f"the book changed since {session} was settled ({moved}): decide anew on the next evening")
-
-
-def _states(db: sqlite3.Connection, session: str) -> list[dict]:
-    """The orders that were decided on an evening, with the state that each is in."""
-    query = """SELECT order_id, (SELECT status FROM order_states s WHERE s.order_id = o.order_id
-        ORDER BY seq DESC, n DESC LIMIT 1) FROM orders o WHERE decided = ? ORDER BY order_id"""
-    return [{"order_id": key, "before": status} for key, status in db.execute(query, (session,))]
