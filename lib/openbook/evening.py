@@ -17,15 +17,18 @@ from openbook.desk.safety import restrict
 from openbook.desk.statement import Settlement
 from openbook.desk.trades import current_weights
 from openbook.errors import DataError, OpenbookError, OptimizerError, UsageError
+from openbook.market.arrival import admit
+from openbook.market.calendar import sessions
 from openbook.market.providers import parse_source
 from openbook.market.quality import QualityRules, check_session
 from openbook.market.store import fingerprint, load_market
-from openbook.market.tables import Market
+from openbook.market.tables import BAR_FIELDS, Delivery, Market
 from openbook.portfolio.attribution import TOTAL, split_change
 from openbook.portfolio.construct import CASH, PortfolioSettings, construct_portfolio, keep_tradable, with_cash
 from openbook.portfolio.decision import DUST
 from openbook.portfolio.schedule import is_rebalance
 from openbook.record import production
+from openbook.record.elements import chart, figure
 from openbook.record.monitoring import SCORED
 from openbook.record.runs import STORE, RunsFolder, read_run
 from openbook.signals.features import compute_features
@@ -379,3 +382,15 @@ SAME = {
     "optimizer": PortfolioSettings.__eq__,
     "limits": Caps.__eq__,
 }
+
+
+def warm_up() -> None:
+    """Do once what every page does first, in the process that kernels are forked from: the calendar is built, the
+    loops of the features are loaded, a figure finds its fonts."""
+    days = sessions("2024-01-02", "2024-06-28")
+    bars = pd.DataFrame({"symbol": "A", "date": days, **dict.fromkeys(BAR_FIELDS, 10.0)})
+    market, _ = admit(Delivery(bars, "nothing"), today=days[-1])
+    compute_features(market, dates=market.dates[-1:])
+    fig, axes = chart()
+    axes.plot(days, days.dayofyear)
+    figure(fig, "nothing")._repr_mimebundle_()

@@ -4,14 +4,17 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 
 import psutil
 import pytest
 
+from openbook import evening
 from openbook.errors import KernelDied
 from openbook.record import kernel as kernel_module
 from openbook.record.kernel import forking, start_kernel
+from openbook.record.preload import FOR_NOTEBOOKS, preload
 from openbook.record.runner import execute_notebook
 
 MODULES = ("json",)
@@ -91,3 +94,34 @@ def test_inside_another_the_server_is_the_same_and_ends_with_the_outer(server):
         assert kernel_module._server is server
         assert psutil.Process(kernel.group).ppid() == server.process.pid
     assert server.process.poll() is None
+
+
+WHAT_A_PAGE_NEEDS = """
+from openbook.market import calendar
+from openbook.signals import kernels
+run.record(calendar=calendar._calendar.cache_info().currsize, loops=len(kernels.rolling_mean.signatures))
+"""
+
+
+def test_a_fork_finds_done_what_every_page_does_first(monkeypatch, write_notebook, stage):
+    monkeypatch.setattr(kernel_module, "_server", None)
+    begin = "from openbook.record.runs import open_stage\nrun = open_stage(stage)\nsession = date"
+    notebook = write_notebook(begin, WHAT_A_PAGE_NEEDS, "run.finish()")
+    with forking(FOR_NOTEBOOKS):
+        execute_notebook(notebook, stage, {"date": "2022-12-28", "stage": str(stage.folder)})
+    told = json.loads((stage.folder / "run.json").read_bytes())["recorded"]
+    assert told == {"calendar": 1, "loops": 1}
+
+
+def test_what_fails_while_warming_up_is_left_to_the_page(monkeypatch):
+    def fail():
+        raise OSError("no fonts here")
+
+    monkeypatch.setattr(json, "warm_up", fail, raising=False)
+    preload(["json"], warm=True)
+
+
+def test_warming_up_leaves_no_thread_behind():
+    before = threading.active_count()
+    evening.warm_up()
+    assert threading.active_count() == before

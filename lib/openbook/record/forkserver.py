@@ -1,8 +1,8 @@
 """Kernels forked from one process that has done the imports: of the seconds of a page, most are imports.
 
-`python -m openbook.record.forkserver MODULE …` imports the modules, then forks a kernel for each line of JSON on its
-standard input and answers with its process id. It ends when its input does, and its kernels notice that they are alone.
-It never computes anything itself, so no thread of a library runs in it when it forks.
+`python -m openbook.record.forkserver MODULE …` imports the modules and calls the `warm_up` of those that have one, then
+forks a kernel for each line of JSON on its standard input and answers with its process id. It ends when its input does,
+and its kernels notice that they are alone. A `warm_up` leaves no thread behind, so none runs here when it forks.
 """
 
 import ctypes
@@ -145,10 +145,10 @@ def _runs(process: int) -> bool:
 
 
 def serve(modules: list[str]) -> int:
-    """Import, then fork for each request; returns when the input ends, and in every kernel when the kernel does."""
+    """Import, warm up, fork for each request; returns when the input ends, and in every kernel when the kernel does."""
     from openbook.record.preload import preload
 
-    preload(["ipykernel.kernelapp", *modules])
+    preload(["ipykernel.kernelapp", *modules], warm=True)
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)

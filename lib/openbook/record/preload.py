@@ -3,7 +3,7 @@
 import importlib
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 # jsonschema's optional checker of international addresses compiles its grammar whenever it is imported: 1.1 s of the
 # 1.9 s that papermill takes, and of the 1.7 s that scrapbook takes. No notebook schema has such a field.
@@ -34,11 +34,17 @@ def lean_imports() -> Iterator[None]:
                 del sys.modules[name]
 
 
-def preload(modules: Iterable[str]) -> None:
-    """Import each module, so that it is there when it is needed; one that is missing is left to whoever needs it."""
+def preload(modules: Iterable[str], *, warm: bool = False) -> None:
+    """Import each module, so that it is there when it is needed; one that is missing is left to whoever needs it.
+
+    warm : also call the `warm_up` of each that has one; what fails there fails again, with a name, where it is needed
+    """
     with lean_imports():
         for name in modules:
             try:
-                importlib.import_module(name)
+                module = importlib.import_module(name)
             except ImportError:
                 continue
+            if warm and hasattr(module, "warm_up"):
+                with suppress(Exception):
+                    module.warm_up()
