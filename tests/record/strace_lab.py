@@ -41,7 +41,7 @@ PATIENCE = 60  # seconds after which a process is taken to hang
 _NAME = re.compile(r"(\w+)\(")
 _WRITE = re.compile(r'(?:write|pwrite64)\(\d+<(?P<file>[^>]+)>, (?P<data>".*"), \d+(?:, (?P<offset>\d+))?\) += ')
 _END = re.compile(r"\) += ")
-_DATA = re.compile(r', "(?:[^"\\]|\\.)*"')
+_DATA = re.compile(r', "(?:[^"\\]|\\.)*"(?:, \d+)?')
 
 
 def missing() -> str:
@@ -62,7 +62,8 @@ class Call:
 
     @property
     def place(self) -> str:
-        """What is called on which file, without the bytes and the outcome."""
+        """What is called on which file, without the bytes, their number (a lock names its process, and 10000 is longer
+        than 9999) and the outcome."""
         return _END.split(_DATA.sub("", self.line))[0]
 
     def tear(self) -> None:
