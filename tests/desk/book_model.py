@@ -324,7 +324,8 @@ class Model:
             order.status = "EXPIRED"
             if self.opens[order.symbol][n] is not None:
                 shares = self.scaled.get(order.key, order.shares)
-                wanted[order.key] = max(shares, -self.shares.get(order.symbol, 0))
+                held = max(self.shares.get(order.symbol, 0), 0)  # of what was sold short nothing is sold
+                wanted[order.key] = max(shares, -held)
                 price[order.key] = self.opens[order.symbol][n]
         for key, shares in _affordable(wanted, price, self.cash).items():
             if shares:
