@@ -168,10 +168,11 @@ def decide(evening: Evening, scores: Scores | None = None) -> pd.Series:
     """
     data, weights = evening.data, evening.holdings.weights
     names = weights.drop(CASH, errors="ignore")
-    names = names[names > DUST].sort_index()
+    names, debit = names[names > DUST].sort_index(), min(weights.get(CASH, 0.0), 0.0)
+    names = names / max(names.sum(), 1.0)
     held = with_cash(names.to_numpy(dtype=float), names.index, "held")
     if not evening.holdings.due:
-        return restrict(held, held, evening.limits.switch)
+        return restrict(held, held, evening.limits.switch, debit)
     scored = (scores or partial(score, sessions=_sessions(evening)))(data, evening.model)
     wanted = construct_portfolio(
         keep_tradable(scored, data.tradable),
@@ -182,7 +183,7 @@ def decide(evening: Evening, scores: Scores | None = None) -> pd.Series:
         locked=tuple(names.index.difference(data.tradable)),
         settings=evening.settings,
     )
-    return restrict(wanted.weights, wanted.held, evening.limits.switch)
+    return restrict(wanted.weights, wanted.held, evening.limits.switch, debit)
 
 
 def _sessions(evening: Evening) -> int:
@@ -230,7 +231,7 @@ def evening_of(sealed: Path, known: Market | None = None) -> Evening:
     checked = check_session(market, session, held=tuple(positions.index), rules=rules)
     model, _, card = read_champion(told["champion"])
     due = is_rebalance(session, card.portfolio.rebalance_every) or positions.empty
-    holdings = Holdings(current_weights(positions, settled.cash, market.close.loc[session]), due)
+    holdings = Holdings(current_weights(positions, settled.cash, settled.priced(market.close.loc[session])), due)
     recorded = run["recorded"]
     return gather(Data(market, checked.tradable), model, card, holdings, recorded["regime"], recorded["switch"])
 

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
+from openbook.desk.account import Account
 from openbook.desk.killswitch import KillSwitch
 from openbook.desk.safety import SafetyLimits
 from openbook.errors import ParameterError
@@ -85,6 +86,7 @@ class DailyRun(Settings):
         "none", description="if the champion's bundle is missing: stop, or the champion before it, marked on the page"
     )
     kill_switch: KillSwitch = KillSwitch()
+    account: Account = Account()
     require_manual_approval: bool = Field(True, description="a person approves each batch; false for paper only")
     dry_run: bool = Field(True, description="true: the paper book; false: the live one, which only a person fills")
 

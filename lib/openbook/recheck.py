@@ -55,7 +55,7 @@ def require_safe(written: Written, state: BookState, settings, *, store, session
     if written.recorded.get("switch") != verdict.state:
         raise BookError(f"the page says {written.recorded.get('switch')}, the book {verdict.state}; run it again")
     market = load_market(settings.source, store=store, through=session)[0].upto(session)
-    prices, positions = market.close.loc[session], settled.positions
+    prices, positions = settled.priced(market.close.loc[session]), settled.positions
     validator, volume = SafetyValidator(settings.limits), median_dollar_volume(market)
     market_cap = None if market.market_cap is None else market.market_cap.loc[session]
     held = current_weights(positions, settled.cash, prices)

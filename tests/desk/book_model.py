@@ -20,6 +20,7 @@ ACTIONS = (
     (14, "C", "split", Fraction(3, 2)),
 )
 COMMISSION, SLIPPAGE, LEAST = Fraction(16, 10_000), Fraction(32, 10_000), 100  # of the notional; cents an order
+NEVER = 10**6  # due when a statement shows it
 OPEN = ("PENDING", "APPROVED", "PARTIALLY_FILLED")
 RANK = ("ACTIVE", "REDUCE_ONLY", "HALTED")
 
@@ -187,6 +188,20 @@ class Model:
             order.status = after[order.status]
         return len(ended)
 
+    def pay(self, count: int) -> bool:
+        """A statement shows the oldest dividends that are owed to be paid; whether it does. Each is taken in with the
+        next evening."""
+        gone = [row["taken"] for row in self.adjusted if "taken" in row]
+        owed = [cents for due, cents in self.owed if due == NEVER][len(gone) :]
+        amount = sum(owed[:count])
+        count = next((k for k in range(1, len(owed) + 1) if abs(sum(owed[:k]) - amount) <= k), 0)
+        if self.kind == "paper" or not count or abs(amount) <= 1:
+            return False
+        blank = {"symbol": "", "shares": 0, "price": 0}
+        self.adjusted.append({**blank, "cents": amount, "due": None})
+        self.adjusted += [{**blank, "cents": -cents, "due": NEVER, "taken": cents} for cents in owed[:count]]
+        return True
+
     # ---- an evening ----
 
     def settle(self, day: int) -> None:
@@ -219,7 +234,9 @@ class Model:
         for row in self.adjusted:
             symbol, shares = row["symbol"], row["shares"]
             worth += row["cents"]
-            if row["due"] is not None:
+            if "taken" in row:
+                self.owed.remove((NEVER, row["taken"]))
+            elif row["due"] is not None:
                 self.owed.append((row["due"], row["cents"]))
             else:
                 self.cash += row["cents"]
@@ -289,8 +306,10 @@ class Model:
                     self._split_lots(symbol, exact, int(exact))
                 self._hold(symbol, int(exact))
                 fractions += [(symbol, int(exact), exact)] if held else []
-            if (at, kind) == (n, "dividend"):
+            if (at, kind) == (n, "dividend") and self.kind == "paper":
                 self.cash += _cents(held * value * 100)
+            elif (at, kind) == (n, "dividend") and held:
+                self.owed.append((NEVER, _cents(held * value * 100)))
         return fractions
 
     def _scale(self, n: int, symbol: str, ratio: Fraction, held: int) -> None:

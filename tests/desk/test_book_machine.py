@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import pandas as pd
 import pytest
-from book_model import ACTIONS, COMMISSION, LEAST, OPEN, SLIPPAGE, SYMBOLS, Model, Order, make_prices
+from book_model import ACTIONS, COMMISSION, LEAST, NEVER, OPEN, SLIPPAGE, SYMBOLS, Model, Order, make_prices
 from desk_lab import ABOUT, CALM, DAYS, day, make_market, make_trades
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -27,6 +27,7 @@ from hypothesis.stateful import (
 
 from openbook.desk import acts, ledger
 from openbook.desk.book import audit_book, commit_session, open_book, read_book, settle
+from openbook.desk.facts import OPEN_END
 from openbook.desk.killswitch import KillSwitch
 from openbook.errors import ApprovalError, BookError, ConflictError, LimitError, OutOfOrderError, UsageError
 from openbook.portfolio.costs import Costs
@@ -362,7 +363,7 @@ class Book(RuleBasedStateMachine):
         cents = now + 1 if all_of_it and flow == "withdrawal" and now > 0 else cents
         said = {"flow": flow, "cents": cents, "who": "Ann", "reason": f"no. {self.count}", "when": NOW}
         act = lambda: acts.record_cash(self.path, **said)  # noqa: E731
-        if now + sign * cents < 0:
+        if now + sign * cents < 0 and flow == "withdrawal":
             return self.refused(BookError, act)
         assert self.accepted(act) == now + sign * cents
         self.repeated(act)
@@ -398,10 +399,14 @@ class Book(RuleBasedStateMachine):
         by=st.sampled_from(["", "Ann"]),
         over=st.integers(0, 1),
         priced=st.booleans(),
+        paid=st.integers(0, 2),
     )
-    def reconcile(self, wrong, by, over, priced=True):
-        """A statement that agrees, or one that does not, and by which somebody corrects the book, or nobody."""
-        shares, cents = self.model.shares_now(), self.model.cash_now() + (2 if wrong == "cash" else 1)
+    def reconcile(self, wrong, by, over, priced=True, paid=0):
+        """A statement that agrees, or one that does not, and by which somebody corrects the book, or nobody; it may
+        show that the oldest dividends were paid."""
+        if exact := wrong != "cash" and self.model.pay(paid):
+            self.model.events.append(("paid",))
+        shares, cents = self.model.shares_now(), self.model.cash_now() + (2 if wrong == "cash" else not exact)
         if wrong == "shares":
             shares = {**shares, "A": shares.get("A", 0) + 1}
         closed = (self.model.last or 0) + over
@@ -489,7 +494,8 @@ class Book(RuleBasedStateMachine):
         assert state.positions.to_dict() == {key: n / self.units for key, n in model.shares.items()}
         assert state.cash_now_cents == model.cash_now()
         assert state.positions_now.to_dict() == {key: n / self.units for key, n in model.shares_now().items()}
-        assert self.rows["owed"] == [(day(due), cents) for due, cents in model.owed]
+        due = {NEVER: OPEN_END}
+        assert self.rows["owed"] == [(due.get(n) or day(n), cents) for n, cents in model.owed]
         assert [cents for (cents,) in self.rows["corrected"]] == model.corrected
         assert (state.switch, bool(state.unsettled)) == (model.switch, model.differs)
 

@@ -198,7 +198,7 @@ def test_what_is_refused_inserts_nothing(url, admin):
         (lambda: commit(url, MARKET, 1, inputs="two"), ConflictError, "another settlement or other orders"),
         (lambda: approve(url, 0), ApprovalError, "cannot be judged"),
         (lambda: record(url, ("x", "A", 1, 1.0, 0)), BookError, "paper book"),
-        (lambda: acts.record_cash(url, flow="fee", cents=10**9, **who), BookError, "leaves -"),
+        (lambda: acts.record_cash(url, flow="withdrawal", cents=10**9, **who), BookError, "leaves -"),
         (lambda: acts.read_batch(url, day(4)), BookError, "no session"),
         (lambda: open_book(url, cash=1), BookError, "a book is never begun twice"),
     ):

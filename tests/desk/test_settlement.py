@@ -1,6 +1,6 @@
 """What happens to a paper book between two evenings: fills, splits, dividends, delistings, marks."""
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -167,15 +167,17 @@ def test_a_delisting_on_the_last_session_pays_its_close(path):
     assert commit(path, market, 2).cash == 5_000 + 4_000
 
 
-def test_d16_a_delisting_recorded_late_heals_a_book_that_could_not_be_marked(path):
-    closes = {"A": [100, 100, np.nan], "B": [1, 1, 1]}
+def test_d16_a_delisting_recorded_late_heals_a_book_that_could_not_be_marked_any_more(path):
+    closes = {"A": [100, 100, *[np.nan] * 11], "B": [1] * 13}
     market = make_market(closes)
     commit(path, market, 0, make_trades(A=50))
     commit(path, market, 1)
-    with pytest.raises(DataError, match=rf"no close for held A on {day(2)}; import it or record the delisting"):
-        commit(path, market, 2)
+    for n in range(2, 12):
+        commit(path, market, n)
+    with pytest.raises(DataError, match=rf"A has had no close for 11 sessions on {day(12)}; .* record the delisting"):
+        commit(path, market, 12)
     late = make_market(closes, actions=[(DAYS[1], "A", "delisting", 0.1)])
-    assert commit(path, late, 2).cash == 5_000 + 5_500
+    assert commit(path, late, 12).cash == 5_000 + 5_500
 
 
 def test_a_recycled_ticker_is_not_delisted_again(path):
@@ -271,13 +273,35 @@ def test_p07_more_than_is_held_is_never_sold(path):
     assert result.reason == "what is held, and cash for costs, allow 10 of 15; the rest expired"
 
 
-def test_d03_a_held_name_without_a_close_is_an_error_and_never_zero(path):
-    market = make_market({"A": [100, 100, np.nan], "B": [1, 1, 1]})
+def test_d03_a_held_name_without_a_close_keeps_its_last_one_and_is_never_zero(path):
+    """100 shares at 10,000 USD: 10 at 100 are 1,000 while it is halted, and 10 at 20 when it trades again."""
+    market = make_market({"A": [100, 100, np.nan, np.nan, 20], "B": [1] * 5})
     commit(path, market, 0, make_trades(A=10))
     commit(path, market, 1)
-    with pytest.raises(DataError, match=f"held A on {day(2)}"):
-        settle(read_book(path), market, FREE, DAYS[2])
-    with pytest.raises(DataError, match="no price for held A up to"):
+    for n, words in ((2, "session 1 of at most 10"), (3, "session 2 of at most 10")):
+        halted = commit(path, market, n)
+        assert (halted.equity, [note.symbol for note in halted.notes]) == (10_000, ["A"])
+        assert words in halted.notes[0].text
+    assert commit(path, market, 4).equity == 9_200
+
+
+def test_more_than_one_held_name_in_ten_without_a_close_is_a_delivery_that_lacks_rows(path):
+    names = [f"N{n}" for n in range(20)]
+    whole = {name: [1, 1, 1] for name in names}
+    for missing, stops in ((2, False), (3, True)):
+        market = make_market(whole | {name: [1, 1, np.nan] for name in names[:missing]})
+        if read_book(path).last_session is None:
+            commit(path, market, 0, make_trades(**dict.fromkeys(names, 10)))
+            commit(path, market, 1)
+        with pytest.raises(DataError, match="no close for held N0, N1, N2 on") if stops else nullcontext():
+            settle(read_book(path), market, FREE, DAYS[2])
+
+
+def test_a_held_name_that_the_source_does_not_have_is_an_error_that_knows_of_renames(path):
+    market = make_market({"A": [100, 100, 100], "B": [1, 1, 1]})
+    commit(path, market, 0, make_trades(A=10))
+    commit(path, market, 1)
+    with pytest.raises(DataError, match=r"the book holds A, and the source has no bar of it; .* openbook rename A NEW"):
         settle(read_book(path), market.select(["B"]), FREE, DAYS[2])
 
 
@@ -287,8 +311,7 @@ def test_d07_a_zero_or_infinite_price_is_no_price(path):
         if read_book(path).last_session is None:
             commit(path, market, 0, make_trades(A=10))
             commit(path, market, 1)
-        with pytest.raises(DataError, match="no close for held A"):
-            settle(read_book(path), market, FREE, DAYS[2])
+        assert settle(read_book(path), market, FREE, DAYS[2]).equity == 10_000
 
 
 def test_a_gap_on_the_way_is_marked_at_the_last_close_and_listed(path):
@@ -300,21 +323,21 @@ def test_a_gap_on_the_way_is_marked_at_the_last_close_and_listed(path):
     after = commit(path, market, 4)
     assert after.history["equity"].tolist() == [10_000, 10_000, 9_015 + 20 * 120]
     assert [(n.date, n.symbol, n.text) for n in after.notes] == [
-        (day(2), "A", "no close; marked at its last, 98.5000"),
-        (day(3), "A", "no close; marked at its last, 49.2500"),
+        (day(2), "A", "no close, session 1 of at most 10; marked at its last, 98.5000, and not traded"),
+        (day(3), "A", "no close, session 2 of at most 10; marked at its last, 49.2500, and not traded"),
     ]
     assert after.events["event"].tolist() == ["dividend", "note", "note", "split"]
 
 
-@pytest.mark.parametrize(("missing", "fine"), [(5, True), (6, False)])
-def test_a_gap_of_more_than_a_week_is_an_error(path, missing, fine):
+@pytest.mark.parametrize(("missing", "fine"), [(10, True), (11, False)])
+def test_a_gap_of_more_than_ten_sessions_is_an_error(path, missing, fine):
     market = make_market({"A": [100, 100, *[np.nan] * missing, 100], "B": [1.0] * (missing + 3)})
     commit(path, market, 0, make_trades(A=10))
     commit(path, market, 1)
     if fine:
-        assert len(commit(path, market, missing + 2).notes) == 5
+        assert len(commit(path, market, missing + 2).notes) == 10
     else:
-        with pytest.raises(DataError, match=f"held A has had no close for 6 sessions on {day(7)}"):
+        with pytest.raises(DataError, match=f"held A has had no close for 11 sessions on {day(12)}"):
             commit(path, market, missing + 2)
 
 
@@ -384,17 +407,19 @@ def test_settling_over_missed_sessions_equals_settling_one_by_one(tmp_path, seed
     assert one_by_one.lots == at_once.lots
 
 
-def value_of(positions: pd.Series, market, n: int) -> float:
-    """What yesterday's positions are worth today, in floats: shares × split × (close + dividend); the slow, obvious
-    account, independent of the ledger."""
+def value_of(state, market, n: int) -> float:
+    """What yesterday's positions are worth today, in floats: shares × split × (close + dividend), or what they were
+    marked at if there is no close; the slow, obvious account, independent of the ledger."""
     total = 0.0
-    for symbol, shares in positions.items():
+    for symbol, shares in state.positions.items():
         actions = market.actions[(market.actions["symbol"] == symbol) & (market.actions["date"] == DAYS[n])]
         split = actions.loc[actions["kind"] == "split", "value"].prod()
         dividend = actions.loc[actions["kind"] == "dividend", "value"].sum()
         final = actions.loc[actions["kind"] == "delisting", "value"].sum()
-        close = market.close[symbol].loc[: DAYS[n]].dropna().iloc[-1] * (1 + final)
-        total += shares * split * (close + dividend)
+        close = market.close.at[DAYS[n], symbol]
+        if np.isnan(close):
+            close = state.prices[symbol] / split - dividend
+        total += shares * split * (close * (1 + final) + dividend)
     return total
 
 
@@ -413,7 +438,7 @@ def test_equity_moves_as_prices_and_actions_say(tmp_path, seed, share_units):
             continue
         if state.last_session == DAYS[n - 1] and state.pending.empty:
             compared += 1
-            expected = state.cash + value_of(state.positions, market, n)
+            expected = state.cash + value_of(state, market, n)
             assert read_book(path).equity == pytest.approx(expected, abs=0.01 * (len(state.positions) + 1))
     assert compared > 5
 

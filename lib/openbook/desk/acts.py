@@ -10,13 +10,16 @@ import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import pandas as pd
 
 from openbook.desk import database, ledger
 from openbook.desk.book import batch_digest, event_of, new_id, state_of
+from openbook.desk.facts import Receivable
 from openbook.desk.killswitch import ACTIVE, HALTED
 from openbook.desk.reading import last_prices
+from openbook.desk.receivables import paid_by, taken_away
 from openbook.desk.statement import CASH_ROW, RECEIVABLES_ROW, BookState, in_shares, shares_text
 from openbook.errors import ApprovalError, BookError, UsageError
 from openbook.market.calendar import next_session
@@ -25,6 +28,7 @@ FLOWS = {"deposit": 1, "withdrawal": -1, "fee": -1, "interest": 1}
 LONGEST = 200
 UNFILLED = {"PENDING", "APPROVED", "REJECTED"}  # an order in one of these states has no fill
 # Events after which a batch that was proposed before stands on something else.
+NEAR = 0.5  # what came for a spin-off is worth what left the price, give or take what the market did since
 MOVES = ("fills", "cash", "adjusted", "halted", "reset")
 
 
@@ -117,7 +121,8 @@ def record_fills(path, session: str, fills: pd.DataFrame, *, when: str, source: 
 def record_cash(path, *, flow: str, cents: int, who: str, reason: str, when: str, again: bool = False) -> int:
     """Record cash that came or went without a trade; returns the cash now, cents.
 
-    flow : deposit and withdrawal are nobody's performance; fee and interest are
+    flow : deposit and withdrawal are nobody's performance; fee and interest are. Interest that the broker takes, on a
+        debit, is a fee: it may leave the cash below zero, and so may a deposit that does not cover a debit
     cents : above zero
 
     The same flow again, by the same person with the same reason and nothing in between, changes nothing, for a command
@@ -132,7 +137,7 @@ def record_cash(path, *, flow: str, cents: int, who: str, reason: str, when: str
         if said.items() <= database.last_event(db).items() and not again:
             return state_of(db).cash_now_cents
         now = state_of(db).cash_now_cents + FLOWS[flow] * cents
-        if now < 0:
+        if now < 0 and flow == "withdrawal":
             raise BookError(f"a {flow} of {cents / 100:,.2f} USD leaves {now / 100:,.2f} USD; sell something first")
         _append(db, said | {"when": when, "session": _last(db)})
     return now
@@ -213,7 +218,8 @@ def reconcile(
 ) -> str:
     """Compare a broker's statement with the book; returns the difference in words, empty if there is none.
 
-    shares : signed, by symbol; must agree exactly, the cash within a cent
+    shares : signed, by symbol; must agree exactly, the cash within a cent, and each dividend that it shows to be paid
+        (see `receivables.paid_by`) within another: those are cash then, and owed no more
     closed : last session that is over: the approved orders up to it have ended, and what is filled is RECONCILED
     accepted : (who, reason) of somebody who takes the statement for right: the difference is booked by that name, see
         `adjust`, and the book stands on what the broker holds
@@ -224,17 +230,22 @@ def reconcile(
     who, reason = accepted
     signed = _signed(who, reason) if who or reason else {"who": "", "reason": ""}
     with database.write(database.place(path)) as db:
+        if paid := _paid(state_of(db), cash_cents):
+            _append(db, {"kind": "adjusted", "who": "", "reason": "", "difference": "", "paid": True, "rows": paid,
+                         "securities": [], "when": when, "session": _last(db)})  # fmt: skip
         state, last = state_of(db), database.last_event(db)
         change, cents = _change(state, shares), cash_cents - state.cash_now_cents
         difference = _difference(state, shares, cash_cents)
         ended = [] if difference and not signed["who"] else _ended(db, closed)
-        if not difference and not ended and {"kind": "adjusted", **signed}.items() <= last.items():
+        booked_before = bool(signed["who"]) and {"kind": "adjusted", **signed}.items() <= last.items()
+        if booked_before and not difference and not ended:
             return last["difference"]  # the same command again: what it booked is no difference any more
         said = {"kind": "reconciled", "difference": difference, **signed}
         if ended or not said.items() <= last.items():
             _append(db, said | {"orders": ended, "when": when, "session": _last(db)})
         if difference and signed["who"]:
             rows, named = _corrections(db, state, change, prices or {}, cents, (), when)
+            rows += taken_away(_named(state, rows))
             booked = {"kind": "adjusted", **signed, "difference": difference, "rows": rows, "securities": named}
             _append(db, booked | {"when": when, "session": _last(db)})
     return difference
@@ -326,7 +337,10 @@ def read_moves(db: sqlite3.Connection, session: str, orders: set[str] = frozense
 
 
 def _is_own(kind: str, text: str, orders: set[str]) -> bool:
-    """Whether an event is of fills of some orders, and of nothing else."""
+    """Whether an event is of fills of some orders and of nothing else, or of dividends that were paid: an evening was
+    decided with both in mind."""
+    if kind == "adjusted":
+        return json.loads(text).get("paid", False)
     return kind == "fills" and {fill["order_id"] for fill in json.loads(text)["fills"]} <= orders
 
 
@@ -435,6 +449,26 @@ def _follow(rows: list[dict], batch: Batch, db: sqlite3.Connection, share_units:
     return found
 
 
+def _paid(state: BookState, cash_cents: int) -> list[dict]:
+    """The rows by which dividends that are owed become the cash that a statement shows; none if they explain it not."""
+    more = cash_cents - state.cash_now_cents
+    found = paid_by([row for row in state.receivables_now if row.kind == "dividend"], more)
+    cash = {"security": "", "symbol": "", "shares": 0, "price": None, "cents": more, "kind": "", "due": ""}
+    return [cash, *taken_away(found)] if found and abs(more) > 1 else []
+
+
+def _named(state: BookState, rows: list[dict]) -> tuple[Receivable, ...]:
+    """The spin-offs that some corrections name: new shares, with the cash beside them, that are worth about as much."""
+    new = [row for row in rows if row["shares"] > 0 and row["security"] not in state.units_now]
+    worth = sum(round(row["shares"] / state.share_units * row["price"] * 100) for row in new)
+    worth += sum(row["cents"] for row in rows)
+    owed = [row for row in state.receivables_now if row.kind == "spin_off"]
+    some = [(abs(sum(row.cents for row in part) - worth), part) for n in range(1, min(len(owed), 4) + 1)
+            for part in combinations(owed, n)]  # fmt: skip
+    off, part = min(some, key=lambda each: each[0], default=(0, ()))
+    return part if new and off <= NEAR * abs(worth) else ()
+
+
 def _change(state: BookState, shares: pd.Series) -> dict[str, float]:
     """By how many shares a statement differs, by symbol."""
     ours, theirs = state.positions_now, shares[shares != 0]
@@ -479,6 +513,9 @@ def _difference(state: BookState, shares: pd.Series, cash_cents: int) -> str:
     ]
     if not abs(state.cash_now_cents - cash_cents) <= 1:
         parts.append(f"cash: book {state.cash_now_cents / 100:,.2f}, statement {cash_cents / 100:,.2f} USD")
+    owed = [f"{row.kind.replace('_', '-')} of {row.symbol} {row.cents / 100:,.2f}" for row in state.receivables_now]
+    if parts and owed:
+        parts.append(f"owed to the book, and part of neither: {', '.join(owed)} USD")
     return "; ".join(parts)
 
 

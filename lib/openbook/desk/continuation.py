@@ -5,8 +5,8 @@ from collections import Counter
 import pandas as pd
 
 from openbook.desk import lots
-from openbook.desk.facts import cash_change
-from openbook.desk.settlement import as_receivable
+from openbook.desk.facts import OPEN_END, Receivable, cash_change
+from openbook.desk.receivables import owed_after
 from openbook.desk.statement import BookState, Settlement
 from openbook.errors import BookError, ConflictError
 
@@ -27,14 +27,19 @@ def require_continuation(settlement: Settlement, state: BookState) -> None:
 
 def _require_cash(settlement: Settlement, state: BookState) -> None:
     """Cash and receivables are those before, with everything that came, went, and was paid on its day."""
-    owed = [*state.receivables, *(as_receivable(row) for row in state.adjustments if row.due)]
+    owed = owed_after(state.receivables, state.adjustments)
     paid = [row for row in owed if row.due <= settlement.session]
     cash = state.cash_cents + sum(map(cash_change, settlement.fill_rows)) + sum(row.cents for row in paid)
     cash += sum(row.cash_cents for row in settlement.actions) + sum(row.cents for row in settlement.flow_rows)
     cash += sum(row.cents for row in state.adjustments if not row.due)
     if cash != settlement.cash_cents:
         raise BookError("fills and actions do not lead from the book to the settled cash and positions")
-    if settlement.receivables != tuple(row for row in owed if row.due > settlement.session):
+    since = [
+        Receivable(symbol=row.symbol, security=row.security, kind=row.kind, due=OPEN_END, cents=row.owed_cents)
+        for row in settlement.actions
+        if row.owed_cents
+    ]
+    if settlement.receivables != tuple(row for row in [*owed, *since] if row.due > settlement.session):
         raise BookError("the settlement does not carry exactly what is still owed to the book")
 
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field, model_validator
 from openbook.errors import BookError
 
 Day = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
+OPEN_END = "9999-12-31"  # due when a statement shows it, or somebody says so
 Outcome = Literal["FILLED", "PARTIALLY_FILLED", "EXPIRED"]
 
 
@@ -68,7 +69,11 @@ class Closed(OfSecurity):
 
 
 class Receivable(OfSecurity):
-    """Cash that is owed to the book: part of its equity, paid with the first session on or after `due`."""
+    """Cash that is owed to the book: part of its equity, paid with the first session on or after `due`.
+
+    A dividend of a live book, and what a spin-off took out of a price, are owed until OPEN_END: a statement shows when
+    the one was paid, and somebody names what came for the other.
+    """
 
     kind: str = Field(min_length=1)
     due: Day
@@ -79,7 +84,8 @@ class Adjustment(OfSecurity):
     """What the book was wrong about, as somebody corrected it by name, between two sessions.
 
     shares : signed, at `price` (USD, the last that the book knows) where security and price are given
-    cents : cash; owed only from `due` on if that is given, as `kind` (a receivable)
+    cents : cash; owed only from `due` on if that is given, as `kind` (a receivable). Below zero it takes away what was
+        owed: see `receivables.owed_after`
     """
 
     symbol: str = ""
@@ -143,16 +149,18 @@ class Result(OfSecurity):
 class Action(OfSecurity):
     """A corporate action on a held name: what it did to shares and cash.
 
-    value : new shares per old (split), fraction of a share (cash_in_lieu), USD per share (dividend), final return
-        (delisting)
+    value : new shares per old (split), fraction of a share (cash_in_lieu), USD per share before tax (dividend), final
+        return (delisting), price before over price after (spin_off), yearly rate (interest, of no name but CASH)
+    owed_cents : what is owed to the book since, and not cash yet
     """
 
     date: Day
-    kind: Literal["split", "cash_in_lieu", "dividend", "delisting"]
+    kind: Literal["split", "cash_in_lieu", "dividend", "delisting", "spin_off", "interest"]
     value: float
     shares_before: int
     shares_after: int
     cash_cents: int
+    owed_cents: int = 0
 
 
 class Note(Row):

@@ -10,6 +10,7 @@ sold: it takes its part of the cost out (IRS Publication 550, "Fractional shares
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from itertools import accumulate, pairwise
 
 from openbook.desk.facts import (
@@ -22,8 +23,7 @@ from openbook.desk.facts import (
 )
 from openbook.desk.statement import Settlement
 
-# 100 × 0.29 is 28.999999999999996 in floating point, and is 29 shares.
-WHOLE = 1e-9
+NOISE = 1e-12  # of a product in floating point: 700 × (1/7) is 100.00000000000001
 Lots = Mapping[str, tuple[Lot, ...]]
 
 
@@ -94,12 +94,10 @@ def share_out(total: int, weights: list[int]) -> list[int]:
     return parts if total >= 0 else [-part for part in parts]
 
 
-def whole_shares(shares: float) -> tuple[int, float]:
+def whole_shares(shares: Fraction) -> tuple[int, Fraction]:
     """Whole units toward zero, and the fraction of a unit that is left."""
-    nearest = round(shares)
-    if abs(shares - nearest) <= WHOLE * max(abs(shares), 1):
-        return nearest, 0.0
-    return int(shares), shares - int(shares)
+    whole = int(shares)
+    return whole, shares - whole
 
 
 class _Lots:
@@ -146,8 +144,8 @@ class _Lots:
     def split(self, action: Action, paid: list[Action]) -> None:
         """Scale the lots to the shares after a split; the fraction that is left over is sold, perhaps for nothing."""
         lots = self.open[action.security]
-        exact = action.shares_before * action.value
-        whole, fraction = whole_shares(exact)
+        exact, whole = action.shares_before * action.value, action.shares_after
+        fraction = exact - whole if abs(exact - whole) > NOISE * max(abs(exact), 1) else 0.0
         cents = sum(other.cash_cents for other in paid if other.security == action.security)
         gone = round(cost_of(lots) * (fraction / exact)) if whole else cost_of(lots) if fraction else 0
         self.open[action.security] = _scaled(lots, whole, cost_of(lots) - gone)

@@ -38,10 +38,10 @@ def state_before(db: sqlite3.Connection, before: str, *, whole: bool = True) -> 
         raise BookError(f"the book's last session is {last!r}, and no event says so; restore the book from a copy")
     ledger.require_agreement(db, last)
     names, renames = names_now(db, before), _renames(db, before, last, seq)
-    held = db.execute("SELECT security, symbol, shares FROM positions WHERE session = ?", (last,)).fetchall()
+    held = db.execute("SELECT security, symbol, shares, price FROM positions WHERE session = ?", (last,)).fetchall()
     # The tables of the last session and the acts since were compared with their events; older names were not.
-    today = {security: symbol for security, symbol, _ in held} | {row.security: row.to for row in renames}
-    positions = [(today[security], n) for security, _, n in held]
+    today = {security: symbol for security, symbol, *_ in held} | {row.security: row.to for row in renames}
+    positions = [(today[security], n) for security, _, n, _ in held]
     switch, why, armed = _switch(db, before)
     return BookState(
         kind=kind,
@@ -65,7 +65,8 @@ def state_before(db: sqlite3.Connection, before: str, *, whole: bool = True) -> 
         receivables=_receivables(db, last),
         adjustments=_adjustments(db, before, seq),
         renames=renames,
-        lots=_lots(db, before, last, {security: n for security, _, n in held}),
+        lots=_lots(db, before, last, {security: n for security, _, n, _ in held}),
+        prices={security: price for security, *_, price in held},
     )
 
 

@@ -100,10 +100,11 @@ class SafetyLimits(BaseModel, frozen=True, extra="forbid"):
         raise ParameterError(f"profile must be daily, initial or liquidation, not {profile!r}")
 
 
-def restrict(target: pd.Series, held: pd.Series, switch: str) -> pd.Series:
-    """What may be aimed at: everything while the kill switch is ACTIVE, only less of what is held under REDUCE_ONLY,
-    and cash alone, as a proposal, when HALTED. Weights by symbol with CASH, which takes what is left; sums to 1."""
-    if switch == ACTIVE:
+def restrict(target: pd.Series, held: pd.Series, switch: str, cash: float = 0.0) -> pd.Series:
+    """What may be aimed at: everything while the kill switch is ACTIVE, only less of what is held under REDUCE_ONLY or
+    while the cash is below zero, and cash alone, as a proposal, when HALTED. Weights by symbol with CASH, which takes
+    what is left; sums to 1."""
+    if switch == ACTIVE and cash >= 0:
         return target
     names = held.drop(CASH, errors="ignore")
     kept = names * 0 if switch == HALTED else np.minimum(target.reindex(names.index, fill_value=0.0), names)
@@ -324,12 +325,14 @@ def _holdings(trades: pd.DataFrame, held: np.ndarray) -> dict:
 
 
 def _cash_after(trades: pd.DataFrame, cash: float) -> dict:
-    """Cash after all orders and their costs is not below zero, counted in cents as it will be booked."""
+    """Cash after all orders and their costs is not below zero, nor further below it, counted in cents as it will be
+    booked."""
     signed = np.sign(trades["shares"].to_numpy(dtype=float)) * trades["notional"].to_numpy(dtype=float)
     parts = np.column_stack([signed, trades["commission_est"], trades["slippage_est"]])
     after = (np.rint(cash * 100) - np.rint(parts.astype(float) * 100).sum()) / 100
-    ok = after >= 0
-    return _row("cash", after, 0, ok, "" if ok else f"{after:,.2f} USD after the orders and their costs")
+    least = min(cash, 0.0)
+    ok = after >= least
+    return _row("cash", after, least, ok, "" if ok else f"{after:,.2f} USD after the orders and their costs")
 
 
 def _by_group(values: pd.Series, groups: pd.Series, missing: str) -> pd.Series:

@@ -3,13 +3,17 @@
 What is held is known by its security, an id for good; the market is asked by what that was called on each day.
 """
 
+from fractions import Fraction
+from math import prod
+
 import numpy as np
 import pandas as pd
 
 from openbook.desk import lots
+from openbook.desk.account import Account
 from openbook.desk.facts import (
+    OPEN_END,
     Action,
-    Adjustment,
     Delisted,
     Fill,
     Holding,
@@ -20,32 +24,44 @@ from openbook.desk.facts import (
     cash_change,
 )
 from openbook.desk.lots import whole_shares
-from openbook.desk.statement import BookState, Settlement, shares_text
+from openbook.desk.receivables import owed_after
+from openbook.desk.statement import CASH_ROW, BookState, Settlement, shares_text
 from openbook.desk.trades import affordable, trade_cents
 from openbook.errors import BookError, DataError, DataNotReady, OutOfOrderError
+from openbook.market.ratios import Ratio, read_ratio
 from openbook.market.tables import Market
 from openbook.portfolio.costs import Costs
 
-# A held name without a bar is marked at its last close for a week; after that nobody knows what it is worth.
-MAX_STALE = 5
+# The SEC may suspend trading in a stock for ten business days (Securities Exchange Act of 1934, section 12(k)); what
+# has no close for longer is no halt that ends by itself.
+MAX_HALT = 10
+# One held name without a close, or a tenth of them, is halted; more are a delivery that lacks rows.
+MOST_HALTED = 0.1
+REWRITTEN = 1.02  # a correction of a close by more is looked at by a person
+DAYS_OF_INTEREST = 360  # money-market convention, actual/360
 
 
-def settle(state: BookState, market: Market, costs: Costs, date) -> Settlement:
+def settle(state: BookState, market: Market, costs: Costs, date, account: Account | None = None) -> Settlement:
     """Carry a book from its last session to the close of `date`; a new book only begins there.
 
-    Each session in turn: what was corrected by name, cash that came or went, receivables that are due, splits,
-    dividends for the shares held before, fills, the close, delistings. Fills are those that were recorded; on paper,
-    instead, the approved orders of the session at `market.execution_price` (sells first; what the cash cannot pay for
-    expires). What was not approved expires. Nothing later than `date` is looked at.
+    Each session in turn: what was corrected by name, cash that came or went, interest on a debit, receivables that are
+    due, splits, spin-offs, dividends for the shares held before, fills, the close, delistings. Fills are those that
+    were recorded; on paper, instead, the approved orders of the session at `market.execution_price` (sells first; what
+    the cash cannot pay for expires). What was not approved expires. Nothing later than `date` is looked at.
+
+    A dividend is cash at once on paper; it is owed to a live book until a statement shows it. What a spin-off takes
+    out of a price is owed to the book until somebody, or a statement, names what came for it.
+    A held name without a close is marked at its last one, and noted, for MAX_HALT sessions.
 
     Raises OutOfOrderError if the book is already at `date` or beyond, DataNotReady if the market ends before it,
-    DataError if a held name has no price at `date` (it is never valued at zero) or for more than MAX_STALE sessions,
-    BookError while nobody has said what became of an approved order of a live book.
+    DataError if held names have no price for too long, or too many of them (they are never valued at zero), and for an
+    action whose ratio could mean two things; BookError while nobody has said what became of an approved order of a
+    live book.
     """
     require_accounted(state, date)
     date = pd.Timestamp(date).normalize()
     market = market.upto(date)
-    ledger = _Ledger(state, market, costs)
+    ledger = _Ledger(state, market, costs, account or Account())
     for session in _sessions(state, market, date):
         ledger.close(session)
     return ledger.result()
@@ -75,8 +91,8 @@ def _sessions(state: BookState, market: Market, date: pd.Timestamp) -> pd.Dateti
 class _Ledger:
     """The book while it is carried forward; the only mutable state of this module, alive inside `settle`."""
 
-    def __init__(self, state: BookState, market: Market, costs: Costs):
-        self.market, self.costs, self.head = market, costs, state.head
+    def __init__(self, state: BookState, market: Market, costs: Costs, account: Account):
+        self.market, self.costs, self.account, self.head = market, costs, account, state.head
         self.cash, self.invested, self.simulated = state.cash_cents, state.invested_cents, state.kind == "paper"
         self.recorded, self.flows, self.adjustments = list(state.recorded), state.flows, state.adjustments
         self.share_units, self.names, self.renames = state.share_units, state.names, state.renames
@@ -88,8 +104,9 @@ class _Ledger:
         self.corporate = _sorted_actions(market)
         self.turn_to(state.last_session)
         columns = {security: self.column(security) for security in self.shares}
-        self.last_close = _last_closes(market, columns, state.last_session)
-        self.stale = dict.fromkeys(self.shares, 0)
+        _require_known(columns, market, account, state)
+        self.last_close = {security: state.prices[security] for security in self.shares}
+        self.stale = _sessions_without(market, columns, state.last_session, MAX_HALT + 1)
         self.fills, self.results, self.actions, self.marks, self.notes, self.delisted = [], [], [], [], [], []
 
     def turn_to(self, session: pd.Timestamp | None) -> None:
@@ -110,11 +127,12 @@ class _Ledger:
         """Carry the book over one session."""
         self.turn_to(session)
         self.first_fill, self.equity_before = len(self.fills), self.equity
-        self.dividends, self.proceeds = 0, 0  # proceeds: cash in lieu and delistings, part of the P&L
+        self.dividends, self.proceeds = 0, 0  # proceeds: cash in lieu, delistings and spin-offs, part of the P&L
         waiting = {order.security for order in self.pending.values()}
         self.here = {self.column(security): security for security in sorted({*self.shares, *waiting})}
         self.take_adjustments()
         self.take_flows()
+        self.pay_interest()
         self.collect()
         fractions = self.split()
         self.pay_dividends()
@@ -137,7 +155,7 @@ class _Ledger:
             ids = _list(fill.fill_id for fill in self.recorded)
             raise OutOfOrderError(f"fills {ids} are of a session after {self.day}; settle that one")
         missing = [self.called(security) for security in sorted(self.shares) if self.stale[security]]
-        if missing:
+        if len(missing) > max(1, MOST_HALTED * len(self.shares)):
             raise DataError(f"no close for held {_list(missing)} on {self.day}; import it or record the delisting")
         held, closed = self.carry_lots()
         return Settlement(
@@ -173,16 +191,17 @@ class _Ledger:
     def take_adjustments(self) -> None:
         """What was corrected by name since the last session; shares are valued at their last known close."""
         self.adjusted, self.adjusted_shares = 0, 0
+        if not self.marks:
+            before = sum(row.cents for row in self.receivables)
+            self.receivables = owed_after(self.receivables, self.adjustments)
+            self.adjusted = sum(row.cents for row in self.receivables) - before
         for row in self.adjustments if not self.marks else ():
             if row.shares:
                 self.hold(row.security, self.shares.get(row.security, 0) + row.shares)
                 self.names.setdefault(row.security, row.symbol)
                 self.here.setdefault(self.column(row.security), row.security)
                 self.adjusted_shares += self.value(row.shares, self.last_close.setdefault(row.security, row.price))
-            elif row.due:
-                self.receivables.append(as_receivable(row))
-                self.adjusted += row.cents
-            else:
+            elif not row.due:
                 self.cash += row.cents
                 self.adjusted += row.cents
         self.adjusted += self.adjusted_shares
@@ -194,6 +213,19 @@ class _Ledger:
         self.other = sum(flow.cents for flow in flows) - self.external
         self.cash += self.external + self.other
 
+    def pay_interest(self) -> None:
+        """On paper, interest on cash that was below zero since the session before; a live book records its broker's."""
+        debit = -min(self.cash - self.external - self.other, 0)
+        if not (self.simulated and debit and self.previous is not None):
+            return
+        days = (self.session - self.previous).days
+        cents = -round(debit * self.account.debit_rate * days / DAYS_OF_INTEREST)
+        if cents:
+            self.cash += cents
+            self.other += cents
+            self.actions.append(Action(date=self.day, symbol=CASH_ROW, kind="interest", value=self.account.debit_rate,
+                                    shares_before=0, shares_after=0, cash_cents=cents))  # fmt: skip
+
     def collect(self) -> None:
         """What is owed to the book is paid on the first session from its due date on."""
         paid = [row for row in self.receivables if row.due <= self.day]
@@ -203,26 +235,61 @@ class _Ledger:
             text = f"{row.kind} of {row.cents / 100:,.2f} USD was paid, due {row.due}"
             self.notes.append(Note(date=self.day, symbol=row.symbol, text=text))
 
-    def split(self) -> dict[str, tuple[int, float]]:
-        """Splits of the morning, on shares, waiting orders and the last close; returns (whole, fraction) in units,
+    def split(self) -> dict[str, tuple[int, Fraction]]:
+        """Splits and spin-offs of the morning; returns (whole, fraction) in units of what was split, the fraction
         still to be paid in cash at the close."""
         ratios, fractions = {}, {}
-        for symbol, security, ratio in self.due("split"):
-            if not 0 < ratio < np.inf:
-                raise DataError(f"split of {symbol} on {self.day} has ratio {ratio}; correct the action")
-            ratios[security] = ratios.get(security, 1.0) * ratio
-        for security, ratio in ratios.items():
+        for symbol, security, value in self.due("split"):
+            if not 0 < value < np.inf:
+                raise DataError(f"split of {symbol} on {self.day} has ratio {value}; correct the action")
+            if security:
+                ratio = self.explained(symbol, security, value)
+                ratios.setdefault((security, ratio.kind), []).append(ratio.value)
+        for (security, kind), values in sorted(ratios.items()):
+            ratio = prod(values, start=Fraction(1))
+            if kind == "spin_off":
+                self.spin_off(security, ratio)
+                continue
             before = self.shares.get(security, 0)
             after, fraction = whole_shares(before * ratio)
             self.scale_orders(security, ratio, before, after)
             if before:
-                self.last_close[security] /= ratio
+                self.last_close[security] /= float(ratio)
                 self.hold(security, after)
-                self.act(security, "split", ratio, before, 0)
+                self.act(security, "split", float(ratio), before)
                 fractions[security] = (after, fraction)
         return fractions
 
-    def scale_orders(self, security: str, ratio: float, before: int, after: int) -> None:
+    def explained(self, symbol: str, security: str, value: float) -> Ratio:
+        """What a ratio of a security that is held or waited for stands for, if need be as a person says."""
+        ratio, said = read_ratio(value), self.account.actions.get(f"{symbol} {self.day}")
+        if said is None and ratio.kind == "unclear":
+            raise DataError(
+                f"{symbol} on {self.day} has a split ratio of {float(ratio.value):g}, of which nobody can tell whether "
+                "it changed the number of shares; look it up, then say with --set "
+                f"'account.actions={{{symbol} {self.day}: split}}' or spin_off, or correct the action in the source"
+            )
+        return ratio if said is None else Ratio(ratio.value, said)
+
+    def spin_off(self, security: str, ratio: Fraction) -> None:
+        """The shares stay; what leaves their price is owed to the book, until it is known what came for it."""
+        shares = self.shares.get(security, 0)
+        if not shares:
+            return
+        before = self.value(shares, self.last_close[security])
+        self.last_close[security] /= float(ratio)
+        cents = before - self.value(shares, self.last_close[security])
+        self.proceeds += cents
+        self.owe(security, "spin_off", cents)
+        self.act(security, "spin_off", float(ratio), shares, owed=cents)
+
+    def owe(self, security: str, kind: str, cents: int) -> None:
+        """Something is owed to the book, nobody knows until when."""
+        if cents:
+            row = Receivable(symbol=self.called(security), security=security, kind=kind, due=OPEN_END, cents=cents)
+            self.receivables.append(row)
+
+    def scale_orders(self, security: str, ratio: Fraction, before: int, after: int) -> None:
         """A waiting order is for the shares of the evening before: a split changes it too; a full exit stays one."""
         for order in self.pending.values():
             if order.security == security:
@@ -231,17 +298,20 @@ class _Ledger:
                 self.ordered[order.order_id] = scaled
 
     def pay_dividends(self) -> None:
-        """Cash on the ex-date for the shares held before the session's fills."""
+        """Dividends of the ex-date, for the shares held before the session's fills, less what the broker withholds."""
         for symbol, security, per_share in self.due("dividend"):
             if not 0 <= per_share < np.inf:
                 raise DataError(f"dividend of {symbol} on {self.day} is {per_share}; correct the action")
             if security in self.shares:
                 cents = self.value(self.shares[security], per_share)
-                self.cash += cents
+                cents -= round(max(cents, 0) * self.account.withholding)
                 self.dividends += cents
+                self.cash += cents if self.simulated else 0
+                self.owe(security, "dividend", 0 if self.simulated else cents)
                 # only matters where there is no bar today; a price is never zero
                 self.last_close[security] = max(self.last_close[security] - per_share, 0.01)
-                self.act(security, "dividend", per_share, self.shares[security], cents)
+                paid = {"cash": cents} if self.simulated else {"owed": cents}
+                self.act(security, "dividend", per_share, self.shares[security], **paid)
 
     def fill(self) -> None:
         """Take in what was recorded; on paper, fill the approved orders. What else waits for this session expires."""
@@ -316,7 +386,7 @@ class _Ledger:
             if seen:
                 self.last_close[security] = float(price)
 
-    def pay_fractions(self, fractions: dict[str, tuple[int, float]]) -> None:
+    def pay_fractions(self, fractions: dict[str, tuple[int, Fraction]]) -> None:
         """Cash in lieu of the fraction of a unit that a split left, at the close, so that no cent is lost."""
         for security, (whole, fraction) in fractions.items():
             price = self.last_close[security]
@@ -324,7 +394,7 @@ class _Ledger:
             if cents:
                 self.cash += cents
                 self.proceeds += cents
-                self.act(security, "cash_in_lieu", fraction, self.shares.get(security, 0), cents)
+                self.act(security, "cash_in_lieu", float(fraction), self.shares.get(security, 0), cash=cents)
 
     def delist(self) -> None:
         """A delisted name becomes cash at its last close × (1 + final return), also if it was recorded late."""
@@ -341,7 +411,7 @@ class _Ledger:
             self.cash += cents
             self.proceeds += cents
             self.hold(security, 0)
-            self.act(security, "delisting", final, shares, cents)
+            self.act(security, "delisting", final, shares, cash=cents)
             self.delisted.append(Delisted(date=self.day, security=security))
 
     def trades_on(self, symbol: str, date: pd.Timestamp) -> bool:
@@ -391,12 +461,14 @@ class _Ledger:
         """List the held names without a close; DataError for one that has had none for too long."""
         for security in sorted(self.shares):
             n, symbol = self.stale[security], self.called(security)
-            if n > MAX_STALE:
+            if n > MAX_HALT:
                 raise DataError(
-                    f"held {symbol} has had no close for {n} sessions on {self.day}; import it or record the delisting"
+                    f"held {symbol} has had no close for {n} sessions on {self.day}; import it, "
+                    "or record the delisting with its final return"
                 )
             if n:
-                text = f"no close; marked at its last, {self.last_close[security]:,.4f}"
+                text = f"no close, session {n} of at most {MAX_HALT}; marked at its last, "
+                text += f"{self.last_close[security]:,.4f}, and not traded"
                 self.notes.append(Note(date=self.day, symbol=symbol, text=text))
 
     def due(self, kind: str) -> list[tuple[str, str, float]]:
@@ -431,7 +503,7 @@ class _Ledger:
             cost_cents=cost,
         )
 
-    def act(self, security: str, kind: str, value: float, before: int, cents: int) -> None:
+    def act(self, security: str, kind: str, value: float, before: int, *, cash: int = 0, owed: int = 0) -> None:
         """List what an action did; the shares after it are those now held."""
         action = Action(
             date=self.day,
@@ -441,7 +513,8 @@ class _Ledger:
             value=float(value),
             shares_before=before,
             shares_after=self.shares.get(security, 0),
-            cash_cents=cents,
+            cash_cents=cash,
+            owed_cents=owed,
         )
         self.actions.append(action)
 
@@ -463,30 +536,44 @@ class _Ledger:
         del self.pending[order.order_id]
 
 
-def as_receivable(row: Adjustment) -> Receivable:
-    """A correction that is owed, not paid yet."""
-    return Receivable(symbol=row.symbol, security=row.security, kind=row.kind, due=row.due, cents=row.cents)
-
-
 def _sorted_actions(market: Market) -> list[tuple[pd.Timestamp, str, str, float]]:
     """(date, symbol, kind, value) of every corporate action, oldest first."""
     table = market.actions.sort_values(["date", "symbol", "kind"])
     return list(zip(table["date"], table["symbol"], table["kind"], table["value"].astype(float), strict=True))
 
 
-def _last_closes(market: Market, columns: dict[str, str], last: pd.Timestamp | None) -> dict[str, float]:
-    """Close of each held security at the book's last session, or the one before it; DataError if there is none.
+def _require_known(columns: dict[str, str], market: Market, account: Account, state: BookState) -> None:
+    """DataError for a held name that the source does not have, or whose past close it has rewritten since the book was
+    marked at it: as adjusted prices do at every split, which moves a price and leaves the shares.
 
     columns : symbol in the market by security
     """
-    if not columns:
-        return {}
-    closes = market.close.loc[:last].iloc[-MAX_STALE - 1 :].reindex(columns=sorted(columns.values())).ffill()
-    found = closes.iloc[-1] if len(closes) else pd.Series(np.nan, index=sorted(columns.values()))
-    missing = [symbol for symbol in found.index if not found[symbol] > 0]
-    if missing:
-        raise DataError(f"no price for held {_list(missing)} up to {last:%Y-%m-%d}; import one or record the delisting")
-    return {security: float(found[symbol]) for security, symbol in columns.items()}
+    for security, symbol in columns.items():
+        if symbol not in market.symbols:
+            raise DataError(
+                f"the book holds {symbol}, and the source has no bar of it; if it has another ticker now, say so: "
+                f"openbook rename {symbol} NEW --date D; if it is gone, record the delisting"
+            )
+        marked, day = state.prices[security], state.last_session
+        close = float(market.close.at[day, symbol]) if day in market.dates else np.nan
+        factor = close / marked
+        if not (1 / REWRITTEN < factor < REWRITTEN or np.isnan(factor)):
+            event = f"{symbol} {day:%Y-%m-%d}"
+            if account.actions.get(event) != "correction":
+                raise DataError(
+                    f"held {symbol} was marked at {marked:,.4f} on {day:%Y-%m-%d}; the source now says {close:,.4f}, "
+                    f"{factor:.4g} times that: a source that rewrites its past for a split or a dividend cannot carry "
+                    "a book, for the shares stay as they are; use prices as traded with their actions "
+                    "(adjusted_with_actions), or, if the vendor only corrected a wrong close, say "
+                    f"--set 'account.actions={{{event}: correction}}'"
+                )
+
+
+def _sessions_without(market: Market, columns: dict[str, str], last: pd.Timestamp | None, span: int) -> dict[str, int]:
+    """For how many sessions, up to the book's last one, each held security has had no close."""
+    closes = market.close.loc[:last].iloc[-span:].reindex(columns=sorted(columns.values()))
+    silent = closes.isna()[::-1].cumprod().sum()
+    return {security: int(silent[symbol]) for security, symbol in columns.items()}
 
 
 def _cents(usd: float) -> int:

@@ -14,6 +14,7 @@ import pandas as pd
 from pydantic import Field
 
 from openbook.desk.facts import (
+    OPEN_END,
     Action,
     Adjustment,
     Closed,
@@ -31,6 +32,7 @@ from openbook.desk.facts import (
     Row,
     cash_change,
 )
+from openbook.desk.receivables import owed_after
 
 PENDING_COLUMNS = ["order_id", "decided", "session", "symbol", "shares", "price", "reason", "status", "security"]
 FILL_COLUMNS = ["date", "fill_id", "symbol", "shares", "price", "commission", "slippage", "decided_price"]
@@ -61,6 +63,7 @@ class BookState:
     ids : every id that was ever given
     renames : those that are recorded, and were not in force yet at the last session
     lots : open lots by id, oldest first, as settled
+    prices : USD by id, at which what is held was marked
     """
 
     kind: str
@@ -85,6 +88,7 @@ class BookState:
     adjustments: tuple[Adjustment, ...] = ()
     renames: tuple[Rename, ...] = ()
     lots: dict[str, tuple[Lot, ...]] = field(default_factory=dict)
+    prices: dict[str, float] = field(default_factory=dict)
 
     @property
     def cash_now_cents(self) -> int:
@@ -118,6 +122,11 @@ class BookState:
         for row in (*self.recorded, *self.adjustments):
             held[row.security] += row.shares
         return {security: n for security, n in held.items() if n}
+
+    @property
+    def receivables_now(self) -> list[Receivable]:
+        """What is owed to the book as settled, and as it was corrected since."""
+        return owed_after(self.receivables, self.adjustments)
 
     @property
     def receivables_cents(self) -> int:
@@ -196,6 +205,11 @@ class Settlement(Row):
     def positions(self) -> pd.Series:
         """Signed shares by symbol, sorted."""
         return position_series(((row.symbol, row.shares) for row in self.holdings), self.share_units)
+
+    def priced(self, closes: pd.Series) -> pd.Series:
+        """The closes of the session, (n_symbols,), USD; of a held name without one the price that it was marked at."""
+        marks = pd.Series({row.symbol: row.price for row in self.holdings}, dtype="float64")
+        return closes.reindex(closes.index.union(marks.index)).fillna(marks)
 
     @property
     def fills(self) -> pd.DataFrame:
@@ -303,7 +317,8 @@ def dollars(table: pd.DataFrame) -> pd.DataFrame:
 def _adjustment_text(row: Adjustment, share_units: int) -> tuple[str, str]:
     """Symbol and words of one correction."""
     if row.due:
-        return row.symbol, f"{row.kind} of {row.cents / 100:+,.2f} USD, due {row.due}"
+        due = "until it is paid" if row.due == OPEN_END else f"due {row.due}"
+        return row.symbol, f"{row.kind} of {row.cents / 100:+,.2f} USD, {due}"
     if row.shares:
         return row.symbol, f"{shares_text(row.shares, share_units, '+')} shares, by name"
     return CASH_ROW, f"{row.cents / 100:+,.2f} USD, by name"
@@ -317,4 +332,5 @@ def _fill_text(fill: Fill, share_units: int) -> str:
 def _action_text(action: Action, share_units: int) -> str:
     """One corporate action in words."""
     before, after = (shares_text(n, share_units) for n in (action.shares_before, action.shares_after))
-    return f"{action.value:g}: {before} → {after} shares, cash {action.cash_cents / 100:+,.2f} USD"
+    owed = f", owed {action.owed_cents / 100:+,.2f} USD" if action.owed_cents else ""
+    return f"{action.value:g}: {before} → {after} shares, cash {action.cash_cents / 100:+,.2f} USD{owed}"

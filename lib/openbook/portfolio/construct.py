@@ -91,7 +91,8 @@ def construct_portfolio(
 
     scores : dates × symbols up to tonight; higher is better; NaN: no score
     close : adjusted closes, sessions × symbols, up to tonight
-    held : weights now, by symbol, with or without CASH; None: everything is cash, and the turnover cap does not apply
+    held : weights now, by symbol, with or without CASH; None: everything is cash, and the turnover cap does not apply.
+        With CASH below zero the names count as the whole portfolio, so that what is kept of each repays the debit
     sectors : by symbol; a name without one counts to the sector "unknown"; None: sector limits are not applied
     locked : held symbols that cannot trade; they keep their weight and use up their part of the limits
 
@@ -182,13 +183,16 @@ def _held_weights(held: pd.Series | None, close: pd.DataFrame, locked: tuple[str
         held = pd.Series({CASH: 1.0})
     if not held.index.is_unique:
         raise DataError(f"held has {held.index[held.index.duplicated()][0]!r} twice")
-    if not (held >= -DUST).all():
-        raise DataError(f"held weight of {held.index[~(held >= -DUST)][0]} is negative or missing")
     names = held.drop(CASH, errors="ignore")
+    if not (names >= -DUST).all() or held.isna().any():
+        wrong = held.index[~(held >= -DUST)]
+        raise DataError(f"held weight of {wrong[0]} is negative or missing")
     total = float(held.sum())
     if not (total <= 1 + 1e-6 if CASH not in held.index else abs(total - 1) <= 1e-6):
         raise DataError(f"held weights sum to {total:.6f}, not 1")
     names = names[names > DUST]
+    if names.sum() > 1:  # cash is below zero: of every name a part has to pay for it
+        names = names / names.sum()
     free = names.index.difference(list(locked))
     tonight = close.iloc[-1].reindex(free)
     if tonight.isna().any():
