@@ -36,6 +36,7 @@ def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]
     problems += [line for kind, place in books(runs).items() for line in _check_book(runs, known, kind, place)]
     problems += verification.check_champions(runs, verify=read_champion)
     problems += verification.check_libraries(runs)
+    problems += verification.check_closures(runs)
     altered, unchecked = verification.check_cells(runs, find_desk())
     problems += altered
     events = sum(entry["kind"] == "event" for entry in known)

@@ -30,7 +30,13 @@ class _Runs:
     """The runs folder, looked for when a command first asks for it: `key` and --help need none."""
 
     def __get__(self, _, state) -> Path:
-        return marker.runs_folder(state.asked)
+        runs = marker.runs_folder(state.asked)
+        os.environ.pop("OPENBOOK_CLOSURES", None)  # of another desk
+        if (runs / "closures.json").exists():
+            from openbook.record.closures import announce
+
+            announce(runs)
+        return runs
 
 
 class State:
@@ -106,17 +112,18 @@ def run(
     from openbook.record.kernel import start_kernel
     from openbook.record.preload import FOR_NOTEBOOKS
 
+    runs = State.runs
     # It imports what the notebook needs while we import what the command needs.
     with start_kernel(FOR_NOTEBOOKS, memory=memory) as kernel:
         from openbook import jobs, telling
 
         def act() -> int:
             given = {"profile": profile, "sets": tuple(set_ or ()), "engine": engine, "supersede": supersede}
-            done = jobs.run(notebook, date, State.runs, kernel=kernel, **given)
+            done = jobs.run(notebook, date, runs, kernel=kernel, **given)
             _say(done.sentence)
             return done.exit_code
 
-        return telling.watched(State.runs, f"run {notebook}", date, act, _say)
+        return telling.watched(runs, f"run {notebook}", date, act, _say)
 
 
 @app.command(rich_help_panel=DAY)
@@ -214,6 +221,34 @@ def reconcile(
     from openbook import operate
 
     _say(operate.reconcile(State.runs, file, kind=book, accepted=(who, reason)))
+
+
+@app.command(rich_help_panel=DAY)
+def rename(
+    symbol: Annotated[str, typer.Argument(help="The ticker that the book knows.")],
+    new: Annotated[str, typer.Argument(help="What it is called from then on.")],
+    date: Annotated[str, typer.Option(help="The first session under the new ticker, YYYY-MM-DD.")],
+    who: Annotated[str, typer.Option(help="Who says so; the book keeps the name.")],
+    reason: Annotated[str, typer.Option(help="Why; the book keeps it.")],
+    book: Annotated[str, typer.Option(help="paper or live; needed where there are both.")] = "",
+) -> None:
+    """Say that a company has another ticker: what is held, ordered and paid for stays, under the new one."""
+    from openbook import operate
+
+    _say(operate.rename(State.runs, symbol=symbol, to=new, date=date, who=who, reason=reason, kind=book))
+
+
+@app.command(rich_help_panel=DAY)
+def closure(
+    date: Annotated[str, typer.Argument(help="The day on which the exchange did not open, YYYY-MM-DD.")],
+    who: Annotated[str, typer.Option(help="Who says so; the list keeps the name.")],
+    reason: Annotated[str, typer.Option(help="Why; the list keeps it.")],
+    close: Annotated[str, typer.Option(help="It did open, and closed early: HH:MM in New York.")] = "",
+) -> None:
+    """Write down that the exchange closed without notice: the day is no session, and its orders wait for the next."""
+    from openbook import operate
+
+    _say(operate.closure(State.runs, date, who=who, reason=reason, close=close))
 
 
 @app.command(rich_help_panel=DAY)

@@ -21,7 +21,7 @@ from openbook.market.manifest import require_manifest
 from openbook.market.providers import origin
 from openbook.market.store import store_fingerprint
 from openbook.params import check_params
-from openbook.record import provenance
+from openbook.record import closures, provenance
 from openbook.record.keys import read_key, read_once
 from openbook.record.runs import RunsFolder, check_date, read_run
 from openbook.record.stage import Stage
@@ -281,6 +281,17 @@ def cash(runs: Path, *, flow: str, amount: str, who: str, reason: str, kind: str
     return f"{flow} of {said['cents'] / 100:,.2f} USD {done}; cash is {now / 100:,.2f} USD"
 
 
+def rename(runs: Path, *, symbol: str, to: str, date: str, who: str, reason: str, kind: str = "") -> str:
+    """Record that a security of a book is called something else from a session on."""
+    day = calendar.require_session(calendar.parse_date(date))
+    said = {"symbol": symbol, "to": to, "date": f"{day:%Y-%m-%d}", "who": who, "reason": reason}
+    kind, place = _own_book(runs, kind)
+    with working(runs) as folder:
+        acts.rename(place, **said, when=when())
+        publish_views(folder, kind)
+    return f"{symbol} is called {to} from {day:%d %B %Y} on; its shares, orders and cost stay"
+
+
 def _cents(amount: str) -> int:
     """USD as text in whole cents; UsageError (64) for anything else."""
     if not brokers.USD.fullmatch(amount):
@@ -293,6 +304,26 @@ def _own_book(runs: Path, kind: str) -> tuple[str, Path | str]:
     kind, place = the_book(runs, kind)
     require_own_clock(kind)
     return kind, place
+
+
+def closure(runs: Path, date: str, *, who: str, reason: str, close: str = "") -> str:
+    """Write down that the exchange did not open on a day, or closed early; the calendar of this desk follows it.
+
+    UsageError (64) for a day that is no session, that lies ahead, or of which a daily run is sealed.
+    """
+    day = calendar.parse_date(date)
+    said = {"date": date, "close": close, "who": who, "reason": reason}
+    if not calendar.is_session(day) and date not in {row["date"] for row in closures.closures(runs)}:
+        raise UsageError(f"{date} is no session of the exchange anyhow; there is nothing to write down")
+    if day > calendar.today():
+        raise UsageError(f"{date} lies ahead; write a closure down on the day itself, or after it")
+    if RunsFolder(runs).sealed("daily_run", date) is not None and not close:
+        raise UsageError(f"a daily run of {date} is sealed, from prices of that session: the exchange was open")
+    with working(runs) as folder:
+        new = closures.close_session(folder.folder, when=when(), **said)
+        closures.announce(folder.folder)
+    how = f"closed at {close} in New York" if close else "was no session; orders for it wait for the next one"
+    return f"{date} {how}{'' if new else ', as was written down before'}"
 
 
 def halt(runs: Path, *, who: str, reason: str, kind: str = "") -> str:

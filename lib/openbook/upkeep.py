@@ -14,7 +14,7 @@ from openbook.desk.killswitch import HALTED
 from openbook.errors import ApprovalError, CalendarError, DataNotReady, UsageError
 from openbook.marker import inside
 from openbook.market import calendar
-from openbook.record import audit, production, views
+from openbook.record import audit, closures, production, views
 from openbook.record.calendar_page import publish_calendar
 from openbook.record.runs import BOOKS, STORE, UPGRADED, RunsFolder
 from openbook.record.stage import csv_bytes, json_bytes, plain_text
@@ -86,7 +86,8 @@ def require_own_clock(kind: str) -> None:
 
 
 def note(folder: RunsFolder, sealed: Path | None = None, *, at: str | None = None) -> None:
-    """Write into the log what it does not know yet: events of the books, promotions, and a run that was just sealed.
+    """Write into the log what it does not know yet: events of the books, promotions, closures of the exchange, and a
+    run that was just sealed.
 
     at : the time of the entries; now if left out
     """
@@ -98,6 +99,7 @@ def note(folder: RunsFolder, sealed: Path | None = None, *, at: str | None = Non
     told = [("event", *pair) for pair in found]
     entries = enumerate(production.history(folder.folder), start=1)
     told += [("promotion", f"champion/{n}", production.entry_digest(entry)) for n, entry in entries]
+    told += [("closure", f"closures/{row['date']}", closures.digest(row)) for row in closures.closures(folder.folder)]
     if sealed is not None:
         told.append(("run", f"{sealed.parent.name}/{sealed.name}", run_digest(sealed)))
     audit.record(folder.folder, told, when=at or when())

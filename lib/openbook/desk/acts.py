@@ -22,7 +22,7 @@ from openbook.desk.reading import last_prices
 from openbook.desk.receivables import paid_by, taken_away
 from openbook.desk.statement import CASH_ROW, RECEIVABLES_ROW, BookState, in_shares, shares_text
 from openbook.errors import ApprovalError, BookError, UsageError
-from openbook.market.calendar import next_session
+from openbook.market.calendar import is_session, next_session
 
 FLOWS = {"deposit": 1, "withdrawal": -1, "fee": -1, "interest": 1}
 LONGEST = 200
@@ -402,8 +402,9 @@ def _checked(rows: list[dict], batch: Batch, share_units: int) -> list[dict]:
         if row["order_id"] not in orders.index:
             raise BookError(f"fill {row['fill_id']}: no order {row['order_id']} in the batch of {batch.session}")
         order, shares = orders.loc[row["order_id"]], row["shares"]
-        if row["date"] != order["session"]:
-            raise BookError(f"fill {row['fill_id']} is of {row['date']}; its order was for {order['session']}")
+        due = order["session"] if is_session(order["session"]) else f"{next_session(order['session']):%Y-%m-%d}"
+        if row["date"] != due:
+            raise BookError(f"fill {row['fill_id']} is of {row['date']}; its order was for {due}")
         if shares * order["shares"] <= 0:
             raise BookError(f"fill {row['fill_id']} is of {shares:+} shares; its order is {order['shares']:+}")
         units = _units(shares, share_units, f"fill {row['fill_id']}")

@@ -359,9 +359,10 @@ class _Ledger:
         )
 
     def price_of(self, order) -> float:
-        """Raw execution price of an order in USD; NaN if its session has passed, or has no bar for it."""
+        """Raw execution price of an order in USD; NaN if its session has passed, or has no bar for it. Where that
+        turned out to be no session, because the exchange stayed closed, it is for the next one."""
         column = self.column(order.security)
-        if order.session != self.session or column not in self.market.symbols:
+        if order.session <= self.previous or column not in self.market.symbols:
             return np.nan
         price = float(self.market.execution_price.at[self.session, column])
         return price if 0 < price < np.inf else np.nan

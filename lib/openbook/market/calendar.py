@@ -17,6 +17,9 @@ APPROVABLE = pd.Timedelta(minutes=30)  # after the open
 # Before the next open: time to call the vendor, to run the evening, to read its page and to approve.
 ACTABLE = pd.Timedelta(hours=2)
 REHEARSAL = "OPENBOOK_NOW"
+# Days that the exchange closed without notice, and sessions that it cut short: YYYY-MM-DD or YYYY-MM-DDTHH:MM in New
+# York, with commas between. `openbook closure` writes them down; see `record.closures`.
+CLOSURES = "OPENBOOK_CLOSURES"
 SETTLING = pd.Timedelta(minutes=30)  # from the close until a vendor's bar of the session is final
 NEW_YORK = "America/New_York"
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -71,8 +74,11 @@ def require_session(day) -> pd.Timestamp:
 
 
 def session_close(day) -> pd.Timestamp:
-    """When the session of `day` closes, in UTC: 16:00 in New York, 13:00 on a half day."""
+    """When the session of `day` closes, in UTC: 16:00 in New York, 13:00 on a half day, or when it was cut short."""
     moment = require_session(day)
+    early = _closures(os.environ.get(CLOSURES, "")).get(moment)
+    if early is not None:
+        return early.tz_localize(NEW_YORK).tz_convert("UTC").as_unit("us")
     return _calendar().session_close(moment).as_unit("us")
 
 
@@ -146,10 +152,26 @@ def _calendar():
     return exchange_calendars.get_calendar(EXCHANGE, start=FIRST, end=last)
 
 
-@cache
 def _sessions() -> pd.DatetimeIndex:
     """All known sessions, without time zone or frequency."""
-    return pd.DatetimeIndex(_calendar().sessions.tz_localize(None).to_numpy(), name="date").as_unit("us")
+    return _sessions_but(os.environ.get(CLOSURES, ""))
+
+
+@cache
+def _sessions_but(closed: str) -> pd.DatetimeIndex:
+    """The sessions of the calendar without those that the exchange did not hold."""
+    known = pd.DatetimeIndex(_calendar().sessions.tz_localize(None).to_numpy(), name="date").as_unit("us")
+    return known.difference([day for day, close in _closures(closed).items() if close is None]).rename("date")
+
+
+@cache
+def _closures(text: str) -> dict[pd.Timestamp, pd.Timestamp | None]:
+    """Each day that is written down, and when its session ended, in New York; None: it did not open at all."""
+    found = {}
+    for entry in filter(None, text.split(",")):
+        date, _, time = entry.partition("T")
+        found[parse_date(date)] = pd.Timestamp(f"{date} {time}") if time else None
+    return found
 
 
 def _inside(day) -> pd.Timestamp:
@@ -174,5 +196,7 @@ def _why_closed(moment: pd.Timestamp) -> str:
     """Weekend, the holiday's name, or an unscheduled closure."""
     if moment.weekday() >= 5:
         return f"{moment:%A}"
+    if moment in _closures(os.environ.get(CLOSURES, "")):
+        return f"{moment:%A}, closed without notice"
     named = _calendar().regular_holidays.holidays(moment, moment, return_name=True)
     return f"{moment:%A}, {named.iloc[0] if len(named) else 'unscheduled closure'}"

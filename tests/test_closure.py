@@ -1,0 +1,82 @@
+"""A day on which the exchange stays closed without notice: written down, it is no session for anything."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from openbook.market import calendar
+from trained_desk import clock, openbook, succeed
+
+WHO = ("--who", "Ann", "--reason", "a day of mourning")
+
+
+@pytest.fixture(autouse=True)
+def as_before(monkeypatch):
+    """Commands tell the calendar of this process; the next test knows nothing of it."""
+    monkeypatch.setenv(calendar.CLOSURES, "")
+
+
+@pytest.fixture
+def closed(monkeypatch):
+    """The calendar of this process, told of closures."""
+    return lambda text: monkeypatch.setenv(calendar.CLOSURES, text)
+
+
+def test_a_closed_day_is_no_session_and_a_session_cut_short_ends_earlier(closed):
+    """9 January 2025: the exchange closed for the funeral of a president; here as if nobody had announced it."""
+    assert calendar.is_session("2025-01-10")
+    closed("2025-01-10,2025-01-13T13:00")
+    assert not calendar.is_session("2025-01-10")
+    assert calendar.next_session("2025-01-08") == pd.Timestamp("2025-01-13")
+    assert calendar.previous_session("2025-01-13") == pd.Timestamp("2025-01-08")
+    assert calendar.session_close("2025-01-13") == pd.Timestamp("2025-01-13 18:00", tz="UTC")
+    assert calendar.approval_deadline("2025-01-08") == pd.Timestamp("2025-01-13 15:00", tz="UTC")
+    assert len(calendar.sessions("2025-01-08", "2025-01-14")) == 3
+    closed("")
+    assert len(calendar.sessions("2025-01-08", "2025-01-14")) == 4
+
+
+def test_an_evening_without_a_session_waits_for_nobody_and_its_orders_are_filled_at_the_next(desk):
+    """Nobody has a bar of the day: 31 before, no session after; the orders for it are filled on the next one."""
+    day, following = desk.days[3], desk.days[4]
+    waiting = desk.state().pending["symbol"].tolist()
+    assert waiting
+    desk.vendor.deliver(desk.vendor.files.upto(desk.days[2]))
+    with clock(f"{day:%Y-%m-%d}T21:00Z"):
+        assert desk.run("daily_run", day).code == 31
+        text = f"{day:%Y-%m-%d}"
+        assert (
+            "orders for it wait for the next one" in succeed(openbook("--runs", desk.runs, "closure", text, *WHO)).out
+        )
+        assert "as was written down before" in succeed(openbook("--runs", desk.runs, "closure", text, *WHO)).out
+        assert "closed without notice" in succeed(desk.run("daily_run", day)).out
+    rest = desk.evening(following).without(desk.vendor.files.bars["symbol"].unique(), day)
+    with clock(f"{following:%Y-%m-%d}T21:00Z"):
+        succeed(desk.daily(rest, date=following))
+    settled = json.loads((desk.page(following) / "settlement.json").read_bytes())
+    filled = {row["symbol"] for row in settled["fill_rows"]}
+    assert filled
+    assert filled <= set(waiting)
+    assert [mark["date"] for mark in settled["marks"]] == [f"{following:%Y-%m-%d}"]
+    assert openbook("--runs", desk.runs, "verify").code == 0
+    file = desk.runs / "closures.json"
+    file.write_text(file.read_text().replace("mourning", "joy"))
+    assert openbook("--runs", desk.runs, "verify").code == 90
+
+
+@pytest.mark.parametrize(
+    ("date", "more", "said"),
+    [
+        ("2024-06-22", (), "2024-06-22 is no session of the exchange anyhow"),
+        ("2024-06-28", (), "2024-06-28 lies ahead"),
+        ("2024-06-25", (), "a daily run of 2024-06-25 is sealed"),
+        ("2024-06-26", ("--close", "1pm"), "'1pm' is no time in New York"),
+    ],
+)
+def test_what_is_no_closure_is_refused(desk, date, more, said):
+    with clock("2024-06-26T21:00Z"):
+        answer = openbook("--runs", desk.runs, "closure", date, *WHO, *more)
+    assert answer.code == 64
+    assert said in answer.err
+    assert not (desk.runs / "closures.json").exists()
