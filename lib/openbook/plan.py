@@ -12,9 +12,18 @@ from openbook.binding import require_own_source, require_same_marks
 from openbook.champion import CARD
 from openbook.desk import book
 from openbook.desk.supersede import require_supersedable
-from openbook.errors import ApprovalError, BookError, ConflictError, DataNotReady, OutOfOrderError, UsageError
+from openbook.errors import (
+    ApprovalError,
+    BookError,
+    ConflictError,
+    DataNotReady,
+    OutOfOrderError,
+    ParameterError,
+    UsageError,
+)
 from openbook.market import calendar
 from openbook.market.manifest import require_manifest, sessions_of
+from openbook.market.providers import Source
 from openbook.market.store import has_session, store_fingerprint, update_store
 from openbook.params import Settings
 from openbook.record.runs import RunsFolder, read_run
@@ -111,6 +120,7 @@ def _plan_selection(folder: RunsFolder, inputs: dict, handed: dict, version: int
 def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dict, version: int) -> None:
     """The champion and the book of a daily run, into `inputs` and `handed`."""
     place = _book_of(folder, settings)
+    _require_carrying(settings.source)
     champion, note = succession.champion_of(folder.folder, settings.fallback_champion)
     if not settings.dry_run and json.loads((champion / CARD).read_bytes())["vetted"] is not True:
         raise ApprovalError("the champion did not pass every gate: paper may run it, a live book never")
@@ -127,6 +137,18 @@ def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dic
     before = folder.latest("daily_run", upto=session - pd.Timedelta(days=1))
     inputs["previous"] = read_run(before)["inputs_hash"] if before else ""
     handed["previous"] = str(before.resolve()) if before else None
+
+
+def _require_carrying(source: Source) -> None:
+    """ParameterError (78) for a source of adjusted prices alone: its vendor rewrites them at every split and dividend,
+    and the shares of a book stay as they are."""
+    if getattr(source, "prices", "") == "adjusted":
+        raise ParameterError(
+            "source.prices: adjusted cannot carry a book, for the vendor rewrites such prices at every split and "
+            "dividend, and a book's shares stay as they are; give the splits and dividends too "
+            "(prices: adjusted_with_actions, with columns split and dividend), or prices as traded (raw) with their "
+            "actions. For research, train and compare, adjusted prices will do"
+        )
 
 
 def _require_new(folder: RunsFolder, place, session, last, sealed: int) -> None:
