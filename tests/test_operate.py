@@ -314,6 +314,30 @@ def test_a_statement_that_differs_is_booked_by_name_and_then_agrees(waiting, tmp
     assert "(adjusted)" in succeed(command(waiting, "status")).out
 
 
+@pytest.mark.parametrize("spelling", ["BRK B", "BRK.B", "BRK-B", "BRK/B"])
+def test_a_statement_in_the_spelling_of_any_broker_agrees(waiting, tmp_path, spelling):
+    """The book calls it BRK.B; orders left for it as BRK B (IBKR) and BRK.B (Alpaca)."""
+    state, file = read_book(waiting.book), tmp_path / "statement.csv"
+    assert "BRK.B" in state.positions_now.index
+    theirs = state.positions_now.rename({"BRK.B": spelling})
+    rows = [f"'{symbol},{n}\n" if symbol[:1] in "=+-@" else f"{symbol},{n}\n" for symbol, n in theirs.items()]
+    file.write_text("symbol,shares\n" + "".join(rows) + f"CASH,{state.cash_now_cents / 100:.2f}\n")
+    assert "book and statement agree" in succeed(command(waiting, "reconcile", file)).out
+    file.write_text(file.read_text().replace(f"{spelling},", "BRKB,"))
+    refused(command(waiting, "reconcile", file), 60, "BRK.B: book", "BRKB: book 0")
+
+
+def test_a_fill_of_another_symbol_than_its_order_is_refused(waiting, monkeypatch, tmp_path):
+    succeed(approve(waiting, monkeypatch))
+    as_live(waiting.book)
+    order, file = acts.read_batch(waiting.book, tonight(waiting)).orders.iloc[0], tmp_path / "fills.csv"
+    row = f"x1,{order.order_id},{{}},{order.shares},10,0,{order.session}\n"
+    head = "fill_id,order_id,symbol,shares,price,commission,date\n"
+    file.write_text(head + row.format("OTHER"))
+    said = ("fill x1 is of OTHER, and its order", f"of {order.symbol};", "the whole file is refused")
+    refused(command(waiting, "fills", tonight(waiting), file), 60, *said)
+
+
 def test_status_says_what_waits_for_whom(waiting, monkeypatch):
     said = succeed(command(waiting, "status")).out
     assert "paper book: ACTIVE" in said

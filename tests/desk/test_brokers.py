@@ -148,7 +148,7 @@ def test_x04_no_exported_text_is_a_formula(symbol):
             FORMATS[form](orders, OPEN)
 
 
-@pytest.mark.parametrize("symbol", ["", " A", "A B", "A,B", 'A"', "BRK..B", "BRK.", "ÄPL"])
+@pytest.mark.parametrize("symbol", ["", " A", "A ", "A  B", "A,B", 'A"', "BRK..B", "BRK.", "ÄPL"])
 def test_a_symbol_that_is_no_ticker_does_not_reach_a_broker(symbol):
     with pytest.raises(BookError, match="no ticker"):
         ibkr_basket(make_orders((symbol, 1, 1.0)), OPEN)
@@ -273,7 +273,7 @@ def test_anything_else_is_refused_by_line_and_column(column, text):
         (fills(f"{GOOD},more"), "line 2: 7 cells below 6 columns"),
         (fills(GOOD, ""), "line 3: 0 cells below 6 columns"),
         (fills("7f3a,100", header="fill_id,shares"), "line 1: the columns are fill_id,shares, not fill_id,order_id,"),
-        (fills(f"{GOOD},x", header=f"{HEADER},symbol"), "line 1: the columns"),
+        (fills(f"{GOOD},x", header=f"{HEADER},note"), "line 1: the columns"),
         (fills(f"{GOOD},x", header=f"{HEADER},date"), "line 1: the columns"),
         (fills(GOOD, header=HEADER.upper()), "line 1: the columns"),
         (fills(GOOD).replace(b"7f3a", b"7f\xff3a"), "no UTF-8 at byte"),
