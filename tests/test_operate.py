@@ -327,17 +327,6 @@ def test_a_statement_in_the_spelling_of_any_broker_agrees(waiting, tmp_path, spe
     refused(command(waiting, "reconcile", file), 60, "BRK.B: book", "BRKB: book 0")
 
 
-def test_a_fill_of_another_symbol_than_its_order_is_refused(waiting, monkeypatch, tmp_path):
-    succeed(approve(waiting, monkeypatch))
-    as_live(waiting.book)
-    order, file = acts.read_batch(waiting.book, tonight(waiting)).orders.iloc[0], tmp_path / "fills.csv"
-    row = f"x1,{order.order_id},{{}},{order.shares},10,0,{order.session}\n"
-    head = "fill_id,order_id,symbol,shares,price,commission,date\n"
-    file.write_text(head + row.format("OTHER"))
-    said = ("fill x1 is of OTHER, and its order", f"of {order.symbol};", "the whole file is refused")
-    refused(command(waiting, "fills", tonight(waiting), file), 60, *said)
-
-
 def test_status_says_what_waits_for_whom(waiting, monkeypatch):
     said = succeed(command(waiting, "status")).out
     assert "paper book: ACTIVE" in said

@@ -15,7 +15,7 @@ import pandas as pd
 from openbook import succession
 from openbook.desk import acts, book, brokers, tokens
 from openbook.desk.acts import Batch
-from openbook.desk.spellings import recognised, same_security
+from openbook.desk.spellings import recognised
 from openbook.desk.statement import BookState
 from openbook.errors import ApprovalError, BookError, IncompleteRun, StorageError, UsageError
 from openbook.market import calendar
@@ -239,25 +239,12 @@ def fills(runs: Path, date: str, file: Path) -> str:
     proposal(runs, date)  # whether it can be, before the folder is held
     with working(runs) as folder:
         found = proposal(runs, date)
-        _require_named_alike(table, found.batch)
+        brokers.require_named_alike(table, found.batch.orders)
         digest = hashlib.sha256(data).hexdigest()
         n = acts.record_fills(found.place, date, table, when=when(), source=digest)
         publish_views(folder, found.kind)
     known = f", {len(table) - n} were recorded before" if n < len(table) else ""
     return f"{n} fills of {date} recorded{known}"
-
-
-def _require_named_alike(fills: pd.DataFrame, batch: Batch) -> None:
-    """BookError (60) naming a fill whose symbol is no spelling of that of its order; the order itself is looked for
-    later."""
-    orders = batch.orders.set_index("order_id")
-    for fill in fills.itertuples() if "symbol" in fills else ():
-        named = {*orders.loc[[fill.order_id], ["symbol", "ticker"]].iloc[0]} if fill.order_id in orders.index else set()
-        if named and not any(same_security(fill.symbol, symbol) for symbol in named):
-            raise BookError(
-                f"fill {fill.fill_id} is of {fill.symbol}, and its order {fill.order_id} of "
-                f"{' or '.join(sorted(named))}; the whole file is refused"
-            )
 
 
 def _understood(parse: Callable[[bytes], Said], data: bytes, file: Path) -> Said:

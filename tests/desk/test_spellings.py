@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openbook.desk.brokers import FORMATS, parse_fills
+from openbook.desk.brokers import FORMATS, parse_fills, require_named_alike
 from openbook.desk.spellings import SEPARATORS, SUFFIXES, parts_of, recognised, same_security, spelled
 from openbook.errors import BookError
 
-# "Ticker Symbol Convention", nasdaqtrader.com, column CMS (a space between root and suffix); Alpaca the same with a dot.
+# "Ticker Symbol Convention", nasdaqtrader.com, column CMS (root, space, suffix); Alpaca the same with a dot.
 # Yahoo: the quote pages of these securities.
 PUBLISHED = [
     # Yahoo, Interactive Brokers, Alpaca
@@ -122,3 +122,13 @@ def test_orders_leave_as_the_table_has_it(form):
 def test_fills_may_say_what_was_traded():
     data = b"fill_id,order_id,symbol,shares,price,commission,date\n1,2024-06-10-BRK-B,BRK B,3,411,0,2024-06-11\n"
     assert parse_fills(data)["symbol"].tolist() == ["BRK B"]
+
+
+def test_a_fill_of_another_symbol_than_its_order_is_refused():
+    """Also after a rename: the order was for FB, which the broker calls META by now."""
+    orders = pd.DataFrame({"order_id": ["a", "b"], "symbol": ["BRK-B", "FB"], "ticker": ["BRK-B", "META"]})
+    fills = pd.DataFrame({"fill_id": ["1", "2", "3"], "order_id": ["a", "b", "b"], "symbol": ["BRK B", "FB", "META"]})
+    require_named_alike(fills, orders)
+    require_named_alike(fills.drop(columns="symbol"), orders)
+    with pytest.raises(BookError, match="fill 2 is of BRK A, and its order b of META; the whole file is refused"):
+        require_named_alike(fills.assign(symbol=["BRK.B", "BRK A", "META"]), orders)

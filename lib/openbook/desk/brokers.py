@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from openbook.desk.spellings import TICKER, spelled
+from openbook.desk.spellings import TICKER, same_security, spelled
 from openbook.desk.statement import CASH_ROW, position_series
 from openbook.errors import BookError
 
@@ -191,6 +191,22 @@ def parse_fills(data: bytes) -> pd.DataFrame:
         raise BookError("the file has a header and no fills")
     types = {"fill_id": "str", "order_id": "str", "shares": "int64", "commission_cents": "int64", "date": "str"}
     return pd.DataFrame(rows).astype(types)
+
+
+def require_named_alike(fills: pd.DataFrame, orders: pd.DataFrame) -> None:
+    """BookError (60) names a fill whose symbol is no spelling of that of its order; without a column symbol there is
+    nothing to compare, and an order that is not there is found missing elsewhere.
+
+    fills : of `parse_fills`; orders : order_id, symbol when decided, and ticker, what that is called now
+    """
+    named = {row.order_id: (row.symbol, row.ticker) for row in orders.itertuples()}
+    for fill in fills.itertuples() if "symbol" in fills else ():
+        ours = named.get(fill.order_id, (fill.symbol,))
+        if not any(same_security(fill.symbol, symbol) for symbol in ours):
+            raise BookError(
+                f"fill {fill.fill_id} is of {fill.symbol}, and its order {fill.order_id} of {ours[-1]}; "
+                "the whole file is refused"
+            )
 
 
 def parse_statement(data: bytes) -> tuple[pd.Series, int]:

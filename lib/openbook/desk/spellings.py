@@ -1,6 +1,6 @@
 """One table of how share classes, preferreds, warrants, rights and units are spelled, to a broker and back.
 
-A ticker is a root and what follows it. The exchanges' own convention (CMS) puts a space between the two: BRK B, BAC PRK,
+A ticker is a root and what follows it. The exchanges' own convention (CMS) puts a space between them: BRK B, BAC PRK,
 BAC WS. Interactive Brokers writes that, Alpaca the same with a dot, Yahoo a dash and shorter suffixes: BAC-PK, BAC-WT.
 """
 
