@@ -153,8 +153,8 @@ def _require_unaltered(found: Proposal) -> None:
         Stage(found.folder).require_finished()
     except IncompleteRun as error:
         raise ApprovalError(f"the run of {found.run['date']} was altered: {error}") from None
-    written = found.trades.set_index("symbol")["shares"].astype(int).to_dict()
-    if written != dict(zip(found.batch.orders["symbol"], found.batch.orders["shares"].astype(int), strict=True)):
+    written = found.trades.set_index("symbol")["shares"].astype(float).to_dict()
+    if written != dict(zip(found.batch.orders["symbol"], found.batch.orders["shares"].astype(float), strict=True)):
         raise ApprovalError(f"trades.csv of {found.run['date']} is not what the book was told")
 
 

@@ -86,7 +86,7 @@ def generic_csv(orders: pd.DataFrame, execution: str) -> bytes:
     """
     at = AUCTIONS[execution].generic
     rows = [
-        (o.order_id, o.session, o.symbol, _side(o.shares), abs(o.shares), "MARKET", at, f"{o.price:.12g}")
+        (o.order_id, o.session, o.symbol, _side(o.shares), f"{abs(o.shares):.12g}", "MARKET", at, f"{o.price:.12g}")
         for o in orders.itertuples()
     ]
     return _csv(GENERIC_COLUMNS, [[_neutral(str(cell)) for cell in row] for row in rows])
@@ -104,7 +104,7 @@ def ibkr_basket(orders: pd.DataFrame, execution: str) -> bytes:
     """
     at = AUCTIONS[execution].ibkr
     rows = [
-        (_side(o.shares), abs(o.shares), _ticker(o, "ibkr"), "STK", "SMART", "USD", *at, o.order_id)
+        (_side(o.shares), _quantity(o), _ticker(o, "ibkr"), "STK", "SMART", "USD", *at, o.order_id)
         for o in orders.itertuples()
     ]
     return _csv(IBKR_COLUMNS, rows)
@@ -135,7 +135,7 @@ def _alpaca_request(order, at: str) -> dict[str, str]:
         raise BookError(f"order {order.order_id[:40]}… is longer than the {LONGEST_CLIENT_ID} characters Alpaca allows")
     return {
         "symbol": _ticker(order, "alpaca"),
-        "qty": str(abs(order.shares)),
+        "qty": str(_quantity(order)),
         "side": _side(order.shares).lower(),
         "type": "market",
         "time_in_force": at,
@@ -143,8 +143,17 @@ def _alpaca_request(order, at: str) -> dict[str, str]:
     }
 
 
-def _side(shares: int) -> str:
+def _side(shares: float) -> str:
     return "BUY" if shares > 0 else "SELL"
+
+
+def _quantity(order) -> int:
+    """Whole shares; BookError for a part of one, which neither broker takes into an auction."""
+    if order.shares != round(order.shares):
+        raise BookError(
+            f"order {order.order_id} is of {order.shares:+.10g} shares; an auction takes whole shares only; use generic"
+        )
+    return abs(round(order.shares))
 
 
 def _ticker(order, form: str) -> str:
