@@ -80,13 +80,19 @@ class Outcome:
 # ---- the commands ----
 
 
-def init(runs: Path, *, cash: float, kind: str = "paper") -> str:
-    """Open the paper book, or the live one; BookError if there is one already."""
+def init(runs: Path, *, cash: float, kind: str = "paper", share_units: int = 1) -> str:
+    """Open the paper book, or the live one; BookError if there is one already.
+
+    share_units : units of a whole share in which the book counts, and orders, for good. UsageError (64) for parts of a
+    share in a live book: its orders leave for an auction, which takes whole shares
+    """
+    if kind == "live" and share_units != 1:
+        raise UsageError("a live book counts whole shares: an auction takes no parts of one; leave --share-units out")
     place = the_book(runs, kind)[1]
     require_own_clock(kind)
     with working(runs) as folder:
         try:
-            book.open_book(place, cash=cash, kind=kind)
+            book.open_book(place, cash=cash, kind=kind, share_units=share_units)
         finally:
             if book.exists(place):  # a crash may have come between the book and its views
                 publish_views(folder, kind)

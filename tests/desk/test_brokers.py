@@ -117,6 +117,17 @@ def test_published_alpaca_request_has_the_same_shape():
     assert requests[2]["symbol"] == "BF.B"
 
 
+def test_parts_of_a_share_go_into_no_auction():
+    """Whole numbers of shares that a book of parts counts leave as such."""
+    orders = make_orders(("AAPL", 12.0, 193.12), ("MSFT", -0.25, 411.0))
+    assert [row[4] for row in cells(generic_csv(orders, OPEN))[1:]] == ["12", "0.25"]
+    for form in ("ibkr", "alpaca"):
+        with pytest.raises(BookError, match=r"2024-06-10-MSFT is of -0\.25 shares; an auction takes whole shares only"):
+            FORMATS[form](orders, OPEN)
+    assert cells(ibkr_basket(orders.iloc[:1], OPEN))[1][1] == "12"
+    assert json.loads(alpaca_json(orders.iloc[:1], OPEN))[0]["qty"] == "12"
+
+
 def test_alpaca_refuses_an_id_that_alpaca_would_refuse():
     orders = make_orders(("A" * 117, 1, 1.0))
     assert len(json.loads(alpaca_json(orders, OPEN))[0]["client_order_id"]) == 128
