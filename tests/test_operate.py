@@ -265,7 +265,7 @@ def as_live(path) -> None:
 
 
 def fill(desk, order, shares: int) -> None:
-    row = [f"x{shares}", order.order_id, shares, 10.0, 0, order.session]
+    row = [f"{order.order_id} {shares}", order.order_id, shares, 10.0, 0, order.session]
     table = pd.DataFrame([row], columns=["fill_id", "order_id", "shares", "price", "commission_cents", "date"])
     acts.record_fills(desk.book, tonight(desk), table, when="now", source="0" * 64)
 

@@ -194,6 +194,8 @@ def test_case_10_what_is_left_over_is_spent_on_what_lacks_most():
         "one). 50.00 USD (2.5%) stay idle. With these settings every name can be bought from about 15,813 USD on; with "
         "less, hold fewer names (portfolio.top_n)."
     )
+    unsorted = generator.generate_trades(held(), 2000, weights, prices, room=Room(0.15, max_sector_weight=0.1))
+    assert unsorted["shares"].tolist() == trades["shares"].tolist()  # where there are no sectors, none is limited
     tight = generator.generate_trades(held(), 2000, weights, prices, room=Room(max_weight=0.12))
     assert tight["shares"].tolist() == [1] * 9  # two shares are 13%
 

@@ -32,7 +32,7 @@ class Room:
     def groups(self, symbols: pd.Series) -> np.ndarray:
         """Code of each symbol's sector, (n,)."""
         if self.sectors is None:
-            return np.arange(len(symbols))
+            return np.zeros(len(symbols), dtype=np.intp)
         known = self.sectors.reindex(symbols)
         return pd.factorize(known.astype("object").fillna("").to_numpy())[0]
 
@@ -193,12 +193,16 @@ class _Spending:
         costs = sum(part.sum() for part in self._cents(np.arange(len(orders)), orders)[1:]) / 100
         return (
             worth[place] <= room.max_weight * value
-            and worth[self.groups == self.groups[place]].sum() <= room.max_sector_weight * value
+            and (room.sectors is None or self._sector(worth, place) <= room.max_sector_weight * value)
             and bought[place] <= room.max_trade * value
             and bought.sum() <= room.max_turnover * value
             and costs <= room.max_cost * value
             and np.count_nonzero(orders) <= room.max_trades
         )
+
+    def _sector(self, worth: np.ndarray, place: int) -> float:
+        """USD in the sector of one name."""
+        return float(worth[self.groups == self.groups[place]].sum())
 
     def _cents(self, places, orders):
         return trade_cents(orders, self.evening.prices[places], self.evening.costs, self.evening.share_units)
