@@ -172,11 +172,11 @@ def test_a_book_is_opened_once(runs):
 
 
 def test_a_paper_book_may_count_parts_of_a_share_and_a_live_one_may_not(runs):
-    live = openbook("--runs", runs, "init", "--cash", "1000", "--book", "live", "--share-units", "1000")
+    live = openbook("--runs", runs, "init", "--cash", "1000", "--book", "live", "--parts", "1000")
     assert (live.code, "an auction takes no parts of one" in live.err) == (64, True)
-    many = openbook("--runs", runs, "init", "--cash", "1000", "--share-units", "1000001")
+    many = openbook("--runs", runs, "init", "--cash", "1000", "--parts", "1000001")
     assert (many.code, "1 to 1,000,000 parts" in many.err) == (64, True)
-    assert openbook("--runs", runs, "init", "--cash", "1000", "--share-units", "1000").code == 0
+    assert openbook("--runs", runs, "init", "--cash", "1000", "--parts", "1000").code == 0
     assert read_book(runs / "books" / "paper.db").share_units == 1000
 
 

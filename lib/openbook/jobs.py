@@ -91,7 +91,7 @@ def init(runs: Path, *, cash: float, kind: str = "paper", share_units: int = 1) 
     if not 1 <= share_units <= MOST_UNITS:
         raise UsageError(f"a share has 1 to {MOST_UNITS:,} parts, not {share_units:,}")
     if kind == "live" and share_units != 1:
-        raise UsageError("a live book counts whole shares: an auction takes no parts of one; leave --share-units out")
+        raise UsageError("a live book counts whole shares: an auction takes no parts of one; leave --parts out")
     place = the_book(runs, kind)[1]
     require_own_clock(kind)
     with working(runs) as folder:
