@@ -584,7 +584,7 @@ def test_rounding_has_the_room_of_the_desk_and_of_the_portfolio_whichever_is_les
 
 
 @pytest.mark.parametrize("cash", [0.0, 0.01])
-def test_case_12_no_orders_of_a_book_worth_nothing_break_no_limit(cash):
+def test_no_orders_of_a_book_worth_nothing_break_no_limit(cash):
     nothing, prices = pd.Series(dtype="int64"), pd.Series({"A": 1.0})
     none = TradeGenerator().generate_trades(nothing, cash, pd.Series({"A": 1.0}), prices)
     assert list(none) == TRADE_COLUMNS

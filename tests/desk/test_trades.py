@@ -174,7 +174,7 @@ def test_a_target_is_rounded_to_the_nearest_share():
     assert generator.generate_trades(held(A=5), 9_500, series(A=0.044), prices)["shares"].tolist() == [-1]
 
 
-def test_case_10_what_is_left_over_is_spent_on_what_lacks_most():
+def test_what_is_left_over_is_spent_on_what_lacks_most():
     """2,000 USD, ten names at 10%: nine at 130 USD (1.54 shares), NVR at 1,581.29 (0.13 shares), free of costs.
 
     Rounded down: nine single shares are 1,170 USD, and 830 stay idle. Each of the nine lacks 70 USD, and is nearest to
@@ -200,7 +200,7 @@ def test_case_10_what_is_left_over_is_spent_on_what_lacks_most():
     assert tight["shares"].tolist() == [1] * 9  # two shares are 13%
 
 
-def test_case_10_orders_below_the_smallest_are_named():
+def test_orders_below_the_smallest_are_named():
     """500 USD and ten names: 50 USD each, less than min_trade_size. A second share that makes a buy large enough is not
     bought beyond the share above the target."""
     names = list("ABCDEFGHIJ")
@@ -228,7 +228,7 @@ def test_the_reason_is_what_would_have_to_change():
     assert found.enough == pytest.approx(2400)  # 120 / 5%
 
 
-def test_case_10_a_dear_share_of_fifty_names_is_bought_where_it_is_nearest():
+def test_a_dear_share_of_fifty_names_is_bought_where_it_is_nearest():
     """100,000 USD and 50 names are 2,000 USD each: of a share of 2,100 that is 0.95, of one of 4,100 it is 0.49.
 
     Rounded down, 48 names of 90 USD hold 22 shares (1,980 USD), the two others none: 4,960 USD are left. The first dear
@@ -506,7 +506,7 @@ def test_d03_a_held_name_without_a_price_is_an_error_that_names_it():
 
 
 @pytest.mark.parametrize("cash", [0.0, -5.0])
-def test_case_12_a_book_worth_nothing_has_no_orders_and_is_all_cash(cash):
+def test_a_book_worth_nothing_has_no_orders_and_is_all_cash(cash):
     prices = series(A=1.0)
     trades = TradeGenerator().generate_trades(held(), cash, series(A=1.0), prices)
     assert trades.empty
@@ -517,7 +517,7 @@ def test_case_12_a_book_worth_nothing_has_no_orders_and_is_all_cash(cash):
     assert said == f"The portfolio is worth {cash:.2f} USD; nothing can be traded."
 
 
-def test_case_12_a_cent_is_a_book():
+def test_a_cent_is_a_book():
     assert TradeGenerator().generate_trades(held(), 0.01, series(A=1.0), series(A=1.0)).empty
     assert current_weights(held(), 0.01, series(A=1.0)).to_dict() == {"CASH": 1.0}
 
