@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openbook import cli
+from openbook.desk.book import read_book
 from openbook.errors import OpenbookError, UsageError
 from openbook.market import calendar
 from openbook.market.calendar import parse_date
@@ -168,6 +169,15 @@ def test_a_book_is_opened_once(runs):
     assert again.code == 60
     assert "never begun twice" in again.err
     assert (runs / "books" / "paper.db").read_bytes() == before
+
+
+def test_a_paper_book_may_count_parts_of_a_share_and_a_live_one_may_not(runs):
+    live = openbook("--runs", runs, "init", "--cash", "1000", "--book", "live", "--parts", "1000")
+    assert (live.code, "an auction takes no parts of one" in live.err) == (64, True)
+    many = openbook("--runs", runs, "init", "--cash", "1000", "--parts", "1000001")
+    assert (many.code, "1 to 1,000,000 parts" in many.err) == (64, True)
+    assert openbook("--runs", runs, "init", "--cash", "1000", "--parts", "1000").code == 0
+    assert read_book(runs / "books" / "paper.db").share_units == 1000
 
 
 @pytest.mark.parametrize("cash", ["0", "-5", "nan", "inf"])

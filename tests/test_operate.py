@@ -265,7 +265,7 @@ def as_live(path) -> None:
 
 
 def fill(desk, order, shares: int) -> None:
-    row = [f"x{shares}", order.order_id, shares, 10.0, 0, order.session]
+    row = [f"{order.order_id} {shares}", order.order_id, shares, 10.0, 0, order.session]
     table = pd.DataFrame([row], columns=["fill_id", "order_id", "shares", "price", "commission_cents", "date"])
     acts.record_fills(desk.book, tonight(desk), table, when="now", source="0" * 64)
 
@@ -312,6 +312,19 @@ def test_a_statement_that_differs_is_booked_by_name_and_then_agrees(waiting, tmp
     assert (after.positions_now["GIFT"], after.cash_now_cents, after.unsettled) == (3, 100_000, "")
     assert "orders of" in succeed(command(waiting, "status")).out
     assert "(adjusted)" in succeed(command(waiting, "status")).out
+
+
+@pytest.mark.parametrize("spelling", ["BRK B", "BRK.B", "BRK-B", "BRK/B"])
+def test_a_statement_in_the_spelling_of_any_broker_agrees(waiting, tmp_path, spelling):
+    """The book calls it BRK.B; orders left for it as BRK B (IBKR) and BRK.B (Alpaca)."""
+    state, file = read_book(waiting.book), tmp_path / "statement.csv"
+    assert "BRK.B" in state.positions_now.index
+    theirs = state.positions_now.rename({"BRK.B": spelling})
+    rows = [f"'{symbol},{n}\n" if symbol[:1] in "=+-@" else f"{symbol},{n}\n" for symbol, n in theirs.items()]
+    file.write_text("symbol,shares\n" + "".join(rows) + f"CASH,{state.cash_now_cents / 100:.2f}\n")
+    assert "book and statement agree" in succeed(command(waiting, "reconcile", file)).out
+    file.write_text(file.read_text().replace(f"{spelling},", "BRKB,"))
+    refused(command(waiting, "reconcile", file), 60, "BRK.B: book", "BRKB: book 0")
 
 
 def test_status_says_what_waits_for_whom(waiting, monkeypatch):

@@ -25,11 +25,11 @@ def later(desk, project_root, tmp_path):
     library = home / "lib" / "openbook"
     shutil.copytree(provenance.LIBRARY, library, ignore=shutil.ignore_patterns("__pycache__"))
     edit(library / "portfolio" / "costs.py", "1e-4", "3e-4")
-    (library / "portfolio" / "schedule.py").rename(library / "portfolio" / "timetable.py")
+    (library / "portfolio" / "verify.py").rename(library / "portfolio" / "second_opinion.py")
     for file in library.rglob("*.py"):
-        file.write_text(file.read_text().replace("openbook.portfolio.schedule", "openbook.portfolio.timetable"))
+        file.write_text(file.read_text().replace("openbook.portfolio.verify", "openbook.portfolio.second_opinion"))
     notebook = home / "notebooks" / "daily_run.ipynb"
-    edit(notebook, "openbook.portfolio.schedule", "openbook.portfolio.timetable")
+    edit(notebook, "openbook.portfolio.verify", "openbook.portfolio.second_opinion")
     return home
 
 
@@ -65,7 +65,7 @@ def test_without_the_library_of_then_the_one_that_is_here_is_said(desk, later):
     done = command(later, desk.runs, "replay", f"{desk.days[2]:%Y-%m-%d}")
     assert done.returncode == 70
     assert "is not kept: run with the one that is installed" in done.stderr
-    assert "No module named 'openbook.portfolio.schedule'" in done.stderr
+    assert "No module named 'openbook.portfolio.verify'" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

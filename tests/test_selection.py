@@ -14,7 +14,7 @@ from openbook.errors import DataError, ParameterError
 from openbook.market.providers import SimulatedSource
 from openbook.market.store import load_market
 from openbook.portfolio.backtest import VectorizedBacktester, equal_weight_universe
-from openbook.portfolio.capacity import capacity
+from openbook.portfolio.capacity import capacity, smallest_account
 from openbook.portfolio.construct import PortfolioSettings
 from openbook.portfolio.regime import RegimeSettings
 from openbook.selection import (
@@ -251,7 +251,7 @@ def test_the_summary_repeats_each_backtest(backtests, regimes):
         assert row["total_costs"] == pytest.approx(16.0)
         assert row["kurtosis"] == pytest.approx(metrics.kurtosis(result.returns))
         assert row["sessions"] == 300
-    unknown = ["beta", "active_return", "active_low", "active_high", "capacity"]
+    unknown = ["beta", "active_return", "active_low", "active_high", "capacity", "smallest_account"]
     assert summary[unknown].isna().all(axis=None)
     assert "deflated_sharpe" not in summary
 
@@ -282,7 +282,9 @@ def test_capacity_is_that_of_the_market_they_were_run_on():
     regimes = pd.Series(1, index=market.dates)
     known = capacity(found["everyone", "equal_weight"], market)
     assert np.isfinite(known)
-    assert summarise_backtests(found, regimes, market=market)["capacity"].tolist() == [known]
+    summary = summarise_backtests(found, regimes, market=market)
+    assert summary["capacity"].tolist() == [known]
+    assert summary["smallest_account"].tolist() == [smallest_account(found["everyone", "equal_weight"], market)]
 
 
 def test_the_deflated_sharpe_is_told_the_trials_and_takes_their_spread_from_the_field(backtests, regimes):

@@ -75,11 +75,12 @@ def demo() -> None:
 def init(
     cash: Annotated[float, typer.Option(help="USD that the book begins with.")],
     book: Annotated[str, typer.Option(help="paper or live.")] = "paper",
+    parts: Annotated[int, typer.Option(help="Of a share, that a paper book counts; 1: whole shares.")] = 1,
 ) -> None:
     """Open a book."""
     from openbook import jobs
 
-    _say(jobs.init(State.runs, cash=cash, kind=book))
+    _say(jobs.init(State.runs, cash=cash, kind=book, share_units=parts))
 
 
 @app.command(rich_help_panel=START)

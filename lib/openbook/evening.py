@@ -13,12 +13,13 @@ from pathlib import Path
 import pandas as pd
 
 from openbook.champion import ChampionCard, read_champion
+from openbook.desk.killswitch import HALTED
 from openbook.desk.safety import restrict
-from openbook.desk.statement import Settlement
+from openbook.desk.statement import BookState, Settlement
 from openbook.desk.trades import current_weights
 from openbook.errors import DataError, OpenbookError, OptimizerError, UsageError
 from openbook.market.arrival import admit
-from openbook.market.calendar import sessions
+from openbook.market.calendar import next_session, previous_session, sessions
 from openbook.market.providers import parse_source
 from openbook.market.quality import QualityRules, check_session
 from openbook.market.store import fingerprint, load_market
@@ -26,7 +27,7 @@ from openbook.market.tables import BAR_FIELDS, Delivery, Market
 from openbook.portfolio.attribution import TOTAL, split_change
 from openbook.portfolio.construct import CASH, PortfolioSettings, construct_portfolio, keep_tradable, with_cash
 from openbook.portfolio.decision import DUST
-from openbook.portfolio.schedule import is_rebalance
+from openbook.portfolio.schedule import Rebalance, is_rebalance, rebalance_on
 from openbook.record import production
 from openbook.record.elements import chart, figure
 from openbook.record.monitoring import SCORED
@@ -59,8 +60,8 @@ class Holdings:
     """What the book held at the close, and whether that was to be changed.
 
     weights : drifted, by symbol, with CASH; sums to 1
-    due : a rebalance was due, or nothing was held. It stands here, not with the data: on an evening without one the
-        target is what is held, so that what changed since a rebalance is that there is none
+    due : a rebalance was due or made up for, or nothing was held. It stands here, not with the data: on an evening
+        without one the target is what is held, so that what changed since a rebalance is that there is none
     """
 
     weights: pd.Series
@@ -230,10 +231,29 @@ def evening_of(sealed: Path, known: Market | None = None) -> Evening:
     positions, rules = settled.positions, QualityRules.model_validate_json(json.dumps(params["quality"]))
     checked = check_session(market, session, held=tuple(positions.index), rules=rules)
     model, _, card = read_champion(told["champion"])
-    due = is_rebalance(session, card.portfolio.rebalance_every) or positions.empty
-    holdings = Holdings(current_weights(positions, settled.cash, settled.priced(market.close.loc[session])), due)
     recorded = run["recorded"]
+    # Pages that were sealed before a missed rebalance was made up for did not record it.
+    due = recorded.get("due", is_rebalance(session, card.portfolio.rebalance_every) or positions.empty)
+    holdings = Holdings(current_weights(positions, settled.cash, settled.priced(market.close.loc[session])), due)
     return gather(Data(market, checked.tradable), model, card, holdings, recorded["regime"], recorded["switch"])
+
+
+def rebalance_tonight(state: BookState, settlement: Settlement, every: int, previous: str | None) -> Rebalance:
+    """Whether the evening of a settlement is a rebalance, from what is known of the book before it; see `rebalance_on`.
+
+    state : the book before the settlement; previous : folder of the page before, or None
+
+    Orders that a halted book proposed were for no rebalance, and are not made up for.
+    """
+    session, skipped = pd.Timestamp(settlement.session), pd.DatetimeIndex([])
+    if state.last_session is not None and next_session(state.last_session) < session:
+        skipped = sessions(next_session(state.last_session), previous_session(session))
+    waited = {row.order_id for row in settlement.results if (row.before, row.status) == ("PENDING", "EXPIRED")}
+    evenings = {f"{day:%Y-%m-%d}" for day in state.pending["decided"][state.pending["order_id"].isin(waited)]}
+    page = {} if previous is None else read_run(Path(previous))
+    halted = {page["date"]} if page and page["recorded"].get("switch") == HALTED else set()
+    empty = settlement.positions.empty
+    return rebalance_on(session, every, skipped=skipped, expired=sorted(evenings - halted), empty=empty)
 
 
 def sealed_day(runs: Path, date: str) -> Path:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from openbook.champion import read_champion
+from openbook.desk.safety import SafetyLimits, profile_of
 from openbook.desk.statement import Settlement
 from openbook.desk.trades import TradeGenerator, current_weights
 from openbook.errors import OpenbookError
@@ -112,9 +113,7 @@ def look_back(runs: str | Path, date: str) -> Hindsight:
     revisions = find_revisions(then.data.market, now)
     revised = then if revisions.empty else _revised(then, now, written.settlement, params["quality"])
     difference = compare(then, revised)
-    costs = read_champion(handed(sealed)["champion"])[2].costs
-    generator = TradeGenerator(costs=costs, min_trade_size=params["min_trade_size"])
-    orders = written.trades if revisions.empty else _orders(generator, written.settlement, now, difference.after)
+    orders = written.trades if revisions.empty else _orders(sealed, written.settlement, now, difference.after)
     return Hindsight(date, revisions, difference, _beside(written.trades, orders))
 
 
@@ -127,8 +126,20 @@ def _revised(then: Evening, market: Market, settled: Settlement, quality: dict) 
     return replace(then, data=Data(market, tradable), holdings=Holdings(weights, then.holdings.due))
 
 
-def _orders(generator: TradeGenerator, settled: Settlement, market: Market, target: pd.Series) -> pd.DataFrame:
-    return generator.generate_trades(settled.positions, settled.cash, target, market.close.iloc[-1])
+def _orders(sealed: Path, settled: Settlement, market: Market, target: pd.Series) -> pd.DataFrame:
+    """The orders of a sealed day for another target, as its page makes them."""
+    run, card = read_run(sealed), read_champion(handed(sealed)["champion"])[2]
+    recorded, allowed = run["recorded"], SafetyLimits.model_validate_json(json.dumps(run["params"]["limits"]))
+    profile = profile_of(settled.positions, recorded["switch"])
+    return TradeGenerator(
+        costs=card.costs, min_trade_size=run["params"]["min_trade_size"], share_units=settled.share_units
+    ).generate_trades(
+        settled.positions,
+        settled.cash,
+        target,
+        market.close.iloc[-1],
+        room=allowed.room(card.portfolio, recorded["regime"], profile, market.sectors),
+    )
 
 
 def _beside(sealed: pd.DataFrame, revised: pd.DataFrame) -> pd.DataFrame:

@@ -64,6 +64,7 @@ MONTHLY = ("train_candidates", "compare", "select_champion")
 # Seconds after which a cell, and the whole run, is taken to hang. Tuning at full size takes hours on a small machine.
 PATIENCE = {"train_candidates": (12 * 3600.0, 14 * 3600.0), "compare": (4 * 3600.0, 5 * 3600.0)}
 USUAL_PATIENCE = (1800.0, 3600.0)
+MOST_UNITS = 1_000_000  # of a whole share, in a book that is begun by command
 MOST_NAMED = 6  # differences that one line names
 
 
@@ -80,13 +81,22 @@ class Outcome:
 # ---- the commands ----
 
 
-def init(runs: Path, *, cash: float, kind: str = "paper") -> str:
-    """Open the paper book, or the live one; BookError if there is one already."""
+def init(runs: Path, *, cash: float, kind: str = "paper", share_units: int = 1) -> str:
+    """Open the paper book, or the live one; BookError if there is one already.
+
+    share_units : units of a whole share in which the book counts, and orders, for good. UsageError (64) for parts of a
+    share in a live book: its orders leave for an auction, which takes whole shares; and for more parts than the twelve
+    digits of trades.csv tell apart
+    """
+    if not 1 <= share_units <= MOST_UNITS:
+        raise UsageError(f"a share has 1 to {MOST_UNITS:,} parts, not {share_units:,}")
+    if kind == "live" and share_units != 1:
+        raise UsageError("a live book counts whole shares: an auction takes no parts of one; leave --parts out")
     place = the_book(runs, kind)[1]
     require_own_clock(kind)
     with working(runs) as folder:
         try:
-            book.open_book(place, cash=cash, kind=kind)
+            book.open_book(place, cash=cash, kind=kind, share_units=share_units)
         finally:
             if book.exists(place):  # a crash may have come between the book and its views
                 publish_views(folder, kind)

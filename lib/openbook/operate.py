@@ -4,7 +4,7 @@ Each shows first, then changes one thing under the lock, then brings views and l
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +15,8 @@ import pandas as pd
 from openbook import succession
 from openbook.desk import acts, book, brokers, tokens
 from openbook.desk.acts import Batch
+from openbook.desk.spellings import recognised
+from openbook.desk.statement import BookState
 from openbook.errors import ApprovalError, BookError, IncompleteRun, StorageError, UsageError
 from openbook.market import calendar
 from openbook.market.manifest import require_manifest
@@ -151,8 +153,8 @@ def _require_unaltered(found: Proposal) -> None:
         Stage(found.folder).require_finished()
     except IncompleteRun as error:
         raise ApprovalError(f"the run of {found.run['date']} was altered: {error}") from None
-    written = found.trades.set_index("symbol")["shares"].astype(int).to_dict()
-    if written != dict(zip(found.batch.orders["symbol"], found.batch.orders["shares"].astype(int), strict=True)):
+    written = found.trades.set_index("symbol")["shares"].astype(float).to_dict()
+    if written != dict(zip(found.batch.orders["symbol"], found.batch.orders["shares"].astype(float), strict=True)):
         raise ApprovalError(f"trades.csv of {found.run['date']} is not what the book was told")
 
 
@@ -237,6 +239,7 @@ def fills(runs: Path, date: str, file: Path) -> str:
     proposal(runs, date)  # whether it can be, before the folder is held
     with working(runs) as folder:
         found = proposal(runs, date)
+        brokers.require_named_alike(table, found.batch.orders)
         digest = hashlib.sha256(data).hexdigest()
         n = acts.record_fills(found.place, date, table, when=when(), source=digest)
         publish_views(folder, found.kind)
@@ -261,12 +264,20 @@ def reconcile(runs: Path, file: Path, *, kind: str = "", accepted: tuple[str, st
     closed = f"{calendar.last_closed():%Y-%m-%d}"
     kind, place = _own_book(runs, kind)
     with working(runs) as folder:
+        names = _our_names(book.read_book(place), shares.index)
+        prices = {names[symbol]: price for symbol, price in prices.items()}
         how = {"closed": closed, "when": when(), "accepted": accepted, "prices": prices}
-        difference = acts.reconcile(place, shares, cash, **how)
+        difference = acts.reconcile(place, shares.rename(names).sort_index(), cash, **how)
         publish_views(folder, kind)
     if difference and not accepted[0]:
         raise BookError(f"the statement differs: {difference}; no run until it agrees, or --who books it")
     return f"booked by {accepted[0]}: {difference}" if difference else f"{kind} book and statement agree"
+
+
+def _our_names(state: BookState, said: Iterable[str]) -> dict[str, str]:
+    """The book's symbol for each of a statement; one that the book does not know stays as it is."""
+    waits = state.pending["security"].map(state.names).fillna(state.pending["symbol"])
+    return recognised(said, held={*state.positions_now.index, *waits}, known=state.securities)
 
 
 def cash(runs: Path, *, flow: str, amount: str, who: str, reason: str, kind: str = "", again: bool = False) -> str:

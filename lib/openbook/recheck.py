@@ -63,7 +63,14 @@ def require_safe(written: Written, state: BookState, settings, *, store, session
     checks = [
         validator.validate_portfolio(written.weights, market.sectors, market_cap, held=held),
         validator.validate_trades(
-            written.trades, positions, settled.cash, prices, settled.equity, volume=volume, profile=profile
+            written.trades,
+            positions,
+            settled.cash,
+            prices,
+            settled.equity,
+            volume=volume,
+            profile=profile,
+            share_units=state.share_units,
         ),
     ]
     validator.require(pd.concat(checks, ignore_index=True))

@@ -117,6 +117,17 @@ def test_published_alpaca_request_has_the_same_shape():
     assert requests[2]["symbol"] == "BF.B"
 
 
+def test_parts_of_a_share_go_into_no_auction():
+    """Whole numbers of shares that a book of parts counts leave as such."""
+    orders = make_orders(("AAPL", 12.0, 193.12), ("MSFT", -0.25, 411.0))
+    assert [row[4] for row in cells(generic_csv(orders, OPEN))[1:]] == ["12", "0.25"]
+    for form in ("ibkr", "alpaca"):
+        with pytest.raises(BookError, match=r"2024-06-10-MSFT is of -0\.25 shares; an auction takes whole shares only"):
+            FORMATS[form](orders, OPEN)
+    assert cells(ibkr_basket(orders.iloc[:1], OPEN))[1][1] == "12"
+    assert json.loads(alpaca_json(orders.iloc[:1], OPEN))[0]["qty"] == "12"
+
+
 def test_alpaca_refuses_an_id_that_alpaca_would_refuse():
     orders = make_orders(("A" * 117, 1, 1.0))
     assert len(json.loads(alpaca_json(orders, OPEN))[0]["client_order_id"]) == 128
@@ -148,7 +159,7 @@ def test_x04_no_exported_text_is_a_formula(symbol):
             FORMATS[form](orders, OPEN)
 
 
-@pytest.mark.parametrize("symbol", ["", " A", "A B", "A,B", 'A"', "BRK..B", "BRK.", "ÄPL"])
+@pytest.mark.parametrize("symbol", ["", " A", "A ", "A  B", "A,B", 'A"', "BRK..B", "BRK.", "ÄPL"])
 def test_a_symbol_that_is_no_ticker_does_not_reach_a_broker(symbol):
     with pytest.raises(BookError, match="no ticker"):
         ibkr_basket(make_orders((symbol, 1, 1.0)), OPEN)
@@ -273,7 +284,7 @@ def test_anything_else_is_refused_by_line_and_column(column, text):
         (fills(f"{GOOD},more"), "line 2: 7 cells below 6 columns"),
         (fills(GOOD, ""), "line 3: 0 cells below 6 columns"),
         (fills("7f3a,100", header="fill_id,shares"), "line 1: the columns are fill_id,shares, not fill_id,order_id,"),
-        (fills(f"{GOOD},x", header=f"{HEADER},symbol"), "line 1: the columns"),
+        (fills(f"{GOOD},x", header=f"{HEADER},note"), "line 1: the columns"),
         (fills(f"{GOOD},x", header=f"{HEADER},date"), "line 1: the columns"),
         (fills(GOOD, header=HEADER.upper()), "line 1: the columns"),
         (fills(GOOD).replace(b"7f3a", b"7f\xff3a"), "no UTF-8 at byte"),

@@ -17,9 +17,10 @@ from openbook.desk.safety import (
     profile_of,
     restrict,
 )
-from openbook.desk.trades import TradeGenerator
+from openbook.desk.trades import TRADE_COLUMNS, TradeGenerator
 from openbook.errors import LimitError, ParameterError
 from openbook.portfolio.costs import Costs
+from openbook.portfolio.decision import PortfolioSettings, RegimeAdaptation
 
 FREE = Costs(commission_bps=0, slippage_bps=0)
 VALIDATOR = SafetyValidator(SafetyLimits())
@@ -562,3 +563,35 @@ def test_what_is_exactly_at_its_limit_passes():
     for check, value in (("turnover", 0.5), ("max_trade", 0.125), ("max_cost", 0.005), ("liquidity", 0.0625)):
         assert row(checks, check)["value"] == value
         assert row(checks, check)["status"] == "pass"
+
+
+# ---- room for rounding ----
+
+
+def test_rounding_has_the_room_of_the_desk_and_of_the_portfolio_whichever_is_less():
+    """An ordinary evening: max_trade 10% of the desk, 5% of the portfolio. A first build: 15% of the desk alone."""
+    regimes = {0: RegimeAdaptation(max_weight=0.08)}
+    caps = {"max_weight": 0.12, "max_sector_weight": 0.5, "max_turnover": 0.6, "max_trade": 0.05}
+    settings = PortfolioSettings(**caps, regimes=regimes)
+    sectors = pd.Series({"A": "Tech"})
+    daily = SafetyLimits().room(settings, 1, "daily", sectors)
+    assert (daily.max_weight, daily.max_sector_weight) == (0.12, 0.30)
+    assert (daily.max_turnover, daily.max_trade, daily.max_cost, daily.max_trades) == (0.40, 0.05, 0.005, 50)
+    assert daily.sectors is sectors
+    assert SafetyLimits().room(settings, 0, "daily", None).max_weight == 0.08
+    first = SafetyLimits().room(settings, 1, "initial", sectors)
+    assert (first.max_turnover, first.max_trade, first.max_cost, first.max_trades) == (1.0, 0.15, 0.01, 100)
+
+
+@pytest.mark.parametrize("cash", [0.0, 0.01])
+def test_no_orders_of_a_book_worth_nothing_break_no_limit(cash):
+    nothing, prices = pd.Series(dtype="int64"), pd.Series({"A": 1.0})
+    none = TradeGenerator().generate_trades(nothing, cash, pd.Series({"A": 1.0}), prices)
+    assert list(none) == TRADE_COLUMNS
+    checks = VALIDATOR.validate_trades(none, nothing, cash, prices, cash)
+    assert checks["status"].isin(["pass", "not checked"]).all()
+
+
+def test_an_order_of_a_book_worth_nothing_breaks_every_limit():
+    checks = check_batch(batch({"A": 1}), cash=0.0, value=0.0)
+    assert {"turnover", "max_trade"} <= set(checks.loc[checks["status"] == "stop", "check"])

@@ -14,7 +14,8 @@ PRICES = pd.Series({"AAA": 30.0, "BBB": 50.0})
 
 @pytest.fixture(scope="module")
 def trades() -> pd.DataFrame:
-    """Of 10,000 USD: BBB from 40 shares to 30%, AAA from nothing to 20%; 5 bps for each of both costs."""
+    """Of 10,000 USD: BBB from 40 shares to 30%, 60 at 50 USD, AAA from nothing to 20%, 66.7 at 30 USD, of which 67 are
+    bought: 1,000 and 2,010 USD. 5 bps for each of both costs."""
     generator = TradeGenerator(costs=Costs(commission_bps=5, slippage_bps=5))
     target = pd.Series({"AAA": 0.2, "BBB": 0.3, "CASH": 0.5})
     reasons = pd.Series({"AAA": "bought: rank 1 of 9", "BBB": "raised: rank 2 of 9; at the position limit 30.0%"})
@@ -53,9 +54,18 @@ def test_a_story_goes_from_the_score_to_the_cost(trades):
     told = order_stories(trades, story, because, 10_000.0).set_index("symbol")["story"]
     assert told["AAA"] == (
         "Bought: rank 1 of 9. Score +0.031 (Return over the past month: high, +0.012). "
-        "Target 20.00% is 66.7 shares, after the order 66. Costs about 1.98 USD. Liquidity not checked: no volume."
+        "Target 20.00% is 66.7 shares, after the order 67. Costs about 2.02 USD. Liquidity not checked: no volume."
     )
     assert "at the position limit 30.0%. Score -0.002. Target 30.00% is 60.0 shares, after the order 60" in told["BBB"]
+
+
+def test_names_that_the_book_is_too_small_for_come_last(trades):
+    missed = pd.DataFrame({"symbol": ["NVR"], "why": ["10.0% is 0.13 shares at 1,581.29 USD, less than one"]})
+    none = pd.DataFrame({"score": [], "rank": []}, dtype=float)
+    told = order_stories(trades, none, pd.Series(dtype="str"), 10_000.0, missed)
+    assert told["symbol"].tolist() == ["AAA", "BBB", "NVR"]
+    assert told["side"].tolist() == ["BUY", "BUY", "NONE"]
+    assert told["story"].iloc[-1] == ("Wanted, and not bought: 10.0% is 0.13 shares at 1,581.29 USD, less than one.")
 
 
 def test_an_order_without_a_score_says_none(trades):
@@ -76,7 +86,7 @@ def test_the_headline_is_the_state_and_what_waits_for_whom(trades, switch, by_ru
     said = headline(trades, DUE, switch=switch, why="sharpe 0.1 < 0.5", by_rule=by_rule, warning="")
     assert (said.verdict, said.kind) == (verdict, kind)
     assert says in said.sentence
-    assert "2,980 USD change hands, at a cost of about 2.98 USD." in said.sentence
+    assert "3,010 USD change hands, at a cost of about 3.02 USD." in said.sentence
 
 
 def test_without_orders_there_is_nothing_to_do_and_a_warning_is_never_lost(trades):
@@ -86,11 +96,21 @@ def test_without_orders_there_is_nothing_to_do_and_a_warning_is_never_lost(trade
     assert (warned.kind, warned.sentence) == ("warn", "What is held stays as it is.\nNot vetted.")
 
 
+def test_a_book_that_is_too_small_has_something_to_say(trades):
+    plain = {"due": DUE, "switch": "ACTIVE", "why": "", "by_rule": False, "warning": "Not vetted."}
+    none = headline(trades.iloc[:0], unbought="10 of 10 wanted names cannot be bought", **plain)
+    assert (none.verdict, none.kind) == ("Nothing can be bought", "warn")
+    assert none.sentence.endswith("\n10 of 10 wanted names cannot be bought\nNot vetted.")
+    some = headline(trades, unbought="1 of 3 wanted names cannot be bought", **plain)
+    assert (some.verdict, some.kind) == ("2 orders for 04 March", "warn")
+    assert "\n1 of 3 wanted names cannot be bought\n" in some.sentence
+
+
 def test_the_headline_says_why_tonight(trades):
     plain = {"due": DUE, "why": "", "by_rule": False, "warning": ""}
     idle = headline(trades.iloc[:0], switch="ACTIVE", because="The next rebalance is on Friday, 07 March.", **plain)
     assert idle.sentence == "The next rebalance is on Friday, 07 March. What is held stays as it is."
     busy = headline(trades, switch="ACTIVE", because="A rebalance is due.", **plain)
-    assert busy.sentence.startswith("A rebalance is due. 2,980 USD change hands")
+    assert busy.sentence.startswith("A rebalance is due. 3,010 USD change hands")
     halted = headline(trades, switch="HALTED", because="A rebalance is due.", **plain)
     assert "rebalance" not in halted.sentence

@@ -3,13 +3,16 @@
 import numpy as np
 import pandas as pd
 import pytest
-from desk_lab import make_market
+from desk_lab import DAYS, commit, make_market, random_market
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
+from openbook.desk.book import open_book, read_book, settle
+from openbook.desk.safety import SafetyLimits, SafetyValidator
 from openbook.desk.trades import (
     TRADE_COLUMNS,
+    Room,
     TradeGenerator,
     affordable,
     cash_flow,
@@ -76,15 +79,245 @@ def test_trades_conserve_value_to_the_cent_and_never_overdraw(evening):
     assert (shares >= 0).all()
 
 
-@settings(max_examples=30, deadline=None)
+def truncated(evening) -> pd.DataFrame:
+    """The orders with every target rounded down, and nothing spent of what that leaves."""
+    positions, cash, weights, prices, generator = evening
+    plan, rounding = generator._plan(positions, cash / 100, weights, prices)
+    paid = affordable(rounding.rounded_down, rounding.prices, cash, generator.costs, generator.share_units)
+    trades = plan.assign(shares=rounding.large_enough(paid) / generator.share_units)
+    return trades[trades["shares"] != 0]
+
+
+def distance(trades: pd.DataFrame, evening) -> float:
+    """Σ |what is held − what was wanted| over all names and the cash after costs, USD."""
+    positions, cash, weights, prices, generator = evening
+    value, units = portfolio_value(positions, cash / 100, prices), generator.share_units
+    shares = positions.add(trades.set_index("symbol")["shares"], fill_value=0).reindex(prices.index)
+    left = cash + cash_flow(np.rint(trades["shares"] * units), trades["price"], generator.costs, units).sum()
+    names = weights.drop("CASH")
+    return float((shares * prices - names * value).abs().sum() + abs(left / 100 - weights["CASH"] * value))
+
+
+@settings(max_examples=100, deadline=None)
 @given(evenings())
-def test_rounding_never_ends_above_the_target(evening):
+def test_spending_what_is_left_never_ends_farther_from_the_target_than_truncation(evening):
+    positions, cash, weights, prices, generator = evening
+    trades = generator.generate_trades(positions, cash / 100, weights, prices)
+    assert distance(trades, evening) <= distance(truncated(evening), evening) + 0.02  # a target's cash is in cents
+
+
+@settings(max_examples=50, deadline=None)
+@given(evenings())
+def test_no_buy_ends_a_share_or_more_above_its_target_and_the_cash_is_never_negative(evening):
     positions, cash, weights, prices, generator = evening
     trades = generator.generate_trades(positions, cash / 100, weights, prices)
     value = portfolio_value(positions, cash / 100, prices)
-    shares, _ = after(trades, positions, cash, generator.costs)
-    traded = trades["symbol"]
-    assert (shares[traded] * prices[traded] <= weights[traded] * value + 1e-6 * prices[traded]).all()
+    shares, left = after(trades, positions, cash, generator.costs)
+    bought = trades.loc[trades["shares"] > 0, "symbol"]
+    assert (shares[bought] * prices[bought] < weights[bought] * value + prices[bought] * (1 + 1e-6)).all()
+    assert left >= 0
+
+
+@settings(max_examples=50, deadline=None)
+@given(evenings(), st.floats(0.05, 1), st.floats(0.05, 1), st.floats(0.01, 1), st.floats(0.01, 1), st.integers(0, 6))
+def test_rounding_up_keeps_every_limit_that_truncation_keeps(evening, weight, sector, trade, turn, count):
+    positions, cash, weights, prices, generator = evening
+    sectors = pd.Series(["X", "Y", "X", "Y", "X", "Y"], index=NAMES)
+    room = Room(weight, sector, turn, trade, 0.01, count, sectors)
+    trades = generator.generate_trades(positions, cash / 100, weights, prices, room=room)
+    value = portfolio_value(positions, cash / 100, prices)
+    had, has = usage(truncated(evening), evening, value), usage(trades, evening, value)
+    limits = {"weight": weight, "sector": sector, "turnover": turn, "trade": trade, "cost": 0.01, "count": count}
+    for name, limit in limits.items():
+        assert (has[name] <= np.maximum(had[name], limit) + 1e-9).all(), name
+
+
+@settings(max_examples=50, deadline=None)
+@given(evenings(), st.lists(st.floats(0, 1), min_size=6, max_size=6))
+def test_nothing_is_bought_where_no_target_is_above_what_is_held(evening, parts):
+    """As a book that may only reduce has it; the cash is the rest."""
+    positions, cash, _, prices, generator = evening
+    drifted = positions * prices / portfolio_value(positions, cash / 100, prices)
+    weights = drifted * parts[: len(drifted)]
+    trades = generator.generate_trades(positions, cash / 100, weights, prices)
+    assert (trades["shares"] < 0).all()
+
+
+def usage(trades: pd.DataFrame, evening, value: float) -> dict[str, np.ndarray]:
+    """What is used up of each limit, as fractions of the portfolio."""
+    positions, _, _, prices, generator = evening
+    worth = positions.add(trades.set_index("symbol")["shares"], fill_value=0).reindex(prices.index) * prices / value
+    bought = trades.set_index("symbol").eval("shares * price").clip(lower=0) / value
+    parts = trade_cents(trades["shares"], trades["price"], generator.costs)
+    return {
+        "weight": worth.to_numpy(),
+        "sector": worth.groupby([NAMES.index(name) % 2 for name in worth.index]).sum().to_numpy(),
+        "turnover": np.array([bought.sum()]),
+        "trade": bought.reindex(prices.index, fill_value=0.0).to_numpy(),
+        "cost": np.array([(parts[1] + parts[2]).sum() / 100 / value]),
+        "count": np.array([len(trades)]),
+    }
+
+
+def test_a_target_is_rounded_to_the_nearest_share():
+    """10,000 USD, free of costs: A 3.6 shares of 100, B 5.4 shares of 100, C 2.9 shares of 30, the rest cash.
+
+    Rounded down they leave 60, 40 and 27 USD. A gets its share, then C: 130 USD for the 127 that were left over, closer
+    in all (0 + 40 + 3 of names, 3 of cash) than without (0 + 40 + 27, 27). B is nearer to 5 shares than to 6.
+    """
+    generator = TradeGenerator(min_trade_size=0, costs=FREE)
+    prices = series(A=100.0, B=100.0, C=30.0)
+    weights = series(A=0.036, B=0.054, C=0.0087)
+    assert generator.generate_trades(held(), 10_000, weights, prices)["shares"].tolist() == [4, 5, 3]
+    # a sale stops at the nearest share as well: 4.6 of 5 shares stay 5, where rounding down sold one
+    assert generator.generate_trades(held(A=5), 9_500, series(A=0.046, B=0.04), prices)["shares"].tolist() == [4]
+    assert generator.generate_trades(held(A=5), 9_500, series(A=0.044), prices)["shares"].tolist() == [-1]
+
+
+def test_what_is_left_over_is_spent_on_what_lacks_most():
+    """2,000 USD, ten names at 10%: nine at 130 USD (1.54 shares), NVR at 1,581.29 (0.13 shares), free of costs.
+
+    Rounded down: nine single shares are 1,170 USD, and 830 stay idle. Each of the nine lacks 70 USD, and is nearest to
+    2 shares: six more at 130 are 780. Then 50 USD are left, which buy nothing. NVR would be 79% of the book.
+    """
+    names = [*"ABCDEFGHI", "NVR"]
+    weights, prices = pd.Series(0.1, index=names), pd.Series([130.0] * 9 + [1581.29], index=names)
+    generator = TradeGenerator(costs=FREE)
+    trades = generator.generate_trades(held(), 2000, weights, prices, room=Room(max_weight=0.15, max_trade=0.15))
+    assert trades["shares"].tolist() == [2] * 6 + [1] * 3
+    found = generator.unbought(held(), 2000, weights, prices, trades)
+    assert found.table["symbol"].tolist() == ["NVR"]
+    assert (found.idle, found.n_wanted) == (50.0, 10)
+    assert found.enough == pytest.approx(15_812.90)  # 1,581.29 / 10%
+    assert found.sentence == (
+        "1 of 10 wanted names cannot be bought with 2,000.00 USD: NVR (10.0% is 0.13 shares at 1,581.29 USD, less than "
+        "one). 50.00 USD (2.5%) stay idle. With these settings every name can be bought from about 15,813 USD on; with "
+        "less, hold fewer names (portfolio.top_n)."
+    )
+    unsorted = generator.generate_trades(held(), 2000, weights, prices, room=Room(0.15, max_sector_weight=0.1))
+    assert unsorted["shares"].tolist() == trades["shares"].tolist()  # where there are no sectors, none is limited
+    tight = generator.generate_trades(held(), 2000, weights, prices, room=Room(max_weight=0.12))
+    assert tight["shares"].tolist() == [1] * 9  # two shares are 13%
+
+
+def test_orders_below_the_smallest_are_named():
+    """500 USD and ten names: 50 USD each, less than min_trade_size. A second share that makes a buy large enough is not
+    bought beyond the share above the target."""
+    names = list("ABCDEFGHIJ")
+    weights, prices = pd.Series(0.1, index=names), pd.Series(30.0, index=names)
+    generator = TradeGenerator(costs=FREE)
+    trades = generator.generate_trades(held(), 500, weights, prices)
+    assert trades.empty
+    found = generator.unbought(held(), 500, weights, prices, trades)
+    assert found.table["why"].unique().tolist() == ["10.0% is 50.00 USD, less than min_trade_size 100.00"]
+    assert (found.idle, found.enough) == (500.0, pytest.approx(1000.0))
+    assert "10 of 10 wanted names" in found.sentence
+    assert "E (10.0% is 50.00 USD, less than min_trade_size 100.00), 5 more. 500.00 USD (100.0%) stay" in found.sentence
+
+
+def test_the_reason_is_what_would_have_to_change():
+    """1,000 USD at 5%, min_trade_size 100: of a share of 60 it is 0.83, yet one would be too small an order as well."""
+    generator, prices = TradeGenerator(costs=FREE), series(A=60.0, B=120.0)
+    weights = series(A=0.05, B=0.05, CASH=0.9)
+    trades = generator.generate_trades(held(), 1000, weights, prices, room=Room(max_weight=0.1))
+    found = generator.unbought(held(), 1000, weights, prices, trades)
+    assert found.table["why"].tolist() == [
+        "5.0% is 50.00 USD, less than min_trade_size 100.00",
+        "5.0% is 0.42 shares at 120.00 USD, less than one",
+    ]
+    assert found.enough == pytest.approx(2400)  # 120 / 5%
+
+
+def test_a_dear_share_of_fifty_names_is_bought_where_it_is_nearest():
+    """100,000 USD and 50 names are 2,000 USD each: of a share of 2,100 that is 0.95, of one of 4,100 it is 0.49.
+
+    Rounded down, 48 names of 90 USD hold 22 shares (1,980 USD), the two others none: 4,960 USD are left. The first dear
+    share takes 2,100 of them; the other is less than half a share and comes after the 48 that lack 20 USD, which
+    is 0.22 shares of 90: it lacks 2,000 USD and none of the others more, but 4,100 are not there any more.
+    """
+    names = [f"N{i:02d}" for i in range(48)] + ["DEAR", "DEARER"]
+    prices = pd.Series([90.0] * 48 + [2100.0, 4100.0], index=names)
+    generator, weights = TradeGenerator(costs=FREE), pd.Series(0.02, index=names)
+    trades = generator.generate_trades(held(), 100_000, weights, prices).set_index("symbol")["shares"]
+    assert trades["DEAR"] == 1
+    assert "DEARER" not in trades
+    assert trades.drop("DEAR").tolist() == [23] * 31 + [22] * 17  # 2,860 USD left: 31 more at 90 are 2,790
+
+
+def test_a_smallest_trade_beyond_every_order_is_no_order():
+    generator = TradeGenerator(min_trade_size=1e300, costs=FREE)
+    assert generator.generate_trades(held(), 1000, series(A=0.55), series(A=100.0)).empty
+
+
+def test_names_that_are_held_or_not_wanted_are_not_unbought():
+    generator, prices = TradeGenerator(costs=FREE), series(A=100.0, B=100.0, C=100.0)
+    weights = series(A=0.5, B=0.0, C=0.005)
+    trades = generator.generate_trades(held(A=40, B=10), 5_000, weights, prices)
+    found = generator.unbought(held(A=40, B=10), 5_000, weights, prices, trades)
+    assert found.table["symbol"].tolist() == ["C"]
+    assert found.idle == pytest.approx(50.0)  # 49.5% was to stay in cash; half a share of C was not bought
+    alone = generator.unbought(held(A=50), 5_000, series(A=0.5), prices, trades.iloc[:0])
+    assert (alone.sentence, alone.idle) == ("", 0.0)
+
+
+@pytest.mark.parametrize("share_units", [4, 1000])
+def test_a_book_that_counts_parts_of_a_share_orders_them(share_units):
+    """2,000 USD, 5% of a share of 1,581.29 are 0.06324 shares: 0.063 in thousandths, none in quarters.
+
+    600 / 7 = 85.7143 shares of A, of which 0.5 are held: 85.714 in thousandths, 85.75 in quarters.
+    """
+    generator = TradeGenerator(min_trade_size=50, costs=FREE, share_units=share_units)
+    weights, prices = series(NVR=0.05, A=0.3), series(NVR=1581.29, A=7.0)
+    trades = generator.generate_trades(pd.Series({"A": 0.5}), 1996.5, weights, prices).set_index("symbol")
+    units = trades["shares"] * share_units
+    assert (units == units.round()).all()
+    assert trades["shares"].get("NVR", 0.0) == {4: 0.0, 1000: 0.063}[share_units]
+    assert trades["shares"]["A"] == {4: 85.25, 1000: 85.214}[share_units]
+    found = generator.unbought(pd.Series({"A": 0.5}), 1996.5, weights, prices, trades.reset_index())
+    assert ("less than 1/4" in found.sentence) == (share_units == 4)
+
+
+def test_parts_of_a_share_are_sold_to_the_last():
+    generator = TradeGenerator(costs=FREE, share_units=1000)
+    trades = generator.generate_trades(pd.Series({"A": 0.125}), 100, series(CASH=1.0), series(A=10.0))
+    assert trades["shares"].tolist() == [-0.125]
+
+
+@pytest.mark.parametrize("share_units", [1, 1000])
+def test_evenings_of_a_book_in_its_own_unit(tmp_path, share_units):
+    """Decided, checked, committed and settled, evening after evening: orders are multiples of the unit, pass the checks
+    of the desk, and never overdraw the book."""
+    path, market, costs = tmp_path / "b.db", random_market(7), Costs(min_commission=0.35)
+    open_book(path, cash=2_000, share_units=share_units)
+    generator = TradeGenerator(min_trade_size=20, costs=costs, share_units=share_units)
+    anything = SafetyLimits(max_turnover=9, max_trade=9, max_cost=9)
+    rng, parts = np.random.default_rng(0), 0
+    for n in range(len(market.dates)):
+        close, state = market.close.iloc[n].dropna(), read_book(path)
+        gone = market.actions.query("kind == 'delisting'")["symbol"]
+        if not state.positions.index.difference(gone).isin(close.index).all():
+            continue  # a gap in a held name: that evening is settled with the next
+        settled = settle(state, market, costs, DAYS[n])
+        weights = pd.Series(rng.random(len(close) + 1), index=[*close.index, "CASH"])
+        trades = generator.generate_trades(settled.positions, settled.cash, weights / weights.sum(), close)
+        book = (trades, settled.positions, settled.cash, close, settled.equity)
+        checks = SafetyValidator(anything).validate_trades(*book, share_units=share_units)
+        assert checks["status"].isin(["pass", "not checked"]).all()
+        commit(path, market, n, trades, costs=costs)
+        assert read_book(path).cash_cents >= 0
+        parts += int((trades["shares"] % 1 != 0).sum())
+    assert (parts > 20) == (share_units > 1)
+
+
+def test_a_million_cheap_units_are_spent_in_few_steps():
+    generator = TradeGenerator(costs=Costs(commission_bps=100, slippage_bps=0), share_units=1_000_000)
+    names = [f"N{i:02d}" for i in range(40)]
+    weights = pd.Series(1 / 40, index=names)
+    prices = pd.Series(np.linspace(0.02, 4000, 40), index=names)
+    trades = generator.generate_trades(held(), 100_000, weights, prices)
+    assert len(trades) == 40
+    units = np.rint(trades["shares"] * 1_000_000)
+    assert 0 <= 10_000_000 + cash_flow(units, trades["price"], generator.costs, 1_000_000).sum() < 10
 
 
 @settings(max_examples=30, deadline=None)
@@ -167,11 +400,12 @@ def test_floating_point_noise_in_a_target_sells_nothing():
 
 
 def test_p06_buys_beyond_the_cash_are_scaled_alike():
-    """All of 10,000 USD into two names at 1%: f = 1/1.01, so 49.50 and 99.009 shares."""
+    """All of 10,000 USD into two names at 1%: f = 1/1.01, so 49.50 and 99.009 shares. 49 and 99 cost 9,948.50 USD; the
+    51.50 that are left do not pay for a share of A, which lacks most (101), but for one of B (50.50)."""
     generator = TradeGenerator(costs=Costs(commission_bps=100, slippage_bps=0))
     trades = generator.generate_trades(held(), 10_000, series(A=0.5, B=0.5, CASH=0.0), series(A=100.0, B=50.0))
-    assert trades["shares"].tolist() == [49, 99]
-    assert trades["reason"].tolist() == ["enters: target 50.00%; cash pays for 49 of 50", *trades["reason"][1:]]
+    assert trades["shares"].tolist() == [49, 100]
+    assert trades["reason"].tolist() == ["enters: target 50.00%; cash pays for 49 of 50", "enters: target 50.00%"]
     assert 10_000 - trades["notional"].sum() - generator.estimate_costs(trades)["total"] >= 0
 
 
@@ -271,9 +505,27 @@ def test_d03_a_held_name_without_a_price_is_an_error_that_names_it():
         TradeGenerator().generate_trades(held(), 100, series(B=1.0), prices)
 
 
-def test_nothing_can_be_traded_without_value():
-    with pytest.raises(DataError, match=r"worth 0\.00 USD"):
-        TradeGenerator().generate_trades(held(), 0, series(A=1.0), series(A=1.0))
+@pytest.mark.parametrize("cash", [0.0, -5.0])
+def test_a_book_worth_nothing_has_no_orders_and_is_all_cash(cash):
+    prices = series(A=1.0)
+    trades = TradeGenerator().generate_trades(held(), cash, series(A=1.0), prices)
+    assert trades.empty
+    assert list(trades) == TRADE_COLUMNS
+    assert TradeGenerator().calculate_turnover(trades, cash) == 0
+    assert current_weights(held(), cash, prices).to_dict() == {"CASH": 1.0}
+    said = TradeGenerator().unbought(held(), cash, series(A=1.0), prices, trades).sentence
+    assert said == f"The portfolio is worth {cash:.2f} USD; nothing can be traded."
+
+
+def test_a_cent_is_a_book():
+    assert TradeGenerator().generate_trades(held(), 0.01, series(A=1.0), series(A=1.0)).empty
+    assert current_weights(held(), 0.01, series(A=1.0)).to_dict() == {"CASH": 1.0}
+
+
+def test_holdings_that_are_worth_nothing_with_the_cash_are_an_error():
+    for call in (current_weights, lambda *book: TradeGenerator().generate_trades(*book[:2], series(A=1.0), book[2])):
+        with pytest.raises(DataError, match=r"the portfolio is worth 0\.00 USD; nothing can be traded"):
+            call(held(A=5), -5.0, series(A=1.0))
 
 
 @pytest.mark.parametrize("bad", [np.nan, -0.01, np.inf])

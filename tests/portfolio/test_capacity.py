@@ -6,7 +6,7 @@ import portfolio_lab as lab
 import pytest
 
 from openbook.portfolio.backtest import VectorizedBacktester, equal_weight_universe
-from openbook.portfolio.capacity import capacity
+from openbook.portfolio.capacity import capacity, smallest_account
 from openbook.portfolio.construct import CASH
 from openbook.portfolio.costs import Costs
 
@@ -83,3 +83,32 @@ def test_nan_without_volume_or_orders(market):
     sold = with_volume(market, 1000)
     idle = pd.DataFrame({"S000": [0.0], CASH: [1.0]}, market.dates[[100]])
     assert np.isnan(capacity(FREE.run(idle, sold), sold))
+
+
+# ---- how little ----
+
+
+def test_the_smallest_account_by_hand():
+    """Half of A at 10 USD is a share from 20 USD on, half of B at 20 from 40. Later 30% of B: from 66.67, and 1% of C
+    at 3,000 USD: from 300,000."""
+    days = lab.sessions(40)
+    market = lab.make_market(pd.DataFrame({"A": 10.0, "B": 20.0, "C": 3000.0}, days))
+    weights = pd.DataFrame({"A": [0.5, 0.0], "B": [0.5, 0.3], "C": [0.0, 0.01], CASH: [0.0, 0.69]}, days[[25, 30]])
+    found = FREE.run(weights, market)
+    assert smallest_account(found, market, positions=0.0) == pytest.approx(20)
+    assert smallest_account(found, market, positions=0.5) == pytest.approx(20 / 0.3)  # the third of four
+    assert smallest_account(found, market, positions=1.0) == pytest.approx(300_000)
+
+
+def test_at_the_smallest_account_the_targets_that_must_be_a_share_are(market):
+    found = FREE.run(equal_weight_universe(market, market.dates[100:300:10]), market)
+    value = smallest_account(found, market)
+    weights = found.weights.drop(columns=CASH)
+    shares = (value * weights / market.close.ffill().loc[weights.index, weights.columns]).to_numpy()[weights > 0]
+    assert np.mean(shares >= 1 - 1e-9) >= 0.95
+    assert np.mean(0.999 * shares >= 1) < 0.95 + 1 / len(shares)
+
+
+def test_the_smallest_account_of_nothing_is_not_known(market):
+    idle = pd.DataFrame({CASH: [1.0]}, market.dates[[100]])
+    assert np.isnan(smallest_account(FREE.run(idle, market), market))

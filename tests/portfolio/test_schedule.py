@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openbook.market import calendar
-from openbook.portfolio.schedule import EPOCH, is_rebalance, next_rebalance, rebalance_dates
+from openbook.portfolio.schedule import EPOCH, is_rebalance, next_rebalance, rebalance_dates, rebalance_on
 
 DAYS = calendar.sessions("2015-01-02", "2016-12-30")
 
@@ -80,3 +80,42 @@ def test_a_span_that_ends_before_the_epoch_is_counted_too():
 def test_dates_in_any_order_are_the_same_evenings():
     some = DAYS[[200, 3, 100, 50, 4, 5, 6, 7]]
     assert set(rebalance_dates(some, 5)) == set(rebalance_dates(some.sort_values(), 5)) != set()
+
+
+# ---- what was missed ----
+
+
+@given(place=st.integers(5, 470), every=st.integers(1, 25))
+def test_where_nothing_is_missed_the_rule_is_the_schedule(place, every):
+    """So it is in every backtest."""
+    assert rebalance_on(DAYS[place], every).due == (DAYS[place] in rebalance_dates(DAYS, every))
+
+
+@given(place=st.integers(0, 400), gap=st.integers(0, 40), every=st.integers(1, 25))
+def test_a_rebalance_without_a_page_is_made_up_for_once_and_named(place, gap, every):
+    """Whatever the gap: the first page after it is due if any evening in between, or its own, was."""
+    skipped, tonight = DAYS[place : place + gap], DAYS[place + gap]
+    found = rebalance_on(tonight, every, skipped=skipped)
+    assert list(found.missed) == list(rebalance_dates(skipped, every))
+    assert found.due == (len(rebalance_dates(DAYS[place : place + gap + 1], every)) > 0)
+    assert all(f"{day:%Y-%m-%d}" in found.sentence for day in found.missed)
+    assert not rebalance_on(DAYS[place + gap + 1], every).missed
+
+
+def test_the_words_of_a_missed_rebalance():
+    """Every fifth session: 2015-01-05 is one, the four sessions after it are none."""
+    due, first, second = "2015-01-05", "2015-01-06", "2015-01-07"
+    plain = rebalance_on(first, 5)
+    assert (plain.due, plain.sentence) == (False, "The next rebalance is on Monday, 12 January.")
+    skipped = rebalance_on(first, 5, skipped=[due])
+    assert skipped.due
+    assert skipped.sentence == "The rebalance of 2015-01-05 was missed: no page; made up for tonight."
+    expired = rebalance_on(second, 5, skipped=[first], expired=[due])
+    unapproved = "The rebalance of 2015-01-05 was missed: nobody approved its orders in time; made up for tonight."
+    assert (expired.due, expired.sentence) == (True, unapproved)
+    both = rebalance_on(second, 1, skipped=[first], expired=[due], empty=True)
+    no_page = "The rebalance of 2015-01-06 was missed: no page; made up for tonight."
+    assert both.sentence == f"A rebalance is due. {unapproved} {no_page}"
+    two = rebalance_on(second, 1, skipped=[due, first])
+    assert "The rebalances of 2015-01-05, 2015-01-06 were missed: no page; made up for tonight." in two.sentence
+    assert rebalance_on(first, 5, empty=True).sentence == "Nothing is held: a first build is due."

@@ -16,10 +16,12 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from openbook.desk.spellings import TICKER, same_security, spelled
 from openbook.desk.statement import CASH_ROW, position_series
 from openbook.errors import BookError
 
 FILL_COLUMNS = ("fill_id", "order_id", "shares", "price", "commission", "date")
+NAMED_COLUMNS = (*FILL_COLUMNS, "symbol")
 STATEMENT_COLUMNS, PRICED_COLUMNS = ("symbol", "shares"), ("symbol", "shares", "price")
 GENERIC_COLUMNS = (
     "order_id",
@@ -47,7 +49,6 @@ LONGEST_CLIENT_ID = 128  # characters, Alpaca's limit on client_order_id
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet runs a text that begins so
 NEUTRALISED = re.compile(r"^'(?=[=+\-@\t\r\n])")  # what our own files put before such a text
-TICKER = re.compile(r"[A-Za-z0-9]+(?:[.\-][A-Za-z0-9]+)*")
 # Bounds keep the notional of a fill, in cents, within 64 bits.
 WHOLE = re.compile(r"[+-]?[0-9]{1,9}")
 PRICE = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,10})?")
@@ -85,7 +86,7 @@ def generic_csv(orders: pd.DataFrame, execution: str) -> bytes:
     """
     at = AUCTIONS[execution].generic
     rows = [
-        (o.order_id, o.session, o.symbol, _side(o.shares), abs(o.shares), "MARKET", at, f"{o.price:.12g}")
+        (o.order_id, o.session, o.symbol, _side(o.shares), f"{abs(o.shares):.12g}", "MARKET", at, f"{o.price:.12g}")
         for o in orders.itertuples()
     ]
     return _csv(GENERIC_COLUMNS, [[_neutral(str(cell)) for cell in row] for row in rows])
@@ -97,13 +98,13 @@ def ibkr_basket(orders: pd.DataFrame, execution: str) -> bytes:
     Fields and values are those of "Basket Fields" and "Manually Create a Basket File" in the TWS Users' Guide: a header
     row, then one row per order, no space beside a comma. A market-on-open order is OrderType MKT with TimeInForce OPG,
     a market-on-close order OrderType MOC with TimeInForce DAY. BasketTag comes back as the order reference of the trade
-    report: there it is the order_id. A class share is written with a space, BRK B.
+    report: there it is the order_id. A class share is written with a space, BRK B (see `spellings`).
 
     orders, execution : as `generic_csv`. BookError for a symbol that is no ticker.
     """
     at = AUCTIONS[execution].ibkr
     rows = [
-        (_side(o.shares), abs(o.shares), _ticker(o, " "), "STK", "SMART", "USD", *at, o.order_id)
+        (_side(o.shares), _quantity(o), _ticker(o, "ibkr"), "STK", "SMART", "USD", *at, o.order_id)
         for o in orders.itertuples()
     ]
     return _csv(IBKR_COLUMNS, rows)
@@ -133,8 +134,8 @@ def _alpaca_request(order, at: str) -> dict[str, str]:
     if len(order.order_id) > LONGEST_CLIENT_ID:
         raise BookError(f"order {order.order_id[:40]}… is longer than the {LONGEST_CLIENT_ID} characters Alpaca allows")
     return {
-        "symbol": _ticker(order, "."),
-        "qty": str(abs(order.shares)),
+        "symbol": _ticker(order, "alpaca"),
+        "qty": str(_quantity(order)),
         "side": _side(order.shares).lower(),
         "type": "market",
         "time_in_force": at,
@@ -142,15 +143,24 @@ def _alpaca_request(order, at: str) -> dict[str, str]:
     }
 
 
-def _side(shares: int) -> str:
+def _side(shares: float) -> str:
     return "BUY" if shares > 0 else "SELL"
 
 
-def _ticker(order, separator: str) -> str:
-    """The symbol with the broker's separator before the class of a share; BookError if it is no ticker."""
+def _quantity(order) -> int:
+    """Whole shares; BookError for a part of one, which neither broker takes into an auction."""
+    if order.shares != round(order.shares):
+        raise BookError(
+            f"order {order.order_id} is of {order.shares:+.10g} shares; an auction takes whole shares only; use generic"
+        )
+    return abs(round(order.shares))
+
+
+def _ticker(order, form: str) -> str:
+    """The symbol as the broker spells it; BookError if it is no ticker."""
     if not TICKER.fullmatch(order.symbol):
         raise BookError(f"{order.symbol!r} of order {order.order_id} is no ticker that a broker knows; use generic")
-    return re.sub(r"[.\-]", separator, order.symbol)
+    return spelled(order.symbol, form)
 
 
 def _neutral(text: str) -> str:
@@ -171,14 +181,16 @@ def parse_fills(data: bytes) -> pd.DataFrame:
     """Fills as the broker reports them, in the order of the file.
 
     data : CSV with a header and the FILL_COLUMNS in any order: shares signed (a sale is below zero) and whole, price
-        in USD above zero, commission in USD with at most two decimals, date YYYY-MM-DD
+        in USD above zero, commission in USD with at most two decimals, date YYYY-MM-DD. There may be a column symbol
+        too, in any spelling that `spellings` has
 
-    Returns columns fill_id, order_id, shares (int64), price (float64, USD), commission_cents (int64), date. BookError
-    (60) for anything else, a repeated fill_id and a file without fills among it. An id such as NA or 1E5 stays text.
+    Returns columns fill_id, order_id, shares (int64), price (float64, USD), commission_cents (int64), date, and symbol
+    where the file has it. BookError (60) for anything else, a repeated fill_id and a file without fills among it. An id
+    such as NA or 1E5 stays text.
     """
     lines: dict[str, int] = {}
     rows = []
-    for line, row in _records(data, FILL_COLUMNS):
+    for line, row in _records(data, FILL_COLUMNS, NAMED_COLUMNS):
         fill = _fill(line, row)
         if fill["fill_id"] in lines:
             raise _refused(line, "fill_id", fill["fill_id"], f"that of line {lines[fill['fill_id']]} again")
@@ -188,6 +200,22 @@ def parse_fills(data: bytes) -> pd.DataFrame:
         raise BookError("the file has a header and no fills")
     types = {"fill_id": "str", "order_id": "str", "shares": "int64", "commission_cents": "int64", "date": "str"}
     return pd.DataFrame(rows).astype(types)
+
+
+def require_named_alike(fills: pd.DataFrame, orders: pd.DataFrame) -> None:
+    """BookError (60) names a fill whose symbol is no spelling of that of its order; without a column symbol there is
+    nothing to compare, and an order that is not there is found missing elsewhere.
+
+    fills : of `parse_fills`; orders : order_id, symbol when decided, and ticker, what that is called now
+    """
+    named = {row.order_id: (row.symbol, row.ticker) for row in orders.itertuples()}
+    for fill in fills.itertuples() if "symbol" in fills else ():
+        ours = named.get(fill.order_id, (fill.symbol,))
+        if not any(same_security(fill.symbol, symbol) for symbol in ours):
+            raise BookError(
+                f"fill {fill.fill_id} is of {fill.symbol}, and its order {fill.order_id} of {ours[-1]}; "
+                "the whole file is refused"
+            )
 
 
 def parse_statement(data: bytes) -> tuple[pd.Series, int]:
@@ -232,6 +260,7 @@ def _fill(line: int, row: Row) -> dict:
         "price": _price(line, "price", row),
         "commission_cents": commission,
         "date": _day(line, "date", row),
+        **({"symbol": _text(line, "symbol", row)} if "symbol" in row else {}),
     }
 
 

@@ -11,8 +11,10 @@ import pandas as pd
 from pydantic import BaseModel, Field, model_validator
 
 from openbook.desk.killswitch import ACTIVE, HALTED
+from openbook.desk.rounding import Room
 from openbook.desk.trades import CASH
 from openbook.errors import LimitError, ParameterError
+from openbook.portfolio.decision import PortfolioSettings
 
 CHECK_COLUMNS = ["check", "value", "limit", "ok", "status", "detail"]
 # Solvers meet their limits to about 1e-8, and CSV keeps ten digits; 15.01% is still over 15%.
@@ -99,6 +101,20 @@ class SafetyLimits(BaseModel, frozen=True, extra="forbid"):
             return getattr(self, profile)
         raise ParameterError(f"profile must be daily, initial or liquidation, not {profile!r}")
 
+    def room(self, settings: PortfolioSettings, regime: int, profile: Profile, sectors: pd.Series | None) -> Room:
+        """How far rounding to whole shares may go beyond a target: within these limits and those of the portfolio, of
+        which turnover and single trades do not limit a first build."""
+        batch, daily = self.of(profile), profile == "daily"
+        return Room(
+            max_weight=min(self.max_weight, settings.rule(regime).max_weight),
+            max_sector_weight=min(self.max_sector_weight, settings.max_sector_weight),
+            max_turnover=min(batch.max_turnover, settings.max_turnover if daily else batch.max_turnover),
+            max_trade=min(batch.max_trade, settings.max_trade if daily else batch.max_trade),
+            max_cost=batch.max_cost,
+            max_trades=batch.max_trades,
+            sectors=sectors,
+        )
+
 
 def restrict(target: pd.Series, held: pd.Series, switch: str, cash: float = 0.0) -> pd.Series:
     """What may be aimed at: everything while the kill switch is ACTIVE, only less of what is held under REDUCE_ONLY or
@@ -170,11 +186,13 @@ class SafetyValidator:
         *,
         volume: pd.Series | None = None,
         profile: Profile = "daily",
+        share_units: int = 1,
     ) -> pd.DataFrame:
         """Checks of a batch of orders (TRADE_COLUMNS).
 
         positions : shares by symbol before the batch; cash and portfolio_value : USD; prices : by symbol, USD
         volume : 20-session median dollar volume by symbol, or None where the source has none
+        share_units : units of a whole share that the book counts; orders are multiples of one
 
         An order that only reduces a holding counts neither toward max_trade nor toward turnover, and a batch of nothing
         else is flagged rather than stopped by any limit of size: one can always get out.
@@ -184,7 +202,7 @@ class SafetyValidator:
         reduces = (np.sign(shares) == -np.sign(held)) & (np.abs(shares) <= np.abs(held))
         return _table(
             [
-                _well_formed(trades),
+                _well_formed(trades, share_units),
                 _prices(trades, prices),
                 _holdings(trades, held),
                 _cash_after(trades, cash),
@@ -259,7 +277,7 @@ class SafetyValidator:
     def _sizes(self, trades, reduces: np.ndarray, value: float, limits: TradeLimits) -> list[dict]:
         """Turnover, largest order, costs and number of the batch."""
         out = len(trades) > 0 and bool(reduces.all())
-        size = trades["notional"].to_numpy(dtype=float) / value
+        size = _part(trades["notional"].to_numpy(dtype=float), value)
         adds = pd.Series(size[~reduces], index=trades["symbol"][~reduces])
         costs = (trades["commission_est"] + trades["slippage_est"]).to_numpy(dtype=float).sum()
         reduced = f"; {_pct(size[reduces].sum())} more only reduces holdings" if reduces.any() else ""
@@ -268,7 +286,7 @@ class SafetyValidator:
         return [
             self._within("turnover", adds.to_numpy().sum(), limits.max_turnover, reduced, out),
             self._breach("max_trade", largest, limits.max_trade, large.empty, named, out),
-            self._within("max_cost", costs / value, limits.max_cost, f"; {costs:,.2f} USD", out),
+            self._within("max_cost", _part(costs, value), limits.max_cost, f"; {costs:,.2f} USD", out),
             self._breach("max_trades", n := len(trades), limits.max_trades, n <= limits.max_trades, f"{n} orders", out),
         ]
 
@@ -295,12 +313,12 @@ class SafetyValidator:
         return _row(label or check, value, limit, ok, detail, "flag" if flag else "stop")
 
 
-def _well_formed(trades: pd.DataFrame) -> dict:
-    """Whole shares, side from their sign, notional = |shares| × price, one order a symbol."""
+def _well_formed(trades: pd.DataFrame, share_units: int) -> dict:
+    """Whole shares or multiples of the unit, side from their sign, notional = |shares| × price, one order a symbol."""
     shares, notional = trades["shares"].to_numpy(dtype=float), trades["notional"].to_numpy(dtype=float)
     side = np.where(shares > 0, "BUY", "SELL")
     product = np.abs(shares) * trades["price"].to_numpy(dtype=float)
-    good = (shares != 0) & (shares == np.rint(shares)) & (trades["side"].to_numpy() == side)
+    good = (shares != 0) & (shares == np.rint(shares * share_units) / share_units) & (trades["side"].to_numpy() == side)
     bad = ~(good & (np.abs(notional - product) <= 0.01) & ~trades["symbol"].duplicated().to_numpy())
     detail = f"shares, side or notional do not agree: {_list(trades['symbol'][bad])}" if bad.any() else ""
     return _row("orders", bad.sum(), 0, not bad.any(), detail)
@@ -339,6 +357,11 @@ def _by_group(values: pd.Series, groups: pd.Series, missing: str) -> pd.Series:
     """Sum of `values` by group; a NaN makes its group NaN; symbols without a group are together under `missing`."""
     keys = groups.reindex(values.index).astype("object").fillna(missing)
     return values.groupby(keys.to_numpy()).agg(lambda part: part.to_numpy().sum())
+
+
+def _part(usd, value: float):
+    """USD as a fraction of the portfolio; nothing is no part of anything, also where the portfolio is worth nothing."""
+    return usd / value if value else np.where(np.asarray(usd) == 0, 0.0, np.nan)
 
 
 def _row(check: str, value, limit, ok, detail: str, breach: Breach = "stop") -> dict:

@@ -13,6 +13,7 @@ MEANS = {
     HALTED: "Nothing is traded but what a person approves, and only to close.",
 }
 COUNTED = ("weights", "orders", "prices", "holdings", "max_trades")  # checks of a number of things
+SHOWN = 6  # decimals of a number of shares
 UNITS = {**dict.fromkeys(COUNTED, ",.0f"), "cash": ",.2f", "sharpe": ".2f"}  # of a check; others are fractions
 
 
@@ -44,21 +45,27 @@ def _chance(rate: float) -> str:
     return "<1%" if rate < 0.005 else ">99%" if rate > 0.995 else f"{rate:.0%}"
 
 
-def order_stories(trades: pd.DataFrame, story: pd.DataFrame, because: pd.Series, value: float) -> pd.DataFrame:
-    """One row per order: symbol, side, story.
+def order_stories(
+    trades: pd.DataFrame,
+    story: pd.DataFrame,
+    because: pd.Series,
+    value: float,
+    unbought: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """One row per order: symbol, side, story; then one per name that is wanted and not bought, its side NONE.
 
     trades : TRADE_COLUMNS; story : of the portfolio, by symbol, of which score and rank are read; because : by symbol,
-    what moved its score most; value : of the whole portfolio, USD
+    what moved its score most; value : of the whole portfolio, USD; unbought : of `Unbought.table`, or None
 
     The story names score and rank, the reason with every limit that binds, the target in shares before and after
     rounding, and the cost.
     """
     known = story.reindex(trades["symbol"])
     rows = zip(trades.itertuples(), known["score"], because.reindex(trades["symbol"]).fillna(""), strict=True)
-    said = [_story(order, score, why, value) for order, score, why in rows]
-    return pd.DataFrame(
-        {"symbol": trades["symbol"], "side": trades["side"], "story": pd.Series(said, dtype="str", index=trades.index)}
-    )
+    said = [(order.symbol, order.side, _story(order, score, why, value)) for order, score, why in rows]
+    if unbought is not None:
+        said += [(row.symbol, "NONE", f"Wanted, and not bought: {row.why}.") for row in unbought.itertuples()]
+    return pd.DataFrame(said, columns=["symbol", "side", "story"], dtype="str")
 
 
 def _story(order, score: float, because: str, value: float) -> str:
@@ -78,7 +85,8 @@ def _rounding(order, value: float) -> str:
     """The target in shares, and what the order makes of it."""
     wanted = order.weight_target * value / order.price
     before = order.weight_before * value / order.price
-    return f"Target {order.weight_target:.2%} is {wanted:,.1f} shares, after the order {before + order.shares:,.0f}"
+    after = round(before + order.shares, SHOWN)
+    return f"Target {order.weight_target:.2%} is {wanted:,.1f} shares, after the order {after:,.10g}"
 
 
 @dataclass(frozen=True)
@@ -91,15 +99,26 @@ class Headline:
 
 
 def headline(
-    trades: pd.DataFrame, due, *, switch: str, why: str, by_rule: bool, warning: str, because: str = ""
+    trades: pd.DataFrame,
+    due,
+    *,
+    switch: str,
+    why: str,
+    by_rule: bool,
+    warning: str,
+    because: str = "",
+    unbought: str = "",
 ) -> Headline:
     """Orders wait, nothing to do, reduce only, or halted, with the reason.
 
     trades : TRADE_COLUMNS; due : the session they are for; switch : state of the kill switch, and why it is not ACTIVE
     warning : what else a reader must not miss, such as a champion that failed a gate
     because : why there are orders tonight, or none, while the kill switch is ACTIVE
+    unbought : which names the book is too small for (`Unbought.sentence`), or that it is worth nothing; a warning, too
     """
-    orders = f"{len(trades)} order{'s' if len(trades) != 1 else ''} for {due:%d %B}" if len(trades) else "nothing to do"
+    nothing = "nothing can be bought" if unbought else "nothing to do"
+    orders = f"{len(trades)} order{'s' if len(trades) != 1 else ''} for {due:%d %B}" if len(trades) else nothing
+    warning = "\n".join(filter(None, [unbought, warning]))
     verdict = f"{switch}: {orders}" if switch != ACTIVE else orders[:1].upper() + orders[1:]
     cost = trades["commission_est"].sum() + trades["slippage_est"].sum()
     money = f"{trades['notional'].sum():,.0f} USD change hands, at a cost of about {cost:,.2f} USD."

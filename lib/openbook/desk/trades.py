@@ -1,12 +1,30 @@
-"""Orders from target weights: whole shares, sells first, never more than the cash can pay for."""
+"""Orders from target weights: whole shares, or the unit that a book counts in; sells first, never more than the cash
+can pay for, and in words what could not be bought."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field
 
+from openbook.desk.rounding import WHOLE, Room, Rounding, affordable, cash_flow, trade_cents
+from openbook.desk.statement import in_shares
 from openbook.errors import DataError, LimitError
 from openbook.market.tables import Market
 from openbook.portfolio.costs import Costs
+
+__all__ = [
+    "CASH",
+    "TRADE_COLUMNS",
+    "Room",
+    "TradeGenerator",
+    "affordable",
+    "cash_flow",
+    "current_weights",
+    "median_dollar_volume",
+    "portfolio_value",
+    "trade_cents",
+]
 
 CASH = "CASH"
 TRADE_COLUMNS = [
@@ -23,9 +41,10 @@ TRADE_COLUMNS = [
     "liquidity_warning",
     "reason",
 ]
+UNBOUGHT_COLUMNS = ["symbol", "weight_target", "usd", "shares", "price", "why"]
+NAMED = 5  # names that a sentence has
+NOTHING = "the portfolio is worth {:,.2f} USD; nothing can be traded"
 NO_VOLUME = "not checked: no volume"
-# Weights come out of floating-point solvers: 99.9999999 shares are 100, not 99.
-WHOLE = 1e-6
 
 
 def portfolio_value(positions: pd.Series, cash: float, prices: pd.Series) -> float:
@@ -41,9 +60,15 @@ def portfolio_value(positions: pd.Series, cash: float, prices: pd.Series) -> flo
 
 
 def current_weights(positions: pd.Series, cash: float, prices: pd.Series) -> pd.Series:
-    """What is held as fractions of the portfolio, by symbol, CASH last; sums to 1. DataError as `portfolio_value`."""
+    """What is held as fractions of the portfolio, by symbol, CASH last; sums to 1. A book that holds nothing is all
+    cash, whatever there is of it. DataError as `portfolio_value`, and for holdings that are worth nothing together with
+    the cash."""
     held = positions[positions != 0]
     value = portfolio_value(held, cash, prices)
+    if held.empty:
+        return pd.Series({CASH: 1.0}, name="held")
+    if not value > 0:
+        raise DataError(NOTHING.format(value))
     weights = held * prices.reindex(held.index) / value
     return pd.concat([weights, pd.Series({CASH: cash / value})]).rename("held")
 
@@ -58,61 +83,50 @@ def median_dollar_volume(market: Market, window: int = 20) -> pd.Series | None:
     return (market.close.iloc[-window:] * market.volume.iloc[-window:]).median()
 
 
-def trade_cents(shares, prices, costs: Costs, share_units: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Notional, commission and slippage of each order, (n,) integer cents, none negative; no shares cost nothing.
+@dataclass(frozen=True, eq=False)
+class Unbought:
+    """What a book is too small for: names that are wanted and not held after the orders, and the cash that stays idle.
 
-    shares : (n,) integers, `share_units` of them to a whole share; prices : (n,) USD per whole share
+    table : symbol, weight_target, usd, shares (both what the target asks for), price, why; the largest weight first
+    n_wanted : number of names with a target; value : of the portfolio, USD
+    idle : USD that stay in cash beyond what the target keeps there
+    enough : USD from which on the target of every name is at least one share and one order of min_trade_size
     """
-    notional = np.abs(np.asarray(shares, dtype=np.int64)) / share_units * np.asarray(prices, dtype=float)
-    parts = (notional, costs.commission(notional), costs.slippage(notional))
-    return tuple(np.rint(np.where(notional > 0, part, 0.0) * 100).astype(np.int64) for part in parts)
 
+    table: pd.DataFrame
+    n_wanted: int
+    value: float
+    idle: float
+    enough: float
 
-def cash_flow(shares, prices, costs: Costs, share_units: int = 1) -> np.ndarray:
-    """What each order does to the cash after its own costs, (n,) integer cents; negative for a buy."""
-    notional, commission, slippage = trade_cents(shares, prices, costs, share_units)
-    return -np.sign(np.asarray(shares, dtype=np.int64)) * notional - commission - slippage
-
-
-def affordable(shares, prices, cash_cents: int, costs: Costs, share_units: int = 1) -> np.ndarray:
-    """As much of the orders as the cash can pay for, (n,) signed units of shares; cash never ends below zero.
-
-    Sells come first and in full; then all buys are scaled by one factor, the largest that fits, and rounded down.
-    Only where the cash cannot even carry the sells are those left out whose costs exceed their proceeds.
-    """
-    shares, prices = np.asarray(shares, dtype=np.int64), np.asarray(prices, dtype=float)
-    sells, buys = np.minimum(shares, 0), np.maximum(shares, 0)
-    flow = cash_flow(sells, prices, costs, share_units)
-    if cash_cents + flow.sum() < 0:
-        sells, flow = np.where(flow >= 0, sells, 0), np.maximum(flow, 0)
-    budget = cash_cents + flow.sum()
-    return sells + _scale(buys, prices, budget, costs, share_units)
-
-
-def _scale(buys: np.ndarray, prices: np.ndarray, budget: int, costs: Costs, share_units: int) -> np.ndarray:
-    """floor(buys × f) for the largest f ≤ 1 whose total is within `budget` cents; found by bisection, as costs may
-    have a minimum and are not proportional."""
-    if -cash_flow(buys, prices, costs, share_units).sum() <= budget:
-        return buys
-    low, high = 0.0, 1.0
-    for _ in range(53):  # bits of a double
-        middle = (low + high) / 2
-        fits = -cash_flow(np.floor(buys * middle), prices, costs, share_units).sum() <= budget
-        low, high = (middle, high) if fits else (low, middle)
-    return np.floor(buys * low).astype(np.int64)
+    @property
+    def sentence(self) -> str:
+        """All of it in words; empty where every name that is wanted can be bought."""
+        if not self.value > 0:
+            return f"T{NOTHING.format(self.value)[1:]}."
+        if self.table.empty:
+            return ""
+        n, named = len(self.table), [f"{row.symbol} ({row.why})" for row in self.table.head(NAMED).itertuples()]
+        more = [f"{n - NAMED} more"] if n > NAMED else []
+        part = self.idle / self.value
+        return (
+            f"{n} of {self.n_wanted} wanted names cannot be bought with {self.value:,.2f} USD: "
+            f"{', '.join([*named, *more])}. {self.idle:,.2f} USD ({part:.1%}) stay idle. With these settings every "
+            f"name can be bought from about {self.enough:,.0f} USD on; with less, hold fewer names (portfolio.top_n)."
+        )
 
 
 class TradeGenerator(BaseModel, frozen=True, extra="forbid"):
     """Turns target weights into orders.
 
-    Orders are for whole shares, also where a book can hold fractions: of a fraction that it holds nothing is sold.
-    Rounding: the shares aimed at are the target rounded down, so a buy stops at or below its target and a sell goes
-    to or below it; what rounding leaves over stays in cash.
+    Orders are for whole shares; where a book counts parts of a share, for multiples of its unit. Targets are rounded to
+    the nearest unit as far as cash and limits let them, and the cash that is left is spent; see `Rounding.orders`.
     """
 
     min_trade_size: float = Field(100.0, ge=0, description="USD; smaller trades are dropped, full exits never")
     costs: Costs = Field(Costs(), description="the one cost formula, as in the backtest")
     max_volume_pct: float = Field(0.05, gt=0, le=1, description="of the median dollar volume; a larger order is warned")
+    share_units: int = Field(1, ge=1, description="units of a whole share, as the book counts; 1: whole shares")
 
     def generate_trades(
         self,
@@ -123,31 +137,67 @@ class TradeGenerator(BaseModel, frozen=True, extra="forbid"):
         *,
         volume: pd.Series | None = None,
         reasons: pd.Series | None = None,
+        room: Room = Room(),  # noqa: B008 (frozen)
+        locked: tuple[str, ...] = (),
     ) -> pd.DataFrame:
         """One row per order (TRADE_COLUMNS), sells first, then by symbol.
 
-        positions : (n_held,) whole shares by symbol; cash : USD
+        positions : (n_held,) shares by symbol; cash : USD
         target_weights : (n,) by symbol, CASH among them or not; a held symbol that is absent is sold in full
         prices : (n_symbols,) by symbol, last close in USD
         volume : median dollar volume by symbol, or None where the source has none
         reasons : text by symbol; where there is none, what the order does is said
+        room : the limits that rounding up may not break
+        locked : held symbols that cannot be traded; whatever their target, there is no order for them
 
         weight_before is the drifted weight of the whole book, cash included; weight_target what was asked for, before
-        rounding, the minimum size and the cash. Raises DataError for a missing price, LimitError for a weight that is
-        not a number ≥ 0.
+        rounding, the minimum size and the cash. A book that is worth nothing and holds nothing has no orders. Raises
+        DataError for a missing price, or holdings that are worth nothing; LimitError for a weight that is not a number
+        ≥ 0.
         """
-        plan = self._plan(positions, cash, target_weights, prices)
-        asked = self.filter_small_trades(plan[plan["shares"] != 0])
-        paid = affordable(asked["shares"], asked["price"], round(cash * 100), self.costs)
-        trades = asked.assign(shares=paid, notional=np.abs(paid) * asked["price"])
-        trades["reason"] = _explain(asked, paid, reasons)
-        trades = self.filter_small_trades(trades[trades["shares"] != 0])
+        kept = current_weights(positions, cash, prices).reindex(locked) if locked else pd.Series(dtype="float64")
+        others = target_weights.drop(list(locked), errors="ignore")
+        plan, evening = self._plan(positions, cash, pd.concat([others, kept]) if locked else target_weights, prices)
+        units = evening.orders(room)
+        trades = plan.assign(shares=in_shares(pd.Series(units, index=plan.index), self.share_units))
+        trades["side"] = pd.Series(np.where(units > 0, "BUY", "SELL"), dtype="str", index=plan.index)
+        trades["notional"] = trades["shares"].abs() * trades["price"]
+        asked = in_shares(pd.Series(evening.rounded_down, index=plan.index), self.share_units)
+        trades["reason"] = _explain(trades, asked, reasons)
+        trades = trades[units != 0].sort_values(["side", "symbol"], ascending=[False, True], ignore_index=True)
         return self.validate_liquidity(self._with_costs(trades), volume)[TRADE_COLUMNS]
 
-    def filter_small_trades(self, trades: pd.DataFrame) -> pd.DataFrame:
-        """`trades` without those below min_trade_size; a sale of everything (weight_target 0) always stays."""
-        full_exit = (trades["side"] == "SELL") & (trades["weight_target"] == 0)
-        return trades[(trades["notional"] >= self.min_trade_size) | full_exit].reset_index(drop=True)
+    def unbought(
+        self, positions: pd.Series, cash: float, target_weights: pd.Series, prices: pd.Series, trades: pd.DataFrame
+    ) -> Unbought:
+        """Which wanted names some orders leave out, and why; trades : what `generate_trades` made of the same four."""
+        plan, evening = self._plan(positions, cash, target_weights, prices)
+        shares = trades.set_index("symbol")["shares"].reindex(plan["symbol"]).fillna(0).to_numpy(dtype=float)
+        ordered = np.rint(shares * self.share_units)
+        wanted = plan.assign(usd=plan["weight_target"] * evening.value, shares=evening.aimed / self.share_units)
+        least = np.maximum(evening.prices / self.share_units, self.min_trade_size)
+        wanted["why"] = [self._why(row) for row in wanted.itertuples()]
+        missed = wanted[(plan["weight_target"] > 0) & (evening.held + ordered == 0)]
+        idle = evening.cash + cash_flow(ordered, evening.prices, self.costs, self.share_units).sum()
+        some = plan["weight_target"].to_numpy() > 0
+        return Unbought(
+            table=missed.sort_values(["weight_target", "symbol"], ascending=[False, True], ignore_index=True)[
+                UNBOUGHT_COLUMNS
+            ],
+            n_wanted=int(some.sum()),
+            value=evening.value,
+            idle=max(float(idle - evening.keep), 0.0) / 100,
+            enough=float((least[some] / plan["weight_target"].to_numpy()[some]).max(initial=0.0)),
+        )
+
+    def _why(self, row) -> str:
+        """Why a wanted name is not bought."""
+        said = f"{row.weight_target:.1%} is {row.shares:.2f} shares at {row.price:,.2f} USD"
+        if row.shares * self.share_units < 1 - WHOLE and row.price / self.share_units >= self.min_trade_size:
+            return f"{said}, less than one" if self.share_units == 1 else f"{said}, less than 1/{self.share_units:,}"
+        if row.usd < self.min_trade_size:
+            return f"{row.weight_target:.1%} is {row.usd:,.2f} USD, less than min_trade_size {self.min_trade_size:,.2f}"
+        return f"{said}; neither cash nor limits leave room for an order of min_trade_size"
 
     def validate_liquidity(self, trades: pd.DataFrame, volume: pd.Series | None) -> pd.DataFrame:
         """`trades` with `liquidity_warning`: empty when fine, else the order's share of the median dollar volume."""
@@ -159,7 +209,7 @@ class TradeGenerator(BaseModel, frozen=True, extra="forbid"):
         """½ Σ|change of weight|, cash included: the larger of what is bought and what is sold, of the portfolio."""
         bought = float(trades.loc[trades["shares"] > 0, "notional"].sum(skipna=False))
         sold = float(trades.loc[trades["shares"] < 0, "notional"].sum(skipna=False))
-        return float(np.maximum(bought, sold) / portfolio_value)
+        return float(np.maximum(bought, sold) / portfolio_value) if len(trades) else 0.0
 
     def estimate_costs(self, trades: pd.DataFrame) -> dict[str, float]:
         """Sums of the estimates, USD: commission, slippage, total; NaN if any of them is."""
@@ -167,29 +217,38 @@ class TradeGenerator(BaseModel, frozen=True, extra="forbid"):
         slippage = float(trades["slippage_est"].sum(skipna=False))
         return {"commission": commission, "slippage": slippage, "total": commission + slippage}
 
-    def _plan(self, positions, cash, target_weights, prices) -> pd.DataFrame:
-        """One row per symbol held or wanted, sells first: price, signed shares to trade, weights, side, notional."""
+    def _plan(self, positions, cash, target_weights, prices) -> tuple[pd.DataFrame, Rounding]:
+        """One row per symbol held or wanted, sorted: symbol, price, weights; and the same as the rounding takes it."""
         held = positions[positions != 0]
         target = _checked_weights(target_weights)
         value = portfolio_value(held, cash, prices)
-        if not value > 0:
-            raise DataError(f"the portfolio is worth {value:,.2f} USD; nothing can be traded")
-        symbols = held.index.union(target.index[target > 0]).sort_values()
+        if not (value > 0 or held.empty):
+            raise DataError(NOTHING.format(value))
+        symbols = held.index.union(target.index[target > 0]).sort_values() if value > 0 else held.index
         price = _priced(prices, symbols, "wanted")
-        has = held.reindex(symbols, fill_value=0).astype("int64")
-        want = target.reindex(symbols, fill_value=0.0)
-        shares = np.floor(want * value / price + WHOLE).astype("int64") - has
-        plan = pd.DataFrame({"symbol": symbols.astype("str"), "shares": shares.to_numpy(), "price": price.to_numpy()})
-        plan["side"] = pd.Series(np.where(plan["shares"] > 0, "BUY", "SELL"), dtype="str")
-        plan["notional"] = plan["shares"].abs() * plan["price"]
-        plan["weight_before"] = (has * price / value).to_numpy()
-        plan["weight_target"] = want.to_numpy()
+        has, want = held.reindex(symbols, fill_value=0), target.reindex(symbols, fill_value=0.0)
+        plan = pd.DataFrame({"symbol": symbols.astype("str"), "price": price.to_numpy(dtype=float)})
+        plan["weight_before"] = (has * price / value).to_numpy(dtype=float)
+        plan["weight_target"] = want.to_numpy(dtype=float)
         plan["weight_change"] = plan["weight_target"] - plan["weight_before"]
-        return plan.sort_values(["side", "symbol"], ascending=[False, True])
+        units = np.rint(has.to_numpy(dtype=float) * self.share_units).astype(np.int64)
+        return plan, Rounding(
+            symbols=plan["symbol"],
+            prices=plan["price"].to_numpy(),
+            held=units,
+            aimed=(want * value / price).to_numpy(dtype=float) * self.share_units,
+            value=value,
+            cash=round(cash * 100),
+            keep=max(round((1 - target.to_numpy(dtype=float).sum()) * value * 100), 0),
+            smallest=self.min_trade_size,
+            costs=self.costs,
+            share_units=self.share_units,
+        )
 
     def _with_costs(self, trades: pd.DataFrame) -> pd.DataFrame:
         """`trades` with the estimates of commission and slippage, USD, to the cent as they will be charged."""
-        _, commission, slippage = trade_cents(trades["shares"], trades["price"], self.costs)
+        units = np.rint(trades["shares"].to_numpy(dtype=float) * self.share_units)
+        _, commission, slippage = trade_cents(units, trades["price"], self.costs, self.share_units)
         return trades.assign(commission_est=commission / 100, slippage_est=slippage / 100)
 
     def _warn(self, notional: float, volume: float) -> str:
@@ -221,18 +280,18 @@ def _priced(prices: pd.Series, symbols: pd.Index, what: str) -> pd.Series:
     return found
 
 
-def _explain(asked: pd.DataFrame, paid: np.ndarray, reasons: pd.Series | None) -> pd.Series:
+def _explain(trades: pd.DataFrame, asked: pd.Series, reasons: pd.Series | None) -> pd.Series:
     """Why each order is there: the caller's words if any, else its own; and that cash cut it, where it did."""
-    given = (pd.Series(dtype="str") if reasons is None else reasons).reindex(asked["symbol"]).to_numpy()
-    rows = zip(asked.itertuples(), given, paid, strict=True)
-    return pd.Series([_sentence(row, text, shares) for row, text, shares in rows], dtype="str", index=asked.index)
+    given = (pd.Series(dtype="str") if reasons is None else reasons).reindex(trades["symbol"]).to_numpy()
+    rows = zip(trades.itertuples(), given, asked, strict=True)
+    return pd.Series([_sentence(row, text, shares) for row, text, shares in rows], dtype="str", index=trades.index)
 
 
-def _sentence(row, text, shares: int) -> str:
+def _sentence(row, text, asked: float) -> str:
     """Why one order is there."""
     if not isinstance(text, str):
         text = _default_reason(row.side, row.weight_before, row.weight_target)
-    return text if shares == row.shares else f"{text}; cash pays for {shares} of {row.shares}"
+    return f"{text}; cash pays for {row.shares:.10g} of {asked:.10g}" if 0 < row.shares < asked else text
 
 
 def _default_reason(side: str, before: float, target: float) -> str:

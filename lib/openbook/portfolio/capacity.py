@@ -1,4 +1,5 @@
-"""How much money a strategy can carry: from its orders and the volume that there was to trade against."""
+"""How much money a strategy can carry, from its orders and the volume that there was to trade against; and how little,
+from the price of a share."""
 
 import numpy as np
 
@@ -33,6 +34,28 @@ def capacity(result: BacktestResult, market: Market, *, share: float = 0.05, ord
     rows = market.dates.get_indexer(result.weights.index[executed])
     volume = _median_dollar_volume(market, rows[dates], names[columns])
     return float(np.quantile(share * volume / change[dates, columns], 1 - orders, method="lower"))
+
+
+def smallest_account(result: BacktestResult, market: Market, *, positions: float = 0.95) -> float:
+    """Portfolio value in USD from which `positions` of all target positions are at least one whole share.
+
+    positions : the part of the targets that must be, by number; 0.95 lets one in twenty be less than a share
+
+    A backtest holds fractions of shares, a book mostly whole ones: below this value its result cannot be reached, for
+    names are left out and cash stays idle. A target of weight w in a share of P USD is one share at P / w USD; this is
+    the quantile of those values over all decisions. P is the close that evening, as traded; where a source has adjusted
+    prices only they are often lower than what was paid, and so is this value. NaN where nothing was wanted, and for
+    what is not made of this market's names.
+    """
+    names = market.symbols.get_indexer(result.weights.columns.drop(CASH))
+    if (names < 0).any():
+        return float("nan")
+    weights = result.weights.drop(columns=CASH).to_numpy()
+    close = market.close.ffill().loc[result.weights.index].to_numpy()[:, names]
+    wanted = (weights > NO_ORDER) & np.isfinite(close)
+    if not wanted.any():
+        return float("nan")
+    return float(np.quantile(close[wanted] / weights[wanted], positions, method="higher"))
 
 
 def _median_dollar_volume(market: Market, rows: np.ndarray, names: np.ndarray) -> np.ndarray:

@@ -1,4 +1,11 @@
-"""On which evenings a portfolio is rebalanced: the same ones live and in every backtest, whatever their first date."""
+"""On which evenings a portfolio is rebalanced: the same ones live and in every backtest, whatever their first date.
+
+Live, one may be missed: no page on that evening, or orders that nobody approved in time. The next evening makes up for
+it and says so. A backtest misses none.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -27,3 +34,57 @@ def next_rebalance(session, every: int) -> pd.Timestamp:
     while not is_rebalance(day, every):
         day = calendar.next_session(day)
     return day
+
+
+NO_PAGE, NOT_APPROVED = "no page", "nobody approved its orders in time"
+
+
+@dataclass(frozen=True)
+class Rebalance:
+    """Whether an evening is a rebalance, and why.
+
+    scheduled : it is one of `rebalance_dates`; empty : nothing is held, so that a first build is due
+    missed : why, by evening, of those that this one makes up for, oldest first
+    """
+
+    session: pd.Timestamp
+    every: int
+    scheduled: bool
+    empty: bool = False
+    missed: Mapping[pd.Timestamp, str] = field(default_factory=dict)
+
+    @property
+    def due(self) -> bool:
+        """Whether the portfolio is to be changed."""
+        return self.scheduled or self.empty or bool(self.missed)
+
+    @property
+    def sentence(self) -> str:
+        """Why there is a rebalance tonight, or when the next will be."""
+        if not self.due:
+            return f"The next rebalance is on {next_rebalance(self.session, self.every):%A, %d %B}."
+        build = "Nothing is held: a first build is due." if self.empty else ""
+        return " ".join(filter(None, ["A rebalance is due." if self.scheduled else build, *self._told()]))
+
+    def _told(self) -> list[str]:
+        """One sentence for all that were missed for the same reason."""
+        said = []
+        for why in dict.fromkeys(self.missed.values()):
+            days = [f"{day:%Y-%m-%d}" for day, reason in self.missed.items() if reason == why]
+            were = "rebalance of {} was" if len(days) == 1 else "rebalances of {} were"
+            said.append(f"The {were.format(', '.join(days))} missed: {why}; made up for tonight.")
+        return said
+
+
+def rebalance_on(
+    session, every: int, *, skipped: Iterable = (), expired: Iterable = (), empty: bool = False
+) -> Rebalance:
+    """The rebalance of one evening: by the schedule, for want of holdings, or for those that were missed.
+
+    skipped : sessions before it that had no page, back to the last one; expired : evenings whose orders for a rebalance
+    nobody approved in time. Orders that a person rejected were decided: they are in neither.
+    """
+    day = pd.Timestamp(session)
+    due_then = rebalance_dates(pd.DatetimeIndex(list(skipped)), every)
+    missed = {pd.Timestamp(date): NOT_APPROVED for date in expired} | dict.fromkeys(due_then, NO_PAGE)
+    return Rebalance(day, every, is_rebalance(day, every), empty, dict(sorted(missed.items())))

@@ -8,7 +8,7 @@ import pandas as pd
 from openbook import metrics
 from openbook.errors import DataError
 from openbook.portfolio.backtest import BacktestResult
-from openbook.portfolio.capacity import capacity
+from openbook.portfolio.capacity import capacity, smallest_account
 from openbook.portfolio.grid import Combination, label
 
 # What a backtest tells of itself, beside what is computed here.
@@ -53,7 +53,7 @@ def summarise_backtests(
     benchmark : daily returns of doing nothing clever, after costs. beta is measured against it; active_return is the
         mean of what a combination earns above it, a year, and active_low, active_high its 95% interval by the
         stationary bootstrap with this seed. None: these are NaN
-    market : the Market that they were run on, for their capacity in USD; None: NaN
+    market : the Market that they were run on, for their capacity and smallest account in USD; None: NaN
 
     Raises DataError for no result.
     """
@@ -73,6 +73,7 @@ def summarise_backtests(
                 "kurtosis": metrics.kurtosis(result.returns),
                 "regime_consistency": _consistency(result.returns, regimes),
                 "capacity": float("nan") if market is None else capacity(result, market),
+                "smallest_account": float("nan") if market is None else smallest_account(result, market),
                 **against(result.returns, benchmark, seed=seed),
             }
         )
