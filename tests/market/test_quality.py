@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from openbook.errors import CalendarError, DataError, DataNotReady, NoSession
+from openbook.market import calendar
 from openbook.market.arrival import DOOR
 from openbook.market.quality import RULES, QualityRules, admit, check_session
 from openbook.market.rules import WAY_OUT
@@ -383,6 +384,57 @@ def test_a_new_level_is_believed_after_a_while(delivery, damage):
     market, refused = admit(damage(delivery, "S07", days[30:], scale=100))
     assert len(refused) == 20
     assert market.close["S07"].iloc[50:].notna().all()
+
+
+@pytest.mark.parametrize("missing", [(), ("volume",), ("open", "high", "low", "volume")])
+def test_a_fall_that_repeats_is_believed_with_its_third_bar(delivery, damage, missing):
+    """A hundredth from day 30 on, with prices and volumes that change: days 30 and 31 are refused, no more."""
+    days = pd.DatetimeIndex(delivery.bars["date"].unique())
+    fallen = damage(delivery, "S07", days[30:], scale=0.01)
+    fallen = replace(fallen, bars=fallen.bars.drop(columns=list(missing)))
+    market, refused = admit(fallen)
+    assert refused[["date", "symbol", "rule"]].to_numpy().tolist() == [[day, "S07", "level"] for day in days[30:32]]
+    assert market.close["S07"].isna().sum() == 2
+    assert market.doubtful["date"].tolist() == list(days[30:32])
+    sent = fallen.bars[(fallen.bars["symbol"] == "S07") & fallen.bars["date"].isin(days[30:32])]
+    np.testing.assert_allclose(market.doubtful["close"], sent["close"], rtol=1e-6)
+    for day in days[29:36]:  # the market of each day is the same without the days after
+        short = admit(fallen, through=day)[0]
+        pd.testing.assert_frame_equal(short.close, market.upto(day).close, check_exact=True)
+        told = [None if each.doubtful is None else each.doubtful.to_dict() for each in (short, market.upto(day))]
+        assert told[0] == told[1]
+
+
+@pytest.mark.parametrize(
+    ("closes", "volumes", "refused"),
+    [
+        ([0.5, 0.5, 0.5, 0.5], [9, 8, 7, 6], 2),  # traded, at one price: volume that changes is enough
+        ([0.5, 0.5, 0.5, 0.5], [9, 9, 9, 9], 4),  # the same bar sent again and again
+        ([0.5, 0.5, 0.4, 0.4], [9, 9, 9, 7], 3),  # bars 1 and 2 are one bar; 2, 3 and 4 are three
+        ([0.5, 0.6, 0.4, 0.5], [0, 0, 0, 0], 4),  # nobody traded
+        ([0.5, 0.6, 0.4, 0.5], [9, 8, 0, 7], 4),  # one of each three was not traded
+        ([0.5, 0.1, 0.5, 0.4], [9, 8, 7, 6], 4),  # 5 times apart is no level; then 0.1 to 0.5 again
+        ([0.5, 0.13, 0.4, 0.4], [9, 8, 7, 6], 2),  # within four times
+        ([0.5, 900.0, 0.5, 0.5], [9, 8, 7, 6], 3),  # 900 is 18 times 50: believed, and the falls around it never repeat
+    ],
+)
+def test_what_confirms_a_fall(closes, volumes, refused):
+    """A closes at 50 for five sessions, then as told; one level is never further apart than four times."""
+    days = calendar.sessions("2023-01-03", "2023-02-28")
+    prices, traded = [50.0] * 5 + closes, [100.0] * 5 + [float(v) for v in volumes]
+    bars = pd.DataFrame({"symbol": "A", "date": days[: len(prices)], "close": prices, "volume": traded})
+    _, found = admit(Delivery(bars=bars.astype({"symbol": "str"}), name="one", execution="next_close"))
+    assert (found["rule"] == "level").all()
+    assert len(found) == refused
+
+
+def test_a_rise_is_not_believed_by_repeating_itself(delivery, damage):
+    """A hundredfold for 19 sessions, and back: all refused; and a hundredth of two bars, and back."""
+    days = pd.DatetimeIndex(delivery.bars["date"].unique())
+    for chosen, scale in ((days[30:49], 100), (days[30:32], 0.01)):
+        market, refused = admit(damage(delivery, "S07", chosen, scale=scale))
+        assert refused["date"].tolist() == list(chosen)
+        assert market.close["S07"].isna().sum() == len(chosen)
 
 
 def test_order_type_and_width_of_the_numbers_do_not_matter(delivery):
