@@ -1,6 +1,6 @@
 """Portfolios through time: the evening's decision applied date after date, then walked with exact costs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from openbook.portfolio.evenings import Evenings, decision_rows, gather_evenings
 from openbook.portfolio.simulate import IN_DOUBT, LIMIT, SILENT, Tape, Walk, read_tape, walk_deciding, walk_given
 
 LOG_COLUMNS = ["regime", "optimizer", "outcome", "reason", "ranked", "names", "invested", "turnover", "way"]
+LOCKED_COLUMNS = ["date", "symbol", "why", "usd"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +55,10 @@ class BacktestResult:
     turnover : by decision date, ½Σ|change| at execution, cash included; costs : likewise, USD
     gone : date, symbol, kind, usd of each held name that became cash without an order: by a recorded delisting, or
         because it came back at another level, more than 25 times above
-    locked : date of the last believed bar, symbol, why, usd of each name that is held at the end and cannot be sold:
-        it has had no bar since, or its bars were refused as doubtful
     notes : sentences that every page shows
     warning : that the settings left the model nothing to choose; empty where it chose, or where nothing was decided
+    locked : date of the last believed bar, symbol, why, usd of each name that is held at the end and cannot be sold:
+        it has had no bar since, or its bars were refused as doubtful
     """
 
     returns: pd.Series
@@ -68,9 +69,9 @@ class BacktestResult:
     turnover: pd.Series
     costs: pd.Series
     gone: pd.DataFrame
-    locked: pd.DataFrame
     notes: tuple[str, ...]
     warning: str = ""
+    locked: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=LOCKED_COLUMNS))
 
     @property
     def total_return(self) -> float:
@@ -281,7 +282,7 @@ def _locked(done: Walk, tape: Tape) -> pd.DataFrame:
         "why": np.where(np.isnan(tape.doubted[-1, names]), "no bars", "refused"),
         "usd": done.shares[names] * tape.close[-1, names],
     }
-    return pd.DataFrame(table)
+    return pd.DataFrame(table, columns=LOCKED_COLUMNS)
 
 
 def _locked_notes(locked: pd.DataFrame, equity: float, dates: pd.DatetimeIndex) -> list[str]:

@@ -314,7 +314,8 @@ def _notes(source: FilesSource, bars: pd.DataFrame, members, unused: list[str]) 
     if source.endings is not None:
         after, back = source.endings.after, source.endings.final_return
         notes.append(
-            f"A stock without bars for {after} sessions counts as delisted at {back:+.0%} from its last close."
+            f"A stock without bars for {after} sessions counts as delisted at {back:+.0%} from its last close, or at "
+            "the price of its return where that is lower."
         )
     if unused:
         notes.append(f"Columns {', '.join(unused)} are not applied: the prices are adjusted already.")
