@@ -1,7 +1,7 @@
 """Falls overnight, and then a calm day at usual turnover: holders were given something that nobody recorded.
 
-`checkup.moves` asks the same of a whole history. In 8,970 symbol-years of index members there were four such falls, and
-all of them were spin-offs (VTR 2015-08-18, HPE 2017-04-03 and 2017-09-01, VNO 2017-07-18).
+`checkup.moves` asks the same of a whole history. In 8,800 symbol-years of index members there were six such falls, and
+all were spin-offs: EXPE 2011-12-21, DF 2013-05-24, VTR 2015-08-18, HPE 2017-04-03 and 2017-09-01, VNO 2017-07-18.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """Bars that are there tonight and yet are not believed: sent again, not traded, after a gap, in another unit.
 
-`checkup` knows the same rules for a whole history. What is here can be judged at once, from tonight and the sessions
-before; how often each is wrong was counted on 21,270 symbol-years of real bars, 8,970 of them of index members.
+`checkup` knows the same rules for a whole history; here is what can be judged at once, from tonight and the sessions
+before. How often a rule is wrong was counted on 8,800 symbol-years of index members and 12,300 of 7,000 US symbols.
 """
 
 import numpy as np
@@ -30,7 +30,11 @@ def judge_levels(night: Night, rules: QualityRules) -> dict[str, Finding]:
 
 
 def _repeated(night: Night, rules: QualityRules) -> dict[str, Finding]:
-    """The same bar again, in every field, and traded: one repeat is enough if it has a range and a volume, else two."""
+    """The same bar again, in every field, and traded: one repeat is enough if it has a range and a volume, else two.
+
+    Of ranged bars that were traded 23 were equal to the one before in 21,000 symbol-years, all of thinly traded names;
+    bars without a range came three times in 25 cases.
+    """
     ranged = np.zeros(len(night.symbols), dtype=bool)
     if {"high", "low"} <= night.fields.keys():
         ranged = night.fields["high"][-1] > night.fields["low"][-1]
@@ -46,7 +50,8 @@ def _repeated(night: Night, rules: QualityRules) -> dict[str, Finding]:
 def _unmoved(night: Night, rules: QualityRules) -> dict[str, Finding]:
     """A close that repeats, where no volume tells that anybody traded at it.
 
-    Of index members that traded none did so for eight sessions; of 7,000 names 4 in 1,000 years, 0.6 if liquid.
+    Of the index members that traded none repeated a close for eight sessions; of 7,000 US symbols 55 did that traded
+    all the while, 4 of them on more than 1 million USD a day: 0.6 in 1,000 symbol-years.
     """
     if night.volume is not None:
         return {}
