@@ -462,6 +462,54 @@ def test_d18_bars_on_a_holiday_are_dropped_and_listed(delivery, tonight):
     assert left_out(check_session(market, tonight)) == {}
 
 
+@pytest.mark.parametrize(("days", "told"), [(-1, "early: in 12 of 15 weeks"), (1, "late: in 14 of 15 weeks")])
+def test_bars_dated_a_day_early_or_late_stop_everybody(delivery, days, told):
+    """Sunday to Thursday: the close of a Monday is known on the Sunday before, which is a look-ahead.
+
+    Of the 15 weeks from 2023-03-20 on, 12 are followed by a traded Monday (not 05-29 and 06-19, and 07-03 is not sent);
+    14 have a traded Friday (not 04-07).
+    """
+    shifted = replace(delivery, bars=delivery.bars.assign(date=delivery.bars["date"] + pd.Timedelta(days=days)))
+    with pytest.raises(DataError, match="the bars of S00, S01, S02, S03, S04, … are dated one day " + told) as caught:
+        admit(shifted)
+    assert caught.value.exit_code == 30
+    assert "give each bar the date of its session in New York" in str(caught.value)
+
+
+def test_one_symbol_dated_a_day_early_stops_everybody_and_is_named(delivery, tonight):
+    bars = delivery.bars.copy()
+    mine = bars["symbol"] == "S07"
+    bars.loc[mine, "date"] -= pd.Timedelta(days=1)
+    message = fails(replace(delivery, bars=bars), tonight)
+    assert "the bars of S07 are dated one day early" in message
+    assert "on Sunday and none on Friday, so an evening would know the close of the next session" in message
+
+
+def test_stray_rows_and_markets_that_never_close_are_not_dated_early(delivery):
+    """Two Sundays in fifteen weeks are strays; who trades every day of the week has Fridays, too."""
+    bars, last = delivery.bars, delivery.bars["date"].max()
+    stray = bars[(bars["symbol"] == "S07") & (bars["date"].dt.dayofweek == 0)].head(2)
+    days = pd.date_range(bars["date"].min(), last)
+    always = pd.DataFrame({"symbol": "COIN", "date": days, "close": 50.0 + np.arange(len(days)) % 7, "volume": 1e6})
+    for more in (stray.assign(date=stray["date"] - pd.Timedelta(days=1)), always):
+        market, refused = admit(replace(delivery, bars=pd.concat([bars, more]).astype({"symbol": "str"})))
+        assert set(refused["rule"]) == {"holiday"}
+        assert market.close["S07"].notna().all()
+
+
+def test_a_blank_beside_a_ticker_is_no_other_ticker(delivery, tonight):
+    """As a vendor's fixed width leaves it. Equal bars of both are copies; different ones are a contradiction."""
+    bars = delivery.bars
+    blank = bars.assign(symbol=bars["symbol"].replace({"S07": "S07 ", "S08": " S08", "S09": "S09\u00a0"}))
+    market, _ = admit(replace(delivery, bars=blank))
+    pd.testing.assert_frame_equal(market.close, admit(delivery)[0].close)
+    mine = bars[bars["symbol"] == "S07"].tail(2)
+    _, refused = admit(replace(delivery, bars=pd.concat([bars, mine.assign(symbol="S07 ")])))
+    assert refused[["symbol", "rule"]].to_numpy().tolist() == [["S07", "duplicate"]] * 2
+    other = mine.assign(symbol="S07 ", volume=5.0)
+    assert "two different bars of S07 on" in fails(replace(delivery, bars=pd.concat([bars, other])), tonight)
+
+
 def test_t01_t05_no_session_and_beyond_the_calendar(delivery):
     market, _ = admit(delivery)
     with pytest.raises(NoSession, match="2023-06-19 is not an XNYS session"):

@@ -50,6 +50,14 @@ BAR_RULES = ("price", "volume", "range", "level")
 LEVEL_MEMORY, LEVEL_BARS = 20, 3
 # How far apart these bars may close: below a dollar, prices move by so much in a few days (CheckupRules.thin_jump).
 LEVEL_NEAR = 4.0
+# Weekdays that tell of shifted dates: what is there, what is not, and what comes of it. A stray row on a Sunday
+# happens; three weeks with one and without a Friday, and most weeks of a name so, do not.
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+SHIFTS = (
+    ("early", 6, 4, "so an evening would know the close of the next session"),
+    ("late", 5, 0, "so each evening would trade on the session before"),
+)
+SHIFTED_WEEKS = 3
 DOUBTFUL = "close "  # what the detail of a bar refused by `level` begins with
 
 
@@ -76,10 +84,11 @@ def admit(delivery: Delivery, *, through=None, today=None) -> tuple[Market, pd.D
     today : the date now in New York (None: by this machine's clock)
 
     Returns the market, and what was refused: date, symbol, rule (of DOOR), detail; a refused bar is missing.
-    Raises DataError for a bar after today, for two different bars of one symbol and session, for a symbol, date or
-    action that makes no sense, and if nothing is left.
+    Raises DataError for a bar after today, for bars dated a day early or late, for two different bars of one symbol and
+    session, for a symbol, date or action that makes no sense, and if nothing is left.
     """
     bars = _until(read_bars(delivery), through, calendar.today() if today is None else calendar.as_day(today))
+    _require_own_days(bars)
     bars, misplaced = refuse(bars, ("reserved", "holiday"))
     dates = _span(bars, delivery, through)
     bars, wrong = refuse(bars, ("duplicate", "price", "volume", "range"))
@@ -147,8 +156,9 @@ def _codes(symbol: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
         raise DataError(
             f"{name} has rows whose symbol is missing or no text; read the column as text, with NA and TRUE as written"
         )
-    symbols = pd.Index(sorted(found), dtype="str", name="symbol")
-    return symbols.get_indexer(pd.Index(found, dtype="str"))[codes], symbols
+    written = pd.Index([value.strip() for value in found], dtype="str")  # "AAPL " is AAPL
+    symbols = pd.Index(sorted(set(written)), dtype="str", name="symbol")
+    return symbols.get_indexer(written)[codes], symbols
 
 
 def _until(bars: Bars, through, today: pd.Timestamp) -> Bars:
@@ -161,6 +171,34 @@ def _until(bars: Bars, through, today: pd.Timestamp) -> Bars:
             f"{len(future) - 1} more; correct the source, or this machine's clock"
         )
     return bars if through is None else bars.take(bars.day <= calendar.as_day(through).to_datetime64())
+
+
+def _require_own_days(bars: Bars) -> None:
+    """DataError names the symbols whose bars are dated a day early or late, as a vendor's time zone can make them."""
+    week, weekday = np.divmod(bars.day.astype("int64") + 3, 7)  # 1970-01-01 was a Thursday; weeks begin on Monday
+    week -= week.min(initial=0)
+    for shift, there, absent, harm in SHIFTS:
+        if not (weekday == there).any():
+            continue
+        weeks, all_weeks = _weeks_with(bars, week, weekday, there, absent)
+        bad = np.flatnonzero((weeks >= SHIFTED_WEEKS) & (2 * weeks > all_weeks))
+        if len(bad):
+            named = ", ".join([*bars.symbols[bad[:5]], *(["…"] if len(bad) > 5 else [])])
+            first = bad[0]
+            raise DataError(
+                f"the bars of {named} are dated one day {shift}: in {weeks[first]} of {all_weeks[first]} weeks "
+                f"{bars.symbols[first]} has a bar on {DAYS[there]} and none on {DAYS[absent]}, {harm}; give each "
+                "bar the date of its session in New York (a time zone of the vendor or of the export shifts it)"
+            )
+
+
+def _weeks_with(bars: Bars, week: np.ndarray, weekday: np.ndarray, there: int, absent: int) -> np.ndarray:
+    """By symbol, the weeks in which it has a bar on one weekday and none on another, and all its weeks, (2, n)."""
+    shifted = np.isin(bars.column, np.unique(bars.column[weekday == there]))
+    span, n = week.max(initial=0) + 1, len(bars.symbols)
+    key, weekday = (bars.column * span + week)[shifted], weekday[shifted]
+    odd = np.setdiff1d(key[weekday == there], key[weekday == absent])
+    return np.array([np.bincount(each // span, minlength=n) for each in (odd, np.unique(key))])
 
 
 def _span(bars: Bars, delivery: Delivery, through) -> pd.DatetimeIndex:
