@@ -15,9 +15,12 @@ SHARED = 90
 
 
 def judge_bars(night: Night, held: list[str], rules: QualityRules) -> dict[str, Finding]:
-    """Names whose bar tonight is no price of tonight, by symbol: nobody buys or sells at it, held or not."""
+    """Names that nobody buys tonight, by symbol; one whose bar is no bar of tonight is not sold at it either."""
     return (
-        _one_company(night, held, rules) | _stale_lines(night, rules) | _unmoved(night, rules) | _repeated(night, rules)
+        _one_company(night, held, rules)
+        | _stale_lines(night, held, rules)
+        | _unmoved(night, rules)
+        | _repeated(night, rules)
     )
 
 
@@ -92,13 +95,14 @@ def _bar(night: Night, column: int) -> str:
 # ---- not traded, not a price, not the company ----
 
 
-def _stale_lines(night: Night, rules: QualityRules) -> dict[str, Finding]:
-    """Names that on most of the last sessions nobody traded; tonight's few shares make no price."""
+def _stale_lines(night: Night, held: list[str], rules: QualityRules) -> dict[str, Finding]:
+    """Names that on most of the last sessions nobody traded; who holds one may sell on a session on which it trades."""
     if night.volume is None:
         return {}
     last = night.bar[-USUAL:], (night.volume == 0)[-USUAL:]
     n, none = (values.sum(axis=0) for values in last)
     chosen = night.concerned & night.bar[-1] & (n >= USUAL // 2) & (none > rules.max_untraded * n)
+    chosen &= ~night.symbols.isin(held)
     return {
         night.symbols[i]: found("stale line", f"no share traded on {none[i]} of the last {n[i]} sessions")
         for i in np.flatnonzero(chosen)
@@ -131,7 +135,10 @@ def _gaps(night: Night, rules: QualityRules) -> dict[str, Finding]:
 
 
 def _one_company(night: Night, held: list[str], rules: QualityRules) -> dict[str, Finding]:
-    """Of two symbols that move alike the one that is not held, or that sorts last: else one company counts twice."""
+    """Of two symbols that move alike the one that is not held, or that sorts last: else one company counts twice.
+
+    Of two that are held both stay tradable: whoever holds them may sell either.
+    """
     names = np.flatnonzero(night.concerned & night.bar[-1])
     close = night.market.adjusted.to_numpy()[-SHARED - 1 :, names]
     with np.errstate(over="ignore", invalid="ignore"):
@@ -139,6 +146,8 @@ def _one_company(night: Night, held: list[str], rules: QualityRules) -> dict[str
     out = {}
     for one, other, equal, rows in same_moves(moves, rules.min_shared, rules.same_moves):
         pair = sorted((night.symbols[names[one]], night.symbols[names[other]]), key=lambda s: (s not in held, s))
+        if pair[1] in held:
+            continue
         told = f"moves as {pair[0]} does on {equal:.1%} of {len(rows)} sessions: one company under two symbols"
         out[pair[1]] = found("same company", told)
     return out
