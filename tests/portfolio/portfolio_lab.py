@@ -105,6 +105,8 @@ def slow_walk(weights: pd.DataFrame, market: Market, costs: Costs, capital: floa
         for s in market.symbols:  # what is gone is cash before anything trades
             recorded = s in final and last_bar[s] >= 0 and date >= final[s][0] and np.isnan(adjusted.at[date, s])
             elsewhere = last_bar[s] >= 0 and adjusted.at[date, s] > 25 * last_bar_price[s]
+            if recorded and date == final[s][0] and refused.get((date, s), np.inf) < last_bar_price[s]:
+                fell[s] = refused[date, s]  # sent on the very day of the record
             if shares[s] > 0 and recorded:  # the declared return counts from the last bar that was sent
                 cash += shares[s] * fell.get(s, last_price[s]) * (1 + final[s][1])
                 shares[s] = 0.0

@@ -271,14 +271,18 @@ def test_a_refused_fall_that_nothing_follows_counts_from_its_third_session(low, 
 
 
 @pytest.mark.parametrize(("final", "equity"), [(0.0, 900.5), (-0.5, 900.25), (np.nan, 900.5)])
-@pytest.mark.parametrize("low", [1, 2])
-def test_a_declared_return_counts_from_the_bar_that_was_refused(low, final, equity):
-    """A closes at 0.05, refused, and is delisted on the next session: 10 shares × 0.05 × (1 + final), not 10 × 10."""
+@pytest.mark.parametrize(("low", "later"), [(1, 1), (2, 1), (1, 0), (2, 0), (1, 30)])
+def test_a_declared_return_counts_from_the_bar_that_was_refused(low, later, final, equity):
+    """A closes at 0.05, refused, and is delisted: 10 shares × 0.05 × (1 + final), not 10 × 10.
+
+    Recorded on the day of the last bar, on the session after, or 30 later: what a holder got counts from that bar.
+    """
     days = calendar.sessions("2023-01-03", "2023-12-29")
-    gone = lab.delisting(days[5 + low], "A", final)
-    found, _ = walk_ten([10.0] * 5 + [0.05] * low + [None] * 5, actions=gone)
+    recorded = days[4 + low + later]
+    gone = lab.delisting(recorded, "A", final)
+    found, _ = walk_ten([10.0] * 5 + [0.05] * low + [None] * 35, actions=gone)
     assert found.equity.iloc[-1] == pytest.approx(equity)
-    assert found.gone[["date", "kind"]].to_numpy().tolist() == [[days[5 + low], "delisting"]]
+    assert found.gone[["date", "kind"]].to_numpy().tolist() == [[recorded, "delisting"]]
 
 
 def test_a_rise_that_stays_is_believed_after_twenty_sessions_and_pays_no_holder():
@@ -321,7 +325,7 @@ def test_targets_equal_to_what_is_held_are_no_orders(market):
     st.sampled_from([0.0, 6e-4, 0.02]),
     st.sampled_from([0.0, 0.5]),
     st.booleans(),
-    st.sampled_from([39, 42, 65]),
+    st.sampled_from([39, 41, 42, 65]),
 )
 def test_equals_the_share_by_share_twin(seed, rate, minimum, at_open, recorded):
     rng = np.random.default_rng(seed)

@@ -176,7 +176,7 @@ def _delistings(market: Market, age, close, doubted) -> list[tuple[int, int, flo
         session = max(known - int(age[known, name]) + 1, first)
         if session < len(market.dates):
             growth = 1.0 + (0.0 if pd.isna(final) else float(final))
-            last = doubted[session - 1, name]
+            last = doubted[max(known, session - 1), name]
             events.append((session, name, growth if np.isnan(last) else growth * last / close[session - 1, name], 0))
     return events
 
