@@ -96,16 +96,21 @@ def test_d15_a_rewritten_history_that_is_stored_changes_no_sealed_day(desk):
 
 
 def test_d01_d04_d07_d08_d13_d18_a_doubtful_name_that_is_not_held_is_left_out_and_listed(desk):
-    absent, spiked, free, untraded, upside_down, *_ = [name for name in desk.others() if name not in AWKWARD]
+    absent, spiked, free, untraded, upside_down, sent_again, *_ = [
+        name for name in desk.others() if name not in AWKWARD
+    ]
     night, files = desk.tonight, desk.evening()
     files = files.without([absent], night).scaled(spiked, night, 100.0).edited(free, night, close=0.0)
     bar = files.bars[(files.bars["symbol"] == upside_down) & (files.bars["date"] == night)].iloc[0]
     files = files.edited(upside_down, night, high=bar["low"] * 0.99).edited(untraded, night, volume=0.0)
+    mine = files.bars[(files.bars["symbol"] == sent_again) & (files.bars["date"] < night)]
+    files = files.edited(sent_again, night, **mine.iloc[-1][["open", "high", "low", "close", "volume"]].to_dict())
     holiday = files.bars[files.bars["date"] == night].assign(date=pd.Timestamp("2024-06-19"))
     files = type(files)(pd.concat([files.bars, holiday], ignore_index=True), files.actions)
     succeed(desk.daily(files, "quality.min_coverage=0.8"))
     listed = (desk.page() / "report.html").read_text()
     told = {absent: "missing", spiked: "level", free: "price", untraded: "zero volume", upside_down: "range"}
+    told |= {sent_again: "repeated bars"}
     section = listed[listed.index("What was left out, and why") :]
     assert all(symbol in section and rule in section for symbol, rule in told.items())
     signals = json.loads((desk.page() / "signals.json").read_bytes())

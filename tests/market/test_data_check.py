@@ -1,6 +1,7 @@
 """`openbook data check` as typed: what it prints of a vendor's folder, and its exit codes."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from openbook import cli
@@ -148,3 +149,31 @@ def test_it_writes_nothing(capsys, folder, tmp_path, monkeypatch):
     before = sorted(tmp_path.rglob("*"))
     check(capsys, folder)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_market_that_never_closes_is_told_by_its_weekends(capsys, folder):
+    """Monday 2023-01-02 to Friday 06-30 are 180 days with 25 weekends and 6 holidays on weekdays: 56 closed days.
+
+    New Year's Day was observed on 01-02; King, Presidents, Good Friday, Memorial Day and Juneteenth follow. Of two
+    symbols these are 112 of 360 rows, 31.1%; the 26th week ends before its weekend.
+    """
+    days = pd.date_range("2023-01-02", "2023-06-30")
+    rng = np.random.default_rng(0)
+    rows = [
+        pd.DataFrame({"symbol": name, "date": days, "close": 50 * np.exp(np.cumsum(rng.normal(0, 0.01, len(days))))})
+        for name in ("BTC", "ETH")
+    ]
+    pd.concat(rows).to_parquet(folder / "prices.parquet")
+    _, said = check(capsys, folder)
+    assert "Closed     112 of 360 rows (31.1%) lie on 25 Saturdays, 25 Sundays, 6 holidays: left out" in said
+    assert "weekend bars: 2 (2 symbols)" in said
+    assert "bars on the weekends of 25 of 26 weeks" in said
+
+
+def test_bars_dated_a_day_early_are_told_by_that_name(capsys, folder, delivery):
+    shifted = delivery.bars.assign(date=delivery.bars["date"] - pd.Timedelta(days=1))
+    shifted.to_parquet(folder / "prices.parquet")
+    code, said = check(capsys, folder)
+    assert code == 30
+    assert "are dated one day early" in said
+    assert said.splitlines()[-1] == "Not usable: refused; nothing of it would be admitted."

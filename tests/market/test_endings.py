@@ -69,3 +69,13 @@ def test_a_folder_with_endings_tells_of_delistings_and_a_recorded_one_counts(tmp
     final = {row.symbol: (row.date, row.value) for row in market.actions.itertuples()}
     assert final == {"B": (DATES[101], -0.3), "C": (DATES[51], -1.0 if prices == "raw" else -0.3)}
     assert "counts as delisted at -30% from its last close" in " ".join(market.notes)
+
+
+@pytest.mark.parametrize(("back", "final"), [(5.0, -0.5), (0.05, -0.995), (9.0, -0.3), (15.0, -0.3), (0.0, -0.3)])
+def test_a_listing_that_comes_back_lower_paid_no_more_than_that(back, final):
+    """Closes of 10, 30 sessions of silence, then `back`: the return of a holder is back / 10 − 1, if below −30%."""
+    history = bars({"A": [(0, 50), (81, 251)], "B": [(0, 251)]})
+    late = (history["symbol"] == "A") & (history["date"] >= DATES[81])
+    found = read_endings(history.assign(close=np.where(late, back, 10.0)), Endings(final_return=-0.3))
+    assert found[["date", "symbol"]].to_numpy().tolist() == [[DATES[51], "A"]]
+    assert found["value"].iloc[0] == pytest.approx(final)

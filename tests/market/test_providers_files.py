@@ -10,6 +10,7 @@ import pytest
 from openbook.errors import DataError
 from openbook.market.arrival import admit
 from openbook.market.providers import FilesSource, fetch
+from openbook.market.providers.reading import SideTable
 from real_lab import all_members, as_traded, raw_quotes, survivors
 
 ODD_TICKERS = ["1E5", "BRK.B", "NA", "NULL", "TRUE", "nan"]
@@ -54,6 +55,63 @@ def test_missing_numbers_are_nan_and_text_numbers_are_refused(tmp_path):
     table.loc[0, "close"] = "12,5"
     with pytest.raises(DataError, match=r"b\.csv"):
         fetch(write_csv(tmp_path / "b.csv", table))
+
+
+def write_text(path, text: str) -> FilesSource:
+    path.write_text(text)
+    return FilesSource(path=str(path), prices="raw")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'symbol,date,close,volume\nA,2024-01-02,"106,04",1000\nA,2024-01-03,"1,500",\n',
+        "symbol;date;close;volume\nA;2024-01-02;106,04;1000\nA;2024-01-03;1,500;NA\n",
+        "symbol;date;close;volume\nA;2024-01-02;106.04;1000\nA;2024-01-03;1.5;\n",
+    ],
+)
+def test_decimal_commas_that_can_be_nothing_else_are_read(tmp_path, text):
+    """106,04 has two digits after its comma, so the comma is no mark between thousands, and 1,500 is 1.5."""
+    read = fetch(write_text(tmp_path / "a.csv", text)).bars
+    assert read["close"].tolist() == [106.04, 1.5]
+    assert read["volume"].iloc[0] == 1000.0
+    assert np.isnan(read["volume"].iloc[1])
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (("1,500", "2,250"), "'1,500': a decimal comma, or a comma between thousands"),
+        (("106,04", "106.10"), "'106,04' and '106.10': commas and points; write every number with a point"),
+        (("1,234,567", "1"), "'1,234,567', which is no number: write it without marks between thousands"),
+        (("1.234,56", "2,5"), "'1.234,56', which is no number: write it without marks between thousands"),
+        (("halted", "10"), "'halted', which is no number"),
+    ],
+)
+def test_numbers_that_cannot_be_read_are_named(tmp_path, values, told):
+    rows = "".join(f'A,2024-01-0{2 + i},"{value}"\n' for i, value in enumerate(values))
+    with pytest.raises(DataError) as caught:
+        fetch(write_text(tmp_path / "a.csv", f"symbol,date,close\n{rows}"))
+    assert f"column 'close' of {tmp_path / 'a.csv'} holds {told}" in str(caught.value)
+    assert "damaged" not in str(caught.value)
+
+
+def test_a_decimal_comma_below_one_is_no_thousand(tmp_path):
+    text = 'symbol,date,close\nA,2024-01-02,"0,125"\nA,2024-01-03,"1,250"\n'
+    assert fetch(write_text(tmp_path / "a.csv", text)).bars["close"].tolist() == [0.125, 1.25]
+
+
+def test_blanks_around_names_are_taken_off_in_every_table(tmp_path):
+    (tmp_path / "sectors.csv").write_text("symbol,sector\nA , Energy\n B,Utilities \n")
+    text = "symbol,date,close\nA ,2024-01-02,10\n B,2024-01-02,20\n"
+    source = write_text(tmp_path / "a.csv", text)
+    found = fetch(source.model_copy(update={"sectors": SideTable(path=str(tmp_path / "sectors.csv"))}))
+    assert found.bars["symbol"].tolist() == ["A", "B"]
+    assert found.sectors.to_dict() == {"A": "Energy", "B": "Utilities"}
+    wide = tmp_path / "wide.csv"
+    wide.write_text("date,A ,A\n2024-01-02,10,11\n")
+    with pytest.raises(DataError, match="two columns A, with and without blanks"):
+        fetch(FilesSource(path=str(wide), prices="raw", layout="wide"))
 
 
 def test_column_map_units_and_subset(tmp_path):

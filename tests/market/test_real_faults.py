@@ -231,3 +231,20 @@ def test_a_night_of_real_earnings_stops_nobody(us, large):
         checked = evening(until(us[us["symbol"].isin([*large["symbol"].unique(), symbol])], date), date, symbol, "MSFT")
         assert {symbol, "MSFT"} <= set(checked.tradable)
     assert any("LNKD" in note and "taken for real" in note for note in checked.notes)
+
+
+# Another instrument took the symbol, as a rule a US listing that of a foreign line, and stayed: its first bar.
+STAYED = {"FTAI": "2015-05-21", "HCM": "2016-03-17", "HLG": "2015-07-07", "PXS": "2015-11-04", "SPI": "2016-01-20"}
+
+
+def test_falls_beyond_25_times_that_stay_are_believed_with_their_third_bar(us):
+    """All five of 7,072 symbols; and CJ and SSE, with wild bars of 0.02 between sound ones, some of them traded."""
+    bars = us[us["symbol"].isin([*STAYED, "CJ", "SSE"])]
+    market, refused = admit(Delivery(bars=bars, name="US"), today=TODAY)
+    for symbol, first in STAYED.items():
+        days = market.dates[market.dates >= first][:3]
+        rows = refused[(refused["symbol"] == symbol) & (refused["rule"] == "level")]
+        assert rows["date"].tolist() == list(days[:2])
+        assert market.close[symbol].loc[days].notna().tolist() == [False, False, True]
+    assert market.close["CJ"].min() > 30
+    assert market.close["SSE"].loc[:"2015-06-30"].min() > 3

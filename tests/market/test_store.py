@@ -64,6 +64,7 @@ def assert_same_market(one: Market, other: Market) -> None:
         "actions",
         "fundamentals",
         "sector_spells",
+        "doubtful",
     ):
         left, right = getattr(one, name), getattr(other, name)
         assert (left is None) == (right is None), name
@@ -135,6 +136,19 @@ def test_reading_up_to_a_date_is_admitting_up_to_it(tmp_path, full):
         market, expected = admit(full, through=day)
         assert_same_market(stored, market)
         pd.testing.assert_frame_equal(refused, expected)
+
+
+def test_what_was_refused_as_a_false_level_comes_back_with_the_market(tmp_path, full, damage):
+    """Otherwise a backtest from the store would not know what a fall that was never believed may have cost."""
+    days = pd.DatetimeIndex(full.bars["date"].unique())
+    fallen = damage(full, "S07", days[30:], scale=0.01)
+    for day in days[29:33]:
+        put(tmp_path, fallen, through=day)
+    market, _ = read_store(tmp_path)
+    assert market.doubtful[["date", "symbol"]].to_numpy().tolist() == [[day, "S07"] for day in days[30:32]]
+    assert_same_market(market, admit(fallen, through=days[32])[0])
+    assert_same_market(read_store(tmp_path, through=days[30])[0], admit(fallen, through=days[30])[0])
+    assert read_store(tmp_path, through=days[29])[0].doubtful is None
 
 
 def test_d14_odd_tickers_round_trip(tmp_path, delivery, tonight):

@@ -91,19 +91,27 @@ def least_linear(gradient: np.ndarray, limits: Limits) -> float:
 def slow_walk(weights: pd.DataFrame, market: Market, costs: Costs, capital: float) -> pd.DataFrame:
     """Equity, cash and costs by session, share by share and day by day; the plain reading of the rules.
 
-    weights : dates × symbols. Prices are total return: dividends are reinvested.
+    weights : dates × symbols. Prices are total return: dividends are reinvested. Refused closes (`market.doubtful`)
+    are read as total return, too: these markets have no splits and dividends.
     """
+    refused = {} if market.doubtful is None else market.doubtful.set_index(["date", "symbol"])["close"].to_dict()
+    fell, doubts = {}, dict.fromkeys(market.symbols, 0)
     adjusted, execution = market.adjusted, market.adjusted_execution
-    last_bar, last_price = dict.fromkeys(market.symbols, -1), {}
+    last_bar, last_price, last_bar_price = dict.fromkeys(market.symbols, -1), {}, {}
     shares, cash, order, rows = dict.fromkeys(market.symbols, 0.0), capital, None, []
     final = {row.symbol: (row.date, row.value) for row in market.actions.itertuples() if row.kind == "delisting"}
     for t, date in enumerate(market.dates):
         paid = 0.0
         for s in market.symbols:  # what is gone is cash before anything trades
             recorded = s in final and last_bar[s] >= 0 and date >= final[s][0] and np.isnan(adjusted.at[date, s])
-            silent = last_bar[s] >= 0 and t - last_bar[s] >= 20 and np.isnan(adjusted.at[date, s])
-            if shares[s] > 0 and (recorded or silent):
-                cash += shares[s] * last_price[s] * (1 + final[s][1] if recorded else 1.0)
+            elsewhere = last_bar[s] >= 0 and adjusted.at[date, s] > 25 * last_bar_price[s]
+            if recorded and date == final[s][0] and refused.get((date, s), np.inf) < last_bar_price[s]:
+                fell[s] = refused[date, s]  # sent on the very day of the record
+            if shares[s] > 0 and recorded:  # the declared return counts from the last bar that was sent
+                cash += shares[s] * fell.get(s, last_price[s]) * (1 + final[s][1])
+                shares[s] = 0.0
+            if shares[s] > 0 and elsewhere:  # another company or unit: no gain
+                cash += shares[s] * last_price[s]
                 shares[s] = 0.0
         if order is not None:
             target, held = order
@@ -131,6 +139,13 @@ def slow_walk(weights: pd.DataFrame, market: Market, costs: Costs, capital: floa
         for s in market.symbols:
             if adjusted.at[date, s] > 0:
                 last_bar[s], last_price[s] = t, adjusted.at[date, s]
+                last_bar_price[s], doubts[s] = adjusted.at[date, s], 0
+                fell.pop(s, None)
+            elif last_bar[s] >= 0:  # a refused fall counts from its third session of doubt on
+                if refused.get((date, s), np.inf) < last_bar_price[s]:
+                    fell[s] = refused[date, s]
+                doubts[s] += s in fell
+                last_price[s] = fell[s] if doubts[s] >= 3 else last_price[s]
         equity = cash + sum(n * last_price[s] for s, n in shares.items() if n > 0)
         rows.append((equity, cash, paid))
         if date in weights.index:

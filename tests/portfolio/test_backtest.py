@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 import backtest_peers as peers
 from openbook import metrics
 from openbook.errors import DataError, LimitError, OptimizerError
+from openbook.market import calendar
+from openbook.market.arrival import admit
+from openbook.market.tables import ACTION_COLUMNS, Delivery
 from openbook.portfolio import kernels
 from openbook.portfolio.backtest import (
     VectorizedBacktester,
@@ -127,15 +130,167 @@ def test_the_proceeds_of_a_delisting_can_be_spent_on_the_same_session():
     assert found.equity.iloc[-1] == pytest.approx(1000.0)
 
 
-def test_a_name_that_falls_silent_becomes_cash_after_twenty_sessions():
+def test_a_name_that_falls_silent_stays_locked_and_never_becomes_cash():
+    """Half in A at 10, up to 12, then nothing for 30 sessions: 600 + 500, of which A's 600 cannot be spent.
+
+    Bars end in row 2; from row 22 on, 20 sessions later, a note tells of it. A sale of A ordered in row 25 finds no
+    price, and B gets nothing of it.
+    """
     prices = np.r_[10.0, 10.0, 12.0, np.full(30, np.nan)]
     market = lab.make_market(table({"A": prices, "B": np.full(33, 5.0)}))
-    found = walk(table({"A": [0.5], "B": [0.5]}, market.dates[:1]), market)
-    assert found.gone["date"].to_list() == [market.dates[22]]
-    assert found.cash.iloc[21] == pytest.approx(0, abs=1e-9)
-    assert found.cash.iloc[22] == pytest.approx(600)
+    weights = table({"A": [0.5, 0.0], "B": [0.5, 1.0]}, market.dates[[0, 25]])
+    found = walk(weights, market)
+    assert found.gone.empty
+    np.testing.assert_allclose(found.cash.iloc[1:], 0.0, atol=1e-9)
     assert (found.equity.iloc[2:] == 1100).all()
-    assert any("1 held names without bars" in note for note in found.notes)
+    assert found.locked.to_numpy().tolist() == [[market.dates[2], "A", "no bars", 600.0]]
+    assert "no bars came for 20 sessions or more, and no delisting, of 1 held name (A; 54.5% of the" in found.notes[1]
+    assert len(walk(weights.iloc[:1], market.upto(market.dates[21])).notes) == 1
+
+
+@pytest.mark.parametrize("halt", [1, 12, 19, 20, 21, 60])
+@pytest.mark.parametrize(("back", "equity"), [(5.0, 750.0), (0.05, 502.5), (15.0, 1250.0)])
+def test_a_reopening_counts_at_its_price_however_long_the_halt(halt, back, equity):
+    """Half in A at 10: 50 shares. It reopens at 5, 0.05 or 15: 500 + 50 × that. At 15, it gains, and that is real."""
+    market = lab.make_market(table({"A": [10.0, 10.0, *[np.nan] * halt, back, back], "B": [5.0] * (halt + 4)}))
+    found = walk(table({"A": [0.5], "B": [0.5]}, market.dates[:1]), market)
+    assert (found.equity.iloc[: halt + 2] == 1000.0).all()
+    np.testing.assert_allclose(found.equity.iloc[-2:], equity)
+    assert found.gone.empty
+    assert found.locked.empty
+
+
+def test_who_held_a_name_that_comes_back_on_another_level_gains_nothing():
+    """Half in A at 10, which comes back at 251, 25.1 times above, as another company: the holder got 10 a share.
+
+    At 249 it is the same company, and 50 shares are worth 12,450.
+    """
+    for back, equity in ((251.0, 1000.0), (249.0, 500 + 50 * 249.0)):
+        market = lab.make_market(table({"A": [10.0, 10.0, *[np.nan] * 30, back, back], "B": [5.0] * 34}))
+        found = walk(table({"A": [0.5], "B": [0.5]}, market.dates[:1]), market)
+        assert found.equity.iloc[-1] == pytest.approx(equity)
+    market = lab.make_market(table({"A": [10.0, 10.0, *[np.nan] * 30, 251.0, 251.0], "B": [5.0] * 34}))
+    found = walk(table({"A": [0.5], "B": [0.5]}, market.dates[:1]), market)
+    assert found.gone.to_numpy().tolist() == [[market.dates[32], "A", "another level", 500.0]]
+    assert "A came back more than 25 times above the last believed price while held" in found.notes[-1]
+
+
+def test_a_delisting_declared_after_a_long_silence_counts():
+    """Silent from row 3 on, declared in row 30 to be worth nothing: 1000 until then, 500 from then on."""
+    close = table({"A": [10.0, 10.0, 10.0, *[np.nan] * 30], "B": [5.0] * 33})
+    gone = lab.delisting(close.index[30], "A", -1.0)
+    found = walk(table({"A": [0.5], "B": [0.5]}, close.index[:1]), lab.make_market(close, actions=gone))
+    assert (found.equity.iloc[:30] == 1000.0).all()
+    assert (found.equity.iloc[30:] == 500.0).all()
+
+
+# ---- falls in doubt ----
+
+# Ten names of 10 a share at 100 USD each; only the first ever moves. So equity is 900 + 10 × its price.
+OTHERS = [f"B{i}" for i in range(9)]
+
+
+def ten_names(prices: list, closes_only: bool = False, actions=None):
+    """What the door makes of ten names, the first with these prices (None: no bar), every bar traded."""
+    dates, rows = calendar.sessions("2023-01-03", "2023-12-29")[: len(prices)], []
+    for i, (date, price) in enumerate(zip(dates, prices, strict=True)):
+        rows += [(name, date, 10.0, 1000.0 + i) for name in OTHERS]
+        rows += [] if price is None else [("A", date, price, 500.0 + i)]
+    bars = pd.DataFrame(rows, columns=["symbol", "date", "close", "volume"]).astype({"symbol": "str"})
+    bars = bars.drop(columns="volume") if closes_only else bars.assign(open=bars["close"])
+    return admit(
+        Delivery(bars=bars, name="ten", execution="next_close" if closes_only else "next_open", actions=actions)
+    )
+
+
+def walk_ten(prices: list, **known):
+    """The backtest of a tenth each, bought on the second session at 10."""
+    market, refused = ten_names(prices, **known)
+    weights = pd.DataFrame(0.1, market.dates[:1], market.symbols)
+    found = walk(weights, market)
+    for cut in (len(prices) // 2, len(prices) - 1):  # nothing of it looks ahead
+        short = walk(weights, ten_names(prices[:cut], **known)[0])
+        pd.testing.assert_series_equal(short.equity, found.equity.iloc[:cut], check_exact=True)
+    return found, len(refused)
+
+
+@pytest.mark.parametrize("closes_only", [False, True])
+@pytest.mark.parametrize("halt", [0, 12, 19, 20, 21, 60])
+@pytest.mark.parametrize("times", [24.0, 25.2, 200.0])
+def test_a_fall_costs_what_it_costs(times, halt, closes_only):
+    """10 shares of A, at 10 and then at 10 / times: 900 + 100 / times, so 904.17, 903.97 and 900.50.
+
+    At 24 times, or after 20 sessions of silence, the first bar is believed. Else it counts from the third session on:
+    bars with changing volume are believed by then, closes that repeat (0.05 again and again) are not, for 20 sessions
+    after the last believed one.
+    """
+    after = 30
+    found, refused = walk_ten([10.0] * 5 + [None] * halt + [10.0 / times] * after, closes_only=closes_only)
+    at_once = times == 24.0 or halt >= 20
+    left = 20 - halt  # of the sessions in which a level is remembered
+    assert refused == (0 if at_once else left if closes_only else min(2, left))
+    counts = 5 + halt + (0 if at_once else min(2, left))
+    assert (found.equity.iloc[:counts] == 1000.0).all()
+    np.testing.assert_allclose(found.equity.iloc[counts:], 900 + 100 / times)
+    assert found.max_drawdown == pytest.approx((100 / times - 100) / 1000)
+    assert found.gone.empty
+    assert found.locked.empty
+
+
+@pytest.mark.parametrize("wrong", [[0.1], [0.1, 0.1], [1000.0], [1000.0] * 5])
+def test_a_false_level_that_is_left_again_costs_and_earns_nothing(wrong):
+    """A hundredth for one bar or two, or a hundredfold for five: refused, and A counts at 10 all along."""
+    found, refused = walk_ten([10.0] * 5 + wrong + [10.0] * 30)
+    assert refused == len(wrong)
+    assert (found.equity == 1000.0).all()
+
+
+def test_a_reverse_split_recorded_beside_it_is_no_level():
+    """1:50 on the sixth session: 10 becomes 500, the 10 shares a fifth of one: still 100 USD. No bar is refused."""
+    day = calendar.sessions("2023-01-03", "2023-12-29")[5]
+    split = pd.DataFrame([[day, "A", "split", 1 / 50]], columns=ACTION_COLUMNS)
+    found, refused = walk_ten([10.0] * 5 + [500.0] * 30, actions=split)
+    assert refused == 0
+    np.testing.assert_allclose(found.equity, 1000.0)
+    # beside a real fall by 200 times: 500 / 200 = 2.5, and a fifth of a share is worth 0.50
+    found, refused = walk_ten([10.0] * 5 + [2.5] * 30, actions=split)
+    assert refused == 2
+    assert found.equity.iloc[-1] == pytest.approx(900.5)
+
+
+@pytest.mark.parametrize(("low", "sessions", "equity"), [(1, 3, 900.5), (2, 3, 900.5), (1, 2, 1000.0)])
+def test_a_refused_fall_that_nothing_follows_counts_from_its_third_session(low, sessions, equity):
+    """A closes at 0.05 once or twice and then never again: 900 + 10 × 0.05, not 1000, and locked, not cash."""
+    found, refused = walk_ten([10.0] * 5 + [0.05] * low + [None] * (sessions - low))
+    assert refused == low
+    assert found.equity.iloc[-1] == pytest.approx(equity)
+    assert found.locked[["symbol", "why"]].to_numpy().tolist() == [["A", "refused"]]
+    assert found.cash.iloc[-1] == pytest.approx(0.0, abs=1e-9)
+    assert any("the bars of 1 held name (A; " in note and "refused as doubtful" in note for note in found.notes)
+    assert not any("no bars came" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(("final", "equity"), [(0.0, 900.5), (-0.5, 900.25), (np.nan, 900.5)])
+@pytest.mark.parametrize(("low", "later"), [(1, 1), (2, 1), (1, 0), (2, 0), (1, 30)])
+def test_a_declared_return_counts_from_the_bar_that_was_refused(low, later, final, equity):
+    """A closes at 0.05, refused, and is delisted: 10 shares × 0.05 × (1 + final), not 10 × 10.
+
+    Recorded on the day of the last bar, on the session after, or 30 later: what a holder got counts from that bar.
+    """
+    days = calendar.sessions("2023-01-03", "2023-12-29")
+    recorded = days[4 + low + later]
+    gone = lab.delisting(recorded, "A", final)
+    found, _ = walk_ten([10.0] * 5 + [0.05] * low + [None] * 35, actions=gone)
+    assert found.equity.iloc[-1] == pytest.approx(equity)
+    assert found.gone[["date", "kind"]].to_numpy().tolist() == [[recorded, "delisting"]]
+
+
+def test_a_rise_that_stays_is_believed_after_twenty_sessions_and_pays_no_holder():
+    """10, then 1000 for good: refused for 20 sessions, then another company. Equity stays at 1000 throughout."""
+    found, refused = walk_ten([10.0] * 5 + [1000.0] * 40)
+    assert refused == 20
+    assert (found.equity == 1000.0).all()
+    assert found.gone[["kind", "usd"]].to_numpy().tolist() == [["another level", 100.0]]
 
 
 def test_buy_and_hold_is_one_trade(market):
@@ -165,15 +320,36 @@ def test_targets_equal_to_what_is_held_are_no_orders(market):
 
 
 @settings(max_examples=14, deadline=None)
-@given(st.integers(0, 10**6), st.sampled_from([0.0, 6e-4, 0.02]), st.sampled_from([0.0, 0.5]), st.booleans())
-def test_equals_the_share_by_share_twin(seed, rate, minimum, at_open):
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from([0.0, 6e-4, 0.02]),
+    st.sampled_from([0.0, 0.5]),
+    st.booleans(),
+    st.sampled_from([39, 41, 42, 65]),
+)
+def test_equals_the_share_by_share_twin(seed, rate, minimum, at_open, recorded):
     rng = np.random.default_rng(seed)
     full = lab.random_market(8, 70, seed, gaps=0.08)
     close = full.close.copy()
     close.iloc[40:, 0] = np.nan  # delisted on record
     close.iloc[30:, 1] = np.nan  # silent
+    close.iloc[20:45, 2] = np.nan  # halted, and back far below
+    close.iloc[45:, 2] /= 40
+    close.iloc[10:33, 3] = np.nan  # a new company under the ticker
+    close.iloc[33:, 3] *= 40
+    close.iloc[25:28, 4] = np.nan  # refused, then believed or not; refused before it is delisted, too
+    close.iloc[28:, 4] /= 50
+    doubtful = [(25, 4, 0.02), (26, 4, 0.03), (27, 4, 40.0), (41, 0, 0.01), (43, 0, 0.02), (50, 1, 0.03)]
+    rows = [(full.dates[row], full.symbols[name], full.close.iat[0, name] * scale) for row, name, scale in doubtful]
     opens = full.open.where(close.notna()) if at_open else None
-    market = lab.make_market(close, opens, actions=lab.delisting(market_date(full, 39), "S000", -0.3))
+    if at_open:
+        opens = opens * (close / full.close)
+    market = lab.make_market(
+        close,
+        opens,
+        actions=lab.delisting(market_date(full, recorded), "S000", -0.3),
+        doubtful=pd.DataFrame(rows, columns=["date", "symbol", "close"]),
+    )
     dates = market.dates[[3, 8, 9, 20, 29, 30, 39, 40, 55]]
     weights = pd.DataFrame(rng.dirichlet(np.full(9, 0.5), len(dates)), dates, [*market.symbols, CASH])
     costs = Costs(commission_bps=rate * 1e4 / 2, slippage_bps=rate * 1e4 / 2, min_commission=minimum)

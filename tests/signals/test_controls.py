@@ -10,7 +10,14 @@ from pandas.testing import assert_frame_equal
 
 from openbook import metrics
 from openbook.errors import DataError
-from openbook.signals.controls import STANDARD_ERRORS, permute_dates, require_controls, run_controls, suspect_leaks
+from openbook.signals.controls import (
+    STANDARD_ERRORS,
+    permute_dates,
+    plausible,
+    require_controls,
+    run_controls,
+    suspect_leaks,
+)
 from openbook.signals.dataset import Split, build_dataset, create_time_based_split
 from openbook.signals.models import Candidate, ModelTrainer
 
@@ -102,6 +109,33 @@ def test_a_feature_that_knows_the_future_makes_its_candidate_suspect():
     with pytest.raises(DataError, match=r"1 of 5 .*plausible: small.* limit 0.0800 .*raise max_ic"):
         require_controls(table)
     require_controls(run_controls(leaking, split_of(leaking), scores, max_ic=0.6))  # "proven to be real"
+
+
+@pytest.mark.parametrize("n_symbols", [2, 3, 5])
+def test_a_handful_of_names_is_not_judged_and_not_accused(n_symbols):
+    """With 3 names a rank IC is ±1, ±0.5 (or 0): over 200 dates, 33 apart, luck alone reaches 3·√(0.5/33) = 0.37."""
+    small = planted_dataset(400, n_symbols, effect=0.0)
+    table = run_controls(small, split_of(small), {"small": walk_forward(small)})
+    require_controls(table)
+    assert found(table, "plausible: small")["expected"].startswith("not judged")
+
+
+def test_luck_of_few_names_by_hand():
+    """3 names, 60 dates, horizon 5: a date's variance is 1/2, ten dates count, the standard error √(0.5/10) = 0.2236.
+
+    Luck reaches 3 × 0.2236 = 0.67, so 0.08 judges nothing; 0.08 + 5 × 0.2236 = 1.198 nothing can exceed. With 300
+    dates it is 0.1, 0.3 and 0.58: perfect foresight is beyond luck, and is accused.
+    """
+    rng = np.random.default_rng(0)
+    for n_dates, limit, foresight in ((60, 1.1980340, True), (300, 0.58, False)):
+        labels = pd.DataFrame(rng.standard_normal((n_dates, 3)), sessions(n_dates), names(3))
+        row = plausible("few", labels, labels, 0.08, 5)
+        assert row["limit"] == pytest.approx(limit)
+        assert row["found"] == pytest.approx(1.0)
+        assert row["ok"] == foresight
+        assert "with 3 names on" in row["expected"]
+    many = pd.DataFrame(rng.standard_normal((300, 60)), sessions(300), names(60))
+    assert not plausible("many", many, many, 0.08, 5)["ok"]
 
 
 def test_a_limit_that_catches_no_leak_is_no_limit(dataset):

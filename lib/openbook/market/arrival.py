@@ -37,14 +37,28 @@ DOOR = {
     "price": DoorRule(0.0, "a price is a finite number above this; open, high and low may be absent"),
     "volume": DoorRule(0.0, "a volume is a finite number of shares, at least this; it may be absent"),
     "range": DoorRule(1e-4, "high ≥ low and the close between them, to this share of the price: vendors round"),
-    "level": DoorRule(25.0, "no stock closes this many times above or below its last believed close, splits aside"),
+    "level": DoorRule(
+        25.0, "so far from the last believed close, splits aside, a fall must repeat and a rise must stay"
+    ),
     "filing": DoorRule(None, "an item sent twice on one day with different values: the last one counts"),
     "action": DoorRule(None, "an action sent twice and identical: one is kept"),
 }
 # The rules that leave a hole where a session should have a bar.
 BAR_RULES = ("price", "volume", "range", "level")
-# After so many sessions without a believed close, a new level is a new beginning.
-LEVEL_MEMORY = 20
+# After so many sessions without a believed close, a new level is a new beginning. A rise waits for that, because a
+# false rise makes money from nothing; a fall costs, so it is believed with the third bar of real trading down there.
+LEVEL_MEMORY, LEVEL_BARS = 20, 3
+# How far apart these bars may close: below a dollar, prices move by so much in a few days (CheckupRules.thin_jump).
+LEVEL_NEAR = 4.0
+# Weekdays that tell of shifted dates: what is there, what is not, and what comes of it. A stray row on a Sunday
+# happens; three weeks with one and without a Friday, and most weeks of a name so, do not.
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+SHIFTS = (
+    ("early", 6, 4, "so an evening would know the close of the next session"),
+    ("late", 5, 0, "so each evening would trade on the session before"),
+)
+SHIFTED_WEEKS = 3
+DOUBTFUL = "close "  # what the detail of a bar refused by `level` begins with
 
 
 class Bars(NamedTuple):
@@ -70,10 +84,11 @@ def admit(delivery: Delivery, *, through=None, today=None) -> tuple[Market, pd.D
     today : the date now in New York (None: by this machine's clock)
 
     Returns the market, and what was refused: date, symbol, rule (of DOOR), detail; a refused bar is missing.
-    Raises DataError for a bar after today, for two different bars of one symbol and session, for a symbol, date or
-    action that makes no sense, and if nothing is left.
+    Raises DataError for a bar after today, for bars dated a day early or late, for two different bars of one symbol and
+    session, for a symbol, date or action that makes no sense, and if nothing is left.
     """
     bars = _until(read_bars(delivery), through, calendar.today() if today is None else calendar.as_day(today))
+    _require_own_days(bars)
     bars, misplaced = refuse(bars, ("reserved", "holiday"))
     dates = _span(bars, delivery, through)
     bars, wrong = refuse(bars, ("duplicate", "price", "volume", "range"))
@@ -94,6 +109,7 @@ def admit(delivery: Delivery, *, through=None, today=None) -> tuple[Market, pd.D
         market_cap=None if delivery.market_cap is None else _caps(delivery.market_cap, adjusted),
         index=clean_index(delivery.index, dates),
         notes=delivery.notes,
+        doubtful=doubtful_closes(unbelieved),
     )
     refused = pd.concat([misplaced, wrong, repeated, unbelieved, late])
     return market, refused.sort_values(REFUSED_COLUMNS, ignore_index=True)
@@ -140,8 +156,9 @@ def _codes(symbol: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
         raise DataError(
             f"{name} has rows whose symbol is missing or no text; read the column as text, with NA and TRUE as written"
         )
-    symbols = pd.Index(sorted(found), dtype="str", name="symbol")
-    return symbols.get_indexer(pd.Index(found, dtype="str"))[codes], symbols
+    written = pd.Index([value.strip() for value in found], dtype="str")  # "AAPL " is AAPL
+    symbols = pd.Index(sorted(set(written)), dtype="str", name="symbol")
+    return symbols.get_indexer(written)[codes], symbols
 
 
 def _until(bars: Bars, through, today: pd.Timestamp) -> Bars:
@@ -154,6 +171,34 @@ def _until(bars: Bars, through, today: pd.Timestamp) -> Bars:
             f"{len(future) - 1} more; correct the source, or this machine's clock"
         )
     return bars if through is None else bars.take(bars.day <= calendar.as_day(through).to_datetime64())
+
+
+def _require_own_days(bars: Bars) -> None:
+    """DataError names the symbols whose bars are dated a day early or late, as a vendor's time zone can make them."""
+    week, weekday = np.divmod(bars.day.astype("int64") + 3, 7)  # 1970-01-01 was a Thursday; weeks begin on Monday
+    week -= week.min(initial=0)
+    for shift, there, absent, harm in SHIFTS:
+        if not (weekday == there).any():
+            continue
+        weeks, all_weeks = _weeks_with(bars, week, weekday, there, absent)
+        bad = np.flatnonzero((weeks >= SHIFTED_WEEKS) & (2 * weeks > all_weeks))
+        if len(bad):
+            named = ", ".join([*bars.symbols[bad[:5]], *(["…"] if len(bad) > 5 else [])])
+            first = bad[0]
+            raise DataError(
+                f"the bars of {named} are dated one day {shift}: in {weeks[first]} of {all_weeks[first]} weeks "
+                f"{bars.symbols[first]} has a bar on {DAYS[there]} and none on {DAYS[absent]}, {harm}; give each "
+                "bar the date of its session in New York (a time zone of the vendor or of the export shifts it)"
+            )
+
+
+def _weeks_with(bars: Bars, week: np.ndarray, weekday: np.ndarray, there: int, absent: int) -> np.ndarray:
+    """By symbol, the weeks in which it has a bar on one weekday and none on another, and all its weeks, (2, n)."""
+    shifted = np.isin(bars.column, np.unique(bars.column[weekday == there]))
+    span, n = week.max(initial=0) + 1, len(bars.symbols)
+    key, weekday = (bars.column * span + week)[shifted], weekday[shifted]
+    odd = np.setdiff1d(key[weekday == there], key[weekday == absent])
+    return np.array([np.bincount(each // span, minlength=n) for each in (odd, np.unique(key))])
 
 
 def _span(bars: Bars, delivery: Delivery, through) -> pd.DatetimeIndex:
@@ -294,8 +339,8 @@ def _pivot(bars: Bars, dates: pd.DatetimeIndex) -> dict[str, np.ndarray]:
 def _believed(tables, actions, dates, symbols) -> tuple[dict[str, np.ndarray], pd.DataFrame, pd.DataFrame]:
     """The tables without bars at an impossible level, the adjusted close, and the refused bars."""
     adjusted = adjust(pd.DataFrame(tables["close"], index=dates, columns=symbols, copy=False), actions)
-    rows, columns = _impossible_levels(adjusted)
-    detail = [f"close {tables['close'][cell]:.7g}" for cell in zip(rows, columns, strict=True)]
+    rows, columns = _impossible_levels(adjusted, tables)
+    detail = [f"{DOUBTFUL}{tables['close'][cell]:.7g}" for cell in zip(rows, columns, strict=True)]
     refused = refused_rows(dates[rows], symbols[columns], "level", detail)
     if len(rows):
         for values in tables.values():
@@ -304,22 +349,48 @@ def _believed(tables, actions, dates, symbols) -> tuple[dict[str, np.ndarray], p
     return tables, adjusted, refused
 
 
-def _impossible_levels(adjusted: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def doubtful_closes(refused: pd.DataFrame) -> pd.DataFrame | None:
+    """`Market.doubtful` from the table of what was refused: date, symbol, close; None if there is nothing."""
+    rows = refused[(refused["rule"] == "level") & refused["detail"].str.startswith(DOUBTFUL)]
+    if rows.empty:
+        return None
+    close = rows["detail"].str.removeprefix(DOUBTFUL).astype("float64")
+    return rows[["date", "symbol"]].assign(close=close).sort_values(["date", "symbol"], ignore_index=True)
+
+
+def _impossible_levels(adjusted: pd.DataFrame, tables: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of bars that fail the rule `level`."""
-    level = np.log(adjusted.to_numpy())
+    with np.errstate(over="ignore", invalid="ignore"):
+        level = np.log(adjusted.to_numpy())
     limit = np.log(DOOR["level"].threshold)
     before = pd.DataFrame(level).ffill(limit=LEVEL_MEMORY).shift(1).to_numpy()
     cells = []
     for column in np.flatnonzero((np.abs(level - before) > limit).any(axis=0)):
-        believed = None
+        bars = {field: values[:, column] for field, values in tables.items()}
+        believed, doubted = None, []
         for row in np.flatnonzero(~np.isnan(level[:, column])):
-            far = believed is not None and abs(level[row, column] - level[believed, column]) > limit
-            if far and row - believed <= LEVEL_MEMORY:
+            move = (
+                0.0
+                if believed is None or row - believed > LEVEL_MEMORY
+                else level[row, column] - level[believed, column]
+            )
+            doubted = [*doubted[1 - LEVEL_BARS :], row] if abs(move) > limit else []
+            if doubted and not (move < 0 and _is_confirmed(level[:, column], bars, doubted)):
                 cells.append((row, column))
             else:
-                believed = row
+                believed, doubted = row, []
     rows, columns = np.array(cells, dtype=int).reshape(-1, 2).T
     return rows, columns
+
+
+def _is_confirmed(level: np.ndarray, bars: dict[str, np.ndarray], rows: list[int]) -> bool:
+    """Whether these bars, the last doubtful ones, are enough, near to each other, traded, and none sent twice."""
+    if len(rows) < LEVEL_BARS or not np.ptp(level[rows]) <= np.log(LEVEL_NEAR):
+        return False
+    traded = "volume" not in bars or bool((bars["volume"][rows] > 0).all())
+    told = np.array([values[rows] for values in bars.values()])
+    again = (told[:, 1:] == told[:, :-1]) | np.isnan(told[:, 1:])
+    return traded and not again.all(axis=0).any()
 
 
 def _caps(table: pd.DataFrame, close: pd.DataFrame) -> pd.DataFrame:

@@ -60,12 +60,12 @@ def _questioned(night: Night, move: np.ndarray, rules: QualityRules) -> dict[str
     """Moves that look like a split, or are large even for their night, by symbol, oldest first."""
     split = _nearest_split(move, rules.split_tolerance)
     large = (np.abs(move) > np.log(rules.max_jump)) | (split > 0)
-    large &= (split >= SURE_SPLIT) | ~(_spreads(move) <= rules.real_spread)
+    large &= (split >= SURE_SPLIT) | ~(spreads(move) <= rules.real_spread)
     large[: -rules.jump_window] = False
     large &= night.concerned
     out = {}
     for column, row in np.argwhere(large.T).tolist():
-        jump = Jump(row, column, float(move[row, column]), float(split[row, column]), _turnover(night, row, column))
+        jump = Jump(row, column, float(move[row, column]), float(split[row, column]), turnover_of(night, row, column))
         out.setdefault(night.symbols[column], []).append(jump)
     return out
 
@@ -81,7 +81,7 @@ def _nearest_split(move: np.ndarray, tolerance: float) -> np.ndarray:
     return np.where(np.abs(size / SPLIT_RATIOS - 1) <= near, SPLIT_RATIOS, 0.0).max(axis=-1)
 
 
-def _spreads(move: np.ndarray) -> np.ndarray:
+def spreads(move: np.ndarray) -> np.ndarray:
     """How far each log move lies from the night's median, in spreads (1.4826 · median absolute deviation).
 
     NaN where a night has too few moves to say.
@@ -94,7 +94,7 @@ def _spreads(move: np.ndarray) -> np.ndarray:
     return out
 
 
-def _turnover(night: Night, row: int, column: int) -> float:
+def turnover_of(night: Night, row: int, column: int) -> float:
     """Turnover over its 20-session median, in shares or in USD, whichever is less; NaN if unknown.
 
     A split changes the shares traded, a wrong price the USD: only news raises both.
@@ -104,10 +104,10 @@ def _turnover(night: Night, row: int, column: int) -> float:
     span = slice(max(row - USUAL, 0), row + 1)
     shares, price = night.volume[span, column], night.close[span, column]
     with np.errstate(over="ignore"):  # of 1e308 shares or USD
-        return min(_multiple(shares), _multiple(shares * price))
+        return min(multiple_of(shares), multiple_of(shares * price))
 
 
-def _multiple(values: np.ndarray) -> float:
+def multiple_of(values: np.ndarray) -> float:
     """The last value over the median of those before; NaN if these are few or zero."""
     usual = values[:-1][np.isfinite(values[:-1])]
     return values[-1] / np.median(usual) if len(usual) >= USUAL // 2 and np.median(usual) > 0 else np.nan

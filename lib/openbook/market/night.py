@@ -16,6 +16,7 @@ USUAL = 20
 class Night(NamedTuple):
     """The last sessions up to tonight as arrays, sessions × symbols; `bar`: there is one; `level`: log adjusted close.
 
+    fields : close and the other fields of a bar that this source has, by name
     expected : (n_symbols,) had a bar lately, is a member if there are members, is not delisted
     concerned : (n_symbols,) expected or held: nobody looks at the others
     delisted : (n_symbols,) has no bar since a recorded delisting
@@ -27,6 +28,7 @@ class Night(NamedTuple):
     close: np.ndarray
     level: np.ndarray
     volume: np.ndarray | None
+    fields: dict[str, np.ndarray]
     bar: np.ndarray
     expected: np.ndarray
     concerned: np.ndarray
@@ -37,7 +39,8 @@ def look(market: Market, date: pd.Timestamp, held: list[str], rules: QualityRule
     """Tonight's arrays of a market up to `date`; DataNotReady if the source, or its index, ends before."""
     _require_arrived(market, date)
     depth = rules.jump_window + max(rules.active_window, USUAL) + 1
-    close = market.close.to_numpy()[-depth:]
+    fields = {name: getattr(market, name).to_numpy()[-depth:] for name in market.bar_fields}
+    close = fields["close"]
     bar = ~np.isnan(close)
     delisted = ~bar[-1] & market.symbols.isin(_delisted_since_last_bar(market))
     expected = bar[-rules.active_window - 1 :].any(axis=0) & ~delisted
@@ -49,7 +52,8 @@ def look(market: Market, date: pd.Timestamp, held: list[str], rules: QualityRule
         symbols=market.symbols,
         close=close,
         level=np.log(market.adjusted.to_numpy()[-depth:]),
-        volume=None if market.volume is None else market.volume.to_numpy()[-depth:],
+        volume=fields.get("volume"),
+        fields=fields,
         bar=bar,
         expected=expected,
         concerned=expected | market.symbols.isin(held),

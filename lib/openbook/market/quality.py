@@ -15,6 +15,8 @@ from openbook.market.arrival import BAR_RULES, DOOR, admit
 from openbook.market.jumps import judge_jumps
 from openbook.market.night import Night, look
 from openbook.market.rules import RULES, WAY_OUT, Finding, QualityRules, found
+from openbook.market.spin_offs import judge_spin_offs
+from openbook.market.suspect import judge_bars, judge_levels
 from openbook.market.tables import Market
 
 __all__ = ["DOOR", "RULES", "Checked", "QualityRules", "admit", "check_session"]
@@ -53,7 +55,14 @@ def check_session(market: Market, date, *, held=(), rules: QualityRules | None =
     held = sorted({str(symbol) for symbol in held})
     night = look(market.upto(date), date, held, rules)
     jumps, notes = judge_jumps(night, rules)
-    findings = _untraded(night) | jumps | _absent(night, held, rules, refused)
+    findings = (
+        judge_bars(night, held, rules)
+        | _untraded(night)
+        | judge_levels(night, rules)
+        | judge_spin_offs(night, rules)
+        | jumps
+    )
+    findings |= _absent(night, held, rules, refused)
     problems = [*_session_problems(night, findings, rules), *_symbol_problems(findings, held)]
     if problems:
         raise DataError(
@@ -130,7 +139,13 @@ def _session_problems(night: Night, findings: dict[str, Finding], rules: Quality
         problems.append(
             f"frozen feed: {same:.0%} of closes equal those of {night.dates[-2]:%Y-%m-%d}; ask for new bars"
         )
-    untraded = [symbol for symbol in night.symbols[night.expected] if _is_untraded(findings.get(symbol))]
+    untraded = [symbol for symbol in night.symbols[night.expected] if _is(findings.get(symbol), "zero volume")]
+    again = [symbol for symbol in night.symbols[night.expected] if _is(findings.get(symbol), "repeated bars")]
+    if same <= rules.max_frozen and not len(again) <= rules.max_repeated * n:
+        problems.append(
+            f"bars sent again for {len(again)} of {n} names ({_names(again)}), more than {rules.max_repeated:.0%}; "
+            "get that day again"
+        )
     if not len(untraded) <= rules.max_zero_volume * n:
         problems.append(
             f"no volume for {len(untraded)} of {n} names ({_names(untraded)}), more than {rules.max_zero_volume:.0%}; "
@@ -144,8 +159,8 @@ def _below(share: float, limit: float) -> str:
     return f"{share:.0%}" if round(100 * share) < 100 * limit else f"{np.floor(100 * share):.0f}%"
 
 
-def _is_untraded(finding: Finding | None) -> bool:
-    return finding is not None and finding.rule == "zero volume"
+def _is(finding: Finding | None, rule: str) -> bool:
+    return finding is not None and finding.rule == rule
 
 
 def _symbol_problems(findings: dict[str, Finding], held: list[str]) -> list[str]:

@@ -16,7 +16,7 @@ import json
 import os
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from openbook.errors import DataError, StorageError
 from openbook.market import calendar
-from openbook.market.arrival import LEVEL_MEMORY, admit
+from openbook.market.arrival import LEVEL_MEMORY, admit, doubtful_closes
 from openbook.market.fingerprints import Earlier, fingerprint, session_digests
 from openbook.market.layout import fold, frame_of, from_tables, refused_until, stacked, to_tables
 from openbook.market.manifest import (
@@ -296,7 +296,9 @@ def _read(folder: Path, manifest: dict, through=None, as_known_on=None, first=No
     deltas = [delta for delta in manifest["deltas"] if known is None or pd.Timestamp(delta["first"]) <= known]
     wanted = [years | {name for name in delta["files"] if not name.startswith("bars-")} for delta in deltas]
     tables = stacked([read_parts(folder, *pair) for pair in zip(deltas, wanted, strict=True)])
-    return from_tables(tables, kept, manifest, known=known), refused_until(tables, kept[-1], known)
+    refused = refused_until(tables, kept[-1], known)
+    market = from_tables(tables, kept, manifest, known=known)
+    return replace(market, doubtful=doubtful_closes(refused)), refused
 
 
 def _entry(

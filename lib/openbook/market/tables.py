@@ -77,6 +77,8 @@ class Market:
     notes : sentences that every page shows
     restated : what the vendor said later about sessions that it had delivered, `restated.restated_rows`; None: nothing
         is known of that. The tables above hold the newest values
+    doubtful : date, symbol, close of the bars that the door's rule `level` refused: no table above has them, and yet
+        their name is not worth what it was before; None: there were none
     """
 
     close: pd.DataFrame
@@ -96,6 +98,7 @@ class Market:
     notes: tuple[str, ...] = ()
     restated: pd.DataFrame | None = None
     sector_spells: pd.DataFrame | None = None
+    doubtful: pd.DataFrame | None = None
 
     def __post_init__(self):
         if self.execution not in EXECUTIONS:
@@ -172,6 +175,9 @@ class Market:
             cut["sector_spells"] = self.sector_spells[~(self.sector_spells["start"] > date)].reset_index(drop=True)
         if self.restated is not None:
             cut["restated"] = self.restated[~(self.restated["date"] > date)].reset_index(drop=True)
+        if self.doubtful is not None:
+            known = self.doubtful[self.doubtful["date"] <= date].reset_index(drop=True)
+            cut["doubtful"] = None if known.empty else known
         return replace(self, **cut)
 
     def _seen_on(self, session: pd.Timestamp) -> "Market":
@@ -213,7 +219,7 @@ class Market:
         kept = self.select(self.symbols.difference(symbols))
         cut = {
             name: table[~table["symbol"].isin(symbols)].reset_index(drop=True)
-            for name in ("actions", "fundamentals", "sector_spells")
+            for name in ("actions", "fundamentals", "sector_spells", "doubtful")
             if (table := getattr(self, name)) is not None
         }
         if self.sectors is not None:

@@ -1,6 +1,6 @@
 """Portfolios through time: the evening's decision applied date after date, then walked with exact costs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,10 @@ from openbook.portfolio.construct import CASH
 from openbook.portfolio.costs import Costs
 from openbook.portfolio.decision import Decision, Evening, PortfolioSettings, decide, turnover, unchosen
 from openbook.portfolio.evenings import Evenings, decision_rows, gather_evenings
-from openbook.portfolio.simulate import Tape, Walk, read_tape, walk_deciding, walk_given
+from openbook.portfolio.simulate import IN_DOUBT, LIMIT, SILENT, Tape, Walk, read_tape, walk_deciding, walk_given
 
 LOG_COLUMNS = ["regime", "optimizer", "outcome", "reason", "ranked", "names", "invested", "turnover", "way"]
+LOCKED_COLUMNS = ["date", "symbol", "why", "usd"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +53,12 @@ class BacktestResult:
     equity, cash : by session, USD at the close, from the first decision
     weights, held : by decision date, targets and the weights before; columns symbols and CASH
     turnover : by decision date, ½Σ|change| at execution, cash included; costs : likewise, USD
-    gone : date, symbol, kind, usd of each held name that became cash without an order
+    gone : date, symbol, kind, usd of each held name that became cash without an order: by a recorded delisting, or
+        because it came back at another level, more than 25 times above
     notes : sentences that every page shows
     warning : that the settings left the model nothing to choose; empty where it chose, or where nothing was decided
+    locked : date of the last believed bar, symbol, why, usd of each name that is held at the end and cannot be sold:
+        it has had no bar since, or its bars were refused as doubtful
     """
 
     returns: pd.Series
@@ -67,6 +71,7 @@ class BacktestResult:
     gone: pd.DataFrame
     notes: tuple[str, ...]
     warning: str = ""
+    locked: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=LOCKED_COLUMNS))
 
     @property
     def total_return(self) -> float:
@@ -253,6 +258,7 @@ def _result(done: Walk, rows: list[int], tape: Tape) -> BacktestResult:
     dates, decided = tape.dates[rows[0] :], tape.dates[rows]
     equity = pd.Series(done.equity, index=dates, name="equity")
     gone = [(tape.dates[row], tape.symbols[name], kind, usd) for row, name, kind, usd in done.gone]
+    locked = _locked(done, tape)
     return BacktestResult(
         returns=equity.pct_change().iloc[1:].rename("returns"),
         equity=equity,
@@ -262,16 +268,57 @@ def _result(done: Walk, rows: list[int], tape: Tape) -> BacktestResult:
         turnover=pd.Series(done.turnover, index=decided, name="turnover"),
         costs=pd.Series(done.costs, index=decided, name="costs"),
         gone=pd.DataFrame(gone, columns=["date", "symbol", "kind", "usd"]),
-        notes=_notes(done, rows, tape),
+        locked=locked,
+        notes=(*tape.notes, *_locked_notes(locked, done.equity[-1], tape.dates), *_notes(done, rows, tape)),
     )
 
 
-def _notes(done: Walk, rows: list[int], tape: Tape) -> tuple[str, ...]:
-    """Sentences about what a reader would not expect."""
-    notes = list(tape.notes)
-    silent = sum(kind == "no bars" for _, _, kind, _ in done.gone)
-    if silent:
-        notes.append(f"{silent} held names without bars or a recorded delisting became cash at their last price")
+def _locked(done: Walk, tape: Tape) -> pd.DataFrame:
+    """Names that are held at the end without a believed bar; see `BacktestResult`."""
+    names = np.flatnonzero((done.shares > 0) & (tape.age[-1] > 0))
+    table = {
+        "date": tape.dates[len(tape.dates) - 1 - tape.age[-1, names]],
+        "symbol": tape.symbols[names],
+        "why": np.where(np.isnan(tape.doubted[-1, names]), "no bars", "refused"),
+        "usd": done.shares[names] * tape.close[-1, names],
+    }
+    return pd.DataFrame(table, columns=LOCKED_COLUMNS)
+
+
+def _locked_notes(locked: pd.DataFrame, equity: float, dates: pd.DatetimeIndex) -> list[str]:
+    """What part of the last equity stands in names that could not be sold, why, and the way out."""
+    silent = locked[(locked["why"] == "no bars") & (locked["date"] <= dates[max(len(dates) - 1 - SILENT, 0)])]
+    refused, notes = locked[locked["why"] == "refused"], []
+    if len(silent):
+        notes.append(
+            f"no bars came for {SILENT} sessions or more, and no delisting, of {_told(silent, equity)}: locked at the "
+            "last price to the end, neither sold nor cash; record the delistings, or give the source `endings`"
+        )
+    if len(refused):
+        notes.append(
+            f"at the end the bars of {_told(refused, equity)} were refused as doubtful: such a fall counts in full "
+            f"from session {IN_DOUBT} of the doubt on; correct the bars, or record the delisting"
+        )
+    return notes
+
+
+def _told(locked: pd.DataFrame, equity: float) -> str:
+    """How many held names, which, and their share of the equity."""
+    some = ", ".join([*locked["symbol"][:5], *(["…"] if len(locked) > 5 else [])])
+    return (
+        f"{len(locked)} held name{'s' * (len(locked) > 1)} ({some}; {locked['usd'].sum() / equity:.1%} of the equity)"
+    )
+
+
+def _notes(done: Walk, rows: list[int], tape: Tape) -> list[str]:
+    """Sentences about what else a reader would not expect."""
+    notes = []
+    higher = sorted({str(tape.symbols[name]) for _, name, kind, _ in done.gone if kind == "another level"})
+    if higher:
+        notes.append(
+            f"{', '.join(higher)} came back more than {LIMIT:g} times above the last believed price while held: taken "
+            "for another company or unit, so the holder got the last believed price"
+        )
     if rows[-1] == len(tape.dates) - 1:
         notes.append("the last decision has no next session and was not executed")
-    return tuple(notes)
+    return notes

@@ -73,7 +73,7 @@ def walk_given(prices, exits, rows, targets, rates, capital):
             order = (targets[k], helds[k])
             lines = (equity, cash_line)
             cash, turnover[k], paid[k] = live(prices, exits, span, order, shares, cash, rates, lines, received)
-    return equity, cash_line, helds, turnover, paid, received
+    return equity, cash_line, helds, turnover, paid, received, shares
 
 
 @kernel

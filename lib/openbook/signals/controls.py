@@ -18,6 +18,8 @@ from openbook.signals.models import Candidate, ModelTrainer
 MAX_IC = 0.08  # mean rank IC of daily stock returns; above it, a leak until proven otherwise
 STANDARD_ERRORS = 5  # two-sided and normal: one false alarm in 1.7 million
 NEAREST = 100  # training dates and test dates that the small model sees, those closest to each other
+LUCK = 3  # standard errors; where luck alone reaches max_ic within them, a rank IC above it accuses nobody
+FEW = 10  # names a date; a rank IC of fewer takes few values, and a small model may find nothing to learn from
 DEALS = 5  # times that each candidate's scores are dealt to other dates
 
 # Small and quick to learn by heart, which is the point: it remembers a training row that it meets again in the test.
@@ -60,13 +62,17 @@ def run_controls(
 
     split : one fold as the candidates were trained and tested on; the controls on labels are made there
     oos_scores : by candidate, stitched out-of-sample scores, dates × symbols, without the holdout
-    max_ic : mean rank IC above which a candidate is suspected of a leak
+    max_ic : mean rank IC above which a candidate is suspected of a leak; with FEW names luck alone goes there, and
+        the row then says that it was not judged, unless the rank IC is beyond luck too
     """
     near = _nearest(dataset, split)
     rows = [_purged(dataset, split), _shuffled_labels(near, seed), _planted_leak(near, max_ic, seed)]
     for name, scores in oos_scores.items():
         labels = dataset.labels.loc[scores.index]
-        rows += [_plausible(name, scores, labels, max_ic), permute_dates(name, scores, labels, seed=seed)]
+        rows += [
+            plausible(name, scores, labels, max_ic, dataset.horizon),
+            permute_dates(name, scores, labels, seed=seed),
+        ]
     return pd.DataFrame(rows)
 
 
@@ -110,7 +116,8 @@ def permute_dates(
     table, labels = _without_means(scores[known]), _without_means(labels[known])
     rng = np.random.default_rng(seed)
     daily = np.concatenate([evaluate(_deal(table, rng), labels)["rank_ic"] for _ in range(DEALS)])
-    return _near_zero(f"date-permuted scores: {name}", daily, pd.Series(daily).var(ddof=0))
+    names = int((scores.notna() & labels.notna()).sum(axis=1).median()) if len(scores) else 0
+    return _near_zero(f"date-permuted scores: {name}", daily, pd.Series(daily).var(ddof=0), names)
 
 
 def _purged(dataset: MLDataset, split: Split) -> dict:
@@ -133,7 +140,8 @@ def _shuffled_labels(near: tuple[MLDataset, Split], seed: int) -> dict:
         held = np.flatnonzero(np.isfinite(day))
         day[held] = day[rng.permutation(held)]
     daily = _learn_and_judge(replace(dataset, ranks=_like(dataset.ranks, dealt)), split)
-    return _near_zero("shuffled labels", daily["rank_ic"], 1.0 / np.maximum(daily["n"] - 1.0, 1.0))
+    variance = 1.0 / np.maximum(daily["n"] - 1.0, 1.0)
+    return _near_zero("shuffled labels", daily["rank_ic"], variance, _names(near))
 
 
 def _planted_leak(near: tuple[MLDataset, Split], max_ic: float, seed: int) -> dict:
@@ -145,14 +153,40 @@ def _planted_leak(near: tuple[MLDataset, Split], max_ic: float, seed: int) -> di
     leaking = replace(dataset, features=replace(dataset.features, values=values))
     found = float(_learn_and_judge(leaking, split)["rank_ic"].mean())
     caught = np.isfinite(found) and suspect_leaks({"leak": found}, max_ic) == ["leak"]
+    if np.isnan(found) and _names(near) < FEW:
+        return _row("planted leak", _unjudged(_names(near)), found, max_ic, True)
     return _row("planted leak", "caught: rank IC above max_ic", found, max_ic, caught)
 
 
-def _plausible(name: str, scores: pd.DataFrame, labels: pd.DataFrame, max_ic: float) -> dict:
-    """The candidate's own mean rank IC, judged like the planted leak."""
-    found = float(metrics.information_coefficient(scores, labels)["rank_ic"].mean())
+def plausible(name: str, scores: pd.DataFrame, labels: pd.DataFrame, max_ic: float, horizon: int) -> dict:
+    """The candidate's own mean rank IC, judged like the planted leak, where luck alone does not go so far.
+
+    Without skill the rank IC of n names has variance 1/(n−1); of overlapping labels one date in horizon+1 counts.
+    """
+    daily = metrics.information_coefficient(scores, labels)
+    seen, found = np.isfinite(daily["rank_ic"]), float(daily["rank_ic"].mean())
+    names = int((scores.notna() & labels.notna()).sum(axis=1).median()) if len(scores) else 0
+    variance = (1.0 / np.maximum(daily["n"][seen] - 1.0, 1.0)).mean() if seen.any() else np.nan
+    error = float(np.sqrt(variance * (horizon + 1) / seen.sum())) if seen.any() else np.nan
+    if names < FEW and np.isnan(found):
+        return _row(f"plausible: {name}", _unjudged(names), found, max_ic, True)
+    if names < FEW and LUCK * error > max_ic:
+        limit = max_ic + STANDARD_ERRORS * error
+        told = f"not judged at max_ic: with {names} names on {seen.sum()} dates luck alone reaches {LUCK * error:.2f}"
+        return _row(f"plausible: {name}", told, found, limit, found <= limit)
     ok = not suspect_leaks({name: found}, max_ic)
     return _row(f"plausible: {name}", "rank IC not above max_ic", found, max_ic, ok)
+
+
+def _names(near: tuple[MLDataset, Split]) -> int:
+    """The usual number of labelled names on a test date."""
+    dataset, split = near
+    return int(dataset.ranks.loc[split.test].notna().sum(axis=1).median())
+
+
+def _unjudged(names: int) -> str:
+    """What is expected of a control that has nothing to judge by."""
+    return f"not judged: {names} names a date give no rank IC; take {FEW} or more"
 
 
 def _nearest(dataset: MLDataset, split: Split) -> tuple[MLDataset, Split]:
@@ -178,8 +212,11 @@ def _learn_and_judge(dataset: MLDataset, split: Split) -> pd.DataFrame:
     return metrics.information_coefficient(scores, dataset.ranks.loc[split.test])
 
 
-def _near_zero(control: str, daily, variance) -> dict:
-    """A control whose mean over dates must lie within STANDARD_ERRORS of 0; variance : of one date, or of each."""
+def _near_zero(control: str, daily, variance, names: int) -> dict:
+    """A control whose mean over dates must lie within STANDARD_ERRORS of 0; variance : of one date, or of each.
+
+    names : on a usual date; where they are FEW, nothing to judge by is no fault
+    """
     daily = np.asarray(daily, dtype=float)
     seen = np.isfinite(daily)
     total = np.broadcast_to(variance, daily.shape)[seen].sum()
@@ -187,6 +224,8 @@ def _near_zero(control: str, daily, variance) -> dict:
     if seen.any():
         found = float(daily[seen].mean())
         limit = float(STANDARD_ERRORS * np.sqrt(total) / seen.sum())
+    elif names < FEW:
+        return _row(control, _unjudged(names), found, limit, True)
     return _row(control, f"0, within {STANDARD_ERRORS} standard errors", found, limit, abs(found) <= limit)
 
 

@@ -18,6 +18,7 @@ from openbook.market.checkup.checks import CHECKS, FINDING_COLUMNS, CheckupRules
 from openbook.market.checkup.histories import Tape, make_tape
 from openbook.market.checkup.lapses import (
     bad_sessions,
+    closed_days,
     holiday_rows,
     judge_members,
     judge_reports,
@@ -25,6 +26,7 @@ from openbook.market.checkup.lapses import (
     odd_bars,
     overlapping_spells,
     refused_bars,
+    weekend_bars,
 )
 from openbook.market.checkup.moves import judge_moves
 from openbook.market.checkup.twins import compare, same_companies
@@ -164,6 +166,7 @@ def _on_arrival(bars: Bars, rules: CheckupRules, today: pd.Timestamp) -> tuple[B
         find = holiday_rows if rule == "holiday" else refused_bars
         found.append(find(bars, mask & left, rule))
         left &= ~mask
+    found.append(weekend_bars(bars, bad["holiday"], rules))
     bars = bars.take(left)
     return bars, [*found, *odd_bars(bars, rules)]
 
@@ -219,6 +222,7 @@ def rank_findings(found: list[pd.DataFrame]) -> pd.DataFrame:
 
 def _summary(delivery: Delivery, bars: Bars, tape: Tape) -> dict[str, str]:
     """What was looked at."""
+    closed = closed_days(bars, is_bad(bars, "holiday"))
     prices = "adjusted by the vendor" if delivery.adjusted else "raw, as traded"
     actions = "none" if delivery.actions is None else f"{len(delivery.actions):,}"
     return {
@@ -226,6 +230,7 @@ def _summary(delivery: Delivery, bars: Bars, tape: Tape) -> dict[str, str]:
         "Rows": f"{len(bars.day):,}",
         "Symbols": f"{len(bars.symbols):,}",
         "Sessions": f"{len(tape.sessions):,}, {tape.sessions[0]} to {tape.sessions[-1]}",
+        **({"Closed": closed} if closed else {}),
         "Fields": ", ".join(bars.values),
         "Prices": f"{prices}; actions: {actions}",
     }

@@ -20,6 +20,7 @@ class CheckupRules(BaseModel, frozen=True, extra="forbid"):
     max_frozen: float = Field(0.8, gt=0, le=1, description="share of closes that may equal the session before")
     max_repeats: int = Field(2, ge=1, description="traded bars in a row that may equal the one before in every field")
     max_untraded: int = Field(60, ge=1, description="bars of a symbol without a share traded")
+    max_weekends: float = Field(0.5, gt=0, lt=1, description="share of a symbol's weekends that may have bars")
     max_gap: int = Field(20, ge=1, description="sessions without a bar inside a history")
     max_late: int = Field(25, ge=0, description="sessions from entering the universe to the first bar")
     min_break: float = Field(
@@ -101,6 +102,11 @@ CHECKS = {
     "volume": Check("symbol", "a volume that is negative or infinite; the bar is refused", "correct the volume"),
     "range": Check("symbol", "high below low, or the close outside; the bar is refused", "correct the bar"),
     "reserved": Check("symbol", "CASH is the row of cash in every table; the symbol is refused", "rename the symbol"),
+    "weekend bars": Check(
+        "symbol",
+        "it trades while the exchange is closed; these days are left out, and Monday's return is of three days",
+        "leave it out: the sessions are those of the New York Stock Exchange",
+    ),
     "open": Check(
         "nobody", "the open lies outside the day's range: orders would fill where nobody traded", "correct it"
     ),

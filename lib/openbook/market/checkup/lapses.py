@@ -10,6 +10,8 @@ from openbook.market.tables import Delivery
 
 # Sessions on either side whose median is the usual number of bars.
 AROUND = 20
+# Fewer weekends with bars than this are stray rows.
+FEW_WEEKS = 3
 DAY = "datetime64[D]"
 
 
@@ -34,6 +36,35 @@ def holiday_rows(bars: Bars, bad: np.ndarray, rule: str) -> pd.DataFrame:
     days, n = np.unique(bars.day[bad], return_counts=True)
     some = [_some(bars.symbols[np.unique(bars.column[bad & (bars.day == day)])]) for day in days]
     return findings(rule, ["*"] * len(days), days, days, n, some)
+
+
+def closed_days(bars: Bars, closed: np.ndarray) -> str:
+    """How many rows lie on days on which the exchange was closed, and of what kind these days are; empty if none."""
+    if not closed.any():
+        return ""
+    days = np.unique(bars.day[closed])
+    weekday = (days.astype("int64") + 3) % 7  # Monday is 0
+    kinds = {"Saturday": weekday == 5, "Sunday": weekday == 6, "holiday": weekday < 5}
+    told = [f"{n:,} {kind}{'s' * (n > 1)}" for kind, which in kinds.items() if (n := int(which.sum()))]
+    share = f"{closed.mean():.1%}" if closed.mean() >= 0.001 else "less than 0.1%"
+    return f"{closed.sum():,} of {len(closed):,} rows ({share}) lie on {', '.join(told)}: left out"
+
+
+def weekend_bars(bars: Bars, closed: np.ndarray, rules: CheckupRules) -> pd.DataFrame:
+    """Symbols that have a bar on most weekends: what trades then trades on another calendar than this."""
+    weekend = closed & ((bars.day.astype("int64") + 3) % 7 >= 5)
+    some = np.isin(bars.column, np.unique(bars.column[weekend]))
+    bars, weekend = bars.take(some), weekend[some]
+    week = (bars.day.astype("int64") + 3) // 7
+    pairs = pd.DataFrame({"column": bars.column, "week": week, "day": bars.day, "weekend": weekend})
+    by_week = pairs.groupby(["column", "week"])["weekend"].max()
+    n, share = by_week.groupby("column").sum(), by_week.groupby("column").mean()
+    chosen = n.index[(share > rules.max_weekends) & (n >= FEW_WEEKS)]
+    days = pairs[pairs["weekend"] & pairs["column"].isin(chosen)].groupby("column")["day"]
+    told = [
+        f"bars on the weekends of {k} of {round(k / s)} weeks" for k, s in zip(n[chosen], share[chosen], strict=True)
+    ]
+    return findings("weekend bars", bars.symbols[chosen], days.min(), days.max(), days.size(), told)
 
 
 def odd_bars(bars: Bars, rules: CheckupRules) -> list[pd.DataFrame]:

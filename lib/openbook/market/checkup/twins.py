@@ -3,13 +3,10 @@
 import numpy as np
 import pandas as pd
 
+from openbook.market.alike import same_moves
 from openbook.market.checkup.checks import CheckupRules, findings
 from openbook.market.checkup.histories import Tape
 
-# Moves this near are the same move: vendors round prices to cents and adjusted ones to float32.
-SAME = 5e-4
-# Columns of the table of moves that are multiplied at once: bounds the memory.
-BLOCK = 1024
 # A quarter with fewer shared days says nothing.
 FEW = 20
 
@@ -18,13 +15,8 @@ def same_companies(tape: Tape, rules: CheckupRules) -> pd.DataFrame:
     """Pairs of symbols whose returns are the same on nearly every session that they share."""
     moves = _wide_moves(tape)
     told = []
-    for one, other in _alike(moves, rules.min_shared):
-        shared = np.isfinite(moves[:, one]) & np.isfinite(moves[:, other])
-        moved = shared & (np.maximum(np.abs(moves[:, one]), np.abs(moves[:, other])) > 2 * SAME)
-        equal = (np.abs(moves[moved, one] - moves[moved, other]) <= SAME).mean() if moved.any() else 0.0
-        if moved.sum() >= rules.min_shared and equal >= rules.same_moves:
-            rows = np.flatnonzero(shared)
-            told.append((one, rows[0], rows[-1], len(rows), tape.symbols[other], equal))
+    for one, other, equal, rows in same_moves(moves, rules.min_shared, rules.same_moves):
+        told.append((one, rows[0], rows[-1], len(rows), tape.symbols[other], equal))
     names = [tape.symbols[one] for one, *_ in told]
     first, last = ([tape.sessions[each[place]] for each in told] for place in (1, 2))
     detail = [f"moves as {other} does on {equal:.1%} of {n} sessions" for *_, n, other, equal in told]
@@ -37,24 +29,6 @@ def _wide_moves(tape: Tape) -> np.ndarray:
     daily = tape.gap == 1
     out[tape.row[daily], tape.column[daily]] = tape.move[daily]
     return out
-
-
-def _alike(moves: np.ndarray, at_least: int) -> list[tuple[int, int]]:
-    """Pairs of columns with a correlation above 0.98 over the sessions that they share."""
-    there = np.isfinite(moves)
-    enough = np.flatnonzero(there.sum(axis=0) >= at_least)
-    clipped = np.clip(np.where(there, moves, 0.0), -0.3, 0.3)[:, enough]  # a false level must not hide the rest
-    there, squared = there[:, enough].astype(np.float32), np.square(clipped)
-    pairs = []
-    for begin in range(0, len(enough), BLOCK):
-        block = slice(begin, begin + BLOCK)
-        product = clipped[:, block].T @ clipped
-        scale = np.sqrt((squared[:, block].T @ there) * (there[:, block].T @ squared))
-        close = (product > 0.98 * scale) & (scale > 1e-6)
-        one, other = np.nonzero(close)
-        later = other > one + begin
-        pairs += [(enough[i + begin], enough[j]) for i, j in zip(one[later], other[later], strict=True)]
-    return pairs
 
 
 def compare(tape: Tape, beside: Tape, rules: CheckupRules) -> list[pd.DataFrame]:

@@ -15,7 +15,8 @@ class Endings(BaseModel, frozen=True, extra="forbid"):
 
     What the last holder got is not in the bars. 0 sells at the last close, which suits a takeover; a stock that failed
     lost about 30% more on the NYSE and AMEX (Shumway 1997, Journal of Finance 52) and 55% on NASDAQ (Shumway and
-    Warther 1999).
+    Warther 1999). Where the symbol comes back below its last close, a holder got no more than that price: it may have
+    been the same stock, halted.
     """
 
     final_return: float = Field(0.0, ge=-1, le=1, description="return after the last close to what a holder got")
@@ -46,8 +47,8 @@ def place(bars: pd.DataFrame) -> Places:
 def read_endings(bars: pd.DataFrame, endings: Endings) -> pd.DataFrame:
     """A delisting on the first session without a bar, for each listing in `bars` that ended: ACTION_COLUMNS.
 
-    bars : long, columns symbol and date. A symbol that comes back later begins a new listing. Dates that are no
-    sessions count for nothing.
+    bars : long, columns symbol and date, and close if there is one. A symbol that comes back later begins a new
+    listing. Dates that are no sessions count for nothing.
     """
     if bars.empty:
         return empty_actions()
@@ -58,6 +59,19 @@ def read_endings(bars: pd.DataFrame, endings: Endings) -> pd.DataFrame:
     last = np.append(column[1:] != column[:-1], True)
     following = np.where(last, len(at.sessions), np.append(row[1:], 0))
     ended = following - row > endings.after
+    back = np.where(last, row, following)[ended]
+    value = np.fmin(endings.final_return, _returned(bars, at, column[ended], row[ended], back))
     table = {"date": at.sessions[row[ended] + 1], "symbol": at.symbols[column[ended]]}
-    out = pd.DataFrame(table | {"kind": "delisting", "value": endings.final_return})
+    out = pd.DataFrame(table | {"kind": "delisting", "value": value})
     return out.astype(dict(empty_actions().dtypes)).sort_values(ACTION_COLUMNS, ignore_index=True)
+
+
+def _returned(bars: pd.DataFrame, at: Places, column: np.ndarray, row: np.ndarray, back: np.ndarray) -> np.ndarray:
+    """Return from the close in `row` to the one in `back`; NaN where they are one, or unknown, or no prices."""
+    if "close" not in bars:
+        return np.full(len(row), np.nan)
+    close = np.full((len(at.symbols), len(at.sessions)), np.nan)
+    close[at.column, at.row] = pd.to_numeric(bars["close"], errors="coerce").to_numpy("float64")[at.known]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.where(back > row, close[column, back] / close[column, row] - 1, np.nan)
+    return np.where((found > -1) & np.isfinite(found), found, np.nan)

@@ -168,7 +168,10 @@ def _melt(file: str, field: str, date: str, date_format: str | None) -> pd.Serie
     """One wide file as values by (date, symbol), empty cells left out."""
     columns = {"date": date} | {f"={name}": name for name in column_names(file) if name != date}
     wide = read_table(file, columns, date_format=date_format).set_index("date")
-    wide.columns = pd.Index([name[1:] for name in wide.columns], dtype="str", name="symbol")
+    wide.columns = pd.Index([name[1:].strip() for name in wide.columns], dtype="str", name="symbol")
+    if not wide.columns.is_unique:
+        twice = wide.columns[wide.columns.duplicated()][0]
+        raise DataError(f"{shown(file)} has two columns {twice}, with and without blanks; keep one of them")
     if not wide.index.is_unique:
         raise DataError(f"{shown(file)} has {wide.index[wide.index.duplicated()][0]:%Y-%m-%d} twice")
     return wide.stack().rename(field)
@@ -314,7 +317,8 @@ def _notes(source: FilesSource, bars: pd.DataFrame, members, unused: list[str]) 
     if source.endings is not None:
         after, back = source.endings.after, source.endings.final_return
         notes.append(
-            f"A stock without bars for {after} sessions counts as delisted at {back:+.0%} from its last close."
+            f"A stock without bars for {after} sessions counts as delisted at {back:+.0%} from its last close, or at "
+            "the price of its return where that is lower."
         )
     if unused:
         notes.append(f"Columns {', '.join(unused)} are not applied: the prices are adjusted already.")

@@ -76,7 +76,8 @@ def _schema(file: str):
     with _opened(file) as stream:
         if _is_parquet(file):
             return pyarrow.parquet.read_schema(stream)
-        return pyarrow.csv.open_csv(stream).schema
+        parse = pyarrow.csv.ParseOptions(delimiter=_delimiter(stream))
+        return pyarrow.csv.open_csv(stream, parse_options=parse).schema
 
 
 def read_table(path: str, columns: dict[str, str], *, date_format: str | None = None) -> pd.DataFrame:
@@ -166,7 +167,59 @@ def _read_csv(file: str, columns: dict[str, str]) -> pd.DataFrame:
         strings_can_be_null=False,
     )
     with _opened(file) as stream:
-        return pyarrow.csv.read_csv(stream, convert_options=convert).to_pandas()
+        parse = pyarrow.csv.ParseOptions(delimiter=_delimiter(stream))
+        try:
+            return pyarrow.csv.read_csv(stream, parse_options=parse, convert_options=convert).to_pandas()
+        except pyarrow.ArrowInvalid as error:
+            if "conversion error" not in str(error):
+                raise
+        stream.seek(0)
+        convert.column_types = dict.fromkeys(is_text, pyarrow.string())
+        table = pyarrow.csv.read_csv(stream, parse_options=parse, convert_options=convert).to_pandas()
+    for name, text in is_text.items():
+        if not text:
+            table[name] = _with_commas(table[name], f"column {name!r} of {shown(file)}")
+    return table
+
+
+def _delimiter(stream) -> str:
+    """What stands between the names of the first line: a comma, or what stands there where no comma does."""
+    head = stream.readline()
+    stream.seek(0)
+    return next((mark.decode() for mark in (b",", b";", b"\t") if mark in head), ",")
+
+
+def _with_commas(values: pd.Series, where: str) -> pd.Series:
+    """Numbers written as text; a decimal comma is read where it can be nothing else, and else DataError names it.
+
+    It can be nothing else if no number of the column has a point, none has two commas, and the digits after a comma are
+    not always three, as after a comma between thousands.
+    """
+    text = values.str.strip().where(~values.str.strip().isin(MISSING_NUMBERS))
+    plain = pd.to_numeric(text, errors="coerce")
+    odd = text[text.notna() & plain.isna()]
+    if odd.empty:
+        return plain.astype("float64")
+    comma = odd.str.fullmatch(r"[+-]?\d+,\d+")
+    if not comma.all():
+        raise DataError(f"{where} holds {odd[~comma].iloc[0]!r}, which is no number{_thousands(odd[~comma])}")
+    points = text.dropna()[text.dropna().str.contains(".", regex=False)]
+    if len(points):
+        raise DataError(
+            f"{where} holds {odd.iloc[0]!r} and {points.iloc[0]!r}: commas and points; write every number with a point"
+        )
+    if odd.str.fullmatch(r"[+-]?\d{1,3},\d{3}").all() and not odd.str.match(r"[+-]?0,").any():
+        raise DataError(
+            f"{where} holds {odd.iloc[0]!r}: a decimal comma, or a comma between thousands? Write it with a point, or "
+            "without the comma"
+        )
+    return pd.to_numeric(text.str.replace(",", "."), errors="coerce").astype("float64")
+
+
+def _thousands(values: pd.Series) -> str:
+    """The way out, if it is a number with marks between its thousands."""
+    marked = values.iloc[0].replace(",", "").replace(".", "").replace(" ", "").replace("'", "").lstrip("+-").isdigit()
+    return ": write it without marks between thousands and with a decimal point" if marked else ""
 
 
 @contextmanager
@@ -202,16 +255,26 @@ def _is_parquet(file: str) -> bool:
 
 
 def _text(values: pd.Series, where: str) -> pd.Series:
-    """str dtype; an empty or missing text is an error."""
+    """str dtype, without blanks around it; an empty or missing text is an error."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         labels = pd.array(values.cat.categories.astype(str), dtype="str")
         out = pd.Series(labels.take(values.cat.codes.to_numpy(), allow_fill=True), index=values.index)
     else:
         out = values.astype("str")
+    out = _stripped(out)
     bad = out.isna() | (out == "")
     if bad.any():
         raise DataError(f"{where} is empty in {int(bad.sum())} rows, the first is row {int(np.argmax(bad)) + 1}")
     return out
+
+
+def _stripped(values: pd.Series) -> pd.Series:
+    """The same texts without blanks before and after; each distinct one is looked at once."""
+    codes, distinct = pd.factorize(values)
+    plain = pd.array([text.strip() for text in distinct], dtype="str")
+    if list(plain) == list(distinct):
+        return values
+    return pd.Series(plain.take(codes, allow_fill=True), index=values.index)
 
 
 def _numbers(values: pd.Series, where: str) -> pd.Series:
