@@ -21,6 +21,13 @@ class Account(BaseModel, frozen=True, extra="forbid"):
     debit_rate: float = Field(
         0.0, ge=0, lt=1, description="yearly interest that a paper book pays on cash below zero, over 360 days"
     )
+    max_locked: int = Field(
+        10, ge=0, le=60, description="sessions without a close for which a held name keeps its last price; the longest "
+        "suspension of the SEC, ten business days (Securities Exchange Act of 1934, section 12(k))"
+    )  # fmt: skip
+    max_locked_value: float = Field(
+        0.1, ge=0, le=1, description="part of the equity that such names may be; more is a delivery that lacks rows"
+    )
     actions: dict[Annotated[str, AfterValidator(_event)], Literal["split", "spin_off", "correction"]] = Field(
         {},
         description="'SYMBOL YYYY-MM-DD' → what happened, where a person had to look: a split or a spin-off, if the "

@@ -28,15 +28,11 @@ from openbook.desk.receivables import owed_after
 from openbook.desk.statement import CASH_ROW, BookState, Settlement, shares_text
 from openbook.desk.trades import affordable, trade_cents
 from openbook.errors import BookError, DataError, DataNotReady, OutOfOrderError
+from openbook.market.calendar import is_session, next_session
 from openbook.market.ratios import Ratio, read_ratio
 from openbook.market.tables import Market
 from openbook.portfolio.costs import Costs
 
-# The SEC may suspend trading in a stock for ten business days (Securities Exchange Act of 1934, section 12(k)); what
-# has no close for longer is no halt that ends by itself.
-MAX_HALT = 10
-# One held name without a close, or a tenth of them, is halted; more are a delivery that lacks rows.
-MOST_HALTED = 0.1
 REWRITTEN = 1.02  # a correction of a close by more is looked at by a person
 DAYS_OF_INTEREST = 360  # money-market convention, actual/360
 
@@ -51,7 +47,7 @@ def settle(state: BookState, market: Market, costs: Costs, date, account: Accoun
 
     A dividend is cash at once on paper; it is owed to a live book until a statement shows it. What a spin-off takes
     out of a price is owed to the book until somebody, or a statement, names what came for it.
-    A held name without a close is marked at its last one, and noted, for MAX_HALT sessions.
+    A held name without a close is marked at its last one, and noted, for `account.max_locked` sessions.
 
     Raises OutOfOrderError if the book is already at `date` or beyond, DataNotReady if the market ends before it,
     DataError if held names have no price for too long, or too many of them (they are never valued at zero), and for an
@@ -106,7 +102,7 @@ class _Ledger:
         columns = {security: self.column(security) for security in self.shares}
         _require_known(columns, market, account, state)
         self.last_close = {security: state.prices[security] for security in self.shares}
-        self.stale = _sessions_without(market, columns, state.last_session, MAX_HALT + 1)
+        self.stale = _sessions_without(market, columns, state.last_session, account.max_locked + 1)
         self.fills, self.results, self.actions, self.marks, self.notes, self.delisted = [], [], [], [], [], []
 
     def turn_to(self, session: pd.Timestamp | None) -> None:
@@ -154,9 +150,14 @@ class _Ledger:
         if self.recorded:
             ids = _list(fill.fill_id for fill in self.recorded)
             raise OutOfOrderError(f"fills {ids} are of a session after {self.day}; settle that one")
-        missing = [self.called(security) for security in sorted(self.shares) if self.stale[security]]
-        if len(missing) > max(1, MOST_HALTED * len(self.shares)):
-            raise DataError(f"no close for held {_list(missing)} on {self.day}; import it or record the delisting")
+        locked = [security for security in sorted(self.shares) if self.stale[security]]
+        worth = sum(abs(self.value(self.shares[security], self.last_close[security])) for security in locked)
+        if worth > self.account.max_locked_value * max(self.equity, 0):
+            raise DataError(
+                f"no close for held {_list(map(self.called, locked))} on {self.day}, {worth / 100:,.2f} USD of "
+                f"{self.equity / 100:,.2f}; import it or record the delisting; account.max_locked_value says how much "
+                "may keep its last price"
+            )
         held, closed = self.carry_lots()
         return Settlement(
             session=self.day,
@@ -362,7 +363,8 @@ class _Ledger:
         """Raw execution price of an order in USD; NaN if its session has passed, or has no bar for it. Where that
         turned out to be no session, because the exchange stayed closed, it is for the next one."""
         column = self.column(order.security)
-        if order.session <= self.previous or column not in self.market.symbols:
+        due = order.session if is_session(order.session) else next_session(order.session)
+        if due != self.session or column not in self.market.symbols:
             return np.nan
         price = float(self.market.execution_price.at[self.session, column])
         return price if 0 < price < np.inf else np.nan
@@ -462,14 +464,16 @@ class _Ledger:
         """List the held names without a close; DataError for one that has had none for too long."""
         for security in sorted(self.shares):
             n, symbol = self.stale[security], self.called(security)
-            if n > MAX_HALT:
+            if n > self.account.max_locked:
                 raise DataError(
                     f"held {symbol} has had no close for {n} sessions on {self.day}; import it, "
                     "or record the delisting with its final return"
                 )
             if n:
-                text = f"no close, session {n} of at most {MAX_HALT}; marked at its last, "
-                text += f"{self.last_close[security]:,.4f}, and not traded"
+                text = f"no close, session {n} of at most {self.account.max_locked}; marked at its last, "
+                text += (
+                    f"{self.last_close[security]:,.4f}, and not traded; if it has another ticker now: openbook rename"
+                )
                 self.notes.append(Note(date=self.day, symbol=symbol, text=text))
 
     def due(self, kind: str) -> list[tuple[str, str, float]]:

@@ -1,7 +1,8 @@
 """The second look at the data, tonight: which names can be traded, which are left out and why, and when to stop.
 
-The first look, on arrival, is `arrival.admit`. A name that is not held is left out and listed; a held one stops the
-run, because it is never valued at a guess.
+The first look, on arrival, is `arrival.admit`. A name that is not held is left out and listed; a held one with a wrong
+bar stops the run, because it is never valued at a guess. A held one without a bar is not traded, and keeps its last
+price for as long as a halt may last (`desk.settlement`).
 """
 
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ def check_session(market: Market, date, *, held=(), rules: QualityRules | None =
 def _absent(night: Night, held: list[str], rules: QualityRules, refused) -> dict[str, Finding]:
     """Names that should have a bar tonight and have none, by symbol."""
     unknown = [symbol for symbol in held if symbol not in night.symbols]
-    out = {symbol: found("missing", "this source never had a bar of it") for symbol in unknown}
+    out = {symbol: found("unknown", "this source never had a bar of it") for symbol in unknown}
     why = {} if refused is None else _refused_tonight(refused, night.dates[-1])
     for column in np.flatnonzero(~night.bar[-1] & night.concerned):
         symbol = night.symbols[column]

@@ -53,8 +53,9 @@ RULES = {
     "stale line": Rule("nobody", ("max_untraded",), "what hardly anybody trades has no price tonight either"),
     "unmoved close": Rule("nobody", ("max_unmoved",), "a price that never moves is no price, and looks like no risk"),
     "repeated bars": Rule("nobody", ("max_repeats", "max_repeated"), "the same bar sent again is no bar of tonight"),
-    "missing": Rule("held", ("active_window",), "without a close a name has no value; it is never zero"),
-    "gone": Rule("held", ("gone_after",), "a name that stopped trading was delisted, renamed or halted"),
+    "unknown": Rule("held", (), "without any close a name has no value; it is never zero"),
+    "missing": Rule("nobody", ("active_window",), "held, it keeps its last price and is not traded, as in a halt"),
+    "gone": Rule("nobody", ("gone_after",), "a name that stopped trading was delisted, renamed or halted"),
     "delisted": Rule("nobody", (), "its delisting is recorded"),
     "suspected split": Rule("session", ("split_tolerance",), "on its own night; afterwards it stops holders only"),
     "small split": Rule("held", ("split_tolerance", "real_turnover", "real_spread"), "2:1 or 3:2, or a real move"),
@@ -70,7 +71,7 @@ RULES = {
 }
 _ACCEPT = "add the symbol to quality.accept if the move is real"
 WAY_OUT = {
-    "missing": "import the bar",
+    "unknown": "import its bars; if it has another ticker now, say so with openbook rename",
     "gone": "record the delisting in the source's actions, or import the missing bars",
     "suspected split": f"record the split in the source's actions, or {_ACCEPT}",
     "small split": f"a stock can really move so far: {_ACCEPT}; otherwise record the split",
