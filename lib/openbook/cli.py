@@ -204,11 +204,13 @@ def export(
 def fills(
     date: Annotated[str, typer.Argument(help="Evening on which the orders were decided, YYYY-MM-DD.")],
     file: Annotated[Path, typer.Argument(help="CSV: fill_id,order_id,shares,price,commission,date.")],
+    who: Annotated[str, typer.Option(help="Who answers for fills that no order explains: they are booked.")] = "",
+    reason: Annotated[str, typer.Option(help="Why; the book keeps it.")] = "",
 ) -> None:
-    """Record what the broker did, in the live book."""
+    """Record what the broker did, in the live book; with --who also what was never ordered, approved, or that late."""
     from openbook import operate
 
-    _say(operate.fills(State.runs, date, file))
+    _say(operate.fills(State.runs, date, file, accepted=(who, reason)))
 
 
 @app.command(rich_help_panel=DAY)

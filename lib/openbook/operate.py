@@ -232,8 +232,8 @@ def _execution(runs: Path, run: dict) -> str:
     return require_manifest(store_of(runs, source))["execution"]
 
 
-def fills(runs: Path, date: str, file: Path) -> str:
-    """Record what the broker did with the orders of an evening."""
+def fills(runs: Path, date: str, file: Path, *, accepted: tuple[str, str] = ("", "")) -> str:
+    """Record what the broker did with the orders of an evening; what no order explains only in somebody's name."""
     data = read_once(file)
     table = _understood(brokers.parse_fills, data, file)
     proposal(runs, date)  # whether it can be, before the folder is held
@@ -241,7 +241,7 @@ def fills(runs: Path, date: str, file: Path) -> str:
         found = proposal(runs, date)
         brokers.require_named_alike(table, found.batch.orders)
         digest = hashlib.sha256(data).hexdigest()
-        n = acts.record_fills(found.place, date, table, when=when(), source=digest)
+        n = acts.record_fills(found.place, date, table, when=when(), source=digest, accepted=accepted)
         publish_views(folder, found.kind)
     known = f", {len(table) - n} were recorded before" if n < len(table) else ""
     return f"{n} fills of {date} recorded{known}"

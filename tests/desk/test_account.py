@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from desk_lab import DAYS, FREE, commit, day, make_market, make_trades
+from desk_lab import ABOUT, DAYS, FREE, commit, day, make_market, make_trades
 
 from openbook.desk import acts
 from openbook.desk.account import Account
@@ -245,3 +245,42 @@ def test_a_small_correction_of_a_close_is_taken(path):
     commit(path, make_market({"A": [40, 40]}), 0, make_trades(A=100))
     commit(path, make_market({"A": [40, 40]}), 1)
     assert settle(read_book(path), make_market({"A": [40, 40.5, 41]}), FREE, DAYS[2]).equity == 10_100
+
+
+# ---- what no order explains ----
+
+
+def test_a_fill_that_no_order_explains_is_booked_by_name_once(live):
+    """10 ordered and approved for session 1. The broker filled 6 then, 3 a day late, 6 more (2 too many), and 5 of a
+    name that nobody ordered: 15 A at 10 and 5 B at 20 cost 250.00, and 1.00 of commission each time."""
+    market = make_market({"A": [10, 10, 10, 10], "B": [20, 20, 20, 20]})
+    commit(live, market, 0, make_trades(A=10))
+    batch = acts.read_batch(live, day(0))
+    acts.approve(live, day(0), digest=batch.digest, about=ABOUT, who="Ann", when=NOW, how="terminal")
+    order = f"{day(0)}-A"
+    table = pd.DataFrame(
+        [
+            ("f1", order, 6, 10.0, 100, day(1), "A"),
+            ("f2", order, 3, 10.0, 100, day(2), "A"),
+            ("f3", order, 6, 10.0, 100, day(1), "A"),
+            ("f4", "phone", 5, 20.0, 100, day(1), "B"),
+        ],
+        columns=["fill_id", "order_id", "shares", "price", "commission_cents", "date", "symbol"],
+    )
+    said = {"when": NOW, "source": "0" * 64}
+    before = live.read_bytes()
+    with pytest.raises(BookError, match=f"fill f2 is of {day(2)}"):
+        acts.record_fills(live, day(0), table, **said)
+    assert live.read_bytes() == before
+    assert acts.record_fills(live, day(0), table, accepted=("Ann", "the broker was late"), **said) == 4
+    after = live.read_bytes()
+    assert acts.record_fills(live, day(0), table, accepted=("Ann", "the broker was late"), **said) == 0
+    assert live.read_bytes() == after
+    state = read_book(live)
+    assert state.positions_now.to_dict() == {"A": 15, "B": 5}
+    assert state.cash_now_cents == 10_000_000 - 15 * 1_000 - 5 * 2_000 - 400
+    assert agrees(live, {"A": 15, "B": 5}, state.cash_now_cents, 1) == ""
+    settled = commit(live, market, 1)
+    assert settled.positions.to_dict() == {"A": 15, "B": 5}
+    assert settled.marks[-1].equity_cents == 10_000_000 - 400
+    audit_book(live)

@@ -97,11 +97,16 @@ def reject(path, session: str, *, who: str, reason: str, when: str) -> int:
     return len(batch.orders)
 
 
-def record_fills(path, session: str, fills: pd.DataFrame, *, when: str, source: str) -> int:
+def record_fills(
+    path, session: str, fills: pd.DataFrame, *, when: str, source: str, accepted: tuple[str, str] = ("", "")
+) -> int:
     """Record what a broker did with the batch of `session`; how many fills are new. All of them or none.
 
     fills : columns fill_id, order_id, shares (signed), price (USD), commission_cents, date; see `brokers.parse_fills`
     source : sha256 of the file that they come from
+    accepted : (who, reason) of somebody who answers for what no order explains: a fill on another day, of an order that
+        nobody approved or that is not there, of more than was open. Those are booked by that name as corrections, each
+        with what is odd about it; a column symbol says of what, where the order does not
 
     A fill that is recorded already changes nothing; with the same id and other content it is refused, as is one of an
     unknown order, on another day, to the wrong side, or of more than is open: BookError (60). ApprovalError (55) for an
@@ -110,11 +115,17 @@ def record_fills(path, session: str, fills: pd.DataFrame, *, when: str, source: 
     with database.write(database.place(path)) as db:
         if state_of(db).kind != "live":
             raise BookError(f"{path} is a paper book: its fills are simulated; only a live book takes recorded ones")
-        batch, units = _batch(db, session), _share_units(db)
-        new = [row for row in _checked(fills.to_dict("records"), batch, units) if not _known(db, row, units)]
+        batch, units, rows = _batch(db, session), _share_units(db), fills.to_dict("records")
+        odd = _odd(rows, batch, db, units) if any(accepted) else {}
+        booked = _booked(db)
+        sound = [row for row in rows if row["fill_id"] not in {*odd, *booked}]
+        new = [row for row in _checked(sound, batch, units) if not _known(db, row, units)]
         if new:
-            rows = _follow(new, batch, db, units)
-            _append(db, {"kind": "fills", "when": when, "source": source, "session": _last(db), "fills": rows})
+            follow = _follow(new, batch, db, units)
+            _append(db, {"kind": "fills", "when": when, "source": source, "session": _last(db), "fills": follow})
+        for row in [row for row in rows if row["fill_id"] in odd and row["fill_id"] not in booked]:
+            _book_odd(db, row, odd[row["fill_id"]], batch, _signed(*accepted), when)
+            new.append(row)
     return len(new)
 
 
@@ -468,6 +479,42 @@ def _named(state: BookState, rows: list[dict]) -> tuple[Receivable, ...]:
             for part in combinations(owed, n)]  # fmt: skip
     off, part = min(some, key=lambda each: each[0], default=(0, ()))
     return part if new and off <= NEAR * abs(worth) else ()
+
+
+def _odd(rows: list[dict], batch: Batch, db: sqlite3.Connection, share_units: int) -> dict[str, str]:
+    """What is odd about each fill that no order explains, by its id; those before it in the file count as taken."""
+    found, sound = {}, []
+    for row in rows:
+        try:
+            checked = [
+                each for each in _checked([*sound, row], batch, share_units) if not _known(db, each, share_units)
+            ]
+            _follow(checked, batch, db, share_units)
+            sound.append(row)
+        except (ApprovalError, BookError) as error:
+            if isinstance(error, BookError) and "recorded with other content" in str(error):
+                raise
+            found[row["fill_id"]] = str(error)
+    return found
+
+
+def _booked(db: sqlite3.Connection) -> set[str]:
+    """Ids of the fills that somebody booked as corrections."""
+    query = "SELECT json_extract(body, '$.fill') FROM events WHERE kind = 'adjusted'"
+    return {fill for (fill,) in db.execute(query) if fill}
+
+
+def _book_odd(db: sqlite3.Connection, row: dict, why: str, batch: Batch, signed: dict, when: str) -> None:
+    """Book one fill that no order explains: its shares and its cash, by name."""
+    named = batch.orders.set_index("order_id")["ticker"].to_dict()
+    symbol = named.get(row["order_id"]) or row.get("symbol")
+    if not symbol:
+        raise BookError(f"{why}; add a column symbol to the file, so that it can be booked by name")
+    cash = -round(row["shares"] * row["price"] * 100) - row["commission_cents"]
+    prices = {symbol: row["price"]}
+    rows, securities = _corrections(db, state_of(db), {symbol: row["shares"]}, prices, cash, (), when)
+    said = {"kind": "adjusted", **signed, "difference": why, "fill": row["fill_id"], "rows": rows}
+    _append(db, said | {"securities": securities, "when": when, "session": _last(db)})
 
 
 def _change(state: BookState, shares: pd.Series) -> dict[str, float]:

@@ -220,7 +220,7 @@ class _Ledger:
         if not (self.simulated and debit and self.previous is not None):
             return
         days = (self.session - self.previous).days
-        cents = -round(debit * self.account.debit_rate * days / DAYS_OF_INTEREST)
+        cents = -round(debit * _exact(self.account.debit_rate) * days / DAYS_OF_INTEREST)
         if cents:
             self.cash += cents
             self.other += cents
@@ -305,7 +305,7 @@ class _Ledger:
                 raise DataError(f"dividend of {symbol} on {self.day} is {per_share}; correct the action")
             if security in self.shares:
                 cents = self.value(self.shares[security], per_share)
-                cents -= round(max(cents, 0) * self.account.withholding)
+                cents -= round(max(cents, 0) * _exact(self.account.withholding))
                 self.dividends += cents
                 self.cash += cents if self.simulated else 0
                 self.owe(security, "dividend", 0 if self.simulated else cents)
@@ -410,7 +410,8 @@ class _Ledger:
             if not -1 <= final < np.inf:
                 raise DataError(f"delisting of {symbol} has final return {final}; record one, 0 if none")
             shares = self.shares[security]
-            cents = _cents(shares / self.share_units * self.last_close[security] * (1 + final))
+            price = _exact(self.last_close[security]) * (1 + _exact(final))
+            cents = round(shares * price * 100 / self.share_units)
             self.cash += cents
             self.proceeds += cents
             self.hold(security, 0)
@@ -486,9 +487,9 @@ class _Ledger:
         """Whether something of that date takes effect on this session: it is later than the session before it."""
         return self.previous is not None and self.previous < date <= self.session
 
-    def value(self, units: float, price: float) -> int:
-        """Units × price in cents."""
-        return _cents(units / self.share_units * price)
+    def value(self, units: int | Fraction, price: float) -> int:
+        """Units × price in cents; exact, so that half a cent is one."""
+        return round(units * _exact(price) * 100 / self.share_units)
 
     def hold(self, security: str, shares: int) -> None:
         """Set a position; one of no shares is none."""
@@ -581,8 +582,9 @@ def _sessions_without(market: Market, columns: dict[str, str], last: pd.Timestam
     return {security: int(silent[symbol]) for security, symbol in columns.items()}
 
 
-def _cents(usd: float) -> int:
-    return round(usd * 100)
+def _exact(value: float) -> Fraction:
+    """The decimal number that is meant by a price, a rate or a return: 0.1 is a tenth."""
+    return Fraction(repr(float(value)))
 
 
 def _shortfall(ordered: int, filled: int, decided: int, share_units: int) -> str:
