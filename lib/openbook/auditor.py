@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from openbook import closures
 from openbook.champion import read_champion
 from openbook.desk import book
 from openbook.desk.schema import SCHEMA_VERSION as BOOK_FORMAT
@@ -36,7 +37,7 @@ def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]
     problems += [line for kind, place in books(runs).items() for line in _check_book(runs, known, kind, place)]
     problems += verification.check_champions(runs, verify=read_champion)
     problems += verification.check_libraries(runs)
-    problems += verification.check_closures(runs)
+    problems += closures.altered(runs)
     altered, unchecked = verification.check_cells(runs, find_desk())
     problems += altered
     events = sum(entry["kind"] == "event" for entry in known)

@@ -33,7 +33,7 @@ class _Runs:
         runs = marker.runs_folder(state.asked)
         os.environ.pop("OPENBOOK_CLOSURES", None)  # of another desk
         if (runs / "closures.json").exists():
-            from openbook.record.closures import announce
+            from openbook.closures import announce
 
             announce(runs)
         return runs

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import pandas as pd
 
-from openbook import succession
+from openbook import closures, succession
 from openbook.desk import acts, book, brokers, tokens
 from openbook.desk.acts import Batch
 from openbook.desk.spellings import recognised
@@ -23,7 +23,7 @@ from openbook.market.manifest import require_manifest
 from openbook.market.providers import origin
 from openbook.market.store import store_fingerprint
 from openbook.params import check_params
-from openbook.record import closures, provenance
+from openbook.record import provenance
 from openbook.record.keys import read_key, read_once
 from openbook.record.runs import RunsFolder, check_date, read_run
 from openbook.record.stage import Stage

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from openbook import closures
 from openbook.desk import acts, book
 from openbook.desk.killswitch import HALTED
 from openbook.errors import ApprovalError, CalendarError, DataNotReady, UsageError
 from openbook.marker import inside
 from openbook.market import calendar
-from openbook.record import audit, closures, production, views
+from openbook.record import audit, production, views
 from openbook.record.calendar_page import publish_calendar
 from openbook.record.runs import BOOKS, STORE, UPGRADED, RunsFolder
 from openbook.record.stage import csv_bytes, json_bytes, plain_text

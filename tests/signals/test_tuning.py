@@ -254,6 +254,19 @@ def test_two_studies_at_once_on_a_fresh_file(dataset, tmp_path):
     assert [float(out) for out, _ in ends] == [expected] * 2
 
 
+@pytest.mark.parametrize("name", ["50% off", "what?", "a{b}c", "{}", "x#y", "a%20b", "plain"])
+def test_a_study_lies_where_its_folder_is_whatever_that_is_called(tmp_path, name):
+    """Before: elsewhere, or an error of Optuna or of its database."""
+    folder = tmp_path / "desk" / name
+    folder.mkdir(parents=True)
+    for tried in (1, 2):  # made, and taken up again
+        study = studies.open_study(f"sqlite:///{folder / 'studies.db'}", "one")
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+        assert len(study.trials) == tried
+    assert [path.relative_to(folder) for path in folder.iterdir()] == [Path("studies.db")]
+    assert [path.name for path in folder.parent.iterdir()] == [name]
+
+
 def test_a_storage_that_cannot_be_opened_says_so(dataset, tmp_path):
     with pytest.raises(StorageError, match="cannot open the tuning storage"):
         tune(candidate(), dataset, dataset.dates, n_trials=1, storage=f"sqlite:///{tmp_path}/missing/tuning.db")

@@ -18,7 +18,7 @@ APPROVABLE = pd.Timedelta(minutes=30)  # after the open
 ACTABLE = pd.Timedelta(hours=2)
 REHEARSAL = "OPENBOOK_NOW"
 # Days that the exchange closed without notice, and sessions that it cut short: YYYY-MM-DD or YYYY-MM-DDTHH:MM in New
-# York, with commas between. `openbook closure` writes them down; see `record.closures`.
+# York, with commas between. `openbook closure` writes them down; see `openbook.closures`.
 CLOSURES = "OPENBOOK_CLOSURES"
 SETTLING = pd.Timedelta(minutes=30)  # from the close until a vendor's bar of the session is final
 NEW_YORK = "America/New_York"

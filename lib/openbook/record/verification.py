@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from openbook.errors import OpenbookError
-from openbook.record import audit, closures, libraries, production, provenance
+from openbook.record import audit, libraries, production, provenance
 from openbook.record.disk import storage
 from openbook.record.runs import Run, RunsFolder, read_run
 from openbook.record.stage import REPORT, RUN
@@ -61,18 +61,6 @@ def check_champions(runs: Path, verify: Callable[[Path], object]) -> list[str]:
         elif found[name] != logged[name]:
             problems.append(f"{name} in the history of {production.POINTER} is not what the log knows")
     return problems
-
-
-def check_closures(runs: Path) -> list[str]:
-    """What was altered in the list of closures, in words, against the log. Raises AuditError (90) if either cannot be
-    read."""
-    found = {f"closures/{row['date']}": closures.digest(row) for row in closures.closures(runs)}
-    logged = _logged(runs, "closure")
-    return [
-        f"{name} of {closures.FILE} is not what the log knows"
-        for name in sorted({*found, *logged})
-        if found.get(name) != logged.get(name)
-    ]
 
 
 def check_cells(runs: Path, repository: Path) -> tuple[list[str], list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import time
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:  # imported where used: it takes half a second, and most of wh
     import optuna
 
 WARMUP = 30  # trees before a trial may be given up
+FILE, WAIT = "sqlite:///", 120  # seconds, while another process writes
+AWKWARD = set("%?{}#")
+_QUERY = re.compile(r"\?\w+=[^/]*$", re.ASCII)  # of somebody who writes a URL and means one
 PEERS = 5  # finished trials before any may be given up
 
 
@@ -37,10 +41,10 @@ def _open_storage(url: str | None, *, tries: int = 50) -> optuna.storages.BaseSt
     if url is None:
         return optuna.storages.InMemoryStorage()
     shown = re.sub(r"://[^/@]*@", "://***@", url)  # a database's password belongs in no log
-    waiting = {"connect_args": {"timeout": 120}} if url.startswith("sqlite") else {}  # seconds, while another writes
+    url, how = _by_path(url)
     for attempt in range(tries):
         try:
-            return optuna.storages.RDBStorage(url, engine_kwargs=waiting)
+            return optuna.storages.RDBStorage(url, engine_kwargs=how)
         except (exc.OperationalError, exc.IntegrityError, exc.ProgrammingError, AssertionError) as error:
             reason = " ".join(str(error).split("\n")[0].split())
             if not (attempt + 1 < tries and _met_another(error)):
@@ -50,6 +54,17 @@ def _open_storage(url: str | None, *, tries: int = 50) -> optuna.storages.BaseSt
                 f"{shown} is no tuning storage: {type(error).__name__}; give a URL like sqlite:///tuning.db"
             ) from error
         time.sleep(0.1)
+
+
+def _by_path(url: str) -> tuple[str, dict]:
+    """The URL that Optuna is given, and how its engine connects. A file is opened by its path as it is written: in a
+    URL `?` begins a query and `%` an escape, and Optuna fills in what stands in braces."""
+    if not url.startswith(FILE):
+        return url, {}
+    path = url.removeprefix(FILE)
+    if not AWKWARD & set(path) or _QUERY.search(path):
+        return url, {"connect_args": {"timeout": WAIT}}
+    return f"{FILE}studies.db", {"creator": lambda: sqlite3.connect(path, timeout=WAIT, check_same_thread=False)}
 
 
 def _met_another(error: Exception) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from openbook.errors import AuditError, UsageError
 from openbook.market.calendar import CLOSURES, parse_date
+from openbook.record import audit
 from openbook.record.disk import replace_file, storage
 from openbook.record.stage import json_bytes
 
@@ -68,6 +69,14 @@ def close_session(runs: Path, *, date: str, close: str, who: str, reason: str, w
 def digest(entry: Mapping) -> str:
     """sha256 of an entry."""
     return sha256(json_bytes(entry)).hexdigest()
+
+
+def altered(runs: Path) -> list[str]:
+    """What was altered in the list, in words, against the log. Raises AuditError (90) if either cannot be read."""
+    found = {f"closures/{row['date']}": digest(row) for row in closures(runs)}
+    logged = {entry["subject"]: entry["digest"] for entry in audit.entries(runs) if entry["kind"] == "closure"}
+    names = sorted({*found, *logged})
+    return [f"{name} of {FILE} is not what the log knows" for name in names if found.get(name) != logged.get(name)]
 
 
 def _line(text: str, name: str) -> str:
