@@ -31,6 +31,8 @@ COMMANDS = (
         "export",
         "fills",
         "reconcile",
+        "rename",
+        "closure",
         "cash",
         "views",
     ),

@@ -16,7 +16,7 @@ from openbook import closures, succession
 from openbook.desk import acts, book, brokers, tokens
 from openbook.desk.acts import Batch
 from openbook.desk.spellings import recognised
-from openbook.desk.statement import BookState
+from openbook.desk.statement import BookState, owed_text
 from openbook.errors import ApprovalError, BookError, IncompleteRun, StorageError, UsageError
 from openbook.market import calendar
 from openbook.market.manifest import require_manifest
@@ -271,7 +271,9 @@ def reconcile(runs: Path, file: Path, *, kind: str = "", accepted: tuple[str, st
         publish_views(folder, kind)
     if difference and not accepted[0]:
         raise BookError(f"the statement differs: {difference}; no run until it agrees, or --who books it")
-    return f"booked by {accepted[0]}: {difference}" if difference else f"{kind} book and statement agree"
+    said = f"booked by {accepted[0]}: {difference}" if difference else f"{kind} book and statement agree"
+    owed = book.read_book(place).receivables_now
+    return f"{said}; still owed to the book: {owed_text(owed)}" if owed and not difference else said
 
 
 def _our_names(state: BookState, said: Iterable[str]) -> dict[str, str]:

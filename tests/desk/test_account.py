@@ -78,7 +78,7 @@ def test_a_spin_off_that_comes_as_a_split_leaves_the_shares_and_is_owed_until_it
     theirs, cash = {"GE": 100, "GEHC": 33}, 9_180_100 + 1_805
     said = agrees(live, theirs, cash)
     assert "GEHC: book 0, statement 33 shares" in said
-    assert "owed to the book, and part of neither: spin-off of GE 1,798.53 USD" in said
+    assert "owed to the book, and part of neither: 1,798.53 USD: spin-off of GE 1,798.53" in said
     how = {"closed": day(2), "when": NOW, "accepted": ("Ann", "GE HealthCare"), "prices": {"GEHC": 54.13}}
     acts.reconcile(live, pd.Series(theirs), cash, **how)
     wide = make_market({"GE": [81.99, 81.99, 64.0, 64.0], "GEHC": [np.nan, np.nan, 54.13, 54.13]})

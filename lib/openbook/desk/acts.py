@@ -20,7 +20,7 @@ from openbook.desk.facts import Receivable
 from openbook.desk.killswitch import ACTIVE, HALTED
 from openbook.desk.reading import last_prices
 from openbook.desk.receivables import paid_by, taken_away
-from openbook.desk.statement import CASH_ROW, RECEIVABLES_ROW, BookState, in_shares, shares_text
+from openbook.desk.statement import CASH_ROW, RECEIVABLES_ROW, BookState, in_shares, owed_text, shares_text
 from openbook.errors import ApprovalError, BookError, UsageError
 from openbook.market.calendar import is_session, next_session
 
@@ -561,9 +561,8 @@ def _difference(state: BookState, shares: pd.Series, cash_cents: int) -> str:
     ]
     if not abs(state.cash_now_cents - cash_cents) <= 1:
         parts.append(f"cash: book {state.cash_now_cents / 100:,.2f}, statement {cash_cents / 100:,.2f} USD")
-    owed = [f"{row.kind.replace('_', '-')} of {row.symbol} {row.cents / 100:,.2f}" for row in state.receivables_now]
-    if parts and owed:
-        parts.append(f"owed to the book, and part of neither: {', '.join(owed)} USD")
+    if parts and (owed := state.receivables_now):
+        parts.append(f"owed to the book, and part of neither: {owed_text(owed)}")
     return "; ".join(parts)
 
 

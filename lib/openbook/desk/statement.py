@@ -6,6 +6,7 @@ and Series they are shares.
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -38,6 +39,7 @@ PENDING_COLUMNS = ["order_id", "decided", "session", "symbol", "shares", "price"
 FILL_COLUMNS = ["date", "fill_id", "symbol", "shares", "price", "commission", "slippage", "decided_price"]
 MARK_COLUMNS = ["date", "before_cents", "flows_cents", "equity_cents"]
 HISTORY_COLUMNS = ["date", "equity", "cash", "invested", "daily_return", "turnover", "costs", "n_positions"]
+SHOWN = 5  # receivables that a sentence names
 CASH_ROW, RECEIVABLES_ROW = "CASH", "RECEIVABLES"
 CURRENCY, MINOR_UNITS = "USD", 100  # money is kept in integer cents
 
@@ -206,6 +208,11 @@ class Settlement(Row):
         """Signed shares by symbol, sorted."""
         return position_series(((row.symbol, row.shares) for row in self.holdings), self.share_units)
 
+    @property
+    def owed(self) -> str:
+        """What is owed to the book and is no cash yet, in words."""
+        return owed_text(self.receivables)
+
     def priced(self, closes: pd.Series) -> pd.Series:
         """The closes of the session, (n_symbols,), USD; of a held name without one the price that it was marked at."""
         marks = pd.Series({row.symbol: row.price for row in self.holdings}, dtype="float64")
@@ -255,6 +262,14 @@ class Settlement(Row):
         rows += [(self.marks[0].date, f.kind, CASH_ROW, f"{f.cents / 100:+,.2f} USD") for f in self.flow_rows]
         rows += [(self.marks[0].date, "adjustment", *_adjustment_text(row, units)) for row in self.adjustment_rows]
         return pd.DataFrame(sorted(rows), columns=["date", "event", "symbol", "detail"], dtype="str")
+
+
+def owed_text(receivables: Iterable[Receivable]) -> str:
+    """What is owed to a book, in words: the sum, and the largest of what it consists of."""
+    rows = sorted(receivables, key=lambda row: -abs(row.cents))
+    said = [f"{row.kind.replace('_', '-')} of {row.symbol} {row.cents / 100:,.2f}" for row in rows[:SHOWN]]
+    said += [f"{len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
+    return f"{sum(row.cents for row in rows) / 100:,.2f} USD: {', '.join(said)}" if rows else "nothing"
 
 
 def all_fills(state: BookState, settlement: Settlement) -> pd.DataFrame:
