@@ -13,7 +13,7 @@ def settled_on(desk, date) -> dict:
     return json.loads((desk.page(date) / "settlement.json").read_bytes())
 
 
-def test_a_halted_name_keeps_its_price_and_the_evening_goes_on_for_the_others(desk):
+def test_w06_a_halted_name_keeps_its_price_and_the_evening_goes_on_for_the_others(desk):
     """One held name without a bar: marked at its last close, noted on the page, and not ordered. It is more than a
     tenth of the value, which stops the evening until somebody says that so much may keep an old price."""
     name, files = desk.held()[0], desk.evening()
@@ -32,7 +32,7 @@ def test_a_halted_name_keeps_its_price_and_the_evening_goes_on_for_the_others(de
     assert "session 1 of at most 10" in (desk.page() / "report.html").read_text()
 
 
-def test_a_company_that_changes_its_ticker_is_the_same_holding(desk):
+def test_w05_a_company_that_changes_its_ticker_is_the_same_holding(desk):
     """The vendor sends its whole history under the new ticker: the same shares, under it."""
     name = desk.held()[0]
     shares = desk.state().positions[name]
@@ -49,7 +49,7 @@ def test_a_company_that_changes_its_ticker_is_the_same_holding(desk):
     assert (held.get("ZZTOP"), name in held) == (shares, False)
 
 
-def test_adjusted_prices_alone_carry_no_book(desk):
+def test_w01_adjusted_prices_alone_carry_no_book(desk):
     """78 before anything is fetched, with both ways on; the book, its pages and its champion stay as they are."""
     before = desk.kept()
     source = json.dumps({**json.loads(desk.vendor.source.partition("=")[2]), "prices": "adjusted", "actions": None})
@@ -61,7 +61,7 @@ def test_adjusted_prices_alone_carry_no_book(desk):
     assert desk.kept() == before
 
 
-def test_an_evening_with_a_debit_sells_and_buys_nothing(desk):
+def test_w04_an_evening_with_a_debit_sells_and_buys_nothing(desk):
     """A fee takes the cash below zero: the page is made, what is ordered repays it, and no buy is among it."""
     from openbook.desk import acts
 

@@ -56,7 +56,7 @@ def skipped(trained, tmp_path_factory):
     return desk, [evening(desk, n) for n in (4, 5)]
 
 
-def test_a_rebalance_without_a_page_is_made_up_for_on_the_next_evening(skipped):
+def test_w08_a_rebalance_without_a_page_is_made_up_for_on_the_next_evening(skipped):
     desk, (made_up, after) = skipped
     said = f"The rebalance of {desk.days[3]:%Y-%m-%d} was missed: no page; made up for tonight."
     assert made_up["due"] is True

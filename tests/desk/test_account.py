@@ -55,7 +55,7 @@ def agrees(path, shares: dict, cents: int, n: int = 2) -> str:
         (500, float(np.float32(1.4)), 700),
     ],
 )
-def test_a_rounded_ratio_leaves_whole_shares_and_no_cash_in_lieu(path, held, stored, after):
+def test_w03_a_rounded_ratio_leaves_whole_shares_and_no_cash_in_lieu(path, held, stored, after):
     """Before: one share less each time, and cash that no broker pays."""
     market = make_market({"A": [1, 1, held / after]}, actions=[(DAYS[2], "A", "split", stored)])
     commit(path, market, 0, make_trades(A=held))
@@ -65,7 +65,7 @@ def test_a_rounded_ratio_leaves_whole_shares_and_no_cash_in_lieu(path, held, sto
     assert [(a.kind, a.cash_cents) for a in settled.actions] == [("split", 0)]
 
 
-def test_a_spin_off_that_comes_as_a_split_leaves_the_shares_and_is_owed_until_it_is_named(live):
+def test_w03_a_spin_off_that_comes_as_a_split_leaves_the_shares_and_is_owed_until_it_is_named(live):
     """100 GE at 81.99 before, ratio 1.281: 100 GE stay, and 8199.00 × (1 − 1/1.281) = 1798.53 left their price. The
     statement then has 33 GEHC at 54.13 and 18.05 for a third of a share: 1804.34 came, 5.81 more than had left."""
     market = make_market({"GE": [81.99, 81.99, 64.0, 64.0]}, actions=[(DAYS[2], "GE", "split", 1.281)])
@@ -131,7 +131,7 @@ def test_the_75_odd_ratios_of_14_years_go_through_a_book(tmp_path, shared_data):
 # ---- dividends on their way ----
 
 
-def test_a_dividend_is_owed_from_its_ex_date_and_cash_when_a_statement_shows_it(live):
+def test_w04_a_dividend_is_owed_from_its_ex_date_and_cash_when_a_statement_shows_it(live):
     """86.80 USD on the way: the book has 1,103.76 in cash as the broker does, and is worth 86.80 more."""
     market = make_market({"A": [10, 10, 10, 10]}, actions=[(DAYS[2], "A", "dividend", 0.0868)])
     hold(live, market, {"A": 1000}, {"A": 10})
@@ -199,7 +199,7 @@ def test_two_hundred_dividends_are_matched_at_once():
 # ---- cash below zero ----
 
 
-def test_a_debit_is_marked_judged_and_repaid_and_a_deposit_that_does_not_cover_it_is_taken(live):
+def test_w04_a_debit_is_marked_judged_and_repaid_and_a_deposit_that_does_not_cover_it_is_taken(live):
     """90 shares at 10 for 1,000: cash −1,077.89 after the broker's fee, equity = positions + cash."""
     market = make_market({"A": [10, 10, 10]})
     hold(live, market, {"A": 9_900}, {"A": 10})
@@ -228,7 +228,7 @@ def test_a_paper_book_pays_interest_on_a_debit_by_the_day(path):
 
 
 @pytest.mark.parametrize(("factor", "name"), [(0.5, "2:1"), (10.0, "1:10"), (0.75, "a special dividend of a quarter")])
-def test_a_source_that_rewrites_the_close_of_a_held_name_stops_with_the_factor_and_the_way_out(path, factor, name):
+def test_w01_a_source_that_rewrites_the_close_of_a_held_name_stops_with_the_factor_and_the_way_out(path, factor, name):
     """Before: 100 shares at 40.00 became worth 2,000, 40,000 or 3,000 USD over night."""
     before, after = make_market({"A": [40, 40]}), make_market({"A": [40 * factor] * 3})
     commit(path, before, 0, make_trades(A=100))

@@ -26,7 +26,7 @@ NOW = "2025-03-03 21:00:00 UTC"
 N = 14
 SYMBOLS = ("A", "B", "C", "D", "E")
 TAX, DEBIT = Fraction(15, 100), Fraction(6, 100)
-ACCOUNT = Account(withholding=float(TAX), debit_rate=float(DEBIT))
+ACCOUNT = Account(withholding=float(TAX), debit_rate=float(DEBIT), max_locked_value=1.0)
 CASH, FEE = 30_000_000, 25_000_000  # cents; the fee takes the cash below zero
 SPLITS = [Fraction(n, m) for n, m in ((2, 1), (3, 2), (4, 3), (7, 5), (1, 7), (1, 25), (1, 100), (20, 1), (5, 4))]
 SPIN_OFFS = [Fraction(text) for text in ("1.281", "1.0053283", "1.998", "1.134", "2.376", "1.067", "1.0017029")]

@@ -217,7 +217,7 @@ def walk_ten(prices: list, **known):
 @pytest.mark.parametrize("closes_only", [False, True])
 @pytest.mark.parametrize("halt", [0, 12, 19, 20, 21, 60])
 @pytest.mark.parametrize("times", [24.0, 25.2, 200.0])
-def test_a_fall_costs_what_it_costs(times, halt, closes_only):
+def test_w02_a_fall_costs_what_it_costs(times, halt, closes_only):
     """10 shares of A, at 10 and then at 10 / times: 900 + 100 / times, so 904.17, 903.97 and 900.50.
 
     At 24 times, or after 20 sessions of silence, the first bar is believed. Else it counts from the third session on:
