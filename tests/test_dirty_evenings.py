@@ -29,7 +29,9 @@ def test_w06_a_halted_name_keeps_its_price_and_the_evening_goes_on_for_the_other
     assert [note["symbol"] for note in settled["notes"]] == [name]
     trades = pd.read_csv(desk.page() / "trades.csv")
     assert name not in set(trades["symbol"])
-    assert "session 1 of at most 10" in (desk.page() / "report.html").read_text()
+    page = (desk.page() / "report.html").read_text()
+    assert f"No close tonight of {name}: kept at the last price, and not traded." in page
+    assert "session 1 of at most 10" in page
 
 
 def test_w05_a_company_that_changes_its_ticker_is_the_same_holding(desk):

@@ -25,7 +25,7 @@ from openbook.desk.facts import (
 )
 from openbook.desk.lots import whole_shares
 from openbook.desk.receivables import owed_after
-from openbook.desk.statement import CASH_ROW, BookState, Settlement, shares_text
+from openbook.desk.statement import CASH_ROW, NO_CLOSE, BookState, Settlement, shares_text
 from openbook.desk.trades import affordable, trade_cents
 from openbook.errors import BookError, DataError, DataNotReady, OutOfOrderError
 from openbook.market.calendar import is_session, next_session
@@ -471,7 +471,7 @@ class _Ledger:
                     "or record the delisting with its final return"
                 )
             if n:
-                text = f"no close, session {n} of at most {self.account.max_locked}; marked at its last, "
+                text = f"{NO_CLOSE}, session {n} of at most {self.account.max_locked}; marked at its last, "
                 text += (
                     f"{self.last_close[security]:,.4f}, and not traded; if it has another ticker now: openbook rename"
                 )

@@ -39,6 +39,7 @@ PENDING_COLUMNS = ["order_id", "decided", "session", "symbol", "shares", "price"
 FILL_COLUMNS = ["date", "fill_id", "symbol", "shares", "price", "commission", "slippage", "decided_price"]
 MARK_COLUMNS = ["date", "before_cents", "flows_cents", "equity_cents"]
 HISTORY_COLUMNS = ["date", "equity", "cash", "invested", "daily_return", "turnover", "costs", "n_positions"]
+NO_CLOSE = "no close"  # how a note on a held name without one begins
 SHOWN = 5  # receivables that a sentence names
 CASH_ROW, RECEIVABLES_ROW = "CASH", "RECEIVABLES"
 CURRENCY, MINOR_UNITS = "USD", 100  # money is kept in integer cents
@@ -207,6 +208,12 @@ class Settlement(Row):
     def positions(self) -> pd.Series:
         """Signed shares by symbol, sorted."""
         return position_series(((row.symbol, row.shares) for row in self.holdings), self.share_units)
+
+    @property
+    def halted(self) -> str:
+        """Which held names have no close tonight, in a sentence; empty if all have one."""
+        names = [row.symbol for row in self.notes if row.date == self.session and row.text.startswith(NO_CLOSE)]
+        return f"No close tonight of {', '.join(names)}: kept at the last price, and not traded." if names else ""
 
     @property
     def owed(self) -> str:
