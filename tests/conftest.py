@@ -1,7 +1,6 @@
 """Fixtures that more than one room uses."""
 
 import os
-import pickle
 import shutil
 import sys
 import tempfile
@@ -9,7 +8,6 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from filelock import FileLock
 
 # How long an example takes says how busy the machine is, and nothing about the code.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -60,22 +58,10 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def desk_after_one_page(tmp_path_factory):
-    """A desk trained once, with its champion, its book and its first page. Copy it, never change it.
-
-    All processes of one test session share it: the first that needs it trains it, another one waits.
-    """
+    """A desk trained once, with its champion, its book and its first page. Copy it, never change it."""
     from trained_desk import train_desk
 
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return train_desk(tmp_path_factory.mktemp("desk"))
-    folder = tmp_path_factory.getbasetemp().parent / "desk"
-    with FileLock(f"{folder}.lock"):
-        made = folder / "desk.pickle"
-        if not made.exists():
-            shutil.rmtree(folder, ignore_errors=True)  # of a training that failed
-            folder.mkdir()
-            made.write_bytes(pickle.dumps(train_desk(folder)))
-        return pickle.loads(made.read_bytes())
+    return train_desk(tmp_path_factory.mktemp("desk"))
 
 
 @pytest.fixture(scope="session")

@@ -170,7 +170,7 @@ def decide(evening: Evening, scores: Scores | None = None) -> pd.Series:
     data, weights = evening.data, evening.holdings.weights
     names = weights.drop(CASH, errors="ignore")
     names, debit = names[names > DUST].sort_index(), min(weights.get(CASH, 0.0), 0.0)
-    names = names / max(names.sum(), 1.0)
+    names = names / names.sum() if debit < -DUST else names
     held = with_cash(names.to_numpy(dtype=float), names.index, "held")
     if not evening.holdings.due:
         return restrict(held, held, evening.limits.switch, debit)

@@ -191,7 +191,7 @@ def _held_weights(held: pd.Series | None, close: pd.DataFrame, locked: tuple[str
     if not (total <= 1 + 1e-6 if CASH not in held.index else abs(total - 1) <= 1e-6):
         raise DataError(f"held weights sum to {total:.6f}, not 1")
     names = names[names > DUST]
-    if names.sum() > 1:  # cash is below zero: of every name a part has to pay for it
+    if held.get(CASH, 0.0) < -DUST:  # a debit: of every name a part has to pay for it
         names = names / names.sum()
     free = names.index.difference(list(locked))
     tonight = close.iloc[-1].reindex(free)
