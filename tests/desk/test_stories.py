@@ -59,6 +59,14 @@ def test_a_story_goes_from_the_score_to_the_cost(trades):
     assert "at the position limit 30.0%. Score -0.002. Target 30.00% is 60.0 shares, after the order 60" in told["BBB"]
 
 
+def test_shares_that_follow_from_a_rounded_value_have_no_stray_decimals(trades):
+    """29 shares of 173.73 are held of 98,040.9362 USD, which the book has as 98,040.94: 27 stay, not 27.000001."""
+    order = trades.iloc[[0]].assign(shares=-2, price=173.73, weight_before=29 * 173.73 / 98_040.9362)
+    story = pd.DataFrame({"score": [0.0], "rank": [1]}, index=order["symbol"])
+    told = order_stories(order, story, pd.Series(dtype="str"), 98_040.94)["story"]
+    assert "after the order 27. " in told.iloc[0]
+
+
 def test_names_that_the_book_is_too_small_for_come_last(trades):
     missed = pd.DataFrame({"symbol": ["NVR"], "why": ["10.0% is 0.13 shares at 1,581.29 USD, less than one"]})
     none = pd.DataFrame({"score": [], "rank": []}, dtype=float)

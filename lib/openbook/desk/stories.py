@@ -13,7 +13,7 @@ MEANS = {
     HALTED: "Nothing is traded but what a person approves, and only to close.",
 }
 COUNTED = ("weights", "orders", "prices", "holdings", "max_trades")  # checks of a number of things
-SHOWN = 6  # decimals of a number of shares
+SHOWN = 7  # digits of a number of shares that follows from a weight
 UNITS = {**dict.fromkeys(COUNTED, ",.0f"), "cash": ",.2f", "sharpe": ".2f"}  # of a check; others are fractions
 
 
@@ -85,7 +85,7 @@ def _rounding(order, value: float) -> str:
     """The target in shares, and what the order makes of it."""
     wanted = order.weight_target * value / order.price
     before = order.weight_before * value / order.price
-    after = round(before + order.shares, SHOWN)
+    after = float(f"{before + order.shares:.{SHOWN}g}")  # of a value that is rounded to the cent no more is known
     return f"Target {order.weight_target:.2%} is {wanted:,.1f} shares, after the order {after:,.10g}"
 
 
