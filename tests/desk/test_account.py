@@ -284,3 +284,12 @@ def test_a_fill_that_no_order_explains_is_booked_by_name_once(live):
     assert settled.positions.to_dict() == {"A": 15, "B": 5}
     assert settled.marks[-1].equity_cents == 10_000_000 - 400
     audit_book(live)
+
+
+def test_a_dividend_on_shares_that_were_sold_short_is_owed_by_the_book_in_full(live):
+    """The lender of 100 shares gets what the company pays, 100.00 USD, whatever tax the account has."""
+    market = make_market({"A": [10, 10, 10]}, actions=[(DAYS[2], "A", "dividend", 1.0)])
+    hold(live, market, {"A": -100}, {"A": 10})
+    commit(live, market, 1)
+    settled = settle(read_book(live), market, FREE, DAYS[2], Account(withholding=0.3))
+    assert [(row.kind, row.cents) for row in settled.receivables] == [("dividend", -10_000)]
