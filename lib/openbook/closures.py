@@ -16,10 +16,10 @@ from openbook.errors import AuditError, UsageError
 from openbook.market.calendar import CLOSURES, parse_date
 from openbook.record import audit
 from openbook.record.disk import replace_file, storage
+from openbook.record.production import one_line
 from openbook.record.stage import json_bytes
 
 FILE = "closures.json"
-LONGEST = 200
 _TIME = re.compile(r"[0-2]\d:[0-5]\d", re.ASCII)
 
 
@@ -40,11 +40,8 @@ def closures(runs: Path) -> list[dict]:
 
 def announce(runs: Path) -> None:
     """Tell the calendar of this process, and of the kernels that it will start."""
-    said = ",".join(f"{row['date']}T{row['close']}" if row["close"] else row["date"] for row in closures(runs))
-    if said:
-        os.environ[CLOSURES] = said
-    else:
-        os.environ.pop(CLOSURES, None)
+    said = (f"{row['date']}T{row['close']}" if row["close"] else row["date"] for row in closures(runs))
+    os.environ[CLOSURES] = ",".join(said)
 
 
 def close_session(runs: Path, *, date: str, close: str, who: str, reason: str, when: str) -> bool:
@@ -55,7 +52,8 @@ def close_session(runs: Path, *, date: str, close: str, who: str, reason: str, w
     day, known = f"{parse_date(date):%Y-%m-%d}", closures(runs)
     if close and not _TIME.fullmatch(close):
         raise UsageError(f"{close!r} is no time in New York; write HH:MM, such as 13:00")
-    entry = {"date": day, "close": close, "who": _line(who, "--who"), "reason": _line(reason, "--reason"), "when": when}
+    entry = {"date": day, "close": close, "when": when}
+    entry |= {"who": one_line(who, "--who", "the list"), "reason": one_line(reason, "--reason", "the list")}
     before = next((row for row in known if row["date"] == day), None)
     if before is not None and before["close"] == close:
         return False
@@ -77,10 +75,3 @@ def altered(runs: Path) -> list[str]:
     logged = {entry["subject"]: entry["digest"] for entry in audit.entries(runs) if entry["kind"] == "closure"}
     names = sorted({*found, *logged})
     return [f"{name} of {FILE} is not what the log knows" for name in names if found.get(name) != logged.get(name)]
-
-
-def _line(text: str, name: str) -> str:
-    said = text.strip()
-    if not (0 < len(said) <= LONGEST and said.isprintable()):
-        raise UsageError(f"{name} must be one line of 1 to {LONGEST} characters: the list keeps it")
-    return said

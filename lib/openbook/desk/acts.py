@@ -22,13 +22,23 @@ from openbook.desk.reading import last_prices
 from openbook.desk.receivables import paid_by, taken_away
 from openbook.desk.statement import CASH_ROW, RECEIVABLES_ROW, BookState, in_shares, owed_text, shares_text
 from openbook.errors import ApprovalError, BookError, UsageError
-from openbook.market.calendar import is_session, next_session
+from openbook.market.calendar import next_session, session_from
 
 FLOWS = {"deposit": 1, "withdrawal": -1, "fee": -1, "interest": 1}
 LONGEST = 200
 UNFILLED = {"PENDING", "APPROVED", "REJECTED"}  # an order in one of these states has no fill
-# Events after which a batch that was proposed before stands on something else.
 NEAR = 0.5  # what came for a spin-off is worth what left the price, give or take what the market did since
+# A row of an adjustment that changes nothing yet.
+BLANK = {
+    "security": "",
+    "symbol": "",
+    "shares": 0,
+    "price": None,
+    "cents": 0,
+    "kind": "",
+    "due": "",
+}
+# Events after which a batch that was proposed before stands on something else.
 MOVES = ("fills", "cash", "adjusted", "halted", "reset")
 
 
@@ -241,10 +251,12 @@ def reconcile(
     who, reason = accepted
     signed = _signed(who, reason) if who or reason else {"who": "", "reason": ""}
     with database.write(database.place(path)) as db:
-        if paid := _paid(state_of(db), cash_cents):
+        state = state_of(db)
+        if paid := _paid(state, cash_cents):
             _append(db, {"kind": "adjusted", "who": "", "reason": "", "difference": "", "paid": True, "rows": paid,
                          "securities": [], "when": when, "session": _last(db)})  # fmt: skip
-        state, last = state_of(db), database.last_event(db)
+            state = state_of(db)
+        last = database.last_event(db)
         change, cents = _change(state, shares), cash_cents - state.cash_now_cents
         difference = _difference(state, shares, cash_cents)
         ended = [] if difference and not signed["who"] else _ended(db, closed)
@@ -413,7 +425,7 @@ def _checked(rows: list[dict], batch: Batch, share_units: int) -> list[dict]:
         if row["order_id"] not in orders.index:
             raise BookError(f"fill {row['fill_id']}: no order {row['order_id']} in the batch of {batch.session}")
         order, shares = orders.loc[row["order_id"]], row["shares"]
-        due = order["session"] if is_session(order["session"]) else f"{next_session(order['session']):%Y-%m-%d}"
+        due = f"{session_from(order['session']):%Y-%m-%d}"
         if row["date"] != due:
             raise BookError(f"fill {row['fill_id']} is of {row['date']}; its order was for {due}")
         if shares * order["shares"] <= 0:
@@ -465,8 +477,7 @@ def _paid(state: BookState, cash_cents: int) -> list[dict]:
     """The rows by which dividends that are owed become the cash that a statement shows; none if they explain it not."""
     more = cash_cents - state.cash_now_cents
     found = paid_by([row for row in state.receivables_now if row.kind == "dividend"], more)
-    cash = {"security": "", "symbol": "", "shares": 0, "price": None, "cents": more, "kind": "", "due": ""}
-    return [cash, *taken_away(found)] if found and abs(more) > 1 else []
+    return [{**BLANK, "cents": more}, *taken_away(found)] if found and abs(more) > 1 else []
 
 
 def _named(state: BookState, rows: list[dict]) -> tuple[Receivable, ...]:
@@ -539,8 +550,7 @@ def _corrections(
     for symbol in sorted({*shares, *(row["symbol"] for row in receivables)} - {*ids}):
         ids[symbol] = new_id(line(symbol, "a symbol"), state.ids, day)
         named.append({"id": ids[symbol], "ticker": symbol, "start": day})
-    blank = {"security": "", "symbol": "", "shares": 0, "price": None, "cents": 0, "kind": "", "due": ""}
-    rows = [{**blank, "cents": cash_cents}] if cash_cents else []
+    rows = [{**BLANK, "cents": cash_cents}] if cash_cents else []
     for symbol, n in sorted(shares.items()):
         price = known.get(ids[symbol], prices.get(symbol))
         if price is None or not 0 < price < float("inf"):
@@ -548,8 +558,8 @@ def _corrections(
                 f"{symbol} is new to the book, and nobody knows its price: add a column price to the statement"
             )
         units = round(n * state.share_units)
-        rows.append({**blank, "security": ids[symbol], "symbol": symbol, "shares": units, "price": float(price)})
-    return rows + [{**blank, "security": ids[row["symbol"]], **row} for row in receivables], named
+        rows.append({**BLANK, "security": ids[symbol], "symbol": symbol, "shares": units, "price": float(price)})
+    return rows + [{**BLANK, "security": ids[row["symbol"]], **row} for row in receivables], named
 
 
 def _difference(state: BookState, shares: pd.Series, cash_cents: int) -> str:

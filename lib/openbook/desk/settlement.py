@@ -28,7 +28,7 @@ from openbook.desk.receivables import owed_after
 from openbook.desk.statement import CASH_ROW, NO_CLOSE, BookState, Settlement, shares_text
 from openbook.desk.trades import affordable, trade_cents
 from openbook.errors import BookError, DataError, DataNotReady, OutOfOrderError
-from openbook.market.calendar import is_session, next_session
+from openbook.market.calendar import session_from
 from openbook.market.ratios import Ratio, read_ratio
 from openbook.market.tables import Market
 from openbook.portfolio.costs import Costs
@@ -363,8 +363,7 @@ class _Ledger:
         """Raw execution price of an order in USD; NaN if its session has passed, or has no bar for it. Where that
         turned out to be no session, because the exchange stayed closed, it is for the next one."""
         column = self.column(order.security)
-        due = order.session if is_session(order.session) else next_session(order.session)
-        if due != self.session or column not in self.market.symbols:
+        if session_from(order.session) != self.session or column not in self.market.symbols:
             return np.nan
         price = float(self.market.execution_price.at[self.session, column])
         return price if 0 < price < np.inf else np.nan

@@ -55,6 +55,11 @@ def next_session(day) -> pd.Timestamp:
     return after[0]
 
 
+def session_from(day) -> pd.Timestamp:
+    """`day` itself if it is a session, else the next one: when orders for a day that stayed closed are executed."""
+    return as_day(day) if is_session(day) else next_session(day)
+
+
 def previous_session(day) -> pd.Timestamp:
     """The last session before `day`."""
     known = _sessions()

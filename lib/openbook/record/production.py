@@ -49,7 +49,7 @@ def rollback(runs: Path, *, who: str, reason: str, when: str, verify: Callable[[
     The same person with the same reason again changes nothing: a rollback that was killed can be repeated, and a
     second step back needs a reason of its own. Raises UsageError (64) if there is nothing to go back to.
     """
-    said = {"who": _line(who, "who"), "reason": _line(reason, "reason")}
+    said = {"who": one_line(who, "who"), "reason": one_line(reason, "reason")}
     entries, earlier = history(runs), before(runs)
     if entries and said.items() <= entries[-1].get("rollback", {}).items():
         return entries[-1]
@@ -139,11 +139,11 @@ def _point(runs: Path, entries: list[dict], entry: Mapping) -> None:
     replace_file(runs / FOLDER / POINTER, json_bytes(content))
 
 
-def _line(text: str, name: str) -> str:
-    """One printable line of at most 200 characters, for the history; UsageError (64) names what is not."""
+def one_line(text: str, name: str, keeper: str = "the history") -> str:
+    """One printable line of at most 200 characters, for what keeps it; UsageError (64) names what is not."""
     line = text.strip()
     if not (0 < len(line) <= 200 and line.isprintable()):
-        raise UsageError(f"{name} must be one line of 1 to 200 characters: the history keeps it")
+        raise UsageError(f"{name} must be one line of 1 to 200 characters: {keeper} keeps it")
     return line
 
 
