@@ -28,6 +28,7 @@ from openbook.desk.receivables import owed_after
 from openbook.desk.statement import CASH_ROW, NO_CLOSE, BookState, Settlement, shares_text
 from openbook.desk.trades import affordable, trade_cents
 from openbook.errors import BookError, DataError, DataNotReady, OutOfOrderError
+from openbook.market.arrival import DOOR
 from openbook.market.calendar import session_from
 from openbook.market.ratios import Ratio, read_ratio
 from openbook.market.tables import Market
@@ -42,8 +43,9 @@ def settle(state: BookState, market: Market, costs: Costs, date, account: Accoun
 
     Each session in turn: what was corrected by name, cash that came or went, interest on a debit, receivables that are
     due, splits, spin-offs, dividends for the shares held before, fills, the close, delistings. Fills are those that
-    were recorded; on paper, instead, the approved orders of the session at `market.execution_price` (sells first; what
-    the cash cannot pay for expires). What was not approved expires. Nothing later than `date` is looked at.
+    were recorded; on paper, instead, the approved orders of the session at `market.execution_price`, or at the end of
+    the day's range where that lies outside of it (sells first; what the cash cannot pay for expires). What was not
+    approved expires. Nothing later than `date` is looked at.
 
     A dividend is cash at once on paper; it is owed to a live book until a statement shows it. What a spin-off takes
     out of a price is owed to the book until somebody, or a statement, names what came for it.
@@ -366,7 +368,15 @@ class _Ledger:
         if session_from(order.session) != self.session or column not in self.market.symbols:
             return np.nan
         price = float(self.market.execution_price.at[self.session, column])
-        return price if 0 < price < np.inf else np.nan
+        return self.in_range(price, column) if 0 < price < np.inf else np.nan
+
+    def in_range(self, price: float, column: str) -> float:
+        """The price, or the nearest one of the day's range where it lies outside by more than vendors round."""
+        if self.market.high is None or self.market.low is None:
+            return price
+        high, low = (float(table.at[self.session, column]) for table in (self.market.high, self.market.low))
+        slack = DOOR["range"].threshold * price
+        return high if price > high + slack else low if price < low - slack else price
 
     def take(self, fill: Fill) -> None:
         """What one fill does to shares and cash; recorded or simulated, it is the same."""
