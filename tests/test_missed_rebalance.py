@@ -1,13 +1,20 @@
-"""A rebalance without a page, or whose orders nobody approved: the next page names it and makes up for it, once."""
+"""A rebalance without a page, not approved, or never filled: the next page names it and makes up for it, once.
 
+What was rejected stays rejected.
+"""
+
+import io
 import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from openbook.desk import acts
+from openbook.desk.book import read_book
 from openbook.evening import decide, evening_of
+from openbook.market import calendar
 from openbook.portfolio.schedule import is_rebalance
 from openbook.recheck import read_written
 from openbook.record.runs import read_run
@@ -95,6 +102,69 @@ def test_what_a_person_rejected_stays_rejected(trained, tmp_path):
     after = evening(desk, 4, BY_HAND)
     assert (after["due"], after["orders"]) == (False, 0)
     assert "missed" not in after["sentence"]
+
+
+# ---- a live book, which begins on days[3] with cash alone ----
+
+LIVE = ("dry_run=false", BY_HAND)
+
+
+@pytest.fixture
+def live(trained, tmp_path, monkeypatch):
+    """A desk with a live book, and a function that sets the clock, of a live book never the one of a rehearsal."""
+    desk = crowned(trained, tmp_path)
+    desk.crown(vetted=True)
+    monkeypatch.delenv(calendar.REHEARSAL, raising=False)
+
+    def at(n: int, time: str) -> None:
+        now = pd.Timestamp(f"{desk.days[n]:%Y-%m-%d}T{time}Z")
+        monkeypatch.setattr(calendar, "now", lambda: now)
+
+    at(3, "21:05")
+    succeed(openbook("--runs", desk.runs, "init", "--cash", "50000", "--book", "live"))
+    return desk, desk.runs / "books" / "live.db", at
+
+
+def live_evening(desk, at, n: int) -> dict:
+    """What the page of days[n] recorded, in the live book."""
+    at(n, "21:10")
+    succeed(desk.daily(desk.evening(desk.days[n]), *LIVE, date=desk.days[n]))
+    return read_run(desk.page(desk.days[n]))["recorded"]
+
+
+def test_approved_orders_that_were_never_filled_are_made_up_for_once_a_statement_says_so(live, monkeypatch, tmp_path):
+    """Approved, exported and forgotten: the next page waits for the broker's word, then names it and decides again."""
+    desk, book, at = live
+    date = f"{desk.days[3]:%Y-%m-%d}"
+    assert live_evening(desk, at, 3)["orders"] > 0
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{acts.read_batch(book, date).code}\n"))
+    succeed(openbook("--runs", desk.runs, "approve", date, "--by", "Ann"))
+    succeed(openbook("--runs", desk.runs, "export", date))
+    at(4, "21:05")
+    assert desk.daily(desk.evening(desk.days[4]), *LIVE, date=desk.days[4]).code == 60
+    statement = tmp_path / "statement.csv"
+    statement.write_text("symbol,shares\nCASH,50000.00\n")
+    succeed(openbook("--runs", desk.runs, "reconcile", statement, "--book", "live"))
+    again = live_evening(desk, at, 4)
+    said = f"The rebalance of {date} was missed: its orders were approved, and none was filled; made up for tonight."
+    assert (again["due"], said in again["sentence"], said in text_of(desk, 4)) == (True, True, True)
+    assert again["orders"] > 0
+    assert set(read_book(book).last_orders["status"]) == {"PENDING"}
+    assert "none was filled" not in live_evening(desk, at, 5)["sentence"]  # nobody approved these
+
+
+def test_a_first_build_that_was_rejected_is_not_proposed_again_before_the_next_rebalance(live):
+    desk, book, at = live
+    assert live_evening(desk, at, 3)["orders"] > 0
+    date = f"{desk.days[3]:%Y-%m-%d}"
+    at(3, "21:20")
+    words = ("reject", date, "--by", "Ann", "--reason", "not these")
+    succeed(openbook("--runs", desk.runs, *words))
+    for n in (4, 5):
+        after = live_evening(desk, at, n)
+        assert (after["due"], after["orders"]) == (False, 0)
+        assert f"What was to be built on {date} was rejected. The next rebalance is on" in after["sentence"]
+    assert read_book(book).positions.empty
 
 
 def test_what_a_halted_book_proposed_is_no_rebalance(trained, tmp_path):

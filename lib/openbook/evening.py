@@ -243,7 +243,8 @@ def rebalance_tonight(state: BookState, settlement: Settlement, every: int, prev
 
     state : the book before the settlement; previous : folder of the page before, or None
 
-    Orders that a halted book proposed were for no rebalance, and are not made up for.
+    Orders that a halted book proposed were for no rebalance, and are not made up for. That of approved orders none was
+    filled is what a statement of the broker says; an empty book whose last orders were rejected waits for the schedule.
     """
     session, skipped = pd.Timestamp(settlement.session), pd.DatetimeIndex([])
     if state.last_session is not None and next_session(state.last_session) < session:
@@ -252,8 +253,17 @@ def rebalance_tonight(state: BookState, settlement: Settlement, every: int, prev
     evenings = {f"{day:%Y-%m-%d}" for day in state.pending["decided"][state.pending["order_id"].isin(waited)]}
     page = {} if previous is None else read_run(Path(previous))
     halted = {page["date"]} if page and page["recorded"].get("switch") == HALTED else set()
-    empty = settlement.positions.empty
-    return rebalance_on(session, every, skipped=skipped, expired=sorted(evenings - halted), empty=empty)
+    ends, decided = set(state.last_orders["status"]) - {"VOID"}, state.last_orders["decided"].max()
+    unfilled = {f"{decided:%Y-%m-%d}"} if ends == {"EXPIRED"} and decided == state.last_session else set()
+    return rebalance_on(
+        session,
+        every,
+        skipped=skipped,
+        expired=sorted(evenings - halted),
+        unfilled=sorted(unfilled - halted),
+        empty=settlement.positions.empty,
+        rejected=decided if ends == {"REJECTED"} else None,
+    )
 
 
 def sealed_day(runs: Path, date: str) -> Path:

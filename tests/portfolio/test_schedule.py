@@ -119,3 +119,20 @@ def test_the_words_of_a_missed_rebalance():
     two = rebalance_on(second, 1, skipped=[due, first])
     assert "The rebalances of 2015-01-05, 2015-01-06 were missed: no page; made up for tonight." in two.sentence
     assert rebalance_on(first, 5, empty=True).sentence == "Nothing is held: a first build is due."
+    unfilled = rebalance_on(first, 5, unfilled=[due])
+    said = "The rebalance of 2015-01-05 was missed: its orders were approved, and none was filled; made up for tonight."
+    assert (unfilled.due, unfilled.sentence) == (True, said)
+
+
+def test_a_first_build_that_was_rejected_waits_for_the_next_rebalance():
+    """2015-01-05 is a rebalance evening, and so is 2015-01-12."""
+    waits = rebalance_on("2015-01-06", 5, empty=True, rejected="2015-01-05")
+    assert not waits.due
+    said = "What was to be built on 2015-01-05 was rejected. The next rebalance is on Monday, 12 January."
+    assert waits.sentence == said
+    due = rebalance_on("2015-01-12", 5, empty=True, rejected="2015-01-05")
+    assert (due.due, due.sentence) == (True, "A rebalance is due.")
+    held = rebalance_on("2015-01-06", 5, rejected="2015-01-05")
+    assert (held.due, held.sentence) == (False, "The next rebalance is on Monday, 12 January.")
+    skipped = rebalance_on("2015-01-13", 5, empty=True, rejected="2015-01-05", skipped=["2015-01-12"])
+    assert skipped.due

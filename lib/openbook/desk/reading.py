@@ -67,6 +67,7 @@ def state_before(db: sqlite3.Connection, before: str, *, whole: bool = True) -> 
         renames=renames,
         lots=_lots(db, before, last, {security: n for security, _, n, _ in held}),
         prices={security: price for security, *_, price in held},
+        last_orders=_last_orders(db, before),
     )
 
 
@@ -140,6 +141,18 @@ def _pending(db: sqlite3.Connection, before: str, last: str, names: dict[str, st
     text = dict.fromkeys(("order_id", "symbol", "reason", "status", "security"), "str")
     dates = dict.fromkeys(("decided", "session"), "datetime64[us]")
     return table.astype({**text, **dates, "price": "float64"}).assign(shares=in_shares(table["shares"], units))
+
+
+def _last_orders(db: sqlite3.Connection, before: str) -> pd.DataFrame:
+    """Orders of the last evening before session `before` that had any, and how they stood then: see `BookState`."""
+    query = """
+        SELECT o.order_id, o.decided, s.status FROM orders o JOIN order_states s ON s.order_id = o.order_id
+            AND (s.seq, s.n) = (SELECT seq, n FROM order_states WHERE order_id = o.order_id AND committed < :before
+                ORDER BY seq DESC, n DESC LIMIT 1)
+        WHERE o.decided = (SELECT max(decided) FROM orders WHERE decided < :before) ORDER BY o.order_id
+    """
+    table = pd.DataFrame(db.execute(query, {"before": before}).fetchall(), columns=["order_id", "decided", "status"])
+    return table.astype({"order_id": "str", "decided": "datetime64[us]", "status": "str"})
 
 
 def _recorded(db: sqlite3.Connection, before: str, seq: int) -> tuple[Fill, ...]:

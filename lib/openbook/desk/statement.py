@@ -67,6 +67,7 @@ class BookState:
     renames : those that are recorded, and were not in force yet at the last session
     lots : open lots by id, oldest first, as settled
     prices : USD by id, at which what is held was marked
+    last_orders : those of the last evening that had any, whatever became of them: order_id, decided, status
     """
 
     kind: str
@@ -92,6 +93,7 @@ class BookState:
     renames: tuple[Rename, ...] = ()
     lots: dict[str, tuple[Lot, ...]] = field(default_factory=dict)
     prices: dict[str, float] = field(default_factory=dict)
+    last_orders: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["order_id", "decided", "status"]))
 
     @property
     def cash_now_cents(self) -> int:

@@ -1,7 +1,8 @@
 """On which evenings a portfolio is rebalanced: the same ones live and in every backtest, whatever their first date.
 
-Live, one may be missed: no page on that evening, or orders that nobody approved in time. The next evening makes up for
-it and says so. A backtest misses none.
+Live, one may be missed: no page on that evening, orders that nobody approved in time, or approved ones of which none
+was filled. The next evening makes up for it and says so. A backtest misses none. What a person rejected was decided: it
+is not proposed again before the next rebalance evening, and neither is a first build.
 """
 
 from collections.abc import Iterable, Mapping
@@ -37,6 +38,7 @@ def next_rebalance(session, every: int) -> pd.Timestamp:
 
 
 NO_PAGE, NOT_APPROVED = "no page", "nobody approved its orders in time"
+NOT_EXECUTED = "its orders were approved, and none was filled"
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Rebalance:
 
     scheduled : it is one of `rebalance_dates`; empty : nothing is held, so that a first build is due
     missed : why, by evening, of those that this one makes up for, oldest first
+    rejected : nothing is held, for a person rejected the build of that evening; None: nobody did
     """
 
     session: pd.Timestamp
@@ -52,6 +55,7 @@ class Rebalance:
     scheduled: bool
     empty: bool = False
     missed: Mapping[pd.Timestamp, str] = field(default_factory=dict)
+    rejected: pd.Timestamp | None = None
 
     @property
     def due(self) -> bool:
@@ -62,7 +66,10 @@ class Rebalance:
     def sentence(self) -> str:
         """Why there is a rebalance tonight, or when the next will be."""
         if not self.due:
-            return f"The next rebalance is on {next_rebalance(self.session, self.every):%A, %d %B}."
+            why = (
+                f"What was to be built on {self.rejected:%Y-%m-%d} was rejected. " if self.rejected is not None else ""
+            )
+            return f"{why}The next rebalance is on {next_rebalance(self.session, self.every):%A, %d %B}."
         build = "Nothing is held: a first build is due." if self.empty else ""
         return " ".join(filter(None, ["A rebalance is due." if self.scheduled else build, *self._told()]))
 
@@ -77,14 +84,27 @@ class Rebalance:
 
 
 def rebalance_on(
-    session, every: int, *, skipped: Iterable = (), expired: Iterable = (), empty: bool = False
+    session,
+    every: int,
+    *,
+    skipped: Iterable = (),
+    expired: Iterable = (),
+    unfilled: Iterable = (),
+    empty: bool = False,
+    rejected=None,
 ) -> Rebalance:
     """The rebalance of one evening: by the schedule, for want of holdings, or for those that were missed.
 
     skipped : sessions before it that had no page, back to the last one; expired : evenings whose orders for a rebalance
-    nobody approved in time. Orders that a person rejected were decided: they are in neither.
+    nobody approved in time; unfilled : those whose orders were approved, and of which none was filled. Orders that a
+    person rejected were decided: they are in none of these
+    empty : nothing is held; rejected : the evening whose orders to change that a person rejected, or None
     """
     day = pd.Timestamp(session)
     due_then = rebalance_dates(pd.DatetimeIndex(list(skipped)), every)
-    missed = {pd.Timestamp(date): NOT_APPROVED for date in expired} | dict.fromkeys(due_then, NO_PAGE)
-    return Rebalance(day, every, is_rebalance(day, every), empty, dict(sorted(missed.items())))
+    missed = {pd.Timestamp(date): NOT_APPROVED for date in expired}
+    missed |= {pd.Timestamp(date): NOT_EXECUTED for date in unfilled} | dict.fromkeys(due_then, NO_PAGE)
+    decided = pd.Timestamp(rejected) if empty and rejected is not None else None
+    return Rebalance(
+        day, every, is_rebalance(day, every), empty and decided is None, dict(sorted(missed.items())), decided
+    )
