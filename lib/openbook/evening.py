@@ -348,15 +348,10 @@ def since(previous: str | None, tonight: Evening, source: dict, scores: pd.DataF
         then = read_run(Path(previous))["params"]["source"]
         same = parse_source(then) == parse_source(source)
         before = evening_of(Path(previous), tonight.data.market if same else None)
-        alike = same and not _restated_since(tonight.data.market, before.data.session)
+        alike = same and not tonight.data.market.is_restated_since(before.data.session)
         return compare(before, tonight, {tonight.model.sha256: scores} if alike else None)
     except OpenbookError as error:  # a page about tonight does not fail for want of another
         return _nothing(tonight, f"Not compared with the page before: {error}")
-
-
-def _restated_since(market: Market, session: pd.Timestamp) -> bool:
-    """Whether something was said after `session` about the sessions before it."""
-    return market.restated is not None and bool((market.restated["known"] > session).any())
 
 
 def sentences(effects: pd.DataFrame) -> tuple[str, ...]:

@@ -79,8 +79,8 @@ def said_later(previous: str | None, market: Market, source: Mapping) -> SaidLat
     run = read_run(sealed)
     if parse_source(run["params"]["source"]) != parse_source(source):
         return SaidLater(_told(None), "The page before had another source of prices.")
-    rows = None if market.restated is None else market.restated[market.restated["known"] > pd.Timestamp(run["date"])]
-    if rows is None or rows.empty:
+    rows = market.restatements(since=pd.Timestamp(run["date"]))
+    if rows.empty:
         return SaidLater(_told(None), "Nothing that the page before had used was restated since.")
     try:
         then = evening_of(sealed, market)

@@ -7,7 +7,7 @@ from openbook.champion import read_champion
 from openbook.desk import book
 from openbook.desk.upgrade import OLDER, upgrade_book
 from openbook.errors import OpenbookError
-from openbook.market.manifest import FORMAT, require_manifest
+from openbook.market.manifest import require_manifest
 from openbook.record import production
 from openbook.record.runs import STORE, RunsFolder
 from openbook.record.upgrade import keep_libraries
@@ -51,10 +51,10 @@ def _book(folder: RunsFolder, kind: str) -> list[str]:
 
 
 def _stores(runs: Path) -> Iterator[str]:
-    """A line for each store, once its manifest was read: their format has not changed."""
+    """A line for each store, once its manifest was read: each is read in the format that it has."""
     for place in sorted((runs / STORE).glob("*/")):
-        sessions = require_manifest(place)["sessions"]
-        yield f"store {place.name}: up to date (format {FORMAT}, {len(sessions)} sessions)"
+        found = require_manifest(place)
+        yield f"store {place.name}: up to date (format {found['format']}, {len(found['sessions'])} sessions)"
 
 
 def _bundles(runs: Path) -> Iterator[str]:

@@ -1,6 +1,8 @@
 """How long the market takes to arrive, to be stored and to be read back."""
 
 import resource
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from functools import partial
@@ -22,7 +24,7 @@ from openbook.market.store import (
     store_fingerprint,
     update_store,
 )
-from openbook.market.tables import Delivery
+from openbook.market.tables import Delivery, Market
 
 pytestmark = pytest.mark.benchmark
 
@@ -116,3 +118,37 @@ def test_one_file_source_end_to_end(tmp_path, shared_data):
     read = seconds(lambda: read_store(tmp_path))
     print(f"\n496 × 3522: first update {first:.2f} s, one session more {append:.2f} s, read {read:.2f} s")
     assert read < 1.0
+
+
+def test_adjusted_prices_that_are_rewritten_by_every_dividend(tmp_path):
+    """A vendor of adjusted prices: each dividend multiplies a whole history by one factor, eight on each evening."""
+    days, evenings = sessions("2013-01-01", "2022-12-31")[-2500:], 40
+    source = {"prices": "adjusted"}
+    updates = [seconds(partial(put_market, tmp_path, *rewritten(days, day), settings=source), warm=False)
+               for day in days[-evenings:]]  # fmt: skip
+    shown("one evening more", updates[1:])
+    compact(tmp_path)
+    size = sum(path.stat().st_size for path in tmp_path.iterdir()) / 2**20
+    read = [seconds(lambda: read_store(tmp_path), warm=False) for _ in range(3)]
+    shown(f"read_store, {size:.0f} MiB on disk", read)
+    shown("as it was known at the tenth", [seconds(lambda: read_store(tmp_path, through=days[-30]), warm=False)])
+    market, _ = read_store(tmp_path)
+    shown("taken back to the tenth", [seconds(lambda: market.upto(days[-30], as_known_on=days[-30]), warm=False)])
+    alone = "import resource, sys, openbook.market.store as store; store.read_store(sys.argv[1]); "
+    alone += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    used = subprocess.run([sys.executable, "-c", alone, str(tmp_path)], capture_output=True, text=True, check=True)
+    print(f"memory of a process that reads it {int(used.stdout) / 2**20:.2f} GB")
+    assert np.median(read) < 2.0
+
+
+def rewritten(days: pd.DatetimeIndex, day) -> tuple[Market, pd.DataFrame]:
+    """500 names up to `day`; on each of the last forty evenings eight of them have paid 0.5 percent."""
+    seen, names = days <= day, pd.Index([f"N{i:03d}" for i in range(500)], dtype="str", name="symbol")
+    paid = pd.Series(days[np.minimum(len(days) - 40 + np.arange(500) // 8, len(days) - 1)])
+    later = (days.to_numpy()[:, None] < paid.to_numpy()) & (paid.to_numpy() <= day.to_numpy()) & (np.arange(500) < 320)
+    raw = np.random.default_rng(1).lognormal(0, 0.02, (len(days), 500)).cumprod(axis=0) * 50
+    close = (raw * np.where(later, 0.995, 1.0))[seen]
+    scale = {"open": 0.999, "high": 1.01, "low": 0.99, "close": 1.0}
+    long = {"symbol": np.tile(names.to_numpy(object), len(close)), "date": np.repeat(days[seen].to_numpy(), 500)}
+    bars = pd.DataFrame(long | {field: (close * by).ravel() for field, by in scale.items()} | {"volume": 1e6})
+    return admit(Delivery(bars=bars.astype({"symbol": "str"}), name="500 names", adjusted=True))

@@ -10,17 +10,26 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from openbook.errors import DataError
-from openbook.market import calendar, providers, store
+from openbook.market import calendar, providers, rewrites, store
 from openbook.market.manifest import files_of, read_manifest, seal_of
 from openbook.market.providers import SimulatedSource
 from openbook.market.quality import admit
+from openbook.market.restated import restated_rows
 from openbook.market.store import compact, fingerprint, put_market, read_store, restatements, store_fingerprint
 from openbook.market.tables import ACTION_COLUMNS, FILING_KEY, SPELL_COLUMNS, Delivery, Market, adjust
 
 FROM = {"provider": "by hand"}
+ADJUSTED = FROM | {"prices": "adjusted"}
 DAYS = calendar.sessions("2023-12-18", "2024-01-05")  # two calendar years
 NAMES = ("A", "BB", "C", "D")
 FIELDS = ("close", "volume")
+# How a vendor rounds what it multiplies.
+PRECISIONS = (
+    float,
+    lambda value: round(value, 2),
+    lambda value: round(value, 4),
+    lambda value: float(np.float32(value)),
+)
 
 
 # ---- a vendor that changes its mind, and a slow obvious twin of the store ----
@@ -45,6 +54,8 @@ class Vendor:
         self.dates_sectors = seed % 2 == 1
         self.index = {day: 1000.0 + i for i, day in enumerate(DAYS)}
         self.hidden: set = set()
+        self.undone: list[dict] = []
+        self.precision = seed % len(PRECISIONS)
 
     def change(self, kind: str) -> None:
         """One thing is said otherwise from now on."""
@@ -68,6 +79,19 @@ class Vendor:
                 self.sectors[name, start] = ("Energy", "Tech", "Health")[rng.integers(3)]
         elif kind == "index":
             self.index[day] = float(rng.integers(900, 1100))
+        elif kind == "factor":
+            self._multiply(name, day, (0.995, 0.5, 1.25, 0.98731)[rng.integers(4)])
+        elif kind == "undo":
+            self.cells |= self.undone.pop() if self.undone else {}
+
+    def _multiply(self, name: str, day, factor: float) -> None:
+        """A dividend or a split, as a vendor of adjusted prices tells it: all that was before is multiplied."""
+        told = {key: value for key, value in self.cells.items() if key[0] == name and key[1] < day}
+        self.undone.append(told)
+        for key, value in told.items():
+            if key[2] == "close" or factor in (0.5, 1.25):
+                moved = value * factor if key[2] == "close" else value / factor
+                self.cells[key] = PRECISIONS[self.precision](moved)
 
     def delivery(self, through) -> Delivery:
         shown = [(n, d) for n in NAMES for d in DAYS if d <= through and (n, d, "close") in self.cells]
@@ -158,7 +182,7 @@ QUICK = settings(
 )
 
 
-def heard(folder, seed: int, steps) -> tuple[Twin, dict]:
+def heard(folder, seed: int, steps, source=FROM) -> tuple[Twin, dict]:
     """A store and its twin after the same deliveries, and the fingerprints at the end."""
     vendor, twin, at, final = Vendor(seed), Twin(), 4, {}
     for changes, ahead in steps:
@@ -167,7 +191,7 @@ def heard(folder, seed: int, steps) -> tuple[Twin, dict]:
         at = min(max(at + ahead, 1), len(DAYS) - 1)
         sent = admit(vendor.delivery(DAYS[at]))
         twin.hear(sent[0])
-        put_market(folder, *sent, settings=FROM)
+        put_market(folder, *sent, settings=source)
         held = {day: digest for day, digest in _prints(folder).items() if day < str(twin.last.date())}
         assert final.items() <= held.items()  # what is said later changes no older fingerprint
         final = held
@@ -216,6 +240,108 @@ def test_every_past_is_the_one_that_was_seen_many_times(tmp_path_factory, seed, 
     check_vintages(tmp_path_factory.mktemp("store"), seed, steps)
 
 
+# ---- whole histories that are multiplied by one factor ----
+
+REWRITES = st.lists(
+    st.sampled_from(["factor", "factor", "factor", "undo", "bar", "hide", "action", "index"]), min_size=1, max_size=4
+)
+REWRITE_STEPS = st.lists(st.tuples(REWRITES, st.integers(-1, 3)), min_size=3, max_size=7)
+# So many rows are a rewrite: few, as the histories here are short; or never, which is the slow obvious path.
+FEW, NEVER = 3, 10**9
+
+
+def check_rewrites(folder, seed: int, steps) -> int:
+    """Two stores of the same deliveries, one with rewrites: no view and no digest of them differs in a bit."""
+    stores = {folder / "packed": FEW, folder / "obvious": NEVER}
+    with pytest.MonkeyPatch.context() as patch:
+        for at, many in stores.items():
+            patch.setattr(rewrites, "MANY", many)
+            prints = heard(at, seed, steps, ADJUSTED)[1]
+        patch.setattr(rewrites, "MANY", FEW)
+        assert_alike(*stores, prints)
+        rows = sum(len(read_store(at)[0].rewritten) for at in stores if read_store(at)[0].rewritten is not None)
+        folded = [compact(at) for at in stores]  # that of before is packed only here
+        newest = [read_store(at)[0] for at in stores]
+        assert_same_bits(*newest)
+        assert folded[1] == 1 or len(newest[1].rewritten if newest[1].rewritten is not None else []) == rows
+    return rows
+
+
+def assert_alike(packed, obvious, prints: dict) -> None:
+    """Every view of the two stores is the same to the last bit, read from the disk and taken back in memory."""
+    assert _prints(packed) == _prints(obvious) == prints
+    pd.testing.assert_frame_equal(restatements(packed), restatements(obvious))
+    (one, _), (other, _) = read_store(packed), read_store(obvious)
+    for day in one.dates[-2::-5]:
+        assert_same_bits(one.upto(day), other.upto(day))
+        assert_same_bits(one.upto(day, as_known_on=day), other.upto(day, as_known_on=day))
+        assert fingerprint(one.upto(day, as_known_on=day)) == prints[f"{day:%Y-%m-%d}"]
+        then = read_store(packed, through=one.dates[-1], as_known_on=day)[0]
+        assert_same_bits(then, read_store(obvious, through=one.dates[-1], as_known_on=day)[0])
+        assert_same_bits(read_store(packed, first=day)[0], read_store(obvious, first=day)[0])
+        since = one.restatements(since=day)
+        pd.testing.assert_frame_equal(since, other.restatements(since=day))
+        assert one.is_restated_since(day) == other.is_restated_since(day) == bool(len(since))
+        known = restatements(packed, known=day)
+        pd.testing.assert_frame_equal(known, restatements(obvious, known=day))
+
+
+def assert_same_bits(one: Market, other: Market) -> None:
+    for name in (*FIELDS, "adjusted"):
+        pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name), check_exact=True)
+    for name in ("actions", "fundamentals"):
+        pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name))
+    pd.testing.assert_frame_equal(one.restatements(), other.restatements(), check_exact=True)
+
+
+@settings(QUICK, max_examples=2)
+@given(seed=st.integers(0, 10**6), steps=REWRITE_STEPS)
+def test_a_rewrite_in_one_row_says_what_its_cells_said(tmp_path_factory, seed, steps):
+    check_rewrites(tmp_path_factory.mktemp("store"), seed, steps)
+
+
+@pytest.mark.long
+@settings(QUICK, max_examples=100)
+@given(seed=st.integers(0, 10**6), steps=REWRITE_STEPS)
+def test_a_rewrite_in_one_row_says_what_its_cells_said_many_times(tmp_path_factory, seed, steps):
+    check_rewrites(tmp_path_factory.mktemp("store"), seed, steps)
+
+
+@pytest.mark.parametrize("precision", [0, 1, 3])
+def test_rewrites_of_every_precision_are_packed_and_mended_on_their_own_evening(tmp_path, precision):
+    steps = [(["bar"], 1), (["factor"] * 4, 1), (["factor", "bar", "hide"], 0), (["undo"] * 2, 0), (["factor"] * 4, 2)]
+    assert check_rewrites(tmp_path, 8 + precision, [*steps, (["bar", "undo", "undo"], 1), (["factor"], -1)]) > 3
+
+
+@pytest.mark.parametrize("digits", [2, 4, 7, None])
+def test_a_dividend_is_one_row_for_each_field_however_the_vendor_rounds(digits):
+    rng, days = np.random.default_rng(0), calendar.sessions("2015-01-01", "2022-12-31")
+    raw = rng.lognormal(0, 0.02, len(days)).cumprod() * 30
+    before, after = (prices if digits is None else prices.round(digits) for prices in (raw * 0.83, raw * 0.83 * 0.9937))
+    if digits == 7:
+        before, after = (prices.astype("f4").astype("f8") for prices in (before, after))
+    cells = {"table": "bars", "symbol": "A", "field": "close", "date": days, "known": days[-1] + pd.Timedelta(days=1)}
+    rows = restated_rows(**cells, before=before, after=after)
+    rest, told = rewrites.packed(rows)
+    assert (len(rest), len(told)) == (0, 1)
+    assert len(told["forth"][0] + told["back"][0] + told["days"][0]) < 2 * len(days)
+    table = pd.DataFrame({"A": after}, index=days)
+    pd.testing.assert_frame_equal(rewrites.spelled_out({"close": table}, rest, told), rows, check_exact=True)
+
+
+def test_a_store_of_rewrites_is_of_a_format_that_an_older_openbook_refuses(tmp_path, monkeypatch):
+    """Only adjusted prices, which carry no book: pages of other stores are replayed by the openbook that made them."""
+    monkeypatch.setattr(rewrites, "MANY", FEW)
+    for name, source, form in (("adjusted", ADJUSTED, 3), ("raw", FROM, 2)):
+        put(tmp_path / name, sent(*(("A", day, 50) for day in range(6))), source)
+        assert read_manifest(tmp_path / name)["format"] == 2
+        put(tmp_path / name, sent(*(("A", day, 40) for day in range(6)), ("A", 6, 41)), source)
+        compact(tmp_path / name)
+        assert read_manifest(tmp_path / name)["format"] == form
+    assert len(read_store(tmp_path / "adjusted")[0].rewritten) == 1
+    assert read_store(tmp_path / "adjusted")[0].restated.empty
+
+
 # ---- by hand ----
 
 
@@ -228,8 +354,8 @@ def sent(*bars, actions=(), **tables) -> tuple[Market, pd.DataFrame]:
     return admit(Delivery(bars=bars, name="by hand", execution="next_close", actions=rows, **tables))
 
 
-def put(folder, market_and_refused, **options) -> store.StoreReport:
-    return put_market(folder, *market_and_refused, settings=FROM, **options)
+def put(folder, market_and_refused, settings=FROM, **options) -> store.StoreReport:
+    return put_market(folder, *market_and_refused, settings=settings, **options)
 
 
 def test_a_restatement_says_what_was_said_before_and_after(tmp_path):

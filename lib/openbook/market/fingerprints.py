@@ -95,10 +95,11 @@ def digests_of(said: Market, restated: pd.DataFrame, earlier: Earlier | None = N
 
 def _first_said(market: Market) -> tuple[Market, pd.DataFrame]:
     """The market as each of its sessions was first delivered, and what was said of its names later."""
-    if market.restated is None or market.restated.empty:
+    rows = market.restatements()
+    if rows.empty:
         return market, restated_rows()
-    ours = market.restated["symbol"].isin(market.symbols) | (market.restated["table"] == "index")
-    restated = in_order(market.restated[ours])
+    ours = rows["symbol"].isin(market.symbols) | (rows["table"] == "index")
+    restated = in_order(rows[ours])
     return market.before(restated), restated
 
 

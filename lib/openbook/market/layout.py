@@ -5,8 +5,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from openbook.market.merge import Delta
-from openbook.market.restated import WIDE_TABLES, in_order, put_cells, put_index, put_rows, restated_rows
+from openbook.market.merge import Delta, wide_tables
+from openbook.market.restated import WIDE_TABLES, in_order, put_index, put_rows, restated_rows
+from openbook.market.rewrites import Grid, in_key_order, packed, put_in_turn, rewrite_rows, spelled_out
 from openbook.market.tables import (
     ACTION_COLUMNS,
     FILING_KEY,
@@ -57,6 +58,7 @@ EMPTY = {
     "index": _without_rows("date", "close"),
     "refused": _without_rows(*REFUSED_COLUMNS, "known"),
     "restated": restated_rows(),
+    "rewritten": rewrite_rows(),
 }
 
 
@@ -90,11 +92,13 @@ def from_tables(
     """
     restated = _until(frame_of(tables, "restated"), known)
     wanted = restated[~(restated["date"] > dates[-1])] if len(dates) else restated[:0]
+    rewrites = _rewrites(tables, dates, known)
     bars = [table for name, table in tables.items() if name.startswith("bars-")]
     symbols, values = _pivot(bars, dates, description["fields"], {*names, *late_names(wanted, dates)})
+    in_bars, grid = wanted["table"].isin(WIDE_TABLES), Grid(dates, symbols)
     for field, array in values.items():
-        cells = wanted["table"].isin(WIDE_TABLES) & (wanted["field"] == field)
-        put_cells(array, wanted[cells], "after", dates, symbols)
+        cells = wanted[in_bars & (wanted["field"] == field)]
+        put_in_turn(array, cells, rewrites[rewrites["field"] == field], "after", grid)
     closes = wide(values.pop("close"), dates, symbols)
     long = {name: _long(tables, name, wanted, dates, symbols) for name in SORTED_BY if name in description["tables"]}
     index = put_index(frame_of(tables, "index").set_index("date")["close"], wanted, "after")
@@ -112,11 +116,53 @@ def from_tables(
         members=_unspell(frame_of(tables, "members"), dates, symbols) if "members" in description["tables"] else None,
         index=index.rename(description["index"]).loc[: dates[-1]] if "index" in description["tables"] else None,
         restated=_of_market(wanted, dates, symbols),
+        rewritten=rewrites[rewrites["symbol"].isin(symbols)].reset_index(drop=True) if len(rewrites) else None,
     )
 
 
 def _until(restated: pd.DataFrame, known) -> pd.DataFrame:
     return in_order(restated if known is None else restated[restated["known"] <= known])
+
+
+def _rewrites(tables: dict[str, pa.Table], dates: pd.DatetimeIndex, known) -> pd.DataFrame:
+    """The rewrites known then that reach into these sessions, oldest first."""
+    rows = frame_of(tables, "rewritten")
+    if rows.empty or dates.empty:
+        return EMPTY["rewritten"]
+    rows = rows if known is None else rows[rows["known"] <= known]
+    return in_key_order(rows[(rows["first"] <= dates[-1]) & (rows["last"] >= dates[0])])
+
+
+def pack(tables: dict[str, pa.Table]) -> dict[str, pa.Table]:
+    """The tables with the restated rows of whole histories that were multiplied by one factor as one row each."""
+    if "restated" not in tables:
+        return tables
+    rows, rewrites = packed(frame_of(tables, "restated"))
+    if rewrites.empty:
+        return tables
+    rewrites = in_key_order(pd.concat([frame_of(tables, "rewritten"), rewrites], ignore_index=True))
+    return _with(tables, rows, rewrites)
+
+
+def unpack(tables: dict[str, pa.Table], market: Market, since: pd.Timestamp | None) -> dict[str, pa.Table]:
+    """The tables with the rewrites that were said after the close of `since`, or all of them, cell by cell.
+
+    market : what is known after all of them, with every session and name
+    """
+    rows, rewrites = (frame_of(tables, name) for name in ("restated", "rewritten"))
+    since = pd.Timestamp.min if since is None else since
+    later = rewrites["known"] > since
+    if not later.any():
+        return tables
+    cells = spelled_out(wide_tables(market), rows[rows["known"] > since], in_key_order(rewrites[later]))
+    return _with(tables, in_order(pd.concat([rows, cells], ignore_index=True)), rewrites[~later])
+
+
+def _with(tables: dict[str, pa.Table], rows: pd.DataFrame, rewrites: pd.DataFrame) -> dict[str, pa.Table]:
+    """The tables with these restated rows and rewrites; what has no row is left out."""
+    said = {"restated": rows.reset_index(drop=True), "rewritten": rewrites.reset_index(drop=True)}
+    rest = {name: table for name, table in tables.items() if name not in said}
+    return rest | {name: table_of(frame) for name, frame in said.items() if len(frame)}
 
 
 def _of_market(restated: pd.DataFrame, dates: pd.DatetimeIndex, symbols: pd.Index) -> pd.DataFrame:
@@ -237,6 +283,8 @@ def _joined(name: str, tables: list[pa.Table], sessions: pd.DatetimeIndex) -> pa
     if name == "members":
         return table_of(_joined_spells(frame, sessions))
     frame = frame.drop_duplicates() if name == "refused" else frame
+    if name == "rewritten":
+        return table_of(in_key_order(frame))
     order = SORTED_BY.get(name) or list(frame.columns)
     return table_of(frame.sort_values(order, na_position="first", ignore_index=True))
 
@@ -294,7 +342,7 @@ def before_session(
             out[name] = table.filter(pc.less(table["date"], last))
             continue
         frame = frame_of(tables, name)
-        if "symbol" in frame and name not in ("refused", "restated"):
+        if "symbol" in frame and name not in ("refused", "restated", "rewritten"):
             frame = frame[~frame["symbol"].isin(unlisted)]
         if name in SINCE and name != "restated":
             frame = frame[~(frame[SINCE[name]] > before)]

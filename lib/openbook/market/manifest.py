@@ -13,6 +13,8 @@ from openbook.market.tables import Market
 
 MANIFEST = "manifest.json"
 FORMAT = 2
+# With a table `rewritten`, which an openbook that does not know it must not pass over.
+REWRITTEN = 3
 _REPAIR = "restore the folder from a backup, or delete it and run `openbook data update`"
 
 
@@ -107,8 +109,9 @@ def read_manifest(folder: Path) -> dict:
         raise DataError(f"{path} is damaged: it does not match its seal; {_REPAIR}")
     if manifest["format"] == 1:
         return from_first_format(manifest)
-    if manifest["format"] != FORMAT:
-        raise DataError(f"{path} has format {manifest['format']}, this openbook reads {FORMAT}; fill a new folder")
+    if manifest["format"] not in (FORMAT, REWRITTEN):
+        known = f"{FORMAT} and {REWRITTEN}"
+        raise DataError(f"{path} has format {manifest['format']}, this openbook reads {known}; fill a new folder")
     if manifest["deltas"] != chained(manifest["deltas"]):
         raise DataError(f"{path} is damaged: its deltas do not follow from each other; {_REPAIR}")
     return manifest
@@ -135,6 +138,11 @@ def chained(deltas: list[dict]) -> list[dict]:
         chain = seal_of({"after": chain} | body)
         out.append(body | {"chain": chain})
     return out
+
+
+def format_of(deltas: list[dict]) -> int:
+    """The format that these deltas are in."""
+    return REWRITTEN if any("rewritten" in delta["files"] for delta in deltas) else FORMAT
 
 
 def files_of(manifest: dict) -> set[str]:

@@ -1,11 +1,11 @@
 """The market on disk: parquet with page checksums, and a manifest of hashes that is replaced as a whole.
 
 A store is a folder of deltas, one for each update that had something to say: its new bars by calendar year, the rows of
-the other tables that came with them, and what it says otherwise than before about earlier sessions (`restated`). Each
-file is named by its content and never changed; `manifest.json` says which of them count, in which order, and covers
-each delta by a running hash. So the past can be read as it was known on any session, and what is said later never
-changes that. `compact` folds the deltas into one: the same history then gives the same bytes, whether it came in one
-update or in a thousand.
+the other tables that came with them, and what it says otherwise than before about earlier sessions (`restated`, and
+`rewritten` where a whole history was multiplied by one factor). Each file is named by its content and never changed;
+`manifest.json` says which of them count, in which order, and covers each delta by a running hash. So the past can be
+read as it was known on any session, and what is said later never changes that. `compact` folds the deltas into one: the
+same history then gives the same bytes, whether it came in one update or in a thousand.
 
 A crash at any point leaves the old manifest with all of its files; what the crash left behind is removed by the next
 update that has something to write. One writer at a time: the runner's lock sees to that.
@@ -27,7 +27,7 @@ from openbook.errors import DataError, StorageError
 from openbook.market import calendar
 from openbook.market.arrival import LEVEL_MEMORY, admit, doubtful_closes
 from openbook.market.fingerprints import Earlier, fingerprint, session_digests
-from openbook.market.layout import fold, frame_of, from_tables, refused_until, stacked, to_tables
+from openbook.market.layout import fold, frame_of, from_tables, pack, refused_until, stacked, to_tables, unpack
 from openbook.market.manifest import (
     MANIFEST,
     chained,
@@ -35,6 +35,7 @@ from openbook.market.manifest import (
     describe,
     exists,
     files_of,
+    format_of,
     last_parts,
     read_manifest,
     read_parts,
@@ -117,6 +118,15 @@ def update_store(folder, source: Source, *, through, today=None, whole: bool = F
     return put_market(folder, market, refused, settings=settings, since=since)
 
 
+def _is_rewritten(manifest: dict) -> bool:
+    """Whether the source sends adjusted prices, whose histories are rewritten by every dividend.
+
+    Of other stores the format stays what it was: an older openbook, kept to replay the pages that it made, reads them.
+    Adjusted prices carry no book, and have no such pages.
+    """
+    return manifest["source"].get("prices") == "adjusted"
+
+
 def _overlap(manifest: dict) -> pd.Timestamp | None:
     """The first session that a partial delivery must have; None: the store is so short that all is asked for."""
     sessions = sessions_of(manifest)
@@ -166,9 +176,12 @@ def _go_on(folder: Path, manifest: dict, sent: Market, refused: pd.DataFrame, ab
     sessions = sessions_of(manifest)
     compared = sessions[0] if since is None else sent.dates[min(BLIND, len(sent.dates) - 1)]
     step, listed = next_step(sessions, sent), _listed(folder, manifest)
-    stored, had = _read(folder, manifest, first=None if since is None else compared)
+    # What was said at this close as one factor is told cell by cell again before more is said at it.
+    again = not step.appends and "rewritten" in manifest["deltas"][-1]["files"]
+    stored, had = _read(folder, manifest, first=None if since is None or again else compared)
     require_same_tables(stored, sent)
     kept, last = ({}, {}) if step.appends else last_parts(folder, manifest, step.known.year)
+    last = unpack(last, stored, step.before)
     if step.mends:
         last, listed = mended(last, listed, step, sessions)
     refused = newly_refused(refused[refused["date"] >= compared], had, step)
@@ -179,8 +192,10 @@ def _go_on(folder: Path, manifest: dict, sent: Market, refused: pd.DataFrame, ab
     known = manifest["sessions"] | dict(zip(step.redone.strftime("%Y-%m-%d"), digests, strict=True))
     deltas = manifest["deltas"]
     first = step.redone[0] if step.appends else pd.Timestamp(deltas[-1]["first"])
+    tables = pack(tables) if _is_rewritten(about) else tables
     entry, parts = _entry(tables, first=first, known=step.known, kept=kept)
     deltas = chained([*(deltas if step.appends else deltas[:-1]), entry])
+    about = about | {"format": format_of(deltas)}
     _write(folder, manifest, about | {"sessions": known, "listed": dated(listed), "deltas": deltas}, parts)
     if len(deltas) > DELTAS:
         compact(folder)
@@ -206,12 +221,15 @@ def compact(folder) -> int:
     if len(deltas) > 1:
         names = sorted({name for delta in deltas for name in delta["files"]})
         found = {name: [delta["files"][name] for delta in deltas if name in delta["files"]] for name in names}
-        kept = {name: files[0] for name, files in found.items() if len(files) == 1}
+        # A store of before has rewrites among the restated rows.
+        said = {"restated", "rewritten"} if _is_rewritten(manifest) else set()
+        kept = {name: files[0] for name, files in found.items() if len(files) == 1 and name not in said}
         several = {name for name in names if name not in kept}
         tables = fold([read_parts(folder, delta, several) for delta in deltas], sessions)
+        tables = pack(tables) if _is_rewritten(manifest) else tables
         known = pd.Timestamp(deltas[-1]["known"])
         entry, parts = _entry(tables, first=sessions[0], known=known, kept=kept)
-        _write(folder, manifest, manifest | {"deltas": chained([entry])}, parts)
+        _write(folder, manifest, manifest | {"format": format_of([entry]), "deltas": chained([entry])}, parts)
     return len(deltas)
 
 
@@ -221,8 +239,12 @@ def restatements(folder, *, known=None) -> pd.DataFrame:
     known : only what was said at the close of this session; nothing: all of it
     """
     folder = Path(folder)
-    deltas = require_manifest(folder)["deltas"]
-    rows = in_order(frame_of(stacked([read_parts(folder, delta, {"restated"}) for delta in deltas]), "restated"))
+    manifest = require_manifest(folder)
+    parts = stacked([read_parts(folder, delta, {"restated", "rewritten"}) for delta in manifest["deltas"]])
+    if "rewritten" in parts:
+        since = None if known is None else calendar.as_day(known) - pd.Timedelta(days=1)
+        parts = unpack(parts, _read(folder, manifest)[0], since)
+    rows = in_order(frame_of(parts, "restated"))
     return rows if known is None else rows[rows["known"] == calendar.as_day(known)].reset_index(drop=True)
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from openbook.errors import DataError
-from openbook.market.restated import WIDE_TABLES, put_cells, put_index, put_rows
+from openbook.market.restated import WIDE_TABLES, in_order, put_index, put_rows, restated_rows
+from openbook.market.rewrites import Grid, put_in_turn, rewrite_rows, spelled_out
 
 BAR_FIELDS = ("open", "high", "low", "close", "volume")
 ACTION_COLUMNS = ["date", "symbol", "kind", "value"]
@@ -77,6 +78,8 @@ class Market:
     notes : sentences that every page shows
     restated : what the vendor said later about sessions that it had delivered, `restated.restated_rows`; None: nothing
         is known of that. The tables above hold the newest values
+    rewritten : whole histories of it that were multiplied by one factor, `rewrites.rewrite_rows`; None: none was.
+        `restatements` has them cell by cell
     doubtful : date, symbol, close of the bars that the door's rule `level` refused: no table above has them, and yet
         their name is not worth what it was before; None: there were none
     """
@@ -97,6 +100,7 @@ class Market:
     index: pd.Series | None = None
     notes: tuple[str, ...] = ()
     restated: pd.DataFrame | None = None
+    rewritten: pd.DataFrame | None = None
     sector_spells: pd.DataFrame | None = None
     doubtful: pd.DataFrame | None = None
 
@@ -175,6 +179,8 @@ class Market:
             cut["sector_spells"] = self.sector_spells[~(self.sector_spells["start"] > date)].reset_index(drop=True)
         if self.restated is not None:
             cut["restated"] = self.restated[~(self.restated["date"] > date)].reset_index(drop=True)
+        if self.rewritten is not None:
+            cut["rewritten"] = self.rewritten[self.rewritten["first"] <= date].reset_index(drop=True)
         if self.doubtful is not None:
             known = self.doubtful[self.doubtful["date"] <= date].reset_index(drop=True)
             cut["doubtful"] = None if known.empty else known
@@ -182,23 +188,50 @@ class Market:
 
     def _seen_on(self, session: pd.Timestamp) -> "Market":
         """All sessions of this market, as they were known at the close of one."""
-        later = None if self.restated is None else self.restated["known"] > session
-        if later is None or not later.any():
+        if not self.is_restated_since(session):
             return self
-        seen = self.before(self.restated[later])
-        seen = replace(seen, restated=self.restated[~later].reset_index(drop=True))
+        kept, back = {}, []
+        for name in ("restated", "rewritten"):
+            said = getattr(self, name)
+            later = None if said is None else said["known"] > session
+            back.append(None if said is None else said[later])
+            kept[name] = None if said is None else said[~later].reset_index(drop=True)
+        seen = replace(self.before(*back), **kept)
         forgotten = seen.symbols[(self.close.notna().any() & seen.close.isna().all()).to_numpy()]
         return seen.without(forgotten) if len(forgotten) else seen
 
-    def before(self, rows: pd.DataFrame) -> "Market":
-        """The market without these rows of `restated`: what was said before them stands again; names are kept."""
-        if rows.empty:
+    def is_restated_since(self, session) -> bool:
+        """Whether something was said after the close of `session` about sessions that had been delivered before."""
+        told = [said["known"] > session for said in (self.restated, self.rewritten) if said is not None]
+        return any(bool(later.any()) for later in told)
+
+    def restatements(self, *, since=None) -> pd.DataFrame:
+        """What was said later, each cell in a row of its own, `restated.restated_rows`; of names of this market too.
+
+        since : only what was said after the close of this session; nothing: all of it
+        """
+        rows = restated_rows() if self.restated is None else self.restated
+        cells = restated_rows()
+        if self.rewritten is not None and len(self.rewritten):
+            later = [said if since is None else said[said["known"] > since] for said in (rows, self.rewritten)]
+            cells = spelled_out(self._wide(), *later)
+        rows = rows if since is None else rows[rows["known"] > since]
+        return in_order(pd.concat([rows, cells], ignore_index=True)) if len(cells) else rows.reset_index(drop=True)
+
+    def before(self, rows: pd.DataFrame | None, rewrites: pd.DataFrame | None = None) -> "Market":
+        """The market without these rows of `restated` and `rewritten`: what was said before them stands again.
+
+        Oldest first, both; names are kept.
+        """
+        rows = restated_rows() if rows is None else rows
+        rewrites = rewrite_rows() if rewrites is None else rewrites
+        if rows.empty and rewrites.empty:
             return self
-        back, wanted = rows[::-1], {}
+        wanted, grid = {}, Grid(self.dates, self.symbols)
         for name in (*self.bar_fields, *(["market_cap"] if self.market_cap is not None else [])):
-            chosen = back[back["table"].isin(WIDE_TABLES) & (back["field"] == name)]
+            chosen = rows[rows["table"].isin(WIDE_TABLES) & (rows["field"] == name)]
             values = getattr(self, name).to_numpy().copy()
-            put_cells(values, chosen, "before", self.dates, self.symbols)
+            put_in_turn(values, chosen, rewrites[rewrites["field"] == name], "before", grid)
             wanted[name] = wide(values, self.dates, self.symbols)
         actions = put_rows("actions", self.actions, rows, "before").sort_values(ACTION_COLUMNS, ignore_index=True)
         wanted |= {"actions": actions, "adjusted": adjust(wanted["close"], actions)}
@@ -211,7 +244,7 @@ class Market:
         elif self.sectors is not None:
             wanted["sectors"] = sectors_of(put_rows("sectors", sector_rows(self.sectors), rows, "before"))
         if self.index is not None:
-            wanted["index"] = put_index(self.index, back, "before")
+            wanted["index"] = put_index(self.index, rows[::-1], "before")
         return replace(self, **wanted)
 
     def without(self, symbols: pd.Index) -> "Market":

@@ -113,7 +113,8 @@ def sealed(tables: dict[str, pa.Table], step: Step, description: dict, earlier: 
     new = after_session(tables, step.before, before.index)
     restated = frame_of(new, "restated")
     names = {*before.index, *late_names(restated)}
-    said = from_tables({k: v for k, v in new.items() if k != "restated"}, step.redone, description, names=names)
+    first_said = {name: table for name, table in new.items() if name not in ("restated", "rewritten")}
+    said = from_tables(first_said, step.redone, description, names=names)
     rows = rows_known(said, restated, before)
     young = (rows < len(step.redone)) & ~said.symbols.isin(before.index)
     found = pd.Series(step.redone[rows[young]], index=said.symbols[young])
