@@ -80,3 +80,43 @@ def test_what_is_no_closure_is_refused(desk, date, more, said):
     assert answer.code == 64
     assert said in answer.err
     assert not (desk.runs / "closures.json").exists()
+
+
+@pytest.mark.parametrize("failed_before", [False, True], ids=["written_down_first", "after_its_run_had_failed"])
+def test_a_backfill_passes_over_a_closed_day_and_settles_on_both_sides_of_it(desk, failed_before):
+    """days[4] had no session: days[3] and days[5] have a page, and the orders of days[3] are filled on days[5]."""
+    before, day, after = desk.days[3:6]
+    files = desk.vendor.files
+    quiet = files.without(files.bars["symbol"].unique(), day)
+    back = ["--runs", desk.runs, "backfill", "daily_run", "--set", desk.vendor.source, "--from", f"{before:%Y-%m-%d}"]
+    if failed_before:
+        desk.vendor.deliver(quiet.upto(day))
+        stopped = openbook(*back, "--to", f"{day:%Y-%m-%d}")
+        assert (stopped.code, f"no bars for {day:%Y-%m-%d}" in stopped.err) == (31, True)
+        assert desk.page(before).is_dir()
+    desk.vendor.deliver(quiet)
+    succeed(openbook("--runs", desk.runs, "closure", f"{day:%Y-%m-%d}", *WHO))
+    back += ["--to", f"{after:%Y-%m-%d}"]
+    told = succeed(openbook(*back)).out.splitlines()
+    assert [line[:5] for line in told if line.startswith("[")] == ["[1/2]", "[2/2]"]
+    assert ("already done" in told[0]) == failed_before
+    assert not desk.page(day).exists()
+    left, right = (json.loads((desk.page(date) / "settlement.json").read_bytes()) for date in (before, after))
+    assert [[mark["date"] for mark in found["marks"]] for found in (left, right)] == [[f"{before:%Y-%m-%d}"],
+                                                                                  [f"{after:%Y-%m-%d}"]]  # fmt: skip
+    trades = pd.read_csv(desk.page(before) / "trades.csv", keep_default_na=False).set_index("symbol")["shares"]
+    opens = quiet.bars[quiet.bars["date"] == after].set_index("symbol")["open"]
+    assert len(trades)
+    assert {row["date"] for row in right["fill_rows"]} == {f"{after:%Y-%m-%d}"}
+    filled = {row["symbol"]: row for row in right["fill_rows"]}
+    assert {name: row["shares"] for name, row in filled.items()} == trades.to_dict()
+    for name, row in filled.items():  # slippage is at most a percent of the open
+        assert row["price"] == pytest.approx(opens[name], rel=0.01)
+    held = [pd.Series({row["symbol"]: row["shares"] for row in found["holdings"]}) for found in (left, right)]
+    moved = held[1].sub(held[0], fill_value=0)
+    assert moved[moved != 0].to_dict() == trades.to_dict()
+    closes = quiet.bars[quiet.bars["date"] == after].set_index("symbol")["close"]
+    worth = sum(round(100 * n * closes[name]) for name, n in held[1].items())
+    assert sum(row["value_cents"] for row in right["holdings"]) == pytest.approx(worth, abs=len(held[1]))
+    assert len(desk.state().history[desk.state().history["date"] > before]) == 1
+    assert openbook("--runs", desk.runs, "verify").code == 0
