@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 # jsonschema's optional checker of international addresses compiles its grammar whenever it is imported: 1.1 s of the
-# 1.9 s that papermill takes, and of the 1.7 s that scrapbook takes. No notebook schema has such a field. Nobody debugs a
-# kernel that runs headless, and ipykernel does without a debugger where none is installed: 0.3 s of each kernel.
+# 1.9 s that papermill takes, and of the 1.7 s that scrapbook takes. No notebook schema has such a field. Nobody debugs
+# a kernel that runs headless, and ipykernel does without a debugger where none is installed: 0.2 s of each kernel.
 UNUSED = ("rfc3987_syntax", "debugpy")
 
 # What ipykernel imports when a kernel begins.
