@@ -29,6 +29,7 @@ FOR_NOTEBOOKS = (
     "openbook.hindsight",
     "openbook.portfolio.kernels",
     "openbook.portfolio.verify",
+    "openbook.record.vitals",
     "openbook.signals.explain",
     "lightgbm",
     "matplotlib.figure",
