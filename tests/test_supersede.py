@@ -13,7 +13,7 @@ from openbook.market.store import update_store
 from openbook.record import audit, provenance
 from openbook.record.runs import RunsFolder, read_run
 from openbook.upkeep import store_of
-from trained_desk import COMPARED, TRAINED, clock, copied, hashes, openbook, succeed
+from trained_desk import COMPARED, TRAINED, copied, hashes, openbook, succeed
 
 BY_HAND = "require_manual_approval=true"
 OTHER = "min_trade_size=2500"
