@@ -75,6 +75,19 @@ def trained(desk_after_one_page, tmp_path_factory):
     return desk
 
 
+@pytest.fixture(scope="session")
+def by_hand_tonight(trained, tmp_path_factory):
+    """The desk on the evening of `tonight`, its orders waiting for a person. Copy it, never change it."""
+    from openbook.desk import acts
+    from trained_desk import clock, copied, succeed
+
+    desk = copied(trained, tmp_path_factory.mktemp("by-hand"))
+    with clock(f"{desk.tonight:%Y-%m-%d}T21:10Z"):
+        succeed(desk.daily(desk.evening(), "require_manual_approval=true"))
+    assert len(acts.read_batch(desk.book, f"{desk.tonight:%Y-%m-%d}").orders)
+    return desk
+
+
 @pytest.fixture
 def desk(trained, tmp_path):
     """A copy of the trained desk, to be broken; the vendor has sent nothing for tonight yet."""

@@ -22,20 +22,10 @@ from trained_desk import AWKWARD, Answer, clock, copied, openbook, succeed
 BY_HAND = "require_manual_approval=true"
 
 
-@pytest.fixture(scope="module")
-def evening(trained, tmp_path_factory):
-    """The desk on the evening of `tonight`, its orders waiting for a person. Copy it, never change it."""
-    desk = copied(trained, tmp_path_factory.mktemp("evening"))
-    with clock(f"{desk.tonight:%Y-%m-%d}T21:10Z"):
-        succeed(desk.daily(desk.evening(), BY_HAND))
-    assert len(read_book(desk.book).pending)
-    return desk
-
-
 @pytest.fixture
-def waiting(evening, tmp_path, monkeypatch):
-    """A copy of it, to be broken; the clock stands at ten past nine."""
-    desk = copied(evening, tmp_path)
+def waiting(by_hand_tonight, tmp_path, monkeypatch):
+    """Tonight's orders wait for a person: a desk to be broken; the clock stands at ten past nine."""
+    desk = copied(by_hand_tonight, tmp_path)
     monkeypatch.setenv(calendar.REHEARSAL, f"{desk.tonight:%Y-%m-%d}T21:10Z")
     desk.vendor.deliver(desk.evening())
     return desk

@@ -88,7 +88,7 @@ def followed(tmp_path_factory) -> Path:
 def test_the_recipes_followed_to_the_letter_pass(followed):
     path = os.pathsep.join([str(followed / "lib"), str(followed)])
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "only_new", "-p", "no:cacheprovider", "-rA", *TESTS],
+        [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "only_new", "-p", "no:cacheprovider", "-rA", *TESTS],
         cwd=followed,
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,

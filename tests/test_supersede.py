@@ -13,26 +13,36 @@ from openbook.market.store import update_store
 from openbook.record import audit, provenance
 from openbook.record.runs import RunsFolder, read_run
 from openbook.upkeep import store_of
-from trained_desk import COMPARED, TRAINED, clock, copied, hashes, openbook, succeed
+from trained_desk import COMPARED, TRAINED, copied, hashes, openbook, succeed
 
 BY_HAND = "require_manual_approval=true"
 OTHER = "min_trade_size=2500"
 
 
+@pytest.fixture
+def evening(by_hand_tonight, tmp_path, monkeypatch):
+    """Tonight's orders wait for a person: a desk to be changed; the clock stands at ten past nine."""
+    return standing(by_hand_tonight, tmp_path, monkeypatch)
+
+
 @pytest.fixture(scope="module")
-def decided(trained, tmp_path_factory):
-    """The desk on the evening of `tonight`, its orders waiting for a person. Copy it, never change it."""
-    desk = copied(trained, tmp_path_factory.mktemp("decided"))
-    with clock(f"{desk.tonight:%Y-%m-%d}T21:10Z"):
-        succeed(desk.daily(desk.evening(), BY_HAND))
-    assert len(acts.read_batch(desk.book, f"{desk.tonight:%Y-%m-%d}").orders)
+def decided_twice(by_hand_tonight, tmp_path_factory):
+    """The same with a second decision beside the first. Copy it, never change it."""
+    with pytest.MonkeyPatch.context() as patched:
+        desk = standing(by_hand_tonight, tmp_path_factory.mktemp("twice"), patched)
+        succeed(again(desk, OTHER))
     return desk
 
 
 @pytest.fixture
-def evening(decided, tmp_path, monkeypatch):
-    """A copy of it, to be changed; the clock stands at ten past nine."""
-    desk = copied(decided, tmp_path)
+def twice(decided_twice, tmp_path, monkeypatch):
+    """A copy of it, to be changed."""
+    return standing(decided_twice, tmp_path, monkeypatch)
+
+
+def standing(decided, folder, monkeypatch):
+    """A copy of a desk at ten past nine of `tonight`."""
+    desk = copied(decided, folder)
     desk.vendor.deliver(desk.evening())
     monkeypatch.setenv(calendar.REHEARSAL, f"{desk.tonight:%Y-%m-%d}T21:10Z")
     return desk
@@ -104,41 +114,39 @@ def test_training_names_a_parameter_deep_inside(desk):
     assert "walk_forward.n_folds: 2 → 3" in answer.err
 
 
-def test_other_orders_take_the_place_of_those_that_wait(evening, monkeypatch):
-    first = acts.read_batch(evening.book, tonight(evening))
-    page = hashes(evening.page())
-    positions = book.read_book(evening.book).positions
-    succeed(again(evening, OTHER))
-    assert hashes(evening.page()) == page
-    beside = evening.page().with_name(f"{tonight(evening)}.2")
-    batch = acts.read_batch(evening.book, tonight(evening))
+def test_other_orders_take_the_place_of_those_that_wait(by_hand_tonight, twice, monkeypatch):
+    first = acts.read_batch(by_hand_tonight.book, tonight(by_hand_tonight))
+    page = hashes(by_hand_tonight.page())
+    positions = book.read_book(by_hand_tonight.book).positions
+    assert hashes(twice.page()) == page
+    beside = twice.page().with_name(f"{tonight(twice)}.2")
+    batch = acts.read_batch(twice.book, tonight(twice))
     assert batch.digest != first.digest
-    assert set(batch.orders["order_id"]) == {f"{tonight(evening)}.2-{symbol}" for symbol in batch.orders["symbol"]}
+    assert set(batch.orders["order_id"]) == {f"{tonight(twice)}.2-{symbol}" for symbol in batch.orders["symbol"]}
     assert len(batch.orders) < len(first.orders)  # the filter of small trades is what was changed
-    now = states(evening)
+    now = states(twice)
     assert {now[key] for key in first.orders["order_id"]} == {"VOID"}
     assert {now[key] for key in batch.orders["order_id"]} <= {"PENDING"}
-    assert book.read_book(evening.book).positions.equals(positions)
+    assert book.read_book(twice.book).positions.equals(positions)
     if len(batch.orders):
-        succeed(approve(evening, monkeypatch))
-        said = succeed(openbook("--runs", evening.runs, "export", tonight(evening))).out
-        assert said.count(f"{tonight(evening)}.2-") == len(batch.orders)
-    book.audit_book(evening.book)
-    entries = {entry["subject"] for entry in audit.entries(evening.runs)}
-    assert {f"daily_run/{tonight(evening)}", f"daily_run/{tonight(evening)}.2"} <= entries
-    assert "nothing was altered" in succeed(openbook("--runs", evening.runs, "verify")).out
+        succeed(approve(twice, monkeypatch))
+        said = succeed(openbook("--runs", twice.runs, "export", tonight(twice))).out
+        assert said.count(f"{tonight(twice)}.2-") == len(batch.orders)
+    book.audit_book(twice.book)
+    entries = {entry["subject"] for entry in audit.entries(twice.runs)}
+    assert {f"daily_run/{tonight(twice)}", f"daily_run/{tonight(twice)}.2"} <= entries
+    assert "nothing was altered" in succeed(openbook("--runs", twice.runs, "verify")).out
     assert read_run(beside)["params"]["min_trade_size"] == 2500
 
 
-def test_the_same_again_is_done_already_and_a_third_decision_is_another(evening):
-    succeed(again(evening, OTHER))
-    before = evening.kept()
-    assert "already done" in succeed(again(evening, OTHER)).out
-    assert evening.kept() == before
-    succeed(again(evening, "min_trade_size=1500"))
-    assert evening.page().with_name(f"{tonight(evening)}.3").is_dir()
-    assert {order.split("-")[2] for order in acts.read_batch(evening.book, tonight(evening)).orders["order_id"]} <= {
-        f"{tonight(evening)}.3".split("-")[2]
+def test_the_same_again_is_done_already_and_a_third_decision_is_another(twice):
+    before = twice.kept()
+    assert "already done" in succeed(again(twice, OTHER)).out
+    assert twice.kept() == before
+    succeed(again(twice, "min_trade_size=1500"))
+    assert twice.page().with_name(f"{tonight(twice)}.3").is_dir()
+    assert {order.split("-")[2] for order in acts.read_batch(twice.book, tonight(twice)).orders["order_id"]} <= {
+        f"{tonight(twice)}.3".split("-")[2]
     }
 
 
@@ -186,17 +194,24 @@ def test_settled_facts_stay_as_they_were_committed(evening):
     assert evening.kept() == before
 
 
-@pytest.fixture
-def crashed(evening, monkeypatch):
-    """The second decision is in the book, and its page was not sealed."""
+@pytest.fixture(scope="module")
+def crashed_once(by_hand_tonight, tmp_path_factory):
+    """The second decision is in the book, and its page was not sealed. Copy it, never change it."""
 
     def crash(*_):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched:
+    with pytest.MonkeyPatch.context() as patched:
+        desk = standing(by_hand_tonight, tmp_path_factory.mktemp("crashed"), patched)
         patched.setattr(RunsFolder, "seal", crash)
-        assert again(evening, OTHER).code == 130
-    return evening
+        assert again(desk, OTHER).code == 130
+    return desk
+
+
+@pytest.fixture
+def crashed(crashed_once, tmp_path, monkeypatch):
+    """A copy of it, to be changed."""
+    return standing(crashed_once, tmp_path, monkeypatch)
 
 
 def test_a_crash_between_the_book_and_the_seal_is_healed_by_the_same_again(crashed):
@@ -226,12 +241,11 @@ def test_such_a_crash_is_said_by_the_same_date_and_stops_the_next_evening(crashe
     assert crashed.kept() == before
 
 
-def test_both_decisions_can_be_replayed(evening):
-    succeed(again(evening, OTHER))
-    for name in (f"{tonight(evening)}.1", f"{tonight(evening)}.2", tonight(evening)):
-        said = succeed(openbook("--runs", evening.runs, "replay", name)).out
+def test_both_decisions_can_be_replayed(twice):
+    for name in (f"{tonight(twice)}.1", f"{tonight(twice)}.2", tonight(twice)):
+        said = succeed(openbook("--runs", twice.runs, "replay", name)).out
         assert f"5 of 5 outputs of {name} are the same, byte by byte" in said
-    assert openbook("--runs", evening.runs, "replay", f"{tonight(evening)}.7").code == 64
+    assert openbook("--runs", twice.runs, "replay", f"{tonight(twice)}.7").code == 64
 
 
 def test_a_date_has_one_page_paper_or_live(evening):

@@ -96,3 +96,17 @@ def test_unpacked_sources_are_those_that_were_packed(tmp_path):
     into = libraries.unpack(libraries.kept(tmp_path, libraries.keep(tmp_path, files)), tmp_path / "into")
     there = {path.relative_to(into).as_posix(): path.read_bytes() for path in into.rglob("*") if path.is_file()}
     assert there == files
+
+
+def test_compiled_loops_come_along_with_the_files_that_are_the_same(tmp_path, monkeypatch):
+    library, into = tmp_path / "lib" / "openbook", tmp_path / "into"
+    (library / "__pycache__").mkdir(parents=True)
+    for name in ("same", "other"):
+        (library / f"{name}.py").write_text("now")
+        (library / "__pycache__" / f"{name}.mean-9.py311.nbi").write_text("compiled")
+    monkeypatch.setattr(provenance, "LIBRARY", library)
+    files = {"openbook/same.py": b"now", "openbook/other.py": b"then", "openbook/gone.py": b"then"}
+    libraries.bring_compiled(files, libraries.unpack(files, into))
+    assert [file.name for file in into.rglob("*.nbi")] == ["same.mean-9.py311.nbi"]
+    assert (into / "openbook" / "same.py").stat().st_mtime_ns == (library / "same.py").stat().st_mtime_ns
+    assert {name: (into / name).read_bytes() for name in files} == files

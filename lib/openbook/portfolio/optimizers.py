@@ -174,7 +174,7 @@ def check_inputs(covariance: np.ndarray, limits: Limits) -> None:
 def hrp_raw(covariance: np.ndarray) -> np.ndarray:
     """Hierarchical risk parity without limits, (n,), summing to 1 (López de Prado 2016), as PyPortfolioOpt does it:
     correlations rounded to 6 digits, single linkage, halves weighted by the inverse of their variance."""
-    from scipy.cluster.hierarchy import leaves_list, linkage  # takes a second to import
+    from scipy.cluster.hierarchy import linkage  # takes a second to import
 
     n = len(covariance)
     if n == 1:
@@ -182,10 +182,19 @@ def hrp_raw(covariance: np.ndarray) -> np.ndarray:
     deviation = np.sqrt(np.diag(covariance))
     correlation = np.round(covariance / np.outer(deviation, deviation), 6)
     distance = np.sqrt(np.clip((1.0 - correlation) / 2.0, 0.0, 1.0))
-    order = leaves_list(linkage(distance[np.triu_indices(n, 1)], "single"))
+    order = _leaves(linkage(distance[np.triu_indices(n, 1)], "single"))
     weights = np.empty(n)
     weights[order] = _bisect(covariance[np.ix_(order, order)])
     return weights
+
+
+def _leaves(links: np.ndarray) -> list[int]:
+    """The names from left to right in the tree that `links` describes; scipy's own checks the tree for twice as long
+    as the rest of the weights take."""
+    below = [[name] for name in range(len(links) + 1)]
+    for left, right in links[:, :2].astype(int).tolist():
+        below.append(below[left] + below[right])
+    return below[-1]
 
 
 def _bisect(covariance: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ It says what the small files in the runs folder say, and nothing of the clock: t
 import calendar
 import datetime
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from openbook.errors import OpenbookError
@@ -60,18 +61,9 @@ def publish_calendar(folder: str | Path) -> Path:
 
 def render_calendar(folder: str | Path, *, keep: bool = False) -> str:
     """The page as HTML; the same runs give the same bytes. `keep` as in `read_rows`."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     seen = read_overview(folder, keep=keep)
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES / "calendar"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     style = [(TEMPLATES / room / "style.css").read_text(encoding="utf-8").strip() for room in ("report", "calendar")]
-    return environment.get_template("index.html.j2").render(
+    return _template().render(
         style="\n".join(style),
         seen=seen,
         callouts=CALLOUT,
@@ -84,6 +76,21 @@ def render_calendar(folder: str | Path, *, keep: bool = False) -> str:
         said=said,
         day_numbers=range(1, 32),
     )
+
+
+@cache
+def _template():
+    """The page to be filled in, compiled once in a process."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES / "calendar"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("index.html.j2")
 
 
 def said(row: Row) -> str:

@@ -146,9 +146,9 @@ def _runs(process: int) -> bool:
 
 def serve(modules: list[str]) -> int:
     """Import, warm up, fork for each request; returns when the input ends, and in every kernel when the kernel does."""
-    from openbook.record.preload import preload
+    from openbook.record.preload import FOR_KERNELS, preload
 
-    preload(["ipykernel.kernelapp", *modules], warm=True)
+    preload([*FOR_KERNELS, *modules], warm=True)
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)

@@ -5,6 +5,7 @@ Whatever a cell holds, the page has only the tags, attributes and classes that a
 
 import math
 import re
+from functools import cache, lru_cache
 from pathlib import Path
 
 from nbconvert.exporters.templateexporter import TemplateExporter
@@ -23,6 +24,7 @@ TAGS = [
 ]
 CLASSES = {"callout", "note", "ok", "warn", "stop", "title", "facts", "fact", "label", "value"}  # made by `elements`
 CLASSES |= {"num", "text", "long", "pos", "neg", "empty", "ob-table"}
+KEPT = 512  # pieces of HTML that were cleaned and are remembered: the prose of every page, the tables of its mail
 _STYLE = re.compile(r"<style\b[^>]*>.*?</style\s*>", re.DOTALL | re.IGNORECASE)
 _PLACE = re.compile(r"page-[0-9]{1,2}", re.ASCII)
 _INSIDE = re.compile(r"#[\w-]*|[\w][\w./-]*", re.ASCII)  # a link into this page or to a file beside it
@@ -44,6 +46,12 @@ class ReportExporter(TemplateExporter):
         """Markdown goes through the same cleaning as every other output."""
         yield from super().default_filters()
         yield "markdown2html", render_markdown
+
+
+@cache
+def exporter() -> ReportExporter:
+    """The one of this process; what it compiles of the template takes as long as a page."""
+    return ReportExporter()
 
 
 class Arrange(Preprocessor):
@@ -120,9 +128,16 @@ class Clean(SanitizeHTML):
 
     def sanitize_html_tags(self, html_str):
         """Clean one piece of HTML; style blocks are for JupyterLab only."""
-        return super().sanitize_html_tags(_STYLE.sub("", html_str))
+        return clean(_STYLE.sub("", html_str))
 
 
+@lru_cache(KEPT)
+def clean(text: str) -> str:
+    """One piece of HTML with what is listed here only."""
+    return super(Clean, Clean()).sanitize_html_tags(text)
+
+
+@lru_cache(KEPT)
 def render_markdown(text: str) -> str:
     """Markdown as clean HTML; HTML inside it stays visible text, and a $ is money, not the start of a formula."""
     renderer = IPythonRenderer(escape=True, exclude_anchor_links=True)

@@ -6,14 +6,31 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 # jsonschema's optional checker of international addresses compiles its grammar whenever it is imported: 1.1 s of the
-# 1.9 s that papermill takes, and of the 1.7 s that scrapbook takes. No notebook schema has such a field.
-UNUSED = ("rfc3987_syntax",)
+# 1.9 s that papermill takes, and of the 1.7 s that scrapbook takes. No notebook schema has such a field. Nobody debugs
+# a kernel that runs headless, and ipykernel does without a debugger where none is installed: 0.2 s of each kernel.
+UNUSED = ("rfc3987_syntax", "debugpy")
+
+# What ipykernel imports when a kernel begins.
+FOR_KERNELS = (
+    "ipykernel.kernelapp",
+    "ipykernel.debugger",
+    "IPython.core.completerlib",
+    "IPython.extensions.storemagic",
+    "tornado.platform.asyncio",
+    "tornado.queues",
+)
 
 # What our notebooks import, and what these import late: together most of the seconds of a daily run.
 FOR_NOTEBOOKS = (
     "openbook.evening",
     "openbook.standins",
+    "openbook.desk.stories",
+    "openbook.desk.tracking",
+    "openbook.hindsight",
+    "openbook.portfolio.kernels",
     "openbook.portfolio.verify",
+    "openbook.record.vitals",
+    "openbook.signals.explain",
     "lightgbm",
     "matplotlib.figure",
     "pypfopt",

@@ -58,7 +58,9 @@ def _library(runs: Path, run: Mapping, into: Path) -> tuple[Path | None, list[st
     names = f"{', '.join(other[:SHOWN])}{' …' if len(other) > SHOWN else ''}"
     files = "1 file" if len(other) == 1 else f"{len(other)} files"
     said = f"the library has changed since, in {files} ({names}): run with the one of then"
-    return libraries.unpack(then, into), [said]
+    libraries.unpack(then, into)
+    libraries.bring_compiled(then, into)
+    return into, [said]
 
 
 def _without_outputs(executed: bytes) -> bytes:

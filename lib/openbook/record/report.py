@@ -28,7 +28,7 @@ def render_report(notebook: str | Path) -> str:
     with lean_imports():
         import nbformat
 
-        from openbook.record.page import ReportExporter
+        from openbook.record.page import exporter
     try:
         nb = nbformat.read(notebook, as_version=4)
     except (OSError, ValueError, nbformat.reader.NotJSONError) as error:
@@ -39,7 +39,7 @@ def render_report(notebook: str | Path) -> str:
         "style": STYLE.read_text(encoding="utf-8").strip(),
         "provenance": _provenance(run),
     }
-    html, _ = ReportExporter().from_notebook_node(nb, resources=resources)
+    html, _ = exporter().from_notebook_node(nb, resources=resources)
     return html
 
 

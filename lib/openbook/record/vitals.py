@@ -1,6 +1,7 @@
 """The blocks of the monitoring log: what the metrics found, as plain numbers, text and None."""
 
 import math
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -99,8 +100,20 @@ def cusum_block(rank_ic: pd.Series, target: float, deviation: float, horizon: in
         "statistic": number(table["statistic"].iloc[-1]) if len(table) else 0.0,
         "alarm": bool(table["alarm"].iloc[-1]) if len(table) else False,
         "last_alarm": f"{alarms[-1]:%Y-%m-%d}" if len(alarms) else None,
-        "healthy_run_length": number(metrics.cusum_run_length(rule, horizon=horizon, draws=500, seed=SEED)),
+        "healthy_run_length": number(healthy_run_length(rule, horizon)),
     }
+
+
+@cache
+def healthy_run_length(rule: metrics.Cusum, horizon: int) -> float:
+    """Sessions between two alarms of a healthy model on average, simulated once in a process from the same seed."""
+    return metrics.cusum_run_length(rule, horizon=horizon, draws=500, seed=SEED)
+
+
+def warm_up() -> None:
+    """Simulate, in the process that kernels are forked from, what the page of a label of one or four weeks shows."""
+    for horizon in (5, 20):
+        healthy_run_length(metrics.Cusum(), horizon)
 
 
 def features_block(features: pd.DataFrame, recent: int, psi_limit: float) -> dict | None:
