@@ -28,7 +28,7 @@ def element_cell(element):
     return mail_cell(*element._repr_mimebundle_())
 
 
-def seal_run(runs: Path, *cells, date: str = DATE, verdict: str = "7 orders wait for approval", **recorded) -> Path:
+def seal_run(runs: Path, *cells, date: str = DATE, verdict: str = "7 orders pending approval", **recorded) -> Path:
     """A sealed daily run as the runner leaves it."""
     folder = runs / "daily_run" / date
     folder.mkdir(parents=True)

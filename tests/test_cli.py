@@ -115,7 +115,7 @@ def test_status_of_nothing_says_what_to_do(runs):
 def test_no_champion_yet_is_one_sentence(runs):
     assert openbook("--runs", runs, "init", "--cash", 1000).code == 0
     answer = openbook("--runs", runs, "champion")
-    assert answer == (0, "There is no champion yet: run train_candidates, compare and select_champion.\n", "")
+    assert answer == (0, "No champion yet: run train_candidates, compare and select_champion.\n", "")
 
 
 def test_champion_and_rollback_of_a_desk(desk):
@@ -126,7 +126,7 @@ def test_champion_and_rollback_of_a_desk(desk):
     lines = answer.out.splitlines()
     assert lines[0].startswith("champion  tiny × ")
     assert lines[1] == f"since     {day}, the session of its selection"
-    for said in ("why       no promotion: none of 2 combinations", "learned   through ", f"bundle    {sha256}"):
+    for said in ("why       no promotion: none of 2 combinations", "trained   through ", f"bundle    {sha256}"):
         assert any(line.startswith(said) for line in lines), said
     for notebook in ("train_candidates", "compare", "select_champion"):
         assert f" {notebook} of {day}" in answer.out

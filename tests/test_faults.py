@@ -90,7 +90,7 @@ def test_d15_a_rewritten_history_that_is_stored_changes_no_sealed_day(desk):
     assert fingerprint(again) == fingerprint(seen) == prints[2]
     page = (desk.page() / "report.html").read_text()
     told = page[page.index("What the vendor has corrected since") :]
-    assert f"Restated: {len(said)}. Its effect on the targets of {desk.days[2]:%Y-%m-%d} would have been: " in told
+    assert f"Restated: {len(said)}. Revision impact on the target weights of {desk.days[2]:%Y-%m-%d}: " in told
     assert held in told[: told.index("</table>")]
     succeed(openbook("--runs", desk.runs, "replay", f"{desk.days[2]:%Y-%m-%d}"))
 
@@ -323,7 +323,7 @@ def test_m06_one_that_was_rolled_back_never_stands_in(desk):
     succeed(openbook("--runs", desk.runs, "rollback", "--who", "Ann", "--reason", "it loses"))
     first.rename(desk.runs / "production" / "moved")
     asked = ("fallback_champion=previous",)
-    stays_put(desk, desk.evening(), 40, "is missing", "no champion before it is whole", sets=asked)
+    stays_put(desk, desk.evening(), 40, "is missing", "no earlier champion is intact", sets=asked)
 
 
 def test_m06_an_altered_champion_is_never_stood_in_for(desk):

@@ -215,7 +215,7 @@ def test_a_rollback_holds_when_the_selection_that_it_took_back_is_run_again(desk
     assert succeed(desk.run("select_champion", desk.days[1])).out.startswith("already done: ")
     assert desk.kept() == before
     assert desk.bundle() == earlier
-    assert "rolled back by Ann" in openbook("--runs", desk.runs, "status").out
+    assert "by a rollback by Ann" in openbook("--runs", desk.runs, "status").out
     assert ", rolled back\n" in openbook("--runs", desk.runs, "champion").out
 
 
@@ -283,7 +283,7 @@ def test_the_last_champion_that_is_whole_stands_in_for_one_that_is_missing(desk)
     assert whole.name[:12] in note
     assert changed.is_dir()
     (whole / "model.txt").unlink()
-    with pytest.raises(ModelError, match="no champion before it is whole"):
+    with pytest.raises(ModelError, match="no earlier champion is intact"):
         succession.champion_of(desk.runs, params.fallback_champion)
     with pytest.raises(ModelError, match="is missing; restore it"):
         succession.champion_of(desk.runs, "none")

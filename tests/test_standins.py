@@ -57,7 +57,7 @@ def test_later_prices_change_nothing_that_it_learned(champion, market):
 
 
 def test_a_market_too_short_for_a_stand_in_is_said(market):
-    with pytest.raises(DataError, match="40 sessions are too few for a stand-in"):
+    with pytest.raises(DataError, match="40 sessions are too few to train a demo model"):
         standins.champion(None, market.upto(market.dates[standins.UNSEEN - 1]))
 
 

@@ -74,7 +74,7 @@ def test_a_diff_the_other_way_round_is_the_same_with_other_signs(trained):
 
 def test_a_diff_of_a_day_with_itself_is_nothing(trained):
     lines = diff(trained.runs, day(trained), day(trained)).lines
-    assert "The target is what it was." in lines
+    assert "The target weights did not change." in lines
     assert not [line for line in lines if "→" in line and not line.startswith((day(trained), "orders: "))]
 
 
@@ -151,7 +151,7 @@ def test_volatility_is_that_of_the_names_prices(trained, tried):
     for name, folder in (("sealed", page), ("tried", found.kept)):
         weights = read_written(folder).weights.drop("CASH")
         returns = close[weights.index].pct_change().tail(120) @ weights
-        assert found.figures.loc["volatility a year", name] == pytest.approx(returns.std() * 252**0.5, rel=0.25)
+        assert found.figures.loc["annualized volatility", name] == pytest.approx(returns.std() * 252**0.5, rel=0.25)
 
 
 def test_the_other_page_says_that_it_is_a_what_if_and_carries_the_settings(tried):
@@ -171,8 +171,8 @@ def test_a_what_if_on_the_terminal_and_its_scratch_folder_is_gone(trained, tmp_p
     before = hashes(trained.runs)
     kept = f"limits.max_trades={read_run(trained.page(trained.days[2]))['params']['limits']['max_trades']}"
     said = succeed(command(trained, "whatif", day(trained), "--set", kept)).out
-    assert "no order changes" in said  # a parameter set to what it was
-    assert "nothing was kept" in said
+    assert "no orders change" in said  # a parameter set to what it was
+    assert "page discarded" in said
     assert not list(tmp_path.glob("openbook-*"))
     assert hashes(trained.runs) == before
 
@@ -207,7 +207,7 @@ def test_what_cannot_be_tried_is_named(trained, code, said, words):
 def test_a_what_if_needs_a_sealed_day_and_a_change(trained):
     refused(command(trained, "whatif", "2024-01-02", "--set", SEVEN), 64, "no daily_run of 2024-01-02 is sealed")
     assert command(trained, "whatif", day(trained)).code == 64
-    with pytest.raises(Exception, match="what if what"):
+    with pytest.raises(Exception, match="nothing to change: pass --set"):
         try_it(trained.runs, day(trained), [])
 
 
@@ -215,7 +215,7 @@ def test_the_page_is_never_kept_among_the_runs_or_over_another(trained, tried):
     inside = command(trained, "whatif", day(trained), "--set", SEVEN, "--out", trained.runs / "elsewhere")
     refused(inside, 64, "where only runs are kept")
     again = command(trained, "whatif", day(trained), "--set", SEVEN, "--out", tried[0].kept.parents[1])
-    refused(again, 62, "holds a page")
+    refused(again, 62, "already has a page")
 
 
 # ---- in JupyterLab ----
@@ -266,6 +266,6 @@ def test_the_panel_says_what_cannot_be_tried(trained, tmp_path):
     (said,) = answer(trained.runs, day(trained), ["portfolio.top_m=7"])
     assert "top_m" in said.data["text/plain"]
     (said,) = answer(trained.runs, day(trained), [])
-    assert "what if what?" in said.data["text/plain"]
-    assert "no daily_run is sealed" in panel(tmp_path).data["text/plain"]
+    assert "nothing to change: pass --set" in said.data["text/plain"]
+    assert "no sealed daily_run in" in panel(tmp_path).data["text/plain"]
     assert "2019-01-02" in panel(trained.runs, "2019-01-02").data["text/plain"]

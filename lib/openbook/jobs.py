@@ -357,7 +357,7 @@ def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Outcome:
         _commit(folder, plan, stage)
     except OpenbookError as error:
         left = folder.fail(stage, error)
-        raise type(error)(f"{error} (what it left: {left})") from None
+        raise type(error)(f"{error} (output kept in {left})") from None
     done = read_run(stage.folder)
     sealed = folder.seal(stage, plan.version)
     _after(folder, plan, sealed)

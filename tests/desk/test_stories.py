@@ -84,24 +84,24 @@ def test_an_order_without_a_score_says_none(trades):
 @pytest.mark.parametrize(
     ("switch", "by_rule", "verdict", "kind", "says"),
     [
-        ("ACTIVE", False, "2 orders for 04 March", "ok", "A person has to approve them."),
-        ("ACTIVE", True, "2 orders for 04 March", "ok", "Approved by rule."),
-        ("REDUCE_ONLY", True, "REDUCE_ONLY: 2 orders for 04 March", "warn", "Nothing new is bought. sharpe 0.1 < 0.5"),
-        ("HALTED", True, "HALTED: 2 orders for 04 March", "stop", "A person has to approve them."),
+        ("ACTIVE", False, "2 orders for 04 March", "ok", "Pending approval by a person."),
+        ("ACTIVE", True, "2 orders for 04 March", "ok", "Approved automatically."),
+        ("REDUCE_ONLY", True, "REDUCE_ONLY: 2 orders for 04 March", "warn", "No new buys. sharpe 0.1 < 0.5"),
+        ("HALTED", True, "HALTED: 2 orders for 04 March", "stop", "Pending approval by a person."),
     ],
 )
 def test_the_headline_is_the_state_and_what_waits_for_whom(trades, switch, by_rule, verdict, kind, says):
     said = headline(trades, DUE, switch=switch, why="sharpe 0.1 < 0.5", by_rule=by_rule, warning="")
     assert (said.verdict, said.kind) == (verdict, kind)
     assert says in said.sentence
-    assert "3,010 USD change hands, at a cost of about 3.02 USD." in said.sentence
+    assert "3,010 USD traded, estimated cost 3.02 USD." in said.sentence
 
 
 def test_without_orders_there_is_nothing_to_do_and_a_warning_is_never_lost(trades):
     none = headline(trades.iloc[:0], DUE, switch="ACTIVE", why="", by_rule=True, warning="")
-    assert (none.verdict, none.sentence) == ("Nothing to do", "What is held stays as it is.")
+    assert (none.verdict, none.sentence) == ("No orders", "Holdings stay unchanged.")
     warned = headline(trades.iloc[:0], DUE, switch="ACTIVE", why="", by_rule=True, warning="Not vetted.")
-    assert (warned.kind, warned.sentence) == ("warn", "What is held stays as it is.\nNot vetted.")
+    assert (warned.kind, warned.sentence) == ("warn", "Holdings stay unchanged.\nNot vetted.")
 
 
 def test_a_book_that_is_too_small_has_something_to_say(trades):
@@ -117,8 +117,8 @@ def test_a_book_that_is_too_small_has_something_to_say(trades):
 def test_the_headline_says_why_tonight(trades):
     plain = {"due": DUE, "why": "", "by_rule": False, "warning": ""}
     idle = headline(trades.iloc[:0], switch="ACTIVE", because="The next rebalance is on Friday, 07 March.", **plain)
-    assert idle.sentence == "The next rebalance is on Friday, 07 March. What is held stays as it is."
+    assert idle.sentence == "The next rebalance is on Friday, 07 March. Holdings stay unchanged."
     busy = headline(trades, switch="ACTIVE", because="A rebalance is due.", **plain)
-    assert busy.sentence.startswith("A rebalance is due. 3,010 USD change hands")
+    assert busy.sentence.startswith("A rebalance is due. 3,010 USD traded")
     halted = headline(trades, switch="HALTED", because="A rebalance is due.", **plain)
     assert "rebalance" not in halted.sentence

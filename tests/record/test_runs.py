@@ -276,7 +276,7 @@ def test_a_question_creates_nothing(runs):
     assert runs.list() == []
     assert runs.sealed("daily_run", DATE) is None
     assert runs.champion() is None
-    assert "no run yet" in status_lines(runs.folder)[-1]
+    assert "no runs yet" in status_lines(runs.folder)[-1]
     with pytest.raises(UsageError, match="no page"):
         page_of(runs.folder)
     assert not runs.folder.exists()
