@@ -171,7 +171,7 @@ def test_the_report_names_every_combination_and_who_was_stopped(bundle, compared
     for row in compared.summary.itertuples():
         assert f"{row.model} | {row.optimizer}" in text
     stopped = bundle[2].gates[~bundle[2].gates["passed"]]
-    assert text.count(" stopped by ") == len(stopped)
+    assert text.count(" failed ") == len(stopped)
 
 
 def seal(compared, folder):

@@ -306,7 +306,7 @@ def test_m06_the_champion_before_stands_in_if_the_parameters_say_so_and_every_pa
     note = read_run(desk.page())["recorded"]["champion_note"]
     assert note.startswith("The champion's bundle (tiny × ")
     assert f"{lost}) is missing: " in note
-    assert note.endswith(f"{used} stands in for it.")
+    assert note.endswith(f"the previous champion, {used}, is used instead.")
     assert note in answer.out
     page = (desk.page() / "report.html").read_text()
     written = html.escape(note)
@@ -487,7 +487,7 @@ def test_s07_no_whole_book(desk, damage):
 
 
 def test_the_live_book_needs_approvals(desk):
-    stays_put(desk, desk.evening(), 55, "a person approves what the live book trades", sets=("dry_run=false",))
+    stays_put(desk, desk.evening(), 55, "the live book needs a person's approval", sets=("dry_run=false",))
     sets = ("dry_run=false", "require_manual_approval=true")
     stays_put(desk, desk.evening(), 60, "no book at", "openbook init --cash 100000 --book live", sets=sets)
 

@@ -209,7 +209,7 @@ def test_a_rollback_holds_when_the_selection_that_it_took_back_is_run_again(desk
     assert desk.bundle() != earlier
     said = succeed(rollback(desk)).out
     assert said.startswith("tiny × ")
-    assert f"selected {desk.days[0]:%Y-%m-%d}, {earlier.name[:12]} is the champion again, in the place of" in said
+    assert f"selected {desk.days[0]:%Y-%m-%d}, {earlier.name[:12]} is the champion again, replacing" in said
     before = desk.kept()
     assert succeed(rollback(desk)).out.startswith("already done: ")
     assert succeed(desk.run("select_champion", desk.days[1])).out.startswith("already done: ")
@@ -435,7 +435,7 @@ def test_an_earlier_run_must_be_there(tmp_path):
     for notebook in ("compare", "select_champion"):
         folder = tmp_path / notebook
         sets = ("source={provider: simulated, n_symbols: 5, n_sessions: 30, end: 2022-12-28}",)
-        with pytest.raises(jobs.UsageError, match=f"{notebook} needs a run of train_candidates"):
+        with pytest.raises(jobs.UsageError, match=f"{notebook} needs a sealed train_candidates run"):
             jobs.run(notebook, "2022-12-28", folder, sets=sets if notebook == "compare" else ())
 
 

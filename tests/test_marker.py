@@ -22,7 +22,7 @@ def test_a_link_in_the_place_of_the_marker_is_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("format: 99\n", "has format 99"), ("", "says no format"), (None, "no plain file")]
+    ("text", "said"), [("format: 99\n", "has format 99"), ("", "has no format line"), (None, "no plain file")]
 )
 def test_a_marker_of_another_kind_is_named(text, said, tmp_path, monkeypatch):
     file = tmp_path / marker.FILE
@@ -36,7 +36,7 @@ def test_a_desk_from_before_there_were_markers_is_shown_the_way(tmp_path, monkey
     for name in ("notebooks", "params"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="is marked by: openbook upgrade"):
+    with pytest.raises(UsageError, match="of an older openbook, run: openbook upgrade"):
         marker.find_desk()
 
 
@@ -73,7 +73,7 @@ def test_the_nearest_desk_upward_is_found(tmp_path, monkeypatch):
 
 def test_where_there_is_none_the_way_out_is_said(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=rf"no desk at {tmp_path} or above it.*--desk FOLDER") as raised:
+    with pytest.raises(UsageError, match=rf"no desk at or above {tmp_path}.*--desk FOLDER") as raised:
         marker.runs_folder()
     assert raised.value.exit_code == 64
 

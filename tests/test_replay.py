@@ -96,7 +96,7 @@ def test_a_sealed_run_that_the_log_does_not_know_proves_nothing(desk):
     (page / "run.json").write_text(json.dumps(run | {"profile": "another"}))
     different, lines = auditor.replay(desk.runs, f"{desk.days[2]:%Y-%m-%d}")
     assert different == ["run.json"]
-    assert f"daily_run/{desk.days[2]:%Y-%m-%d} is not the run that the log knows: see openbook verify" in lines
+    assert f"daily_run/{desk.days[2]:%Y-%m-%d} does not match the log; see openbook verify" in lines
 
 
 def test_every_run_kept_the_library_that_made_it(desk):

@@ -108,7 +108,7 @@ def test_regime_consistency_is_the_share_of_sessions_in_regimes_that_paid():
     assert regime_consistency({0: -0.4, 1: 1.1, 2: 0.1}, shares) == pytest.approx(0.9)
     assert regime_consistency({0: 0.4, 1: float("nan"), 2: 0.0}, shares) == pytest.approx(0.1)
     assert regime_consistency({1: -2.0}, {1: 1.0}) == 0
-    with pytest.raises(DataError, match="must be the same"):
+    with pytest.raises(DataError, match="must cover the same regimes"):
         regime_consistency({0: 1.0}, shares)
     with pytest.raises(DataError, match="not empty"):
         regime_consistency({}, {})
@@ -168,7 +168,7 @@ def test_a_higher_score_does_not_buy_a_way_past_a_gate():
     selection = select_champion(results, WEIGHTS, THRESHOLDS)
     assert selection.promoted["model"] == "a"
     assert selection.ranking["model"].tolist() == ["b", "a"]
-    assert "b × hrp stopped by deflated_sharpe 0.500 (at least 0.95)" in selection.reason
+    assert "b × hrp failed deflated_sharpe 0.500 (at least 0.95)" in selection.reason
 
 
 def test_nobody_passes_is_a_result():
@@ -181,8 +181,8 @@ def test_nobody_passes_is_a_result():
     assert selection.best_unvetted["model"] == "a"
     assert selection.reason == (
         "no promotion: none of 2 combinations passed every gate; "
-        "a × hrp stopped by deflated_sharpe nan (at least 0.95); "
-        "b × hrp stopped by sharpe 0.800 (at least 1), max_drawdown -0.300 (at least -0.2)"
+        "a × hrp failed deflated_sharpe nan (at least 0.95); "
+        "b × hrp failed sharpe 0.800 (at least 1), max_drawdown -0.300 (at least -0.2)"
     )
 
 
@@ -308,7 +308,7 @@ def test_the_more_was_tried_the_less_the_same_result_says(backtests, regimes):
 
 
 def test_fewer_trials_than_combinations_and_missing_returns_are_refused(backtests, regimes):
-    with pytest.raises(DataError, match="count every one"):
+    with pytest.raises(DataError, match="count every trial"):
         judged(backtests, regimes, 4)
     with pytest.raises(DataError, match="no daily returns of m0 × hrp"):
         judge(summarise_backtests(backtests, regimes), pd.DataFrame(), n_trials=5)
@@ -390,7 +390,7 @@ def test_the_report_names_every_combination_that_a_gate_stopped():
     assert "higher" in stopped
     assert "lower" in stopped
     assert "passed" not in stopped
-    assert "- lower × hrp stopped by sharpe 0.400 (at least 1), max_drawdown nan (at least -0.2)" in text
+    assert "- lower × hrp failed sharpe 0.400 (at least 1), max_drawdown nan (at least -0.2)" in text
     rows = [line for line in text.split("## Luck")[0].splitlines() if line.startswith("| ") and "| hrp |" in line]
     assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == selection.ranking["model"].tolist()
     for part in ("Ranking", "Luck"):
@@ -417,7 +417,7 @@ def test_the_report_tells_a_committee_everything_it_is_given():
     )
     for said in (
         "37 trials counted: 2 combinations",
-        "worth 1.4",
+        "among those compared: 1.4",
         "told 37",
         "a × hrp ranks first in 100%",
         "No holdout",
@@ -444,7 +444,7 @@ def test_a_trial_is_counted_once_however_often_it_was_compared():
     assert again.total == 2
     with pytest.raises(DataError, match="compare again"):
         count_trials({"combinations": [{"model": "a"}]}, [], LEDGER)
-    with pytest.raises(DataError, match="lacks kind"):
+    with pytest.raises(DataError, match="no column kind"):
         count_trials(compared("a"), [], LEDGER[["trial"]])
 
 
@@ -525,7 +525,7 @@ def test_a_look_says_what_it_saw_and_how_often_others_looked():
     assert "first evaluation" in look.sentence
     spans = ["2023-01-01 to 2023-12-31", "2023-06-01 to 2024-01-01", f"{days[-1]:%Y-%m-%d} to 2025-01-01", look.span]
     assert holdout_look(returns, earlier=spans).looks == 4
-    assert "look number 4" in holdout_look(returns, earlier=spans).sentence
+    assert "evaluation number 4" in holdout_look(returns, earlier=spans).sentence
 
 
 def test_without_a_holdout_there_is_nothing_to_look_at():
@@ -537,7 +537,7 @@ def test_without_a_holdout_there_is_nothing_to_look_at():
         assert look.sentence == "No holdout period, so no holdout evaluation."
     few = pd.DataFrame(0.01, index=pd.bdate_range("2024-01-01", periods=3), columns=["a", "b"])
     assert "Sharpe ratio unknown" in holdout_look(few, earlier=[]).sentence
-    with pytest.raises(DataError, match="not 3 columns"):
+    with pytest.raises(DataError, match="not 3"):
         holdout_look(few.assign(c=0.0), earlier=[])
     with pytest.raises(DataError, match="'soon' is not a date range"):
         holdout_look(few, earlier=["soon"])

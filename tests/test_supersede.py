@@ -65,7 +65,7 @@ def test_s05_a_refused_run_names_the_parameter_and_the_way_on(evening):
     answer = evening.daily(None, BY_HAND, OTHER)
     assert answer.code == 62
     assert "min_trade_size: 100.0 → 2500" in answer.err
-    assert f"--supersede seals this one beside it as {tonight(evening)}.2" in answer.err
+    assert f"use --supersede to seal this run as {tonight(evening)}.2" in answer.err
     assert "openbook --runs FOLDER" in answer.err
     assert evening.kept() == before
 
@@ -92,7 +92,7 @@ def test_a_loop_of_research_on_one_date_names_what_changed_and_is_sealed_beside(
     succeed(openbook("--runs", desk.runs, "run", "select_champion", "--date", date, "--supersede"))
     looked = read_run(desk.runs / "select_champion" / f"{date}.2")["recorded"]["holdout_looks"]
     assert looked == 2  # the first selection of that date has looked at the holdout, too
-    assert "nothing was altered" in succeed(openbook("--runs", desk.runs, "verify")).out
+    assert "no problems" in succeed(openbook("--runs", desk.runs, "verify")).out
 
 
 def test_training_names_a_parameter_deep_inside(desk):
@@ -126,7 +126,7 @@ def test_other_orders_take_the_place_of_those_that_wait(evening, monkeypatch):
     book.audit_book(evening.book)
     entries = {entry["subject"] for entry in audit.entries(evening.runs)}
     assert {f"daily_run/{tonight(evening)}", f"daily_run/{tonight(evening)}.2"} <= entries
-    assert "nothing was altered" in succeed(openbook("--runs", evening.runs, "verify")).out
+    assert "no problems" in succeed(openbook("--runs", evening.runs, "verify")).out
     assert read_run(beside)["params"]["min_trade_size"] == 2500
 
 
@@ -205,7 +205,7 @@ def test_a_crash_between_the_book_and_the_seal_is_healed_by_the_same_again(crash
     succeed(again(crashed, OTHER))
     assert acts.read_batch(crashed.book, tonight(crashed)).digest == digest
     assert len(book.event_hashes(crashed.book)) == events
-    assert "nothing was altered" in succeed(openbook("--runs", crashed.runs, "verify")).out
+    assert "no problems" in succeed(openbook("--runs", crashed.runs, "verify")).out
 
 
 def test_after_such_a_crash_other_settings_are_a_third_decision(crashed):
@@ -243,7 +243,7 @@ def test_a_date_has_one_page_paper_or_live(evening):
         succeed(openbook("--runs", evening.runs, "init", "--cash", "50000", "--book", "live"))
         answer = again(evening, "dry_run=false")
     assert answer.code == 62
-    assert f"{tonight(evening)} has a page already, of another book" in answer.err
+    assert f"{tonight(evening)} already has a sealed page, of another book" in answer.err
 
 
 def test_code_that_changed_since_a_backfill_began_is_not_sealed(evening, monkeypatch):
@@ -252,5 +252,5 @@ def test_code_that_changed_since_a_backfill_began_is_not_sealed(evening, monkeyp
     before = evening.kept()
     answer = again(evening, OTHER)
     assert answer.code == 62
-    assert "the library changed since this command began" in answer.err
+    assert "the openbook library changed while this command was running" in answer.err
     assert evening.kept() == before

@@ -112,7 +112,7 @@ def test_orders_that_wait_for_a_person_are_marked(tmp_path):
     write_day(tmp_path, "2024-06-10", orders=3, verdict="3 orders for 11 June")
     lines = [
         "live book: ACTIVE, cash 5.00 USD",
-        "  orders of 2024-06-10: 2 PENDING, 1 APPROVED; to be approved until x",
+        "  orders of 2024-06-10: 2 PENDING, 1 APPROVED; approval deadline x",
     ]
     write_book(tmp_path, lines, kind="live")
     said, shown = "\n".join(status_lines(tmp_path)), page(tmp_path)

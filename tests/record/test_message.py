@@ -80,7 +80,7 @@ def test_a_mail_says_the_verdict_then_the_tagged_outputs_then_what_to_do(daily):
         "Portfolio",
         "BRK.B",
         "Two limits bind.",
-        "orders of 2022-12-28: 7 PENDING; to be approved until 2022-12-29 15:00 UTC",
+        "orders of 2022-12-28: 7 PENDING; approval deadline 2022-12-29 15:00 UTC",
         f"batch {'ef' * 32}",
         f"Head of the audit log: {audit.GENESIS}",
     ]

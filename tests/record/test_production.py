@@ -152,11 +152,11 @@ def test_the_champion_and_its_history_in_lines(tmp_path):
     runs.seal(stage)
     files, metadata, sha256 = bundle("old")
     head = "no promotion: none of 2 combinations passed every gate"
-    stopped = f"old × hrp stopped by {'sharpe 0.100 (at least 1), ' * 5}turnover 0.9"
+    stopped = f"old × hrp failed {'sharpe 0.100 (at least 1), ' * 5}turnover 0.9"
     told = {
         **metadata,
         "vetted": False,
-        "reason": f"{head}; other × hrp stopped by calmar 0.100 (at least 0.5); {stopped}",
+        "reason": f"{head}; other × hrp failed calmar 0.100 (at least 0.5); {stopped}",
         "trained_through": "2024-06-03",
         "runs": {"train_candidates": "ab" * 32, "compare": "cd" * 32},
     }
@@ -169,7 +169,7 @@ def test_the_champion_and_its_history_in_lines(tmp_path):
 champion  old × hrp, not vetted: paper only
 since     2024-06-10, the session of its selection
 restored  2024-06-10 20:46:00 UTC, by a rollback by Ann: it loses
-why       no promotion: none of 2 combinations passed every gate; old × hrp stopped by sharpe 0.100 (at least
+why       no promotion: none of 2 combinations passed every gate; old × hrp failed sharpe 0.100 (at least
           1), sharpe 0.100 (at least 1), sharpe 0.100 (at least 1), sharpe 0.100 (at least 1), sharpe 0.100
           (at least 1), turnover 0.9
 trained   through 2024-06-03
