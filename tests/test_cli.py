@@ -169,7 +169,7 @@ def test_a_book_is_opened_once(runs):
     before = (runs / "books" / "paper.db").read_bytes()
     again = openbook("--runs", runs, "init", "--cash", "2000")
     assert again.code == 60
-    assert "never begun twice" in again.err
+    assert "already exists" in again.err
     assert (runs / "books" / "paper.db").read_bytes() == before
 
 

@@ -142,7 +142,7 @@ def test_a_token_signed_elsewhere_approves_once(waiting, key, tmp_path):
     token = signed(waiting, key, tmp_path)
     assert "approved by Eve" in succeed(by_token(waiting, key, token)).out
     refused(command(waiting, "reject", tonight(waiting), "--by", "Bob", "--reason", "no") and
-            by_token(waiting, key, token), 55, "was used before")  # fmt: skip
+            by_token(waiting, key, token), 55, "was already used")  # fmt: skip
 
 
 @pytest.mark.parametrize("change", ["who", "batch", "nonce", "signature", "text", "another key", "long"])
@@ -393,7 +393,7 @@ def test_k01_a_halt_voids_what_waits_and_every_later_evening_ends_with_20(waitin
 
 def test_a_switch_that_is_active_is_loosened_only_when_told(waiting):
     words = ["reset", "--who", "Ann", "--reason", "it nearly trips"]
-    refused(command(waiting, *words), 64, "ACTIVE", "--rearm", "forget every loss and the peak")
+    refused(command(waiting, *words), 64, "ACTIVE", "--rearm", "restarts its loss and peak history")
     assert len(read_book(waiting.book).marks)
     succeed(command(waiting, *words, "--rearm"))
     assert read_book(waiting.book).marks.empty

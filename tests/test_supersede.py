@@ -162,7 +162,7 @@ def test_the_next_evening_fills_the_second_orders_alone(evening, monkeypatch):
     assert after.to_dict() == wanted[wanted != 0].to_dict()
     answer = again(evening, OTHER)
     assert answer.code == 63, answer
-    assert "only that evening is superseded" in answer.err
+    assert "only the last session can be superseded" in answer.err
 
 
 def test_a_book_that_has_moved_is_not_decided_on_again(evening):
@@ -182,7 +182,7 @@ def test_settled_facts_stay_as_they_were_committed(evening):
     before = evening.kept()
     answer = again(evening)
     assert answer.code == 62, answer
-    assert "was settled otherwise" in answer.err
+    assert "would change, because prices or actions were restated since" in answer.err
     assert evening.kept() == before
 
 

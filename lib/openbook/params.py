@@ -119,7 +119,7 @@ class _StrictLoader(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         twice = sorted({str(key) for key in keys if keys.count(key) > 1})
         if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"key {twice[0]!r} is written twice", node.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"duplicate key {twice[0]!r}", node.start_mark)
         return super().construct_mapping(node, deep=deep)
 
 
@@ -196,5 +196,5 @@ def set_value(values: dict, text: str) -> None:
     for part in path:
         values = values.setdefault(part, {})
         if not isinstance(values, dict):
-            raise ParameterError(f"--set {text!r}: {part} has no parts")
+            raise ParameterError(f"--set {text!r}: {part} is not a mapping")
     values[last] = parse_yaml(value, f"--set {key}")

@@ -158,7 +158,7 @@ def _require_new(folder: RunsFolder, place, session, last, sealed: int) -> None:
     without a page that another book has already."""
     date = f"{session:%Y-%m-%d}"
     if last is not None and session < last:
-        raise OutOfOrderError(f"{date} lies before the book's last session, {last:%Y-%m-%d}")
+        raise OutOfOrderError(f"{date} is before the book's last session, {last:%Y-%m-%d}")
     if sealed:
         raise ConflictError(
             f"{date} already has a sealed page, of another book than {place}; start this book on the next "

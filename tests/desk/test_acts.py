@@ -87,9 +87,14 @@ def test_x06_an_approval_is_void_when_what_it_stands_on_changed(paper, part):
 
 
 def test_x06_an_approval_for_another_batch_or_used_twice(paper):
-    unchanged(paper, lambda: approve(paper, digest="0" * 64), ApprovalError, "for another batch")
+    unchanged(paper, lambda: approve(paper, digest="0" * 64), ApprovalError, "for a different batch")
     approve(paper)
-    unchanged(paper, lambda: approve(paper, who="Bob"), ApprovalError, "are APPROVED, and cannot be judged any more")
+    unchanged(
+        paper,
+        lambda: approve(paper, who="Bob"),
+        ApprovalError,
+        "are APPROVED and can no longer be approved or rejected",
+    )
     commit(paper, MARKET, 1, make_trades(A=1), manual=True, inputs="two")
     unchanged(paper, lambda: approve(paper), ApprovalError, "are FILLED")
 
@@ -97,7 +102,7 @@ def test_x06_an_approval_for_another_batch_or_used_twice(paper):
 def test_x06_a_token_approves_once(paper):
     approve(paper, how="nonce")
     acts.reject(paper, day(0), who="Ann", reason="no", when=NOW)
-    unchanged(paper, lambda: approve(paper, how="nonce"), ApprovalError, "was used before")
+    unchanged(paper, lambda: approve(paper, how="nonce"), ApprovalError, "was already used")
 
 
 @pytest.mark.parametrize("act", ["cash", "halt"])
@@ -120,7 +125,7 @@ def test_a_rejected_batch_stays_rejected(paper):
 
 def test_a_session_without_orders_or_that_is_not_there(paper):
     commit(paper, MARKET, 1, inputs="two")
-    unchanged(paper, lambda: approve(paper, 1), ApprovalError, "nothing was proposed")
+    unchanged(paper, lambda: approve(paper, 1), ApprovalError, "no orders were proposed")
     unchanged(paper, lambda: acts.read_batch(paper, day(4)), BookError, "no session")
 
 
@@ -167,9 +172,9 @@ def test_s14_what_cannot_be_is_refused_whole(live):
     record(live, ("x1", "A", 30, 101.5, 100))
     good = ("x9", "B", 20, 49.0, 0)
     for bad, match in (
-        (("x1", "A", 29, 101.5, 100), "recorded with other content"),
+        (("x1", "A", 29, 101.5, 100), "already recorded with different values"),
         (("x2", "A", 21, 101.5, 0), r"\+21 shares of 2025-03-03-A; only \+20 are open"),
-        (("x2", "A", -5, 101.5, 0), r"is of -5 shares; its order is \+50"),
+        (("x2", "A", -5, 101.5, 0), r"is for -5 shares, its order for \+50"),
         (("x2", "C", 5, 101.5, 0), "no order 2025-03-03-C"),
     ):
         unchanged(live, lambda bad=bad: record(live, good, bad), BookError, match)
@@ -251,7 +256,7 @@ def test_a_difference_is_booked_by_name_and_the_next_run_stands_on_what_the_brok
 def test_a_share_that_nobody_knows_a_price_of_is_not_booked(live):
     how = {"closed": day(0), "when": NOW, "accepted": ("Ann", "a gift")}
     act = lambda: acts.reconcile(live, pd.Series({"Z": 3}), 1_000_000, **how)  # noqa: E731
-    unchanged(live, act, BookError, "Z is new to the book, and nobody knows its price: add a column price")
+    unchanged(live, act, BookError, "Z is new to the book and has no price; add a price column")
     how["accepted"] = ("Ann", "")
     unchanged(live, act, UsageError, "--reason")
 
@@ -359,8 +364,8 @@ def test_a_session_before_the_rename_is_settled_under_the_old_ticker(paper):
 def test_a_rename_to_what_is_somebody_elses_or_of_nothing_is_refused(paper):
     approve(paper)
     commit(paper, MARKET, 1)
-    unchanged(paper, lambda: rename(paper, "A", "B", 2), BookError, "A cannot be called B: that is the name of")
-    unchanged(paper, lambda: rename(paper, "A", "CASH", 2), BookError, "cannot be called CASH")
+    unchanged(paper, lambda: rename(paper, "A", "B", 2), BookError, "cannot rename A to B: the book already uses")
+    unchanged(paper, lambda: rename(paper, "A", "CASH", 2), BookError, "cannot rename A to CASH")
     unchanged(paper, lambda: rename(paper, "X", "Y", 2), BookError, "the book knows no X; it holds A, B")
     unchanged(paper, lambda: rename(paper, "A", "Z", 4, when=NOW), UsageError, "on the evening before, or later")
 
@@ -449,7 +454,7 @@ def test_k01_a_loss_halts_the_book_and_only_less_may_be_held(tmp_path):
     open_book(path, cash=10_000)
     market = fallen(path)
     for trades in (make_trades(A=1), make_trades(B=1), make_trades(A=-101)):
-        with pytest.raises(LimitError, match="the kill switch is HALTED: no order may add exposure"):
+        with pytest.raises(LimitError, match="the kill switch is HALTED, but these orders add exposure"):
             commit(path, market, 2, trades, switch=KillSwitch())
     commit(path, market, 2, make_trades(A=-100), switch=KillSwitch())
     state = read_book(path)
@@ -494,7 +499,9 @@ def test_k09_a_reset_needs_a_name_and_a_reason_and_arms_the_switch_anew(tmp_path
     assert read_book(path).switch == "ACTIVE"
     assert acts.reset(path, who="Ann", reason="understood", when=NOW) == "ACTIVE"
     loosen = {"who": "Bob", "reason": "it nearly trips", "when": NOW}
-    unchanged(path, lambda: acts.reset(path, **loosen), UsageError, "ACTIVE, .* --rearm makes it forget every loss")
+    unchanged(
+        path, lambda: acts.reset(path, **loosen), UsageError, "ACTIVE, .* --rearm restarts its loss and peak history"
+    )
     assert acts.reset(path, **loosen, rearm=True) == "ACTIVE"
     commit(path, market, 3, make_trades(A=-1), switch=KillSwitch())
     assert len(read_book(path).marks) == 1  # the old losses are forgotten
@@ -515,7 +522,10 @@ def test_a_fill_of_an_order_that_a_statement_has_closed_is_refused_by_name(live)
     state = read_book(live)
     acts.reconcile(live, state.positions_now, state.cash_now_cents, closed=day(1), when=NOW)
     unchanged(
-        live, lambda: record(live, ("x2", "A", 20, 100.0, 0)), BookError, "x2: a statement has closed 2025-03-03-A"
+        live,
+        lambda: record(live, ("x2", "A", 20, 100.0, 0)),
+        BookError,
+        "x2: order 2025-03-03-A was closed by reconciliation",
     )
 
 
@@ -563,11 +573,11 @@ def test_a_settlement_must_take_in_what_was_recorded(live):
     record(live, ("x1", "A", 50, 101.0, 0), ("x2", "B", 20, 49.0, 0))
     before = settle(read_book(live), MARKET, FREE, DAYS[1])
     forged = before.model_copy(update={"fill_rows": before.fill_rows[:1]})
-    with pytest.raises(BookError, match="do not lead from the book"):
+    with pytest.raises(BookError, match="do not follow from the book"):
         commit_session(live, session=DAYS[1], inputs_hash="x", settlement=forged.to_json(), trades=make_trades())
     renamed = (before.fill_rows[0].model_copy(update={"recorded": False}), *before.fill_rows[1:])
     forged = before.model_copy(update={"fill_rows": renamed})
-    with pytest.raises(BookError, match="does not take in exactly the fills"):
+    with pytest.raises(BookError, match="does not match the recorded fills"):
         commit_session(live, session=DAYS[1], inputs_hash="x", settlement=forged.to_json(), trades=make_trades())
 
 
@@ -582,4 +592,6 @@ def test_a_settlement_before_the_session_of_a_recorded_fill_is_refused(tmp_path)
     saturday = DAYS[friday] + pd.Timedelta(days=1)
     close = MARKET.close.set_axis([*MARKET.dates[:-1], saturday])
     odd = replace(MARKET, close=close, adjusted=close)
-    unchanged(live, lambda: settle(read_book(live), odd, FREE, saturday), OutOfOrderError, "x1.* settle that one")
+    unchanged(
+        live, lambda: settle(read_book(live), odd, FREE, saturday), OutOfOrderError, "x1.* settle the later session"
+    )

@@ -72,7 +72,7 @@ def test_a_book_begins_with_cash_and_nothing_else(path):
 
 def test_a_book_is_never_begun_twice(path):
     before = digest(path)
-    with pytest.raises(BookError, match="a book is never begun twice"):
+    with pytest.raises(BookError, match="already exists"):
         open_book(path, cash=1)
     assert digest(path) == before
 
@@ -144,9 +144,11 @@ def test_two_books_made_alike_are_the_same_bytes(path, tmp_path):
 def test_s05_the_same_session_with_other_inputs_is_a_conflict(path):
     three_sessions(path)
     before = digest(path)
-    with pytest.raises(ConflictError, match=rf"{day(2)} was committed from other inputs \(third, now other\)"):
+    with pytest.raises(
+        ConflictError, match=rf"{day(2)} was already committed with different inputs \(third, now other\)"
+    ):
         commit(path, MARKET, 2, inputs="other")
-    with pytest.raises(ConflictError, match="same inputs, but with another settlement or other orders"):
+    with pytest.raises(ConflictError, match="same inputs but a different settlement or different orders"):
         commit(path, MARKET, 2, make_trades(A=1), inputs="third")
     assert digest(path) == before
 
@@ -188,7 +190,7 @@ def test_a_settlement_made_before_another_commit_is_refused(path):
     commit(path, MARKET, 0, make_trades(A=5))
     old = settle(read_book(path), MARKET, FREE, DAYS[2])
     commit(path, MARKET, 1)
-    with pytest.raises(ConflictError, match="the book has moved on"):
+    with pytest.raises(ConflictError, match="the book changed since"):
         commit_session(path, session=DAYS[2], inputs_hash="x", settlement=old.to_json(), trades=make_trades())
 
 
@@ -223,14 +225,16 @@ def test_a_settlement_that_was_edited_is_refused(path):
 )
 def test_a_malformed_order_is_refused_and_named(path, trades):
     settlement = settle(read_book(path), MARKET, FREE, DAYS[0]).to_json()
-    with pytest.raises(BookError, match="orders of B are not single whole numbers of shares at a price"):
+    with pytest.raises(
+        BookError, match="invalid orders for B: each symbol needs one order in whole numbers of shares, with a price"
+    ):
         commit_session(path, session=DAYS[0], inputs_hash="x", settlement=settlement, trades=trades)
     assert read_book(path).last_session is None
 
 
 def test_cash_is_not_a_stock(path):
     before = digest(path)
-    with pytest.raises(BookError, match="refuses the change: CHECK constraint"):
+    with pytest.raises(BookError, match="rejected the change: CHECK constraint"):
         commit(path, MARKET, 0, make_trades(CASH=1))
     assert digest(path) == before
 
@@ -348,7 +352,7 @@ def test_s07_a_missing_book_is_an_error_and_is_not_created(tmp_path):
         lambda: head(path),
         lambda: decision(path, DAYS[0]),
     ):
-        with pytest.raises(BookError, match=r"no book at .*; begin one with `openbook init"):
+        with pytest.raises(BookError, match=r"no book at .*; create one with `openbook init"):
             call()
     with pytest.raises(BookError):
         commit_session(path, session=DAYS[0], inputs_hash="x", settlement=settlement, trades=make_trades())
@@ -589,7 +593,7 @@ def test_a_read_that_a_commit_garbles_is_done_again(path):
 
 def test_a_second_writer_waits_and_then_says_so(path, monkeypatch):
     monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
-    with database.write(path), pytest.raises(LockError, match="being written by somebody else"):
+    with database.write(path), pytest.raises(LockError, match="locked by another process"):
         commit(path, MARKET, 0)
 
 
@@ -603,7 +607,7 @@ def fill_the_disk(path) -> None:
 def test_s02_a_full_disk_is_a_storage_error_and_changes_nothing(path):
     commit(path, MARKET, 0)
     before = digest(path)
-    with pytest.raises(StorageError, match="cannot be read or written: database or disk is full"):
+    with pytest.raises(StorageError, match="cannot read or write .*: database or disk is full"):
         fill_the_disk(path)
     assert digest(path) == before
     commit(path, MARKET, 1)

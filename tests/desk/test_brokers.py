@@ -122,7 +122,9 @@ def test_parts_of_a_share_go_into_no_auction():
     orders = make_orders(("AAPL", 12.0, 193.12), ("MSFT", -0.25, 411.0))
     assert [row[4] for row in cells(generic_csv(orders, OPEN))[1:]] == ["12", "0.25"]
     for form in ("ibkr", "alpaca"):
-        with pytest.raises(BookError, match=r"2024-06-10-MSFT is of -0\.25 shares; an auction takes whole shares only"):
+        with pytest.raises(
+            BookError, match=r"2024-06-10-MSFT is for -0\.25 shares, but auctions take whole shares only"
+        ):
             FORMATS[form](orders, OPEN)
     assert cells(ibkr_basket(orders.iloc[:1], OPEN))[1][1] == "12"
     assert json.loads(alpaca_json(orders.iloc[:1], OPEN))[0]["qty"] == "12"
@@ -234,7 +236,7 @@ def test_an_id_that_looks_like_something_else_stays_text(text):
 def test_x04_the_mark_before_a_formula_is_removed_again():
     table = parse_fills(fills(fill_line(fill_id="'=1+1", order_id="'-AAPL"), fill_line(fill_id="'x", order_id="''=1")))
     assert table[["fill_id", "order_id"]].values.tolist() == [["=1+1", "-AAPL"], ["'x", "''=1"]]
-    with pytest.raises(BookError, match="that of line 2 again"):
+    with pytest.raises(BookError, match="the same as on line 2"):
         parse_fills(fills(fill_line(fill_id="'=1+1"), fill_line(fill_id="=1+1")))
 
 
@@ -278,8 +280,8 @@ def test_anything_else_is_refused_by_line_and_column(column, text):
     [
         (b"", "the file is empty"),
         (b"\n", "line 1: the columns are"),
-        (fills(), "a header and no fills"),
-        (fills(GOOD, GOOD), "line 3, fill_id: '7f3a' is that of line 2 again"),
+        (fills(), "a header but no fills"),
+        (fills(GOOD, GOOD), "line 3, fill_id: '7f3a' is the same as on line 2"),
         (fills("7f3a,2024-06-10-AAPL,100,193.12,1.05"), "line 2: 5 cells below 6 columns"),
         (fills(f"{GOOD},more"), "line 2: 7 cells below 6 columns"),
         (fills(GOOD, ""), "line 3: 0 cells below 6 columns"),
@@ -287,8 +289,8 @@ def test_anything_else_is_refused_by_line_and_column(column, text):
         (fills(f"{GOOD},x", header=f"{HEADER},note"), "line 1: the columns"),
         (fills(f"{GOOD},x", header=f"{HEADER},date"), "line 1: the columns"),
         (fills(GOOD, header=HEADER.upper()), "line 1: the columns"),
-        (fills(GOOD).replace(b"7f3a", b"7f\xff3a"), "no UTF-8 at byte"),
-        (fills(GOOD).decode().encode("utf-16"), "no UTF-8 at byte 0"),
+        (fills(GOOD).replace(b"7f3a", b"7f\xff3a"), "not UTF-8"),
+        (fills(GOOD).decode().encode("utf-16"), "not UTF-8"),
         (fills('"7f3a" b,x,1,1,0,2024-06-11'), "line 2: no CSV"),
         (fills('"7f3a'), "line 2: no CSV"),
         (fills("7" * 200_000 + GOOD), "line 2: no CSV"),

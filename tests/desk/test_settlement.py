@@ -292,7 +292,7 @@ def test_more_than_a_tenth_of_the_value_without_a_close_stops(path, shares, stop
     market = make_market({"A": [100, 100, np.nan], "B": [1, 1, 1]})
     commit(path, market, 0, make_trades(A=shares))
     commit(path, market, 1)
-    said = rf"no close for held A on {day(2)}, 1,100.00 USD of 10,000.00; import it or record the delisting"
+    said = rf"no close for held A on {day(2)}, 1,100.00 USD of 10,000.00; import the bars or record the delisting"
     with pytest.raises(DataError, match=said) if stops else nullcontext():
         settle(read_book(path), market, FREE, DAYS[2])
     assert settle(read_book(path), market, FREE, DAYS[2], Account(max_locked_value=0.2)).equity == 10_000
@@ -361,7 +361,7 @@ def test_a_live_book_is_never_filled_by_simulation(path):
     market = make_market({"A": [1, 1]})
     commit(path, market, 0, make_trades(A=5))
     live = replace(read_book(path), kind="live")
-    with pytest.raises(BookError, match=f"what became of {day(0)}-A is not known; import the fills"):
+    with pytest.raises(BookError, match=f"no fill or cancellation recorded for {day(0)}-A; run openbook fills"):
         settle(live, market, FREE, DAYS[1])
 
 
@@ -475,7 +475,7 @@ def test_a_mark_that_does_not_add_up_cannot_exist():
     good = dict.fromkeys(list(Mark.model_fields)[1:], 0)
     Mark(date="2025-03-03", **good)
     for wrong in ({"equity_cents": 1}, {"pnl_cents": 1}, {"cash_cents": 5, "equity_cents": 5}):
-        with pytest.raises(BookError, match="does not add up on 2025-03-03"):
+        with pytest.raises(BookError, match="does not balance on 2025-03-03"):
             Mark(date="2025-03-03", **{**good, **wrong})
 
 
@@ -485,7 +485,7 @@ def test_a_settlement_must_lead_on_from_the_book(path):
     state = read_book(path)
     good = settle(state, market, COSTS, DAYS[1])
     require_continuation(good, state)
-    with pytest.raises(ConflictError, match="the book has moved on"):
+    with pytest.raises(ConflictError, match="the book changed since"):
         require_continuation(good.model_copy(update={"head": "0" * 64}), state)
     more = good.holdings[0].model_copy(update={"shares": 51})
     cheaper = good.lots[0].model_copy(update={"cost_cents": good.lots[0].cost_cents - 1})

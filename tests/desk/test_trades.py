@@ -190,9 +190,9 @@ def test_what_is_left_over_is_spent_on_what_lacks_most():
     assert (found.idle, found.n_wanted) == (50.0, 10)
     assert found.enough == pytest.approx(15_812.90)  # 1,581.29 / 10%
     assert found.sentence == (
-        "1 of 10 wanted names cannot be bought with 2,000.00 USD: NVR (10.0% is 0.13 shares at 1,581.29 USD, less than "
-        "one). 50.00 USD (2.5%) stay idle. With these settings every name can be bought from about 15,813 USD on; with "
-        "less, hold fewer names (portfolio.top_n)."
+        "1 of 10 target names cannot be bought with 2,000.00 USD: NVR (10.0% is 0.13 shares at 1,581.29 USD, less than "
+        "one). 50.00 USD (2.5%) stay uninvested. These settings need about 15,813 USD to hold every name; with "
+        "less, lower portfolio.top_n."
     )
     unsorted = generator.generate_trades(held(), 2000, weights, prices, room=Room(0.15, max_sector_weight=0.1))
     assert unsorted["shares"].tolist() == trades["shares"].tolist()  # where there are no sectors, none is limited
@@ -496,7 +496,7 @@ def test_d14_tickers_that_look_like_something_else():
 
 def test_d03_a_held_name_without_a_price_is_an_error_that_names_it():
     prices = series(A=1.0, B=np.nan, C=0.0)
-    with pytest.raises(DataError, match="held B, C; import one or record the delisting"):
+    with pytest.raises(DataError, match="held B, C; import its bars or record the delisting"):
         portfolio_value(held(A=1, B=1, C=1), 0, prices)
     assert portfolio_value(held(A=3, B=0), 1.5, prices) == 4.5
     with pytest.raises(DataError, match="held D"):
