@@ -238,5 +238,5 @@ def test_a_stand_in_champion_is_marked_and_has_not_seen_the_last_sessions():
     market, _ = load_market(SampleSource(), through=DATE)
     model, card = standins.champion(None, market)
     assert not card.vetted
-    assert "stand-in" in card.sentence
+    assert "Demo model" in card.sentence
     assert model.training.trained_through <= f"{market.dates[-standins.UNSEEN]:%Y-%m-%d}"

@@ -69,8 +69,8 @@ def test_an_evening_without_a_session_waits_for_nobody_and_its_orders_are_filled
     ("date", "more", "said"),
     [
         ("2024-06-22", (), "2024-06-22 is not an exchange session"),
-        ("2024-06-28", (), "2024-06-28 lies ahead"),
-        ("2024-06-25", (), "a daily run of 2024-06-25 is sealed"),
+        ("2024-06-28", (), "2024-06-28 is in the future"),
+        ("2024-06-25", (), "2024-06-25 already has a sealed daily run"),
         ("2024-06-26", ("--close", "1pm"), "'1pm' is not a time"),
     ],
 )

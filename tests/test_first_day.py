@@ -99,7 +99,7 @@ def test_a_month_and_its_evening_fall_on_one_date(desk, at):
     log = json.loads((page / "monitoring_log.json").read_bytes())
     assert (log["model"]["age_days"], log["ic"]["n_matured"], log["scores"]["n_scored"]) == (0, 0, 25)
     html = (page / "report.html").read_text()
-    assert "nothing to judge yet" in html
+    assert "no matured labels yet" in html
     assert f"trained through {desk.days[0]:%Y-%m-%d}" in html
 
 

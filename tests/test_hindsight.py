@@ -44,7 +44,7 @@ def test_d15_a_rewritten_history_is_listed_with_what_it_would_have_ordered(desk,
 def test_a_revision_of_tomorrow_is_none_of_yesterdays(desk, page):
     files = desk.vendor.files.upto(desk.days[2])
     desk.vendor.deliver(files.scaled(desk.held()[0], desk.days[2], 1.02))
-    assert "still says" in look_back(desk, page)
+    assert "no restatements up to" in look_back(desk, page)
 
 
 def test_a_day_that_is_not_sealed(desk):

@@ -84,7 +84,7 @@ def test_a_desk_that_is_named_comes_first_and_must_be_one(tmp_path, monkeypatch)
     monkeypatch.setenv(marker.DESK, str(named))
     assert marker.find_desk() == named
     monkeypatch.setenv(marker.DESK, str(tmp_path))
-    with pytest.raises(UsageError, match=f"{tmp_path} is not a desk: it has no file openbook.yaml"):
+    with pytest.raises(UsageError, match=f"{tmp_path} is not a desk: file openbook.yaml not found"):
         marker.find_desk()
 
 

@@ -75,7 +75,7 @@ def states(desk) -> set[str]:
 def test_a_person_sees_orders_costs_and_checks_and_approves_by_the_end_of_the_hash(waiting, monkeypatch):
     answer = succeed(approve(waiting, monkeypatch))
     batch = acts.read_batch(waiting.book, tonight(waiting))
-    for words in (batch.digest, "commission_est", "costs about", "check", *batch.orders["symbol"]):
+    for words in (batch.digest, "commission_est", "estimated costs", "check", *batch.orders["symbol"]):
         assert words in answer.out
     assert "approved by Ann" in answer.out
     assert states(waiting) == {"APPROVED"}
@@ -231,9 +231,9 @@ def test_only_approved_orders_leave(waiting, monkeypatch, tmp_path, form):
         assert all(said.count(f"{tonight(waiting)}-{symbol}") == 1 for symbol in ordered(waiting))
     else:
         assert {*ordered(waiting)} & {*AWKWARD}
-        refused(command(waiting, *words), 60, "no ticker that a broker knows")
+        refused(command(waiting, *words), 60, "is not a broker ticker")
     waiting.crown(reason="another")
-    refused(command(waiting, *words), 55, "are void, because the champion changed since")
+    refused(command(waiting, *words), 55, "are void: the champion changed since")
 
 
 def test_orders_leave_in_a_known_format_to_a_place_outside(waiting, monkeypatch, tmp_path):
@@ -279,7 +279,7 @@ def test_after_some_fills_what_is_still_open_leaves(waiting, monkeypatch):
     answer = succeed(command(waiting, "export", tonight(waiting)))
     left = pd.read_csv(io.StringIO(answer.out), keep_default_na=False).set_index("order_id")["shares"]
     assert left.to_dict() == {o.order_id: abs(o.shares) for o in rest} | {second.order_id: abs(second.shares - part)}
-    assert f"left out, as filled: {first.symbol} {abs(first.shares)} of {abs(first.shares)}, " in answer.err
+    assert f"already filled, not exported:  {first.symbol} {abs(first.shares)} of {abs(first.shares)}, " in answer.err
     assert f"{second.symbol} 1 of {abs(second.shares)}" in answer.err
     for order in (second, *rest):
         fill(waiting, order, order.shares - (part if order is second else 0))
@@ -459,7 +459,9 @@ def test_a_backfill_of_past_evenings_that_nobody_can_approve_does_not_begin(by_h
     desk, before = by_hand, by_hand.kept()
     with clock(f"{desk.days[5]:%Y-%m-%d}T21:10Z"):
         answer = backfill(desk, desk.days[3], desk.days[4])
-    refused(answer, 78, "wait for a person", "--set require_manual_approval=false", f"--to {desk.days[5]:%Y-%m-%d}")
+    refused(
+        answer, 78, "need a person's approval", "--set require_manual_approval=false", f"--to {desk.days[5]:%Y-%m-%d}"
+    )
     assert answer.err.count("\n") == 1
     assert answer.out == ""
     assert desk.kept() == before
@@ -469,12 +471,12 @@ def test_a_backfill_that_catches_up_says_what_expires_and_leaves_the_last_orders
     desk = by_hand
     with clock(f"{desk.days[4]:%Y-%m-%d}T21:10Z"):
         lines = succeed(backfill(desk, desk.days[3], desk.days[4])).out.splitlines()
-    assert f"the orders of {desk.days[3]:%Y-%m-%d} to {desk.days[4]:%Y-%m-%d} wait for a person" in lines[0]
+    assert f"the orders of {desk.days[3]:%Y-%m-%d} to {desk.days[4]:%Y-%m-%d} need a person's approval" in lines[0]
     assert f"only those of {desk.days[4]:%Y-%m-%d} can be approved" in lines[0]
     assert [line[:5] for line in lines[1:]] == ["[1/2]", "[2/2]"]
     assert set(acts.read_batch(desk.book, f"{desk.days[4]:%Y-%m-%d}").orders["status"]) <= {"PENDING"}
     with clock(f"{desk.days[5]:%Y-%m-%d}T21:10Z"):  # done already: nothing waits that did not before
-        assert "wait for" not in succeed(backfill(desk, desk.days[3], desk.days[4])).out
+        assert "need a person's approval" not in succeed(backfill(desk, desk.days[3], desk.days[4])).out
 
 
 @pytest.mark.parametrize("given", ["true", "false"])
@@ -482,7 +484,7 @@ def test_a_backfill_of_past_evenings_goes_on_where_the_parameter_is_given(by_han
     desk = by_hand
     with clock(f"{desk.days[5]:%Y-%m-%d}T21:10Z"):
         answer = succeed(backfill(desk, desk.days[3], desk.days[4], f"require_manual_approval={given}"))
-    assert ("wait for a person" in answer.out) == (given == "true")
+    assert ("need a person's approval" in answer.out) == (given == "true")
     assert "can be approved" not in answer.out
     assert desk.page(desk.days[4]).is_dir()
 
@@ -491,7 +493,7 @@ def test_a_single_evening_of_the_past_is_warned_of_and_runs(by_hand):
     desk = by_hand
     with clock(f"{desk.days[5]:%Y-%m-%d}T21:10Z"):
         answer = succeed(backfill(desk, desk.days[3], desk.days[3]))
-    assert answer.out.startswith(f"the orders of {desk.days[3]:%Y-%m-%d} wait for a person")
+    assert answer.out.startswith(f"the orders of {desk.days[3]:%Y-%m-%d} need a person's approval")
 
 
 # ---- the clock ----
@@ -500,9 +502,9 @@ def test_a_single_evening_of_the_past_is_warned_of_and_runs(by_hand):
 def test_t04_a_clock_that_ran_backwards(waiting, monkeypatch):
     monkeypatch.setenv(calendar.REHEARSAL, f"{waiting.days[2]:%Y-%m-%d}T21:10Z")
     before = waiting.kept()
-    refused(approve(waiting, monkeypatch), 32, "the clock says")
-    refused(command(waiting, "reset", "--who", "A", "--reason", "b"), 32, "the clock says")
-    refused(waiting.daily(date=waiting.days[2]), 32, "the clock says")
+    refused(approve(waiting, monkeypatch), 32, "the clock shows")
+    refused(command(waiting, "reset", "--who", "A", "--reason", "b"), 32, "the clock shows")
+    refused(waiting.daily(date=waiting.days[2]), 32, "the clock shows")
     assert waiting.kept() == before
 
 
@@ -530,13 +532,15 @@ def test_h01_no_clock_hinders_a_halt_and_the_log_runs_forwards(waiting, monkeypa
 
 def test_h01_a_rehearsal_goes_on_after_a_halt(waiting):
     succeed(command(waiting, *HALT))
-    assert succeed(command(waiting, "reset", "--who", "Ann", "--reason", "no fire")).out.endswith("by the switch\n")
+    assert succeed(command(waiting, "reset", "--who", "Ann", "--reason", "no fire")).out.endswith(
+        "without earlier losses\n"
+    )
 
 
 def test_h01_a_halt_behind_the_log_does_not_let_a_wrong_clock_in(waiting, monkeypatch):
     monkeypatch.setenv(calendar.REHEARSAL, f"{waiting.days[1]:%Y-%m-%d}T21:10Z")
     succeed(command(waiting, *HALT))
-    refused(command(waiting, "reset", "--who", "Ann", "--reason", "no fire"), 32, "the clock says")
+    refused(command(waiting, "reset", "--who", "Ann", "--reason", "no fire"), 32, "the clock shows")
 
 
 def test_h04_a_live_book_takes_nothing_under_a_rehearsed_clock_but_a_halt(waiting, monkeypatch, tmp_path):
@@ -599,7 +603,7 @@ def test_verify_finds_nothing_and_the_head_of_a_mail(waiting, monkeypatch):
 def test_replay_makes_the_same_bytes(waiting):
     said = succeed(command(waiting, "replay", tonight(waiting))).out
     assert "outputs of" in said
-    assert "are the same, byte by byte" in said
+    assert "are identical, byte for byte" in said
     refused(command(waiting, "replay", "2024-01-02"), 64, "no sealed daily_run of 2024-01-02")
 
 
@@ -625,7 +629,7 @@ def test_a_desk_whose_book_is_on_a_server(desk, server, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{batch.code}\n"))
     succeed(command(desk, "approve", tonight(desk), "--by", "Ann"))
     assert "APPROVED" in succeed(command(desk, "status")).out
-    assert "are the same, byte by byte" in succeed(command(desk, "replay", tonight(desk))).out
+    assert "are identical, byte for byte" in succeed(command(desk, "replay", tonight(desk))).out
     assert "paper/1" in {entry["subject"] for entry in audit.entries(desk.runs)}
     succeed(command(desk, "halt", "--who", "Ann", "--reason", "drill"))
     assert read_book(url(server, "paper")).switch == "HALTED"

@@ -26,7 +26,7 @@ def test_every_profile_is_valid(project_root, notebook, name):
 
 
 def test_a_file_that_is_not_there_names_the_profiles(project_root):
-    with pytest.raises(ParameterError, match="profiles are demo, live, vendor"):
+    with pytest.raises(ParameterError, match="available profiles: demo, live, vendor"):
         load_params("daily_run", "prod", root=project_root)
 
 

@@ -55,7 +55,7 @@ def test_a_day_replays_byte_for_byte_after_a_change_of_the_library(desk, later):
     assert "the library has changed since, in " in done.stdout
     assert "lib/openbook/portfolio/costs.py" in done.stdout
     n = len(read_run(desk.page(desk.days[2]))["outputs"])
-    assert f"{n} of {n} outputs of {date} are the same, byte by byte" in done.stdout
+    assert f"{n} of {n} outputs of {date} are identical, byte for byte" in done.stdout
     assert hashes(desk.runs) == before
 
 

@@ -110,7 +110,7 @@ def test_regime_consistency_is_the_share_of_sessions_in_regimes_that_paid():
     assert regime_consistency({1: -2.0}, {1: 1.0}) == 0
     with pytest.raises(DataError, match="must cover the same regimes"):
         regime_consistency({0: 1.0}, shares)
-    with pytest.raises(DataError, match="not empty"):
+    with pytest.raises(DataError, match="at least one"):
         regime_consistency({}, {})
 
 
@@ -310,7 +310,7 @@ def test_the_more_was_tried_the_less_the_same_result_says(backtests, regimes):
 def test_fewer_trials_than_combinations_and_missing_returns_are_refused(backtests, regimes):
     with pytest.raises(DataError, match="count every trial"):
         judged(backtests, regimes, 4)
-    with pytest.raises(DataError, match="no daily returns of m0 × hrp"):
+    with pytest.raises(DataError, match="no daily returns for m0 × hrp"):
         judge(summarise_backtests(backtests, regimes), pd.DataFrame(), n_trials=5)
 
 
@@ -386,19 +386,23 @@ def test_the_report_names_every_combination_that_a_gate_stopped():
     selection = select_champion(results, WEIGHTS, THRESHOLDS)
     text = write_report(selection, WEIGHTS, THRESHOLDS)
     assert "4 combinations compared, 4 trials counted" in text
-    stopped = text.split("## Stopped")[1].split()
+    stopped = text.split("## Rejected by the gates")[1].split()
     assert "higher" in stopped
     assert "lower" in stopped
     assert "passed" not in stopped
     assert "- lower × hrp failed sharpe 0.400 (at least 1), max_drawdown nan (at least -0.2)" in text
-    rows = [line for line in text.split("## Luck")[0].splitlines() if line.startswith("| ") and "| hrp |" in line]
+    rows = [
+        line
+        for line in text.split("## Multiple testing")[0].splitlines()
+        if line.startswith("| ") and "| hrp |" in line
+    ]
     assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == selection.ranking["model"].tolist()
     for part in ("Ranking", "Luck"):
         lines = text.split(f"## {part}")[1].split("##")[0].splitlines()
         assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
     assert "- sharpe at least 1: 3 of 4 passed" in text
     assert "Probability of backtest overfitting (PBO): 30%" in text
-    assert "- nobody" in write_report(select_champion(results.iloc[:1], WEIGHTS, THRESHOLDS), WEIGHTS, THRESHOLDS)
+    assert "- none" in write_report(select_champion(results.iloc[:1], WEIGHTS, THRESHOLDS), WEIGHTS, THRESHOLDS)
     assert text == write_report(select_champion(results, WEIGHTS, THRESHOLDS), WEIGHTS, THRESHOLDS)
 
 

@@ -218,7 +218,7 @@ def test_such_a_crash_is_said_by_the_same_date_and_stops_the_next_evening(crashe
     for line in ((None, BY_HAND), (None, BY_HAND, "min_trade_size=1500")):
         answer = crashed.daily(*line)
         assert answer.code == 62
-        assert f"decision 2 of {tonight(crashed)} is in the book, but its page is not sealed" in answer.err
+        assert f"decision 2 of {tonight(crashed)} is in the book but its page is not sealed" in answer.err
     following, before = crashed.days[4], crashed.kept()
     monkeypatch.setenv(calendar.REHEARSAL, f"{following:%Y-%m-%d}T21:10Z")
     answer = crashed.daily(crashed.evening(following), BY_HAND, date=following)
@@ -230,7 +230,7 @@ def test_both_decisions_can_be_replayed(evening):
     succeed(again(evening, OTHER))
     for name in (f"{tonight(evening)}.1", f"{tonight(evening)}.2", tonight(evening)):
         said = succeed(openbook("--runs", evening.runs, "replay", name)).out
-        assert f"5 of 5 outputs of {name} are the same, byte by byte" in said
+        assert f"5 of 5 outputs of {name} are identical, byte for byte" in said
     assert openbook("--runs", evening.runs, "replay", f"{tonight(evening)}.7").code == 64
 
 

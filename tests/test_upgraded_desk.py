@@ -111,7 +111,7 @@ def test_the_next_evening_of_an_upgraded_desk_and_a_day_of_then(runs):
     assert book.read_book(runs / "books" / "paper.db").history["date"].iloc[-1].strftime("%Y-%m-%d") == "2022-12-27"
     said = succeed(openbook("--runs", runs, "replay", "2022-12-22")).out
     assert "the library has changed since, in " in said
-    assert "5 of 5 outputs of 2022-12-22 are the same, byte by byte" in said
+    assert "5 of 5 outputs of 2022-12-22 are identical, byte for byte" in said
 
 
 def test_an_older_desk_gets_its_marker(tmp_path, monkeypatch):

@@ -52,7 +52,7 @@ def test_a_diff_of_two_days_on_the_terminal(trained):
     assert any(line.startswith("½Σ|effect|") for line in lines)
     assert any(line.startswith("Holdings: ") for line in lines)
     assert any(line.startswith("orders: ") for line in lines)
-    assert "does not come out as it was sealed" not in said
+    assert "recomputed target weights" not in said
     assert hashes(trained.runs) == before
 
 
@@ -92,7 +92,10 @@ def test_a_diff_names_parameters_that_differ_and_a_day_that_comes_out_otherwise(
     weights.write_text("\n".join(rows) + "\n")
     lines = diff(desk.runs, day(desk, 1), day(desk)).lines
     assert "limits.max_trades: 50 → 49" in lines
-    assert any(line.startswith(f"{day(desk)} does not come out as it was sealed, by up to 1.00%") for line in lines)
+    assert any(
+        line.startswith(f"recomputed target weights of {day(desk)} differ from the sealed ones by up to 1.00%")
+        for line in lines
+    )
 
 
 @pytest.mark.parametrize("dates", [("2024-01-02", None), (None, "2024-01-02")])
@@ -157,8 +160,8 @@ def test_volatility_is_that_of_the_names_prices(trained, tried):
 def test_the_other_page_says_that_it_is_a_what_if_and_carries_the_settings(tried):
     found = tried[0]
     run = read_run(found.kept)
-    assert "A what-if, with portfolio.top_n=7" in run["recorded"]["champion_note"]
-    assert "A what-if, with portfolio.top_n=7" in (found.kept / "report.html").read_text()
+    assert "What-if with portfolio.top_n=7" in run["recorded"]["champion_note"]
+    assert "What-if with portfolio.top_n=7" in (found.kept / "report.html").read_text()
     assert run["params"]["min_trade_size"] == 500
     bundle = next(path for path in (found.kept.parents[1] / "production").iterdir() if path.is_dir())
     _, _, card = read_champion(bundle)  # its hash names its folder
@@ -193,8 +196,8 @@ def test_limits_that_would_have_stopped_the_day_say_so(trained):
         (78, ("regime.confirm",), ("--set", "regime.confirm=0")),
         (78, ("portfolio.optimizer", "no optimizer 'magic'"), ("--set", "portfolio.optimizer=magic")),
         (78, ("portfolio: unknown parameter",), ("--set", "portfolio=3")),
-        (78, ("keeps the source of its day",), ("--set", "source.provider=sample")),
-        (78, ("keeps the dry_run of its day",), ("--set", "dry_run=false")),
+        (78, ("source cannot be changed in a what-if",), ("--set", "source.provider=sample")),
+        (78, ("dry_run cannot be changed in a what-if",), ("--set", "dry_run=false")),
         (78, ("write key=value",), ("--set", "min_trade_size")),
     ],
 )

@@ -194,7 +194,7 @@ def test_what_is_refused_inserts_nothing(url, admin):
     commit(url, MARKET, 1, make_trades(A=1), inputs="two", manual=True)
     who = {"who": "Ann", "reason": "x", "when": NOW}
     for act, error, match in (
-        (lambda: commit(url, MARKET, 1, inputs="other"), ConflictError, "from other inputs"),
+        (lambda: commit(url, MARKET, 1, inputs="other"), ConflictError, "with different inputs"),
         (lambda: commit(url, MARKET, 1, inputs="two"), ConflictError, "different settlement or different orders"),
         (lambda: approve(url, 0), ApprovalError, "can no longer be"),
         (lambda: record(url, ("x", "A", 1, 1.0, 0)), BookError, "paper book"),

@@ -195,7 +195,7 @@ def test_a_recycled_ticker_is_not_delisted_again(path):
         ("split", np.nan, "split of A"),
         ("dividend", np.nan, "dividend of A on .* is nan"),
         ("dividend", -1, "dividend of A"),
-        ("delisting", np.nan, "delisting of A has final return nan; record one, 0 if none"),
+        ("delisting", np.nan, "delisting of A has final return nan; record a return, 0 if none"),
         ("delisting", -1.5, "delisting of A"),
     ],
 )
@@ -302,7 +302,9 @@ def test_a_held_name_that_the_source_does_not_have_is_an_error_that_knows_of_ren
     market = make_market({"A": [100, 100, 100], "B": [1, 1, 1]})
     commit(path, market, 0, make_trades(A=10))
     commit(path, market, 1)
-    with pytest.raises(DataError, match=r"the book holds A, and the source has no bar of it; .* openbook rename A NEW"):
+    with pytest.raises(
+        DataError, match=r"the book holds A, but the source has no bars for it;  .* openbook rename A NEW"
+    ):
         settle(read_book(path), market.select(["B"]), FREE, DAYS[2])
 
 

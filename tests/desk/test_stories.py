@@ -41,10 +41,10 @@ def test_checks_are_shown_in_their_units():
 def test_a_chance_is_never_sure_and_one_that_is_not_known_says_so():
     rates = {"daily_loss": 0.0, "sharpe": 1.0, "drawdown": 0.124, "any": np.nan}
     assert list(chances(rates).items()) == [
-        ("Chance that daily loss trips within a year", "<1%"),
-        ("Chance that sharpe trips within a year", ">99%"),
-        ("Chance that drawdown trips within a year", "12%"),
-        ("Chance that any trips within a year", "not yet known"),
+        ("Probability that daily loss trips within a year", "<1%"),
+        ("Probability that sharpe trips within a year", ">99%"),
+        ("Probability that drawdown trips within a year", "12%"),
+        ("Probability that any trips within a year", "not yet known"),
     ]
 
 
@@ -54,7 +54,7 @@ def test_a_story_goes_from_the_score_to_the_cost(trades):
     told = order_stories(trades, story, because, 10_000.0).set_index("symbol")["story"]
     assert told["AAA"] == (
         "Bought: rank 1 of 9. Score +0.031 (Return over the past month: high, +0.012). "
-        "Target 20.00% is 66.7 shares, after the order 67. Costs about 2.02 USD. Liquidity not checked: no volume."
+        "Target 20.00% is 66.7 shares, after the order 67. Estimated cost 2.02 USD. Liquidity not checked: no volume."
     )
     assert "at the position limit 30.0%. Score -0.002. Target 30.00% is 60.0 shares, after the order 60" in told["BBB"]
 
@@ -73,7 +73,7 @@ def test_names_that_the_book_is_too_small_for_come_last(trades):
     told = order_stories(trades, none, pd.Series(dtype="str"), 10_000.0, missed)
     assert told["symbol"].tolist() == ["AAA", "BBB", "NVR"]
     assert told["side"].tolist() == ["BUY", "BUY", "NONE"]
-    assert told["story"].iloc[-1] == ("Wanted, and not bought: 10.0% is 0.13 shares at 1,581.29 USD, less than one.")
+    assert told["story"].iloc[-1] == ("Target not bought: 10.0% is 0.13 shares at 1,581.29 USD, less than one.")
 
 
 def test_an_order_without_a_score_says_none(trades):

@@ -211,7 +211,7 @@ def test_orders_below_the_smallest_are_named():
     found = generator.unbought(held(), 500, weights, prices, trades)
     assert found.table["why"].unique().tolist() == ["10.0% is 50.00 USD, less than min_trade_size 100.00"]
     assert (found.idle, found.enough) == (500.0, pytest.approx(1000.0))
-    assert "10 of 10 wanted names" in found.sentence
+    assert "10 of 10 target names" in found.sentence
     assert "E (10.0% is 50.00 USD, less than min_trade_size 100.00), 5 more. 500.00 USD (100.0%) stay" in found.sentence
 
 
@@ -514,7 +514,7 @@ def test_a_book_worth_nothing_has_no_orders_and_is_all_cash(cash):
     assert TradeGenerator().calculate_turnover(trades, cash) == 0
     assert current_weights(held(), cash, prices).to_dict() == {"CASH": 1.0}
     said = TradeGenerator().unbought(held(), cash, series(A=1.0), prices, trades).sentence
-    assert said == f"The portfolio is worth {cash:.2f} USD; nothing can be traded."
+    assert said == f"The portfolio is worth {cash:.2f} USD, so nothing can be traded."
 
 
 def test_a_cent_is_a_book():
@@ -524,7 +524,7 @@ def test_a_cent_is_a_book():
 
 def test_holdings_that_are_worth_nothing_with_the_cash_are_an_error():
     for call in (current_weights, lambda *book: TradeGenerator().generate_trades(*book[:2], series(A=1.0), book[2])):
-        with pytest.raises(DataError, match=r"the portfolio is worth 0\.00 USD; nothing can be traded"):
+        with pytest.raises(DataError, match=r"the portfolio is worth 0\.00 USD, so nothing can be traded"):
             call(held(A=5), -5.0, series(A=1.0))
 
 

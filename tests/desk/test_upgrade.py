@@ -148,7 +148,7 @@ def test_another_file_at_the_place_of_the_copy_is_never_replaced(tmp_path):
     path, keep = old_book(tmp_path, "paper"), tmp_path / "kept.db"
     keep.write_bytes(b"mine")
     before = path.read_bytes()
-    with pytest.raises(BookError, match="is there already, and is not"):
+    with pytest.raises(BookError, match="already exists and differs from"):
         upgrade_book(path, keep)
     assert (path.read_bytes(), keep.read_bytes()) == (before, b"mine")
 
@@ -242,7 +242,7 @@ def test_a_book_on_a_server_is_upgraded_by_one_event(server, tmp_path):
     for act in (lambda: read_book(url), lambda: acts.halt(url, who="Ann", reason="drill", when=NOW)):
         with pytest.raises(BookError, match=r"by an older openbook \(format 2\); run: openbook upgrade"):
             act()
-    assert "has format 3 now, with its 29 events" in upgrade_book(url, tmp_path / "unused", when=NOW)
+    assert "upgraded to format 3, 29 events" in upgrade_book(url, tmp_path / "unused", when=NOW)
     assert upgrade_book(url, tmp_path / "unused", when=NOW) is None
     other = tmp_path / "other"
     other.mkdir()

@@ -403,7 +403,7 @@ def test_data_update_of_the_profile_live(live, here):
     here.says(YAHOO + "AAA", plain("AAA", DAYS[:-1]))
     first = update(live, DAYS[-2])
     assert first.code == 0, first
-    assert first.out.startswith(f"{len(DAYS) - 1} new sessions, 0 late, 0 revised, 0 bars refused")
+    assert first.out.startswith(f"{len(DAYS) - 1} new sessions, 0 late, 0 revised, 0 bars rejected")
     here.says(YAHOO + "AAA", plain("AAA"))
     assert update(live, DAYS[-1]).out.startswith("1 new")
     again = update(live, DAYS[-1])

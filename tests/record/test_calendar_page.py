@@ -340,7 +340,7 @@ def test_flat_and_odd_curves_are_drawn(equity):
     curve = draw_equity([("2024-06-10", equity[0], 0.0), ("2024-06-11", equity[1], 0.0)])
     heights = [float(point.partition(",")[2]) for point in curve.equity.line.split()]
     assert all(0 <= height <= 100 for height in heights)
-    assert curve.words.endswith("Deepest drawdown 0.00%.")
+    assert curve.words.endswith("Maximum drawdown 0.00%.")
 
 
 def test_the_drawing_has_a_title_and_says_what_it_shows(tmp_path):
