@@ -340,7 +340,7 @@ def test_status_says_what_waits_for_whom(waiting, monkeypatch):
 def test_x06_nobody_is_asked_to_approve_what_has_expired_and_nobody_there_is_no_yes(waiting, monkeypatch):
     refused(approve(waiting, monkeypatch, code=""), 55, "nothing was approved")
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
-    refused(command(waiting, "approve", tonight(waiting), "--by", "Ann"), 55, "nobody is there to answer", "--token")
+    refused(command(waiting, "approve", tonight(waiting), "--by", "Ann"), 55, "no terminal to confirm on", "--token")
     monkeypatch.setenv(calendar.REHEARSAL, f"{calendar.next_session(waiting.tonight):%Y-%m-%d}T15:01Z")
     late = approve(waiting, monkeypatch)
     refused(late, 55, "the approval deadline for the orders of")

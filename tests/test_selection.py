@@ -397,7 +397,7 @@ def test_the_report_names_every_combination_that_a_gate_stopped():
         if line.startswith("| ") and "| hrp |" in line
     ]
     assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == selection.ranking["model"].tolist()
-    for part in ("Ranking", "Luck"):
+    for part in ("Ranking", "Multiple testing"):
         lines = text.split(f"## {part}")[1].split("##")[0].splitlines()
         assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
     assert "- sharpe at least 1: 3 of 4 passed" in text
