@@ -126,7 +126,7 @@ def test_a_rejected_batch_stays_rejected(paper):
 def test_a_session_without_orders_or_that_is_not_there(paper):
     commit(paper, MARKET, 1, inputs="two")
     unchanged(paper, lambda: approve(paper, 1), ApprovalError, "no orders were proposed")
-    unchanged(paper, lambda: acts.read_batch(paper, day(4)), BookError, "no session")
+    unchanged(paper, lambda: acts.read_batch(paper, day(4)), BookError, "is not in the book")
 
 
 @pytest.mark.parametrize("line", ["", "  ", "a\nb", "x" * 201, "\x1b[31m"])
@@ -173,7 +173,7 @@ def test_s14_what_cannot_be_is_refused_whole(live):
     good = ("x9", "B", 20, 49.0, 0)
     for bad, match in (
         (("x1", "A", 29, 101.5, 100), "already recorded with different values"),
-        (("x2", "A", 21, 101.5, 0), r"\+21 shares of 2025-03-03-A; only \+20 are open"),
+        (("x2", "A", 21, 101.5, 0), r"\+21 shares for order 2025-03-03-A, but only \+20 are open"),
         (("x2", "A", -5, 101.5, 0), r"is for -5 shares, its order for \+50"),
         (("x2", "C", 5, 101.5, 0), "no order 2025-03-03-C"),
     ):
@@ -183,7 +183,7 @@ def test_s14_what_cannot_be_is_refused_whole(live):
 
 
 def test_a_fill_that_nobody_approved_is_refused(live):
-    unchanged(live, lambda: record(live, ("x1", "A", 30, 101.5, 0)), ApprovalError, "nobody approved 2025-03-03-A")
+    unchanged(live, lambda: record(live, ("x1", "A", 30, 101.5, 0)), ApprovalError, "order 2025-03-03-A was not approved")
 
 
 def test_a_paper_book_takes_no_recorded_fills(paper):
@@ -415,7 +415,7 @@ def test_cash_that_came_is_no_performance_and_a_fee_is(paper):
         paper,
         lambda: acts.record_cash(paper, flow="withdrawal", cents=1_498_501, who="A", reason="b", when=NOW),
         BookError,
-        "leaves -0.01 USD",
+        "would leave -0.01 USD",
     )
     for wrong in ({"flow": "gift", "cents": 1}, {"flow": "fee", "cents": 0}, {"flow": "fee", "cents": -5}):
         with pytest.raises(UsageError):

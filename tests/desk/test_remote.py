@@ -199,7 +199,7 @@ def test_what_is_refused_inserts_nothing(url, admin):
         (lambda: approve(url, 0), ApprovalError, "can no longer be"),
         (lambda: record(url, ("x", "A", 1, 1.0, 0)), BookError, "paper book"),
         (lambda: acts.record_cash(url, flow="withdrawal", cents=10**9, **who), BookError, "leaves -"),
-        (lambda: acts.read_batch(url, day(4)), BookError, "no session"),
+        (lambda: acts.read_batch(url, day(4)), BookError, "is not in the book"),
         (lambda: open_book(url, cash=1), BookError, "already exists"),
     ):
         unchanged(admin, url, act, error, match)
