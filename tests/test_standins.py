@@ -42,7 +42,7 @@ def test_it_did_not_learn_from_the_last_unseen_sessions(champion, market):
     assert card.data_fingerprint == fingerprint(market.upto(card.trained_through))
     assert pd.Timestamp(model.training.train_end) < pd.Timestamp(card.trained_through)
     require_fresh(card.model_dump(), market.dates[-1], 92)
-    with pytest.raises(ModelError, match="which it has seen"):
+    with pytest.raises(ModelError, match="which is in sample"):
         require_fresh(card.model_dump(), market.dates[-standins.UNSEEN - 2], 92)
 
 

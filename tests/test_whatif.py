@@ -234,7 +234,7 @@ def test_the_panel_offers_the_settings_of_the_last_evening_and_answers(trained, 
     assert day(trained) in title.value
     assert setting.value == "portfolio.top_n"
     assert value.value == str(chosen["top_n"])
-    assert meaning.value == "names to hold"
+    assert meaning.value == "number of names to hold"
     setting.value = "portfolio.optimizer"
     assert value.value == chosen["optimizer"]
     assert "hrp" in meaning.value

@@ -183,7 +183,9 @@ def test_s14_what_cannot_be_is_refused_whole(live):
 
 
 def test_a_fill_that_nobody_approved_is_refused(live):
-    unchanged(live, lambda: record(live, ("x1", "A", 30, 101.5, 0)), ApprovalError, "order 2025-03-03-A was not approved")
+    unchanged(
+        live, lambda: record(live, ("x1", "A", 30, 101.5, 0)), ApprovalError, "order 2025-03-03-A was not approved"
+    )
 
 
 def test_a_paper_book_takes_no_recorded_fills(paper):

@@ -175,7 +175,9 @@ def test_d16_a_delisting_recorded_late_heals_a_book_that_could_not_be_marked_any
     commit(path, market, 1)
     for n in range(2, 12):
         commit(path, market, n)
-    with pytest.raises(DataError, match=rf"A has had no close for 11 sessions on {day(12)}; .* record the delisting"):
+    with pytest.raises(
+        DataError, match=rf"A has had no close for 11 sessions up to {day(12)}; .* record the delisting"
+    ):
         commit(path, market, 12)
     late = make_market(closes, actions=[(DAYS[1], "A", "delisting", 0.1)])
     assert commit(path, late, 12).cash == 9_000 + 1_100
@@ -340,7 +342,7 @@ def test_a_gap_of_more_than_ten_sessions_is_an_error(path, missing, fine):
     if fine:
         assert len(commit(path, market, missing + 2).notes) == 10
     else:
-        with pytest.raises(DataError, match=f"held A has had no close for 11 sessions on {day(12)}"):
+        with pytest.raises(DataError, match=f"held name A has had no close for 11 sessions up to {day(12)}"):
             commit(path, market, missing + 2)
 
 

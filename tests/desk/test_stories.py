@@ -118,7 +118,7 @@ def test_the_headline_says_why_tonight(trades):
     plain = {"due": DUE, "why": "", "by_rule": False, "warning": ""}
     idle = headline(trades.iloc[:0], switch="ACTIVE", because="The next rebalance is on Friday, 07 March.", **plain)
     assert idle.sentence == "The next rebalance is on Friday, 07 March. Holdings stay unchanged."
-    busy = headline(trades, switch="ACTIVE", because="A rebalance is due.", **plain)
-    assert busy.sentence.startswith("A rebalance is due. 3,010 USD traded")
-    halted = headline(trades, switch="HALTED", because="A rebalance is due.", **plain)
+    busy = headline(trades, switch="ACTIVE", because="Rebalance date.", **plain)
+    assert busy.sentence.startswith("Rebalance date. 3,010 USD traded")
+    halted = headline(trades, switch="HALTED", because="Rebalance date.", **plain)
     assert "rebalance" not in halted.sentence
