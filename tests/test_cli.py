@@ -107,8 +107,8 @@ def test_a_wrong_line_is_a_usage_error_and_creates_nothing(runs, line):
 def test_status_of_nothing_says_what_to_do(runs):
     answer = openbook("--runs", runs, "status")
     assert answer.code == 64
-    assert f"nothing below {runs}" in answer.err
-    assert "begins with openbook demo" in answer.err
+    assert f"no runs, book or log in {runs}" in answer.err
+    assert "start with openbook demo" in answer.err
     assert nothing(runs)
 
 

@@ -434,7 +434,7 @@ def test_s03_fifty_times_two_runs_at_once(tmp_path, project_root):
     for done, day in enumerate(days, start=1):
         (won, _), (lost, said) = race(runs, checkout, day)
         assert (won, lost) == (0, 61), said
-        assert "try again when it is done" in said
+        assert "try again when it has finished" in said
         assert sorted(path.name for path in (runs / "train_candidates").iterdir()) == days[:done]
         assert not (runs / "failed").exists()
     assert len(days) == 50

@@ -16,13 +16,13 @@ def test_a_link_in_the_place_of_the_marker_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for target in (tmp_path / "ours", tmp_path / "nowhere"):
         (tmp_path / marker.FILE).symlink_to(target)
-        with pytest.raises(UsageError, match="is no plain file"):
+        with pytest.raises(UsageError, match="is a link or a folder"):
             marker.find_desk()
         (tmp_path / marker.FILE).unlink()
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("format: 99\n", "has format 99"), ("", "has no format line"), (None, "no plain file")]
+    ("text", "said"), [("format: 99\n", "has format 99"), ("", "has no format line"), (None, "a link or a folder")]
 )
 def test_a_marker_of_another_kind_is_named(text, said, tmp_path, monkeypatch):
     file = tmp_path / marker.FILE
@@ -162,5 +162,5 @@ def test_runs_where_there_is_nothing_are_no_desk_in_order(command, tmp_path, pro
         cwd=project_root, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 64, done.stdout + done.stderr
-    assert f"nothing below {typo}" in done.stderr
+    assert f"no runs, book or log in {typo}" in done.stderr
     assert not typo.exists()

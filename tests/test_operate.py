@@ -176,9 +176,9 @@ def test_x07_a_link_a_folder_or_a_pipe_is_no_token_and_no_key(waiting, key, tmp_
     (tmp_path / "link").symlink_to(token)
     os.mkfifo(tmp_path / "pipe")
     for odd in (tmp_path / "link", tmp_path / "pipe", tmp_path):
-        refused(by_token(waiting, key, odd), 55, "plain file")
+        refused(by_token(waiting, key, odd), 55, "regular file")
     (tmp_path / "keylink").symlink_to(key)
-    refused(by_token(waiting, tmp_path / "keylink", token), 55, "plain file")
+    refused(by_token(waiting, tmp_path / "keylink", token), 55, "regular file")
     refused(by_token(waiting, key, tmp_path / "nowhere"), 74, "there is no file")
 
 
@@ -208,7 +208,7 @@ def test_a_key_is_private_whole_and_outside_the_runs(tmp_path):
     for text in ("00\n", "not a key\n"):
         (tmp_path / "short").write_text(text)
         os.chmod(tmp_path / "short", 0o600)
-        with pytest.raises(ApprovalError, match="holds no key"):
+        with pytest.raises(ApprovalError, match="does not contain a key"):
             read_key(tmp_path / "short", runs)
 
 

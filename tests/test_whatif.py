@@ -216,7 +216,7 @@ def test_a_what_if_needs_a_sealed_day_and_a_change(trained):
 
 def test_the_page_is_never_kept_among_the_runs_or_over_another(trained, tried):
     inside = command(trained, "whatif", day(trained), "--set", SEVEN, "--out", trained.runs / "elsewhere")
-    refused(inside, 64, "where only runs are kept")
+    refused(inside, 64, "is inside the runs folder")
     again = command(trained, "whatif", day(trained), "--set", SEVEN, "--out", tried[0].kept.parents[1])
     refused(again, 62, "already has a page")
 

@@ -114,14 +114,14 @@ def test_x09_an_edited_line_with_its_hash_mended_is_found_by_the_next(log):
     body = {name: value for name, value in json.loads(second).items() if name != "hash"} | {"digest": "bc"}
     mended = {**body, "hash": sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()}
     problems = rewrite(log, first, json.dumps(mended, sort_keys=True).encode() + b"\n", *rest)
-    assert problems == ["line 3 of audit.jsonl does not follow the one before: lines are missing or moved"]
+    assert problems == ["line 3 of audit.jsonl breaks the hash chain: lines are missing or reordered"]
 
 
 def test_x09_lines_that_changed_places(log):
     first, second, third, last = lines(log)
     problems = rewrite(log, first, third, second, last)
     assert [problem[:6] for problem in problems] == ["line 2", "line 3", "line 4"]
-    assert all("missing or moved" in problem for problem in problems)
+    assert all("missing or reordered" in problem for problem in problems)
 
 
 @pytest.mark.parametrize("gone", [0, 1, 2])
@@ -129,7 +129,7 @@ def test_x09_a_line_that_is_missing(log, gone):
     kept = lines(log)
     del kept[gone]
     problems = rewrite(log, *kept)
-    assert problems == [f"line {gone + 1} of audit.jsonl does not follow the one before: lines are missing or moved"]
+    assert problems == [f"line {gone + 1} of audit.jsonl breaks the hash chain: lines are missing or reordered"]
 
 
 def test_x09_a_line_that_was_inserted(log):

@@ -109,8 +109,8 @@ def test_an_ensemble_and_a_tuned_candidate_survive_json():
     [
         ({"members": ["a", "a", "b"]}, "members must be different"),  # voting twice here, once when deployed
         ({"members": ["a"]}, "at least two other candidates"),
-        ({"members": ["a", "e"]}, "'e' is no candidate beside it"),
-        ({"members": ["a", "stranger"]}, "'stranger' is no candidate beside it"),
+        ({"members": ["a", "e"]}, "'e' is not a candidate"),
+        ({"members": ["a", "stranger"]}, "'stranger' is not a candidate"),
         ({"params": {"max_depth": 3}}, "ensemble has no parameter"),
         ({"tuning": {}}, "nothing to tune"),
         ({"algorithm": "xgboost", "members": ["a", "b"]}, "only ensembles have members"),

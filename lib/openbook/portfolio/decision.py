@@ -88,7 +88,7 @@ class PortfolioSettings(BaseModel, frozen=True, extra="forbid"):
     def rule(self, regime: int) -> RegimeAdaptation:
         """Exposure, position limit and optimizer in force in `regime`, with nothing left open."""
         if regime not in REGIME_NAMES:
-            raise OptimizerError(f"no regime {regime!r}; choose from {REGIME_NAMES}")
+            raise OptimizerError(f"unknown regime {regime!r}; choose from {REGIME_NAMES}")
         found = self.regimes.get(regime) if self.enable_regime_adaptation else None
         found = found or RegimeAdaptation()
         tightest = min(self.max_weight, found.max_weight or self.max_weight)

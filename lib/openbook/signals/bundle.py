@@ -111,7 +111,9 @@ def load_model(folder, *, sha256: str | None = None) -> tuple[Model, dict]:
         _require_hash(text, sha256, folder / SCHEMA)
     schema = _parse(text, folder / SCHEMA)
     if schema.algorithm not in ALGORITHMS:
-        raise ModelError(f"{folder / SCHEMA} names algorithm {schema.algorithm!r}; there are {', '.join(ALGORITHMS)}")
+        raise ModelError(
+            f"{folder / SCHEMA} has unknown algorithm {schema.algorithm!r}; known: {', '.join(ALGORITHMS)}"
+        )
     algorithm = ALGORITHMS[schema.algorithm]
     if schema.model_file != algorithm.filename:  # also keeps "../../elsewhere" from being opened
         raise ModelError(f"{folder / SCHEMA} points to {schema.model_file!r}, not {algorithm.filename}")

@@ -69,7 +69,7 @@ class Candidate(BaseModel, frozen=True, extra="forbid", strict=True):
         defaults = ALGORITHMS[self.algorithm].defaults
         for key, value in self.params.items():
             if key not in defaults:
-                raise ValueError(f"{self.algorithm} has no parameter {key!r} here; there are {', '.join(defaults)}")
+                raise ValueError(f"{self.algorithm} has no parameter {key!r}; choose from {', '.join(defaults)}")
             whole = isinstance(defaults[key], int)  # 2.5 where a whole number belongs is cut to 2 without a word
             if not (math.isfinite(value) and (isinstance(value, int) or not whole)):
                 raise ValueError(f"{key} must be a {'whole ' if whole else ''}number like {defaults[key]}, not {value}")
