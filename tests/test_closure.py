@@ -50,7 +50,7 @@ def test_an_evening_without_a_session_waits_for_nobody_and_its_orders_are_filled
             "its orders move to the next session" in succeed(openbook("--runs", desk.runs, "closure", text, *WHO)).out
         )
         assert "(already recorded)" in succeed(openbook("--runs", desk.runs, "closure", text, *WHO)).out
-        assert "closed without notice" in succeed(desk.run("daily_run", day)).out
+        assert "unscheduled closure" in succeed(desk.run("daily_run", day)).out
     rest = desk.evening(following).without(desk.vendor.files.bars["symbol"].unique(), day)
     with clock(f"{following:%Y-%m-%d}T21:00Z"):
         succeed(desk.daily(rest, date=following))

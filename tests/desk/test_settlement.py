@@ -305,7 +305,7 @@ def test_a_held_name_that_the_source_does_not_have_is_an_error_that_knows_of_ren
     commit(path, market, 0, make_trades(A=10))
     commit(path, market, 1)
     with pytest.raises(
-        DataError, match=r"the book holds A, but the source has no bars for it;  .* openbook rename A NEW"
+        DataError, match=r"the book holds A, but the source has no bars for it; .* openbook rename A NEW"
     ):
         settle(read_book(path), market.select(["B"]), FREE, DAYS[2])
 
@@ -347,9 +347,9 @@ def test_a_gap_of_more_than_ten_sessions_is_an_error(path, missing, fine):
 
 
 def test_d10_a_market_that_ends_before_the_date_is_not_ready(path):
-    with pytest.raises(DataNotReady, match=f"no bars for {day(2)}; the last are of {day(1)}"):
+    with pytest.raises(DataNotReady, match=f"no bars for {day(2)} yet, the latest are of {day(1)}"):
         settle(read_book(path), make_market({"A": [1, 1]}), FREE, DAYS[2])
-    with pytest.raises(DataNotReady, match="the last are of never"):
+    with pytest.raises(DataNotReady, match="the latest are of never"):
         settle(read_book(path), make_market({"A": [1, 1]}, start=5), FREE, DAYS[2])
 
 
@@ -357,7 +357,7 @@ def test_s06_a_date_that_the_book_has_passed_is_out_of_order(path):
     market = make_market({"A": [1, 1]})
     commit(path, market, 1)
     for n in (0, 1):
-        with pytest.raises(OutOfOrderError, match=f"the book is at {day(1)}"):
+        with pytest.raises(OutOfOrderError, match=f"is not after the book's last session, {day(1)}"):
             settle(read_book(path), market, FREE, DAYS[n])
 
 
@@ -522,7 +522,7 @@ def test_no_settlement_fills_what_nobody_approved(tmp_path):
     state = read_book(tmp_path / "by hand")
     filled = settle(read_book(tmp_path / "by rule"), market, COSTS, DAYS[1])
     results = tuple(row.model_copy(update={"before": "PENDING"}) for row in filled.results)
-    with pytest.raises(BookError, match="not those of the approved orders"):
+    with pytest.raises(BookError, match="do not match the approved orders"):
         require_continuation(filled.model_copy(update={"head": state.head, "results": results}), state)
 
 

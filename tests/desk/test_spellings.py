@@ -130,5 +130,5 @@ def test_a_fill_of_another_symbol_than_its_order_is_refused():
     fills = pd.DataFrame({"fill_id": ["1", "2", "3"], "order_id": ["a", "b", "b"], "symbol": ["BRK B", "FB", "META"]})
     require_named_alike(fills, orders)
     require_named_alike(fills.drop(columns="symbol"), orders)
-    with pytest.raises(BookError, match="fill 2 is of BRK A, and its order b of META; the whole file is rejected"):
+    with pytest.raises(BookError, match="fill 2 is for BRK A, but its order b is for META; the whole file is rejected"):
         require_named_alike(fills.assign(symbol=["BRK.B", "BRK A", "META"]), orders)

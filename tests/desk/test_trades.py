@@ -530,13 +530,13 @@ def test_holdings_that_are_worth_nothing_with_the_cash_are_an_error():
 
 @pytest.mark.parametrize("bad", [np.nan, -0.01, np.inf])
 def test_p02_a_weight_that_is_no_weight_is_refused(bad):
-    with pytest.raises(LimitError, match="weights of B"):
+    with pytest.raises(LimitError, match="weights for B"):
         TradeGenerator().generate_trades(held(), 100, series(A=0.1, B=bad), series(A=1.0, B=1.0))
 
 
 def test_a_symbol_given_twice_is_refused():
     twice = pd.Series([0.1, 0.2], index=["A", "A"])
-    with pytest.raises(LimitError, match="weights of A"):
+    with pytest.raises(LimitError, match="weights for A"):
         TradeGenerator().generate_trades(held(), 100, twice, series(A=1.0))
 
 

@@ -46,7 +46,7 @@ def test_a_sound_history_has_no_findings(delivery):
     assert checkup.usable
     assert checkup.symbol_years == 40 * 70 / 252
     assert checkup.summary["Symbols"] == "40"
-    assert list(checkup.lines())[-1] == "Usable: 0 findings, none of which stops a run for everybody."
+    assert list(checkup.lines())[-1] == "Usable: 0 findings, none of which stops a run."
 
 
 def test_nor_has_one_with_recorded_splits_and_dividends(delivery, damage, act):
@@ -390,11 +390,11 @@ def test_rows_of_a_side_table_that_repeat_or_have_no_name(vendor):
     assert names(checkup) == {("A", "duplicate key"), ("*", "no symbol")}
     assert checkup.symbol_years == 0
     assert not checkup.usable
-    assert list(checkup.lines())[-1].startswith("Not usable: no price was read")
+    assert list(checkup.lines())[-1].startswith("Not usable: no prices found")
 
 
 def test_nothing_to_look_at_is_an_error(delivery):
-    with pytest.raises(DataError, match="not one price can be used of 2,800 rows"):
+    with pytest.raises(DataError, match="no usable price in 2,800 rows"):
         look(replace(delivery, bars=delivery.bars.assign(close=0.0)))
     with pytest.raises(DataError, match="no column close"):
         look(replace(delivery, bars=delivery.bars.drop(columns="close")))

@@ -109,7 +109,7 @@ def test_membership_is_cut_where_a_ticker_changed_hands():
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([("a", "X", "2015-01-02", "2014-01-02")], "before it begins"),
+        ([("a", "X", "2015-01-02", "2014-01-02")], "before its start"),
         ([("a", "X", None, None), ("b", "X", "2015-01-02", None)], "X has two owners"),
         ([("a", "X", None, None), ("a", "Y", "2015-01-02", None)], "a has two tickers"),
     ],

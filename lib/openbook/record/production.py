@@ -30,7 +30,7 @@ def promote(runs: Path, files: Mapping[str, bytes], metadata: Mapping, sha256: s
     person rolled back stays so: the same bundle never comes back by itself, only a new selection does.
     """
     if not (_SHA256.fullmatch(sha256) and sha256 in {sha256_of(data).hexdigest() for data in files.values()}):
-        raise ModelError(f"{sha256!r} does not match any file of the bundle:  {', '.join(sorted(files))}")
+        raise ModelError(f"{sha256!r} does not match any file of the bundle: {', '.join(sorted(files))}")
     entries = history(runs)
     target = place(runs, sha256)
     with storage(f"promote {target}"):
