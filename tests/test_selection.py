@@ -422,7 +422,7 @@ def test_the_report_tells_a_committee_everything_it_is_given():
     for said in (
         "37 trials counted: 2 combinations",
         "among those compared: 1.4",
-        "told 37",
+        "uses all 37 trials",
         "a × hrp ranks first in 100%",
         "No holdout",
     ):

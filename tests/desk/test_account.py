@@ -269,7 +269,7 @@ def test_a_fill_that_no_order_explains_is_booked_by_name_once(live):
     )
     said = {"when": NOW, "source": "0" * 64}
     before = live.read_bytes()
-    with pytest.raises(BookError, match=f"fill f2 is of {day(2)}"):
+    with pytest.raises(BookError, match=f"fill f2 is dated {day(2)}"):
         acts.record_fills(live, day(0), table, **said)
     assert live.read_bytes() == before
     assert acts.record_fills(live, day(0), table, accepted=("Ann", "the broker was late"), **said) == 4

@@ -107,7 +107,7 @@ def test_without_orders_there_is_nothing_to_do_and_a_warning_is_never_lost(trade
 def test_a_book_that_is_too_small_has_something_to_say(trades):
     plain = {"due": DUE, "switch": "ACTIVE", "why": "", "by_rule": False, "warning": "Not vetted."}
     none = headline(trades.iloc[:0], unbought="10 of 10 target names cannot be bought", **plain)
-    assert (none.verdict, none.kind) == ("Nothing can be bought", "warn")
+    assert (none.verdict, none.kind) == ("No order is possible", "warn")
     assert none.sentence.endswith("\n10 of 10 target names cannot be bought\nNot vetted.")
     some = headline(trades, unbought="1 of 3 target names cannot be bought", **plain)
     assert (some.verdict, some.kind) == ("2 orders for 04 March", "warn")

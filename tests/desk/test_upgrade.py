@@ -48,7 +48,7 @@ def expected(name: str) -> dict:
 def test_an_upgraded_book_says_what_the_older_code_said_of_it(tmp_path, name):
     path = old_book(tmp_path, name)
     before = path.read_bytes()
-    assert "as it was" in upgrade_book(path, tmp_path / "kept" / path.name, when=NOW)
+    assert "backup: " in upgrade_book(path, tmp_path / "kept" / path.name, when=NOW)
     assert (tmp_path / "kept" / path.name).read_bytes() == before
     assert sorted(os.listdir(tmp_path)) == ["kept", path.name]
     audit_book(path)

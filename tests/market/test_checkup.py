@@ -320,10 +320,10 @@ def test_a_folder_is_guessed_aloud(vendor, delivery):
         "reports.csv: reports",
         "filed = collected, period_end = end_date; 1 items",
         "members.csv: membership",
-        "notes.csv: not understood, left out (columns hello)",
-        "bars: nothing uses adj_close",
+        "notes.csv: not recognized, skipped (columns hello)",
+        "bars: unused columns adj_close",
         "a source with columns: {adjusted_close: adj_close} reads them",
-        "prices: raw, because adj_close stands beside them",
+        "prices: raw, because adj_close is also there",
         "Usable: 0 findings",
     ):
         assert words in told
@@ -336,8 +336,9 @@ def test_recorded_splits_tell_raw_prices_from_adjusted_ones(vendor, delivery, da
     on_day = (split.bars["symbol"] == "S07") & (split.bars["date"] == DAY)
     folder = vendor("prices.parquet", split.bars.assign(split_ratio=np.where(on_day, 4.0, 0.0)))
     checkup = check_folder(folder, today=TODAY)
-    assert f"prices: {'adjusted' if adjusted else 'raw'}, because {int(not adjusted)} of 1 recorded splits show" in str(
-        checkup.told
+    assert (
+        f"prices: {'adjusted' if adjusted else 'raw'}, because {int(not adjusted)} of 1 recorded splits are visible"
+        in str(checkup.told)
     )
     assert checkup.findings.empty
 
@@ -359,7 +360,7 @@ def test_several_files_of_bars_are_one_history_and_others_are_named(vendor, deli
     folder = vendor("b.parquet", delivery.bars[~half])
     assert check_folder(folder, today=TODAY).summary["Rows"] == "2,800"
     vendor("c.parquet", delivery.bars.head(5).assign(volume_l=1.0))
-    with pytest.raises(DataError, match="2 files of bars among others; give them a folder of their own"):
+    with pytest.raises(DataError, match="2 files of bars among others; move them to a separate folder"):
         check_folder(folder, today=TODAY)
 
 

@@ -133,7 +133,7 @@ def test_a_second_source_that_compares_nothing_is_an_error(capsys, folder, tmp_p
     delivery.bars.assign(symbol="US_" + delivery.bars["symbol"]).to_csv(other / "prices.csv", index=False)
     code, said = check(capsys, folder, "--beside", other)
     assert code == 30
-    assert "no symbol of the first source" in said
+    assert "shares no symbol with the first source" in said
 
 
 def test_the_same_folder_is_told_in_the_same_words(capsys, folder, delivery, damage):

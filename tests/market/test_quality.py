@@ -206,7 +206,7 @@ def test_d09_conflicting_duplicates(delivery, tonight):
 
 def test_d10_last_bar_one_session_old(delivery, tonight):
     market, _ = admit(delivery, through=YESTERDAY)
-    with pytest.raises(DataNotReady, match="no bars of 2023-06-30 yet, the last are of 2023-06-29") as caught:
+    with pytest.raises(DataNotReady, match="no bars for 2023-06-30 yet, the latest are of 2023-06-29") as caught:
         check_session(market, tonight)
     assert caught.value.exit_code == 31
 
