@@ -214,7 +214,7 @@ def test_d10_last_bar_one_session_old(delivery, tonight):
 def test_d10_the_index_is_one_session_old(delivery, tonight):
     dates = pd.DatetimeIndex(delivery.bars["date"].unique())
     index = pd.Series(4000.0, index=dates[:-1], name="S&P 500")
-    with pytest.raises(DataNotReady, match="the index S&P 500 has no close of 2023-06-30"):
+    with pytest.raises(DataNotReady, match="the index S&P 500 has no close for 2023-06-30"):
         check(replace(delivery, index=index), tonight)
 
 
@@ -259,7 +259,7 @@ def test_d14_tickers_that_look_like_something_else(delivery, tonight):
 def test_d14_a_symbol_read_as_missing_is_an_error(delivery, symbol):
     column = delivery.bars["symbol"].astype(object)
     column.iloc[5] = symbol
-    with pytest.raises(DataError, match="symbol is missing or no text"):
+    with pytest.raises(DataError, match="missing or non-text symbol"):
         admit(replace(delivery, bars=delivery.bars.assign(symbol=column)))
 
 
