@@ -179,7 +179,7 @@ def test_x07_a_link_a_folder_or_a_pipe_is_no_token_and_no_key(waiting, key, tmp_
         refused(by_token(waiting, key, odd), 55, "regular file")
     (tmp_path / "keylink").symlink_to(key)
     refused(by_token(waiting, tmp_path / "keylink", token), 55, "regular file")
-    refused(by_token(waiting, key, tmp_path / "nowhere"), 74, "there is no file")
+    refused(by_token(waiting, key, tmp_path / "nowhere"), 74, "does not exist")
 
 
 def test_x07_what_was_read_is_what_is_used(tmp_path):

@@ -68,7 +68,7 @@ def test_p02_weights_that_sum_to_97_percent(written, look):
 
 
 def test_an_order_twice_never_passes(written, look):
-    with pytest.raises(LimitError, match="do not agree"):
+    with pytest.raises(LimitError, match="are inconsistent"):
         look(replace(written, trades=pd.concat([written.trades, written.trades.iloc[:1]], ignore_index=True)))
 
 

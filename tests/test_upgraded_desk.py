@@ -119,7 +119,7 @@ def test_an_older_desk_gets_its_marker(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     answer = openbook("upgrade")
-    assert (answer.code, "is no desk of an older openbook" in answer.err) == (64, True)
+    assert (answer.code, "is not a desk of an older openbook" in answer.err) == (64, True)
     for name in ("notebooks", "params", "runs"):
         (tmp_path / name).mkdir()
     (tmp_path / "runs" / "books").mkdir()

@@ -102,7 +102,7 @@ def test_a_diff_names_parameters_that_differ_and_a_day_that_comes_out_otherwise(
 def test_a_diff_needs_two_sealed_days(trained, dates):
     first, second = (date or day(trained) for date in dates)
     refused(command(trained, "diff", first, second), 64, "no sealed daily_run of 2024-01-02 in")
-    refused(command(trained, "diff", "yesterday", second), 64, "is no date")
+    refused(command(trained, "diff", "yesterday", second), 64, "is not a date")
 
 
 # ---- one day with other parameters ----

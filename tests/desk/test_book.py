@@ -156,7 +156,7 @@ def test_s05_the_same_session_with_other_inputs_is_a_conflict(path):
 def test_s06_an_earlier_session_is_out_of_order(path):
     commit(path, MARKET, 2)
     before = digest(path)
-    with pytest.raises(OutOfOrderError, match=rf"{day(1)} lies before the book's last session, {day(2)}"):
+    with pytest.raises(OutOfOrderError, match=rf"{day(1)} is before the book's last session, {day(2)}"):
         commit(path, MARKET, 1)
     assert digest(path) == before
 

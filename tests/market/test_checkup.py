@@ -369,7 +369,7 @@ def test_of_two_histories_the_larger_is_read_and_the_other_named(vendor, deliver
     folder = vendor("revisions.parquet", delivery.bars.head(5).assign(volume_l=1.0))
     checkup = check_folder(folder, today=TODAY)
     assert checkup.summary["Rows"] == "2,800"
-    assert any("revisions.parquet: not read" in line for line in checkup.told)
+    assert any("revisions.parquet: skipped" in line for line in checkup.told)
 
 
 def test_a_folder_that_cannot_be_understood_says_what_it_saw(vendor, tmp_path):

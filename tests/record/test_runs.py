@@ -310,9 +310,9 @@ def test_x01_ten_thousand_strings_create_nothing(runs):
 
 @pytest.mark.parametrize("name", ["../x", "Daily", "failed", "production", ".stage", "a/b", "", "books"])
 def test_x01_a_notebook_name_that_is_none_is_refused(runs, name):
-    with pytest.raises(UsageError, match="no name of a notebook"):
+    with pytest.raises(UsageError, match="is not a valid notebook name"):
         runs.sealed(name, DATE)
-    with pytest.raises(UsageError, match="no name of a notebook"):
+    with pytest.raises(UsageError, match="is not a valid notebook name"):
         runs.stage(name, DATE, profile="demo", params={}, inputs_hash="")
     assert not runs.folder.exists()
 
@@ -379,7 +379,7 @@ def _with_metadata(text: str):
 def test_promote_refuses_a_hash_that_pins_nothing_and_an_altered_bundle(runs):
     files, name = bundle("one")
     for wrong in ("0" * 64, "../../x", name.upper()):
-        with pytest.raises(ModelError, match="sha256 of no file"):
+        with pytest.raises(ModelError, match="does not match any file of the bundle"):
             runs.promote(files, {}, wrong)
     assert not runs.folder.exists()
     folder = runs.promote(files, {}, name)

@@ -246,7 +246,7 @@ def test_x09_only_one_cell_can_have_been_injected(runs, repository, ran):
 def test_x09_an_executed_notebook_that_cannot_be_read(runs, repository, ran, text):
     alter(ran[1] / "daily_run.ipynb", text)
     assert v.check_cells(runs.folder, repository)[0] == [
-        f"{NAME}: the executed notebook was altered: it cannot be read"
+        f"{NAME}: the executed notebook was altered and cannot be read"
     ]
 
 
@@ -301,6 +301,6 @@ def test_a_library_that_a_run_needs_is_there_and_is_what_its_name_says(runs, sea
     (problem,) = v.check_libraries(runs.folder)
     assert problem.startswith(f"code/{digest}.zip was altered: its content does not have the hash")
     file.unlink()
-    assert v.check_libraries(runs.folder) == [f"code/{digest}.zip is missing: {NAME} was made by it"]
+    assert v.check_libraries(runs.folder) == [f"code/{digest}.zip is missing, but {NAME} needs it"]
     file.with_name("0.zip").write_bytes(whole)
     assert "code/0.zip was altered: its content" in v.check_libraries(runs.folder)[0]

@@ -140,7 +140,7 @@ def test_a_bundle_is_packed_with_the_features_of_its_model():
 def test_a_sample_without_a_feature_gives_no_golden_rows():
     sample = dataset().features_on(dataset().dates[-1:])
     empty = replace(sample, values=np.full_like(sample.values, np.nan))
-    with pytest.raises(ModelError, match="no row with a feature"):
+    with pytest.raises(ModelError, match="no row with features"):
         pack_model(trained("xgboost"), empty, data_fingerprint="")
 
 

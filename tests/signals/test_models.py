@@ -112,7 +112,7 @@ def test_an_ensemble_and_a_tuned_candidate_survive_json():
         ({"members": ["a", "e"]}, "'e' is not a candidate"),
         ({"members": ["a", "stranger"]}, "'stranger' is not a candidate"),
         ({"params": {"max_depth": 3}}, "ensemble has no parameter"),
-        ({"tuning": {}}, "nothing to tune"),
+        ({"tuning": {}}, "no parameters to tune"),
         ({"algorithm": "xgboost", "members": ["a", "b"]}, "only ensembles have members"),
         ({"algorithm": "xgboost", "tuning": {"n_trials": "5"}}, "tuning.n_trials"),
         ({"algorithm": "xgboost", "tuning": {"n_trials": True}}, "tuning.n_trials"),
@@ -139,7 +139,7 @@ def test_models_that_do_not_fit_together_are_not_combined():
         ({"one": one}, "at least two"),
         ({"one": one, "two": other}, "same features"),
         ({"one": one, "two": later}, "same label: one, two"),
-        ({"one": one, "both": ensemble}, "cannot be a member of another"),
+        ({"one": one, "both": ensemble}, "cannot be a member of an ensemble"),
     ]:
         with pytest.raises(SchemaError, match=message):
             combine(models, ensemble.training.candidate)
