@@ -175,7 +175,7 @@ def test_s14_what_cannot_be_is_refused_whole(live):
         (("x1", "A", 29, 101.5, 100), "already recorded with different values"),
         (("x2", "A", 21, 101.5, 0), r"\+21 shares for order 2025-03-03-A, but only \+20 are open"),
         (("x2", "A", -5, 101.5, 0), r"is for -5 shares, its order for \+50"),
-        (("x2", "C", 5, 101.5, 0), "no order 2025-03-03-C"),
+        (("x2", "C", 5, 101.5, 0), "order 2025-03-03-C is not in the batch"),
     ):
         unchanged(live, lambda bad=bad: record(live, good, bad), BookError, match)
     late = fills(good).assign(date=day(2))

@@ -290,7 +290,7 @@ def test_a_question_creates_nothing(runs):
 )
 def test_x01_a_date_that_is_none_is_refused(runs, date):
     for call in (runs.sealed, lambda notebook, date: new_stage(runs, date)):
-        with pytest.raises(UsageError, match="no date"):
+        with pytest.raises(UsageError, match="not a date"):
             call("daily_run", date)
     assert not runs.folder.exists()
 
