@@ -277,7 +277,7 @@ def test_a_fill_that_no_order_explains_is_booked_by_name_once(live):
     assert acts.record_fills(live, day(0), table, accepted=("Ann", "the broker was late"), **said) == 0
     assert live.read_bytes() == after
     again = table.iloc[[0]].assign(date=day(2))  # f1 is recorded: on another day it is not another fill
-    with pytest.raises(BookError, match=f"fill f1 is of {day(2)}"):
+    with pytest.raises(BookError, match=f"fill f1 is dated {day(2)}"):
         acts.record_fills(live, day(0), again, accepted=("Ann", "twice"), **said)
     assert live.read_bytes() == after
     state = read_book(live)
