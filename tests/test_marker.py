@@ -149,7 +149,7 @@ def test_the_wrong_folder_is_noticed_and_left_as_it_is(command, tmp_path):
         [sys.executable, "-m", "openbook.cli", *command], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 64, done.stdout + done.stderr
-    assert f"no desk at {tmp_path}" in done.stderr
+    assert f"no desk at or above {tmp_path}" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
