@@ -36,7 +36,7 @@ def write_run(runs: Path, notebook: str, folder: str, **recorded) -> Path:
 
 def write_day(runs: Path, folder: str, orders: int = 0, switch: str = "ACTIVE", verdict: str = "") -> Path:
     """A sealed daily run."""
-    said = verdict or (f"{orders} orders" if orders else "Nothing to do")
+    said = verdict or (f"{orders} orders" if orders else "No orders")
     return write_run(runs, "daily_run", folder, orders=orders, switch=switch, verdict=said, equity=1e5)
 
 

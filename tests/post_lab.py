@@ -28,7 +28,7 @@ def element_cell(element):
     return mail_cell(*element._repr_mimebundle_())
 
 
-def seal_run(runs: Path, *cells, date: str = DATE, verdict: str = "7 orders wait for approval", **recorded) -> Path:
+def seal_run(runs: Path, *cells, date: str = DATE, verdict: str = "7 orders pending approval", **recorded) -> Path:
     """A sealed daily run as the runner leaves it."""
     folder = runs / "daily_run" / date
     folder.mkdir(parents=True)
@@ -46,7 +46,7 @@ def summarize(runs: Path, status: str = "PENDING", date: str = DATE) -> None:
     place = runs / "books" / "paper"
     place.mkdir(parents=True)
     lines = ["paper book: ACTIVE, cash 1,000.00 USD"]
-    lines += [f"  orders of {date}: 7 {status}; to be approved until 2022-12-29 15:00 UTC", f"  batch {'ef' * 32}"]
+    lines += [f"  orders of {date}: 7 {status}; approval deadline 2022-12-29 15:00 UTC", f"  batch {'ef' * 32}"]
     (place / "summary.json").write_text(json.dumps(lines))
 
 

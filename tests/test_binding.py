@@ -21,8 +21,8 @@ def test_bundled_prices_in_runs_of_a_vendor_are_refused_with_both_ways_on(desk, 
     before = desk.kept()
     stores = hashes(desk.runs / "store")
     answer = openbook("--runs", desk.runs, "run", notebook, "--date", "2022-12-28")  # the demo's profile
-    refused(answer, "the paper book in", "kept with the prices of files", "this run has those of sample")
-    refused(answer, "openbook --runs FOLDER", "a desk of their own")
+    refused(answer, "the paper book in", "bound to the price source files", "this run uses sample")
+    refused(answer, "openbook --runs FOLDER", "a separate desk")
     assert (desk.kept(), hashes(desk.runs / "store")) == (before, stores)
 
 
@@ -37,7 +37,7 @@ def test_a_vendors_prices_in_the_runs_of_a_simulated_world_are_refused(desk, tmp
     run = ("--runs", runs, "run", "daily_run", "--date", date)
     succeed(openbook(*run, "--set", f"source={json.dumps(simulated)}"))
     assert bound_to(runs, runs / "books" / "paper.db").startswith("simulated ")
-    refused(openbook(*run, "--set", desk.vendor.source), "the prices of simulated", "this run has those of files")
+    refused(openbook(*run, "--set", desk.vendor.source), "the price source simulated", "this run uses files")
     other = simulated | {"seed": 4}
     refused(openbook(*run, "--set", f"source={json.dumps(other)}"), "the prices of simulated")
 

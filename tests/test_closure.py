@@ -47,10 +47,10 @@ def test_an_evening_without_a_session_waits_for_nobody_and_its_orders_are_filled
         assert desk.run("daily_run", day).code == 31
         text = f"{day:%Y-%m-%d}"
         assert (
-            "orders for it wait for the next one" in succeed(openbook("--runs", desk.runs, "closure", text, *WHO)).out
+            "its orders move to the next session" in succeed(openbook("--runs", desk.runs, "closure", text, *WHO)).out
         )
-        assert "as was written down before" in succeed(openbook("--runs", desk.runs, "closure", text, *WHO)).out
-        assert "closed without notice" in succeed(desk.run("daily_run", day)).out
+        assert "(already recorded)" in succeed(openbook("--runs", desk.runs, "closure", text, *WHO)).out
+        assert "unscheduled closure" in succeed(desk.run("daily_run", day)).out
     rest = desk.evening(following).without(desk.vendor.files.bars["symbol"].unique(), day)
     with clock(f"{following:%Y-%m-%d}T21:00Z"):
         succeed(desk.daily(rest, date=following))
@@ -68,10 +68,10 @@ def test_an_evening_without_a_session_waits_for_nobody_and_its_orders_are_filled
 @pytest.mark.parametrize(
     ("date", "more", "said"),
     [
-        ("2024-06-22", (), "2024-06-22 is no session of the exchange anyhow"),
-        ("2024-06-28", (), "2024-06-28 lies ahead"),
-        ("2024-06-25", (), "a daily run of 2024-06-25 is sealed"),
-        ("2024-06-26", ("--close", "1pm"), "'1pm' is no time in New York"),
+        ("2024-06-22", (), "2024-06-22 is not an exchange session"),
+        ("2024-06-28", (), "2024-06-28 is in the future"),
+        ("2024-06-25", (), "2024-06-25 already has a sealed daily run"),
+        ("2024-06-26", ("--close", "1pm"), "'1pm' is not a time"),
     ],
 )
 def test_what_is_no_closure_is_refused(desk, date, more, said):

@@ -30,7 +30,7 @@ def test_w06_a_halted_name_keeps_its_price_and_the_evening_goes_on_for_the_other
     trades = pd.read_csv(desk.page() / "trades.csv")
     assert name not in set(trades["symbol"])
     page = (desk.page() / "report.html").read_text()
-    assert f"No close tonight of {name}: kept at the last price, and not traded." in page
+    assert f"No close for {name}: kept at the last close, not traded." in page
     assert "session 1 of at most 10" in page
 
 

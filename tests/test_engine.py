@@ -73,7 +73,7 @@ def test_the_error_of_a_task_is_the_error_of_the_call(shared, where, request):
 
 @pytest.mark.parametrize("engine", ["dask:/host:1", "spark://host:7077", "dask://host", "dask"])
 def test_what_is_no_engine_is_refused(engine, shared):
-    with pytest.raises(UsageError, match="no engine"):
+    with pytest.raises(UsageError, match="invalid engine"):
         run_tasks(add_up, shared, TASKS, engine=engine)
 
 

@@ -123,7 +123,7 @@ def test_an_evening_differs_from_itself_in_nothing(week, evenings):
     found = compare(evenings[1], evening_of(week.page(week.days[2])))
     assert (found.effects == 0).all(axis=None)
     assert found.table.empty
-    assert found.sentence == "The target is what it was."
+    assert found.sentence == "The target weights did not change."
 
 
 def test_each_input_alone_is_the_whole_change(evenings):
@@ -159,7 +159,9 @@ def test_a_mixture_that_cannot_be_decided_keeps_what_is_held_and_is_told(evening
     found = compare(ten, after)  # three names at 15% each are no portfolio
     assert adds_up(found.effects)
     assert len(found.notes) == 1
-    assert found.notes[0].startswith("Mixtures that could not be decided and keep what is held: 1, such as ")
+    assert found.notes[0].startswith(
+        "1 combinations of old and new inputs were infeasible and keep the current holdings, "
+    )
 
 
 def test_names_that_the_other_evening_does_not_know_stay_as_they_are(evenings):
@@ -192,10 +194,10 @@ def test_since_the_page_before(week, evenings):
     scores = score(evenings[2].data, evenings[2].model, 120)
     found = since(str(week.page(week.days[2])), evenings[2], source, scores)
     pd.testing.assert_frame_equal(found.effects, difference(evenings[1], evenings[2]), check_exact=True)
-    assert "The evening before was a rebalance" in found.sentence
+    assert "The previous session was a rebalance date" in found.sentence
     none = since(None, evenings[2], source, scores)
     assert none.table.empty
-    assert none.sentence == "There is no page before this one to compare with."
+    assert none.sentence == "This is the first daily run: there is no earlier one to compare with."
 
 
 def test_scores_that_end_too_early_are_not_used(week, evenings):
@@ -214,5 +216,5 @@ def test_since_says_why_it_cannot_compare(week, evenings, tmp_path):
     card.write_bytes(card.read_bytes() + b" ")
     found = since(str(desk.page(desk.days[2])), evenings[2], source, pd.DataFrame())
     assert found.table.empty
-    assert found.sentence.startswith("Not compared with the page before: ")
+    assert found.sentence.startswith("Not compared with the previous daily run: ")
     assert "was altered" in found.sentence

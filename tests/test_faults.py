@@ -89,8 +89,8 @@ def test_d15_a_rewritten_history_that_is_stored_changes_no_sealed_day(desk):
     pd.testing.assert_frame_equal(again.adjusted, seen.adjusted)
     assert fingerprint(again) == fingerprint(seen) == prints[2]
     page = (desk.page() / "report.html").read_text()
-    told = page[page.index("What the vendor has corrected since") :]
-    assert f"Restated: {len(said)}. Its effect on the targets of {desk.days[2]:%Y-%m-%d} would have been: " in told
+    told = page[page.index("vendor corrections since the previous daily run") :]
+    assert f"Restated: {len(said)}. Revision impact on the target weights of {desk.days[2]:%Y-%m-%d}: " in told
     assert held in told[: told.index("</table>")]
     succeed(openbook("--runs", desk.runs, "replay", f"{desk.days[2]:%Y-%m-%d}"))
 
@@ -305,8 +305,8 @@ def test_m06_the_champion_before_stands_in_if_the_parameters_say_so_and_every_pa
     lost, used = f"selected 2024-06-03, {second.name[:12]}", first.name[:12]
     note = read_run(desk.page())["recorded"]["champion_note"]
     assert note.startswith("The champion's bundle (tiny × ")
-    assert f"{lost}) is missing: " in note
-    assert note.endswith(f"{used} stands in for it.")
+    assert f"{lost}) is missing; " in note
+    assert note.endswith(f"the previous champion, {used}, is used instead.")
     assert note in answer.out
     page = (desk.page() / "report.html").read_text()
     written = html.escape(note)
@@ -323,7 +323,7 @@ def test_m06_one_that_was_rolled_back_never_stands_in(desk):
     succeed(openbook("--runs", desk.runs, "rollback", "--who", "Ann", "--reason", "it loses"))
     first.rename(desk.runs / "production" / "moved")
     asked = ("fallback_champion=previous",)
-    stays_put(desk, desk.evening(), 40, "is missing", "no champion before it is whole", sets=asked)
+    stays_put(desk, desk.evening(), 40, "is missing", "no earlier champion is intact", sets=asked)
 
 
 def test_m06_an_altered_champion_is_never_stood_in_for(desk):
@@ -434,14 +434,14 @@ def test_s03_fifty_times_two_runs_at_once(tmp_path, project_root):
     for done, day in enumerate(days, start=1):
         (won, _), (lost, said) = race(runs, checkout, day)
         assert (won, lost) == (0, 61), said
-        assert "try again when it is done" in said
+        assert "try again when it has finished" in said
         assert sorted(path.name for path in (runs / "train_candidates").iterdir()) == days[:done]
         assert not (runs / "failed").exists()
     assert len(days) == 50
     assert hashes(runs / "books") == book
     # The notebook with the gate is no commit's. On a clean checkout the auditor says so, and must say nothing else.
     altered, _ = verify(runs)
-    assert not [line for line in altered if "of the executed notebook is not that of" not in line]
+    assert not [line for line in altered if "of the executed notebook differs from" not in line]
 
 
 def test_s04_the_same_inputs_again(desk):
@@ -487,7 +487,7 @@ def test_s07_no_whole_book(desk, damage):
 
 
 def test_the_live_book_needs_approvals(desk):
-    stays_put(desk, desk.evening(), 55, "a person approves what the live book trades", sets=("dry_run=false",))
+    stays_put(desk, desk.evening(), 55, "the live book needs a person's approval", sets=("dry_run=false",))
     sets = ("dry_run=false", "require_manual_approval=true")
     stays_put(desk, desk.evening(), 60, "no book at", "openbook init --cash 100000 --book live", sets=sets)
 

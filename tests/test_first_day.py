@@ -99,7 +99,7 @@ def test_a_month_and_its_evening_fall_on_one_date(desk, at):
     log = json.loads((page / "monitoring_log.json").read_bytes())
     assert (log["model"]["age_days"], log["ic"]["n_matured"], log["scores"]["n_scored"]) == (0, 0, 25)
     html = (page / "report.html").read_text()
-    assert "nothing to judge yet" in html
+    assert "no matured labels yet" in html
     assert f"trained through {desk.days[0]:%Y-%m-%d}" in html
 
 
@@ -156,7 +156,7 @@ def test_the_second_day(desk, at):
     assert read_run(page)["recorded"]["switch"] == "ACTIVE"
     assert len(book.read_book(desk.book).positions) > 0  # what was approved was filled at the open
     assert json.loads((page / "monitoring_log.json").read_bytes())["ic"]["n_matured"] == 0
-    assert "nothing was altered" in succeed(openbook("verify")).out
+    assert "no problems" in succeed(openbook("verify")).out
 
 
 def test_a_live_book_from_its_orders_to_a_statement(desk, at, monkeypatch, tmp_path):
@@ -188,4 +188,4 @@ def test_a_live_book_from_its_orders_to_a_statement(desk, at, monkeypatch, tmp_p
     desk.vendor.deliver(desk.vendor.files.upto(desk.days[3]))
     succeed(run("daily_run", desk.days[3], *by_hand))
     assert book.read_book(live).positions.sum() == orders["shares"].sum()
-    assert "nothing was altered" in succeed(openbook("verify")).out
+    assert "no problems" in succeed(openbook("verify")).out

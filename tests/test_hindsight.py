@@ -20,7 +20,7 @@ def look_back(desk, date: str) -> str:
 
 
 def test_what_is_still_said_is_no_revision(desk, page):
-    assert look_back(desk, page) == f"the vendor still says of {page} and before what it said then\n"
+    assert look_back(desk, page) == f"no restatements up to {page}: the vendor's data are as they were on that date\n"
 
 
 def test_d15_a_rewritten_history_is_listed_with_what_it_would_have_ordered(desk, page):
@@ -31,7 +31,7 @@ def test_d15_a_rewritten_history_is_listed_with_what_it_would_have_ordered(desk,
         files = files.scaled(held, pd.Timestamp(day), 0.66)
     desk.vendor.deliver(files)
     said = look_back(desk, page)
-    assert "revisions of what was known on" in said
+    assert "restatements of data known on" in said
     assert held in said
     assert "close" in said
     assert "Data: " in said
@@ -44,7 +44,7 @@ def test_d15_a_rewritten_history_is_listed_with_what_it_would_have_ordered(desk,
 def test_a_revision_of_tomorrow_is_none_of_yesterdays(desk, page):
     files = desk.vendor.files.upto(desk.days[2])
     desk.vendor.deliver(files.scaled(desk.held()[0], desk.days[2], 1.02))
-    assert "still says" in look_back(desk, page)
+    assert "no restatements up to" in look_back(desk, page)
 
 
 def test_a_day_that_is_not_sealed(desk):

@@ -16,13 +16,13 @@ def test_a_link_in_the_place_of_the_marker_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for target in (tmp_path / "ours", tmp_path / "nowhere"):
         (tmp_path / marker.FILE).symlink_to(target)
-        with pytest.raises(UsageError, match="is no plain file"):
+        with pytest.raises(UsageError, match="is a link or a folder"):
             marker.find_desk()
         (tmp_path / marker.FILE).unlink()
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("format: 99\n", "has format 99"), ("", "says no format"), (None, "no plain file")]
+    ("text", "said"), [("format: 99\n", "has format 99"), ("", "has no format line"), (None, "a link or a folder")]
 )
 def test_a_marker_of_another_kind_is_named(text, said, tmp_path, monkeypatch):
     file = tmp_path / marker.FILE
@@ -36,7 +36,7 @@ def test_a_desk_from_before_there_were_markers_is_shown_the_way(tmp_path, monkey
     for name in ("notebooks", "params"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="is marked by: openbook upgrade"):
+    with pytest.raises(UsageError, match="of an older openbook, run: openbook upgrade"):
         marker.find_desk()
 
 
@@ -73,7 +73,7 @@ def test_the_nearest_desk_upward_is_found(tmp_path, monkeypatch):
 
 def test_where_there_is_none_the_way_out_is_said(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=rf"no desk at {tmp_path} or above it.*--desk FOLDER") as raised:
+    with pytest.raises(UsageError, match=rf"no desk at or above {tmp_path}.*--desk FOLDER") as raised:
         marker.runs_folder()
     assert raised.value.exit_code == 64
 
@@ -84,7 +84,7 @@ def test_a_desk_that_is_named_comes_first_and_must_be_one(tmp_path, monkeypatch)
     monkeypatch.setenv(marker.DESK, str(named))
     assert marker.find_desk() == named
     monkeypatch.setenv(marker.DESK, str(tmp_path))
-    with pytest.raises(UsageError, match=f"{tmp_path} is not a desk: it has no file openbook.yaml"):
+    with pytest.raises(UsageError, match=f"{tmp_path} is not a desk: file openbook.yaml not found"):
         marker.find_desk()
 
 
@@ -149,7 +149,7 @@ def test_the_wrong_folder_is_noticed_and_left_as_it_is(command, tmp_path):
         [sys.executable, "-m", "openbook.cli", *command], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 64, done.stdout + done.stderr
-    assert f"no desk at {tmp_path}" in done.stderr
+    assert f"no desk at or above {tmp_path}" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -162,5 +162,5 @@ def test_runs_where_there_is_nothing_are_no_desk_in_order(command, tmp_path, pro
         cwd=project_root, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 64, done.stdout + done.stderr
-    assert f"nothing below {typo}" in done.stderr
+    assert f"no runs, book or log in {typo}" in done.stderr
     assert not typo.exists()

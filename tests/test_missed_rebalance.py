@@ -65,7 +65,7 @@ def skipped(trained, tmp_path_factory):
 
 def test_w08_a_rebalance_without_a_page_is_made_up_for_on_the_next_evening(skipped):
     desk, (made_up, after) = skipped
-    said = f"The rebalance of {desk.days[3]:%Y-%m-%d} was missed: no page; made up for tonight."
+    said = f"The rebalance of {desk.days[3]:%Y-%m-%d} was missed: no page; made up for in this run."
     assert made_up["due"] is True
     assert said in made_up["sentence"]
     assert said in text_of(desk, 4)
@@ -85,12 +85,13 @@ def test_orders_that_nobody_approved_are_proposed_again_and_that_is_said(trained
     assert len(acts.read_batch(desk.book, f"{desk.days[3]:%Y-%m-%d}").orders)
     again = evening(desk, 4, BY_HAND)
     said = (
-        f"The rebalance of {desk.days[3]:%Y-%m-%d} was missed: nobody approved its orders in time; made up for tonight."
+        f"The rebalance of {desk.days[3]:%Y-%m-%d} was missed: its orders were not approved in time; made "
+        "up for in this run."
     )
     assert (again["due"], said in again["sentence"]) == (True, True)
     assert again["orders"] > 0
     once_more = evening(desk, 5, BY_HAND)
-    assert f"The rebalance of {desk.days[4]:%Y-%m-%d} was missed: nobody approved" in once_more["sentence"]
+    assert f"The rebalance of {desk.days[4]:%Y-%m-%d} was missed: its orders were not approved" in once_more["sentence"]
 
 
 def test_what_a_person_rejected_stays_rejected(trained, tmp_path):

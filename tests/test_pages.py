@@ -148,7 +148,7 @@ def every_kind_of_day(runs: Path) -> Path:
     write_day(runs, "2024-06-06")
     (write_day(runs, "2024-06-07") / "run.json").write_text("{")
     write_failure(runs, "2024-06-10-1", ("DataNotReady", "no bars for 2024-06-10; try again later"))
-    waits = "  orders of 2024-06-03: 2 PENDING, 0 APPROVED; to be approved until 2024-06-04"
+    waits = "  orders of 2024-06-03: 2 PENDING, 0 APPROVED; approval deadline 2024-06-04"
     history = [("2024-06-03", 1e5, 0.0), ("2024-06-04", 1.02e5, 0.02), ("2024-06-05", 0.99e5, -0.0294)]
     write_book(runs, ["live book: HALTED (loss), cash 99,000.00 USD", waits], history, kind="live")
     return publish_calendar(runs)

@@ -26,14 +26,14 @@ def test_every_profile_is_valid(project_root, notebook, name):
 
 
 def test_a_file_that_is_not_there_names_the_profiles(project_root):
-    with pytest.raises(ParameterError, match="profiles are demo, live, vendor"):
+    with pytest.raises(ParameterError, match="available profiles: demo, live, vendor"):
         load_params("daily_run", "prod", root=project_root)
 
 
 @pytest.mark.parametrize(
     ("text", "culprit"),
     [
-        ("source: {provider: sample}\nmax_modle_age: 3", "max_modle_age is not a parameter"),  # X02 unknown
+        ("source: {provider: sample}\nmax_modle_age: 3", "unknown parameter max_modle_age"),  # X02 unknown
         ("max_model_age: 3", "source: Field required"),
         (
             "source: {provider: sample}\nmax_model_age: '3'",
@@ -45,7 +45,7 @@ def test_a_file_that_is_not_there_names_the_profiles(project_root):
         ("source: {provider: sample}\nmin_trade_size: 1e-3", "min_trade_size: Input should be a valid number"),
         ("source: {provider: sample}\nmin_trade_size: .nan", "min_trade_size"),
         ("source: {provider: bloomberg}", "source"),
-        ("source: {provider: sample}\nlimits: {max_wieght: 0.2}", "limits.max_wieght is not a parameter"),
+        ("source: {provider: sample}\nlimits: {max_wieght: 0.2}", "unknown parameter limits.max_wieght"),
         ("- a\n- b", "expected `key: value` lines, found list"),
         ("", "expected `key: value` lines, found NoneType"),
     ],

@@ -68,15 +68,15 @@ def test_p02_weights_that_sum_to_97_percent(written, look):
 
 
 def test_an_order_twice_never_passes(written, look):
-    with pytest.raises(LimitError, match="do not agree"):
+    with pytest.raises(LimitError, match="are inconsistent"):
         look(replace(written, trades=pd.concat([written.trades, written.trades.iloc[:1]], ignore_index=True)))
 
 
 def test_a_page_that_says_another_state_of_the_switch_is_refused(written, look, trained):
-    with pytest.raises(BookError, match="the page says HALTED, the book ACTIVE"):
+    with pytest.raises(BookError, match="HALTED on the page, ACTIVE in the book"):
         look(replace(written, recorded={**written.recorded, "switch": "HALTED"}))
     halted = replace(read_book(trained.book, before=trained.days[2]), switch="HALTED")
-    with pytest.raises(BookError, match="the page says ACTIVE, the book HALTED"):
+    with pytest.raises(BookError, match="ACTIVE on the page, HALTED in the book"):
         look(written, state=halted)
 
 

@@ -52,10 +52,10 @@ def test_a_day_replays_byte_for_byte_after_a_change_of_the_library(desk, later):
     before = hashes(desk.runs)
     done = command(later, desk.runs, "replay", date)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "the library has changed since, in " in done.stdout
+    assert "the library changed since in " in done.stdout
     assert "lib/openbook/portfolio/costs.py" in done.stdout
     n = len(read_run(desk.page(desk.days[2]))["outputs"])
-    assert f"{n} of {n} outputs of {date} are the same, byte by byte" in done.stdout
+    assert f"{n} of {n} outputs of {date} are identical, byte for byte" in done.stdout
     assert hashes(desk.runs) == before
 
 
@@ -64,7 +64,7 @@ def test_without_the_library_of_then_the_one_that_is_here_is_said(desk, later):
     shutil.rmtree(desk.runs / "code")
     done = command(later, desk.runs, "replay", f"{desk.days[2]:%Y-%m-%d}")
     assert done.returncode == 70
-    assert "is not kept: run with the one that is installed" in done.stderr
+    assert "was not kept, so the installed one is used" in done.stderr
     assert "No module named 'openbook.portfolio.verify'" in done.stderr
     assert done.stderr.count("\n") == 1
 
@@ -96,7 +96,7 @@ def test_a_sealed_run_that_the_log_does_not_know_proves_nothing(desk):
     (page / "run.json").write_text(json.dumps(run | {"profile": "another"}))
     different, lines = auditor.replay(desk.runs, f"{desk.days[2]:%Y-%m-%d}")
     assert different == ["run.json"]
-    assert f"daily_run/{desk.days[2]:%Y-%m-%d} is not the run that the log knows: see openbook verify" in lines
+    assert f"daily_run/{desk.days[2]:%Y-%m-%d} does not match the log; see openbook verify" in lines
 
 
 def test_every_run_kept_the_library_that_made_it(desk):

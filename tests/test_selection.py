@@ -108,9 +108,9 @@ def test_regime_consistency_is_the_share_of_sessions_in_regimes_that_paid():
     assert regime_consistency({0: -0.4, 1: 1.1, 2: 0.1}, shares) == pytest.approx(0.9)
     assert regime_consistency({0: 0.4, 1: float("nan"), 2: 0.0}, shares) == pytest.approx(0.1)
     assert regime_consistency({1: -2.0}, {1: 1.0}) == 0
-    with pytest.raises(DataError, match="must be the same"):
+    with pytest.raises(DataError, match="must cover the same regimes"):
         regime_consistency({0: 1.0}, shares)
-    with pytest.raises(DataError, match="not empty"):
+    with pytest.raises(DataError, match="at least one"):
         regime_consistency({}, {})
 
 
@@ -168,7 +168,7 @@ def test_a_higher_score_does_not_buy_a_way_past_a_gate():
     selection = select_champion(results, WEIGHTS, THRESHOLDS)
     assert selection.promoted["model"] == "a"
     assert selection.ranking["model"].tolist() == ["b", "a"]
-    assert "b × hrp stopped by deflated_sharpe 0.500 (at least 0.95)" in selection.reason
+    assert "b × hrp failed deflated_sharpe 0.500 (at least 0.95)" in selection.reason
 
 
 def test_nobody_passes_is_a_result():
@@ -181,8 +181,8 @@ def test_nobody_passes_is_a_result():
     assert selection.best_unvetted["model"] == "a"
     assert selection.reason == (
         "no promotion: none of 2 combinations passed every gate; "
-        "a × hrp stopped by deflated_sharpe nan (at least 0.95); "
-        "b × hrp stopped by sharpe 0.800 (at least 1), max_drawdown -0.300 (at least -0.2)"
+        "a × hrp failed deflated_sharpe nan (at least 0.95); "
+        "b × hrp failed sharpe 0.800 (at least 1), max_drawdown -0.300 (at least -0.2)"
     )
 
 
@@ -204,7 +204,7 @@ def test_incomplete_results_are_refused():
         select_champion(table(combination("a", "hrp")).drop(columns="deflated_sharpe"), WEIGHTS, THRESHOLDS)
     with pytest.raises(DataError, match="rows"):
         select_champion(table(combination("a", "hrp")).iloc[:0], WEIGHTS, THRESHOLDS)
-    with pytest.raises(DataError, match="a × hrp is in the results twice"):
+    with pytest.raises(DataError, match="a × hrp appears twice in the results"):
         select_champion(table(combination("a", "hrp"), combination("a", "hrp")), WEIGHTS, THRESHOLDS)
 
 
@@ -308,9 +308,9 @@ def test_the_more_was_tried_the_less_the_same_result_says(backtests, regimes):
 
 
 def test_fewer_trials_than_combinations_and_missing_returns_are_refused(backtests, regimes):
-    with pytest.raises(DataError, match="count every one"):
+    with pytest.raises(DataError, match="count every trial"):
         judged(backtests, regimes, 4)
-    with pytest.raises(DataError, match="no daily returns of m0 × hrp"):
+    with pytest.raises(DataError, match="no daily returns for m0 × hrp"):
         judge(summarise_backtests(backtests, regimes), pd.DataFrame(), n_trials=5)
 
 
@@ -339,7 +339,7 @@ def test_consistency_looks_at_the_regime_of_the_evening_before():
 
 
 def test_no_backtest_is_an_error(regimes):
-    with pytest.raises(DataError, match="give every combination"):
+    with pytest.raises(DataError, match="pass every combination"):
         summarise_backtests({}, regimes)
 
 
@@ -369,7 +369,7 @@ def test_the_gates_in_words():
 def test_the_sentence_is_the_decision_alone():
     results = table(combination("a", "hrp"), combination("b", "hrp", sharpe=2.0, deflated_sharpe=0.5))
     assert select_champion(results, WEIGHTS, THRESHOLDS).sentence == (
-        "a × hrp: score 0.615, the best of those that passed every gate."
+        "a × hrp: score 0.615, the best of the combinations that passed every gate."
     )
     nobody = select_champion(results.assign(sharpe=0.1), WEIGHTS, THRESHOLDS)
     assert nobody.sentence == "no promotion: none of 2 combinations passed every gate."
@@ -385,20 +385,24 @@ def test_the_report_names_every_combination_that_a_gate_stopped():
     )
     selection = select_champion(results, WEIGHTS, THRESHOLDS)
     text = write_report(selection, WEIGHTS, THRESHOLDS)
-    assert "4 combinations were compared, 4 trials are counted" in text
-    stopped = text.split("## Stopped")[1].split()
+    assert "4 combinations compared, 4 trials counted" in text
+    stopped = text.split("## Rejected by the gates")[1].split()
     assert "higher" in stopped
     assert "lower" in stopped
     assert "passed" not in stopped
-    assert "- lower × hrp stopped by sharpe 0.400 (at least 1), max_drawdown nan (at least -0.2)" in text
-    rows = [line for line in text.split("## Luck")[0].splitlines() if line.startswith("| ") and "| hrp |" in line]
+    assert "- lower × hrp failed sharpe 0.400 (at least 1), max_drawdown nan (at least -0.2)" in text
+    rows = [
+        line
+        for line in text.split("## Multiple testing")[0].splitlines()
+        if line.startswith("| ") and "| hrp |" in line
+    ]
     assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == selection.ranking["model"].tolist()
-    for part in ("Ranking", "Luck"):
+    for part in ("Ranking", "Multiple testing"):
         lines = text.split(f"## {part}")[1].split("##")[0].splitlines()
         assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
     assert "- sharpe at least 1: 3 of 4 passed" in text
-    assert "Probability of overfitting: 30%" in text
-    assert "- nobody" in write_report(select_champion(results.iloc[:1], WEIGHTS, THRESHOLDS), WEIGHTS, THRESHOLDS)
+    assert "Probability of backtest overfitting (PBO): 30%" in text
+    assert "- none" in write_report(select_champion(results.iloc[:1], WEIGHTS, THRESHOLDS), WEIGHTS, THRESHOLDS)
     assert text == write_report(select_champion(results, WEIGHTS, THRESHOLDS), WEIGHTS, THRESHOLDS)
 
 
@@ -416,10 +420,10 @@ def test_the_report_tells_a_committee_everything_it_is_given():
         look=holdout_look(None, earlier=[]),
     )
     for said in (
-        "37 trials are counted: 2 combinations",
-        "worth 1.4",
-        "told 37",
-        "a × hrp is first in 100%",
+        "37 trials counted: 2 combinations",
+        "among those compared: 1.4",
+        "uses all 37 trials",
+        "a × hrp ranks first in 100%",
         "No holdout",
     ):
         assert said in text
@@ -438,13 +442,13 @@ def test_a_trial_is_counted_once_however_often_it_was_compared():
     trials = count_trials(compared("a", "b"), [compared("a", "c"), compared("c", "d")], LEDGER)
     assert (trials.combinations, trials.earlier, trials.tuning, trials.total) == (2, 2, 2, 6)
     assert trials.sentence == (
-        "6 trials are counted: 2 combinations compared now, 2 others compared before, 2 of the tuning."
+        "6 trials counted: 2 combinations in this comparison, 2 from earlier comparisons, 2 from tuning."
     )
     again = count_trials(compared("a", "b"), [compared("a", "b")] * 3, LEDGER.iloc[:0])
     assert again.total == 2
     with pytest.raises(DataError, match="compare again"):
         count_trials({"combinations": [{"model": "a"}]}, [], LEDGER)
-    with pytest.raises(DataError, match="lacks kind"):
+    with pytest.raises(DataError, match="no column kind"):
         count_trials(compared("a"), [], LEDGER[["trial"]])
 
 
@@ -464,7 +468,7 @@ def test_a_changed_setting_is_another_trial(backtests, regimes):
     assert not set(plain) & set(ids(top_n=7))
     assert not set(plain) & set(ids(regime=RegimeSettings(confirm=5)))
     assert len(set(plain) - set(ids(recipes | {"m0": {"depth": 9}}))) == 1
-    with pytest.raises(DataError, match="no recipe of m0"):
+    with pytest.raises(DataError, match="no candidate settings for m0"):
         ids({})
 
 
@@ -522,10 +526,10 @@ def test_a_look_says_what_it_saw_and_how_often_others_looked():
     assert look.active_return == pytest.approx((mine - universe).mean() * 252)
     assert (look.active_low, look.active_high) == metrics.stationary_bootstrap_interval(mine - universe, seed=5)
     assert look.universe_return == metrics.total_return(universe)
-    assert "the first look" in look.sentence
+    assert "first evaluation" in look.sentence
     spans = ["2023-01-01 to 2023-12-31", "2023-06-01 to 2024-01-01", f"{days[-1]:%Y-%m-%d} to 2025-01-01", look.span]
     assert holdout_look(returns, earlier=spans).looks == 4
-    assert "look number 4" in holdout_look(returns, earlier=spans).sentence
+    assert "evaluation number 4" in holdout_look(returns, earlier=spans).sentence
 
 
 def test_without_a_holdout_there_is_nothing_to_look_at():
@@ -534,10 +538,10 @@ def test_without_a_holdout_there_is_nothing_to_look_at():
         assert look.span is None
         assert look.looks == 0
         assert np.isnan(look.sharpe)
-        assert look.sentence == "No holdout was kept, so there is nothing to look at."
+        assert look.sentence == "No holdout period, so no holdout evaluation."
     few = pd.DataFrame(0.01, index=pd.bdate_range("2024-01-01", periods=3), columns=["a", "b"])
     assert "Sharpe ratio unknown" in holdout_look(few, earlier=[]).sentence
-    with pytest.raises(DataError, match="not 3 columns"):
+    with pytest.raises(DataError, match="not 3"):
         holdout_look(few.assign(c=0.0), earlier=[])
-    with pytest.raises(DataError, match="no span of sessions: 'soon'"):
+    with pytest.raises(DataError, match="'soon' is not a date range"):
         holdout_look(few, earlier=["soon"])

@@ -29,7 +29,7 @@ def test_a_stand_in_champion_is_not_vetted_and_chosen_from_nothing(champion, mar
     model, card = champion
     assert card.vetted is False
     assert card.reason == standins.NOTE
-    assert "NOT VETTED, paper only; A stand-in, made on the spot" in card.sentence
+    assert "NOT VETTED, paper only; Demo model, trained on the fly" in card.sentence
     assert (card.n_trials, card.metrics, card.runs, card.model_sha256) == (1, {}, {}, "")
     assert card.summary(market.dates[-1])["Passed every gate"] == "no: paper only"
     assert card.features == model.features
@@ -42,7 +42,7 @@ def test_it_did_not_learn_from_the_last_unseen_sessions(champion, market):
     assert card.data_fingerprint == fingerprint(market.upto(card.trained_through))
     assert pd.Timestamp(model.training.train_end) < pd.Timestamp(card.trained_through)
     require_fresh(card.model_dump(), market.dates[-1], 92)
-    with pytest.raises(ModelError, match="which it has seen"):
+    with pytest.raises(ModelError, match="which is in sample"):
         require_fresh(card.model_dump(), market.dates[-standins.UNSEEN - 2], 92)
 
 
@@ -57,7 +57,7 @@ def test_later_prices_change_nothing_that_it_learned(champion, market):
 
 
 def test_a_market_too_short_for_a_stand_in_is_said(market):
-    with pytest.raises(DataError, match="40 sessions are too few for a stand-in"):
+    with pytest.raises(DataError, match="40 sessions are too few to train a demo model"):
         standins.champion(None, market.upto(market.dates[standins.UNSEEN - 1]))
 
 
@@ -68,7 +68,7 @@ def test_a_folder_that_is_not_there_is_never_replaced_by_a_stand_in(market, tmp_
 
 def test_half_of_a_comparison_is_refused_not_made_up(tmp_path):
     for given in ((str(tmp_path), None), (None, str(tmp_path))):
-        with pytest.raises(UsageError, match="go together; give both, or neither"):
+        with pytest.raises(UsageError, match="pass both the comparison and its training run, or neither"):
             standins.comparison(*given, DATE)
 
 

@@ -75,7 +75,7 @@ def test_s05_a_refused_run_names_the_parameter_and_the_way_on(evening):
     answer = evening.daily(None, BY_HAND, OTHER)
     assert answer.code == 62
     assert "min_trade_size: 100.0 → 2500" in answer.err
-    assert f"--supersede seals this one beside it as {tonight(evening)}.2" in answer.err
+    assert f"use --supersede to seal this run as {tonight(evening)}.2" in answer.err
     assert "openbook --runs FOLDER" in answer.err
     assert evening.kept() == before
 
@@ -102,7 +102,7 @@ def test_a_loop_of_research_on_one_date_names_what_changed_and_is_sealed_beside(
     succeed(openbook("--runs", desk.runs, "run", "select_champion", "--date", date, "--supersede"))
     looked = read_run(desk.runs / "select_champion" / f"{date}.2")["recorded"]["holdout_looks"]
     assert looked == 2  # the first selection of that date has looked at the holdout, too
-    assert "nothing was altered" in succeed(openbook("--runs", desk.runs, "verify")).out
+    assert "no problems" in succeed(openbook("--runs", desk.runs, "verify")).out
 
 
 def test_training_names_a_parameter_deep_inside(desk):
@@ -135,7 +135,7 @@ def test_other_orders_take_the_place_of_those_that_wait(by_hand_tonight, twice, 
     book.audit_book(twice.book)
     entries = {entry["subject"] for entry in audit.entries(twice.runs)}
     assert {f"daily_run/{tonight(twice)}", f"daily_run/{tonight(twice)}.2"} <= entries
-    assert "nothing was altered" in succeed(openbook("--runs", twice.runs, "verify")).out
+    assert "no problems" in succeed(openbook("--runs", twice.runs, "verify")).out
     assert read_run(beside)["params"]["min_trade_size"] == 2500
 
 
@@ -170,7 +170,7 @@ def test_the_next_evening_fills_the_second_orders_alone(evening, monkeypatch):
     assert after.to_dict() == wanted[wanted != 0].to_dict()
     answer = again(evening, OTHER)
     assert answer.code == 63, answer
-    assert "only that evening is superseded" in answer.err
+    assert "only the last session can be superseded" in answer.err
 
 
 def test_a_book_that_has_moved_is_not_decided_on_again(evening):
@@ -190,7 +190,7 @@ def test_settled_facts_stay_as_they_were_committed(evening):
     before = evening.kept()
     answer = again(evening)
     assert answer.code == 62, answer
-    assert "was settled otherwise" in answer.err
+    assert "would change, because prices or actions were restated since" in answer.err
     assert evening.kept() == before
 
 
@@ -220,7 +220,7 @@ def test_a_crash_between_the_book_and_the_seal_is_healed_by_the_same_again(crash
     succeed(again(crashed, OTHER))
     assert acts.read_batch(crashed.book, tonight(crashed)).digest == digest
     assert len(book.event_hashes(crashed.book)) == events
-    assert "nothing was altered" in succeed(openbook("--runs", crashed.runs, "verify")).out
+    assert "no problems" in succeed(openbook("--runs", crashed.runs, "verify")).out
 
 
 def test_after_such_a_crash_other_settings_are_a_third_decision(crashed):
@@ -233,7 +233,7 @@ def test_such_a_crash_is_said_by_the_same_date_and_stops_the_next_evening(crashe
     for line in ((None, BY_HAND), (None, BY_HAND, "min_trade_size=1500")):
         answer = crashed.daily(*line)
         assert answer.code == 62
-        assert f"decision 2 of {tonight(crashed)} is in the book, but its page is not sealed" in answer.err
+        assert f"decision 2 of {tonight(crashed)} is in the book but its page is not sealed" in answer.err
     following, before = crashed.days[4], crashed.kept()
     monkeypatch.setenv(calendar.REHEARSAL, f"{following:%Y-%m-%d}T21:10Z")
     answer = crashed.daily(crashed.evening(following), BY_HAND, date=following)
@@ -244,7 +244,7 @@ def test_such_a_crash_is_said_by_the_same_date_and_stops_the_next_evening(crashe
 def test_both_decisions_can_be_replayed(twice):
     for name in (f"{tonight(twice)}.1", f"{tonight(twice)}.2", tonight(twice)):
         said = succeed(openbook("--runs", twice.runs, "replay", name)).out
-        assert f"5 of 5 outputs of {name} are the same, byte by byte" in said
+        assert f"5 of 5 outputs of {name} are identical, byte for byte" in said
     assert openbook("--runs", twice.runs, "replay", f"{tonight(twice)}.7").code == 64
 
 
@@ -257,7 +257,7 @@ def test_a_date_has_one_page_paper_or_live(evening):
         succeed(openbook("--runs", evening.runs, "init", "--cash", "50000", "--book", "live"))
         answer = again(evening, "dry_run=false")
     assert answer.code == 62
-    assert f"{tonight(evening)} has a page already, of another book" in answer.err
+    assert f"{tonight(evening)} already has a sealed page, of another book" in answer.err
 
 
 def test_code_that_changed_since_a_backfill_began_is_not_sealed(evening, monkeypatch):
@@ -266,5 +266,5 @@ def test_code_that_changed_since_a_backfill_began_is_not_sealed(evening, monkeyp
     before = evening.kept()
     answer = again(evening, OTHER)
     assert answer.code == 62
-    assert "the library changed since this command began" in answer.err
+    assert "the openbook library changed while this command was running" in answer.err
     assert evening.kept() == before

@@ -52,7 +52,7 @@ def test_a_diff_of_two_days_on_the_terminal(trained):
     assert any(line.startswith("½Σ|effect|") for line in lines)
     assert any(line.startswith("Holdings: ") for line in lines)
     assert any(line.startswith("orders: ") for line in lines)
-    assert "does not come out as it was sealed" not in said
+    assert "recomputed target weights" not in said
     assert hashes(trained.runs) == before
 
 
@@ -74,7 +74,7 @@ def test_a_diff_the_other_way_round_is_the_same_with_other_signs(trained):
 
 def test_a_diff_of_a_day_with_itself_is_nothing(trained):
     lines = diff(trained.runs, day(trained), day(trained)).lines
-    assert "The target is what it was." in lines
+    assert "The target weights did not change." in lines
     assert not [line for line in lines if "→" in line and not line.startswith((day(trained), "orders: "))]
 
 
@@ -92,14 +92,17 @@ def test_a_diff_names_parameters_that_differ_and_a_day_that_comes_out_otherwise(
     weights.write_text("\n".join(rows) + "\n")
     lines = diff(desk.runs, day(desk, 1), day(desk)).lines
     assert "limits.max_trades: 50 → 49" in lines
-    assert any(line.startswith(f"{day(desk)} does not come out as it was sealed, by up to 1.00%") for line in lines)
+    assert any(
+        line.startswith(f"recomputed target weights of {day(desk)} differ from the sealed ones by up to 1.00%")
+        for line in lines
+    )
 
 
 @pytest.mark.parametrize("dates", [("2024-01-02", None), (None, "2024-01-02")])
 def test_a_diff_needs_two_sealed_days(trained, dates):
     first, second = (date or day(trained) for date in dates)
-    refused(command(trained, "diff", first, second), 64, "no daily_run of 2024-01-02 is sealed")
-    refused(command(trained, "diff", "yesterday", second), 64, "is no date")
+    refused(command(trained, "diff", first, second), 64, "no sealed daily_run of 2024-01-02 in")
+    refused(command(trained, "diff", "yesterday", second), 64, "is not a date")
 
 
 # ---- one day with other parameters ----
@@ -151,14 +154,14 @@ def test_volatility_is_that_of_the_names_prices(trained, tried):
     for name, folder in (("sealed", page), ("tried", found.kept)):
         weights = read_written(folder).weights.drop("CASH")
         returns = close[weights.index].pct_change().tail(120) @ weights
-        assert found.figures.loc["volatility a year", name] == pytest.approx(returns.std() * 252**0.5, rel=0.25)
+        assert found.figures.loc["annualized volatility", name] == pytest.approx(returns.std() * 252**0.5, rel=0.25)
 
 
 def test_the_other_page_says_that_it_is_a_what_if_and_carries_the_settings(tried):
     found = tried[0]
     run = read_run(found.kept)
-    assert "A what-if, with portfolio.top_n=7" in run["recorded"]["champion_note"]
-    assert "A what-if, with portfolio.top_n=7" in (found.kept / "report.html").read_text()
+    assert "What-if with portfolio.top_n=7" in run["recorded"]["champion_note"]
+    assert "What-if with portfolio.top_n=7" in (found.kept / "report.html").read_text()
     assert run["params"]["min_trade_size"] == 500
     bundle = next(path for path in (found.kept.parents[1] / "production").iterdir() if path.is_dir())
     _, _, card = read_champion(bundle)  # its hash names its folder
@@ -171,8 +174,8 @@ def test_a_what_if_on_the_terminal_and_its_scratch_folder_is_gone(trained, tmp_p
     before = hashes(trained.runs)
     kept = f"limits.max_trades={read_run(trained.page(trained.days[2]))['params']['limits']['max_trades']}"
     said = succeed(command(trained, "whatif", day(trained), "--set", kept)).out
-    assert "no order changes" in said  # a parameter set to what it was
-    assert "nothing was kept" in said
+    assert "no orders change" in said  # a parameter set to what it was
+    assert "page discarded" in said
     assert not list(tmp_path.glob("openbook-*"))
     assert hashes(trained.runs) == before
 
@@ -185,16 +188,16 @@ def test_limits_that_would_have_stopped_the_day_say_so(trained):
 @pytest.mark.parametrize(
     ("code", "said", "words"),
     [
-        (78, ("top_m is not a parameter", "portfolio.*"), ("--set", "top_m=3")),
-        (78, ("limits.max_wait is not a parameter",), ("--set", "limits.max_wait=3")),
-        (78, ("portfolio.topn is not a parameter",), ("--set", "portfolio.topn=3")),
+        (78, ("top_m: unknown parameter", "portfolio.*"), ("--set", "top_m=3")),
+        (78, ("limits.max_wait: unknown parameter",), ("--set", "limits.max_wait=3")),
+        (78, ("portfolio.topn: unknown parameter",), ("--set", "portfolio.topn=3")),
         (78, ("limits.max_trade",), ("--set", "limits.max_trade=a lot")),
         (78, ("portfolio.top_n",), ("--set", "portfolio.top_n=2.5")),
         (78, ("regime.confirm",), ("--set", "regime.confirm=0")),
         (78, ("portfolio.optimizer", "no optimizer 'magic'"), ("--set", "portfolio.optimizer=magic")),
-        (78, ("portfolio is not a parameter",), ("--set", "portfolio=3")),
-        (78, ("keeps the source of its day",), ("--set", "source.provider=sample")),
-        (78, ("keeps the dry_run of its day",), ("--set", "dry_run=false")),
+        (78, ("portfolio: unknown parameter",), ("--set", "portfolio=3")),
+        (78, ("source cannot be changed in a what-if",), ("--set", "source.provider=sample")),
+        (78, ("dry_run cannot be changed in a what-if",), ("--set", "dry_run=false")),
         (78, ("write key=value",), ("--set", "min_trade_size")),
     ],
 )
@@ -205,17 +208,17 @@ def test_what_cannot_be_tried_is_named(trained, code, said, words):
 
 
 def test_a_what_if_needs_a_sealed_day_and_a_change(trained):
-    refused(command(trained, "whatif", "2024-01-02", "--set", SEVEN), 64, "no daily_run of 2024-01-02 is sealed")
+    refused(command(trained, "whatif", "2024-01-02", "--set", SEVEN), 64, "no sealed daily_run of 2024-01-02 in")
     assert command(trained, "whatif", day(trained)).code == 64
-    with pytest.raises(Exception, match="what if what"):
+    with pytest.raises(Exception, match="nothing to change: pass --set"):
         try_it(trained.runs, day(trained), [])
 
 
 def test_the_page_is_never_kept_among_the_runs_or_over_another(trained, tried):
     inside = command(trained, "whatif", day(trained), "--set", SEVEN, "--out", trained.runs / "elsewhere")
-    refused(inside, 64, "where only runs are kept")
+    refused(inside, 64, "is inside the runs folder")
     again = command(trained, "whatif", day(trained), "--set", SEVEN, "--out", tried[0].kept.parents[1])
-    refused(again, 62, "holds a page")
+    refused(again, 62, "already has a page")
 
 
 # ---- in JupyterLab ----
@@ -231,7 +234,7 @@ def test_the_panel_offers_the_settings_of_the_last_evening_and_answers(trained, 
     assert day(trained) in title.value
     assert setting.value == "portfolio.top_n"
     assert value.value == str(chosen["top_n"])
-    assert meaning.value == "names to hold"
+    assert meaning.value == "number of names to hold"
     setting.value = "portfolio.optimizer"
     assert value.value == chosen["optimizer"]
     assert "hrp" in meaning.value
@@ -266,6 +269,6 @@ def test_the_panel_says_what_cannot_be_tried(trained, tmp_path):
     (said,) = answer(trained.runs, day(trained), ["portfolio.top_m=7"])
     assert "top_m" in said.data["text/plain"]
     (said,) = answer(trained.runs, day(trained), [])
-    assert "what if what?" in said.data["text/plain"]
-    assert "no daily_run is sealed" in panel(tmp_path).data["text/plain"]
+    assert "nothing to change: pass --set" in said.data["text/plain"]
+    assert "no sealed daily_run in" in panel(tmp_path).data["text/plain"]
     assert "2019-01-02" in panel(trained.runs, "2019-01-02").data["text/plain"]

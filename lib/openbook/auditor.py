@@ -32,7 +32,7 @@ def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]
     try:
         known = audit.entries(runs)
     except AuditError as error:
-        return [*problems, str(error)], ["the log cannot be read: nothing else was compared with it"]
+        return [*problems, str(error)], ["the log cannot be read, so nothing was compared with it"]
     problems += verification.check_runs(runs)
     problems += [line for kind, place in books(runs).items() for line in _check_book(runs, known, kind, place)]
     problems += verification.check_champions(runs, verify=read_champion)
@@ -43,7 +43,7 @@ def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]
     events = sum(entry["kind"] == "event" for entry in known)
     sealed = len(RunsFolder(runs).list())
     n = len(problems)
-    said = f"{n} problem{'s' if n > 1 else ''}" if n else "nothing was altered"
+    said = f"{n} problem{'s' if n > 1 else ''}" if n else "no problems"
     return problems, [*unchecked, f"{sealed} runs, {events} events, {len(known)} entries: {said}",
                       f"head of the log {audit.head(runs)}"]  # fmt: skip
 
@@ -54,12 +54,15 @@ def _check_book(runs: Path, known: list[dict], kind: str, place: Path | str) -> 
     try:
         book.audit_book(place)
         hashes = {f"{kind}/{seq}": digest for seq, digest in book.event_hashes(place)}
-        edited = [f"{name} of the {kind} book was edited by hand" for name in views.altered(runs / BOOKS / kind)]
+        edited = [
+            f"{name} of the {kind} book was edited by hand; rebuild it with openbook views"
+            for name in views.altered(runs / BOOKS / kind)
+        ]
     except BookError as error:
         return [str(error)]
     mine = {subject: digest for subject, digest in logged.items() if subject.startswith(f"{kind}/")}
     other = sorted(key for key in {*hashes, *mine} if hashes.get(key) != mine.get(key))
-    return [*(f"event {key} of the book is not what the log knows" for key in other), *edited]
+    return [*(f"event {key} of the book does not match the log" for key in other), *edited]
 
 
 def replay(runs: Path, date: str) -> tuple[list[str], list[str]]:
@@ -81,7 +84,7 @@ def replay(runs: Path, date: str) -> tuple[list[str], list[str]]:
     if broken := _unlike_the_log(runs, sealed):
         different.append(RUN)
     lines = [*made.lines, *broken, *(f"{name} differs" for name in different if name != RUN)]
-    return different, [*lines, f"{same} of {len(run['outputs'])} outputs of {date} are the same, byte by byte"]
+    return different, [*lines, f"{same} of {len(run['outputs'])} outputs of {date} are identical, byte for byte"]
 
 
 def _unlike_the_log(runs: Path, sealed: Path) -> list[str]:
@@ -89,7 +92,7 @@ def _unlike_the_log(runs: Path, sealed: Path) -> list[str]:
     subject = f"{sealed.parent.name}/{sealed.name}"
     logged = [e["digest"] for e in audit.entries(runs) if (e["kind"], e["subject"]) == ("run", subject)]
     same = logged == [verification.run_digest(sealed)]
-    return [] if same else [f"{subject} is not the run that the log knows: see openbook verify"]
+    return [] if same else [f"{subject} does not match the log; see openbook verify"]
 
 
 def run_again(

@@ -12,8 +12,8 @@ from openbook.market.store import load_market
 from openbook.record.runs import RunsFolder, read_run
 
 WAYS = (
-    "give these prices runs of their own (openbook --runs FOLDER …), or a desk of their own (another folder with "
-    "notebooks/, params/ and openbook.yaml)"
+    "use a separate runs folder (openbook --runs FOLDER …) or a separate desk (openbook.yaml, "
+    "notebooks/, params/) for this source"
 )
 INVENTED = ("sample", "simulated")  # providers whose prices are no desk's own
 ALIKE = 1e-3  # relative; two vendors' closes of one session differ by less, a split or a dividend by more
@@ -63,8 +63,8 @@ def require_same_marks(runs: Path, kind: str, place: Path | str, source: Source,
 
 def _refusal(runs: Path, kind: str, said: str, source: Source, example: str = "") -> str:
     """Why a run is refused, and the two ways on."""
-    mine = f"this run has those of {origin(source)}{example}"
-    return f"the {kind} book in {runs} is kept with the prices of {said}, {mine}; {WAYS}"
+    mine = f"this run uses {origin(source)}{example}"
+    return f"the {kind} book in {runs} is bound to the price source {said}, {mine}; {WAYS}"
 
 
 def _is_invented(said: str, source: Source) -> bool:

@@ -81,23 +81,23 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid"):
     format_version: Literal[1] = 1
     model: str
     optimizer: str
-    vetted: bool = Field(description="passed every gate; an unvetted one may run the paper book, marked, live never")
+    vetted: bool = Field(description="passed every gate; an unvetted champion may only run the paper book")
     reason: str
-    selected: str = Field(description="date of the selection, YYYY-MM-DD")
+    selected: str = Field(description="date of selection, YYYY-MM-DD")
     score: float = Field(description="weighted score, 0 to 1")
-    n_trials: int = Field(ge=1, description="everything that was tried to find it, tuning included")
+    n_trials: int = Field(ge=1, description="number of trials, tuning included")
     metrics: dict[str, float | None]
     features: tuple[str, ...]
     horizon: int
-    trained_through: str = Field(description="last session whose prices the labels used")
+    trained_through: str = Field(description="last session in the training labels")
     portfolio: PortfolioSettings
     regime: RegimeSettings
     costs: Costs
     model_sha256: str
     data_fingerprint: str
-    promise_sha256: str = Field("", description=f"of {PROMISE}; empty for a champion that promised nothing")
-    runs: dict[str, str] = Field(description="notebook → inputs hash of the sealed runs that led here")
-    code: dict[str, str] = Field({}, description="notebook → identity of the code that made those runs")
+    promise_sha256: str = Field("", description=f"hash of {PROMISE}; empty if there is no expected performance")
+    runs: dict[str, str] = Field(description="notebook → inputs hash of the sealed runs behind the champion")
+    code: dict[str, str] = Field({}, description="notebook → code hash of those runs")
 
     def to_bytes(self) -> bytes:
         """The same card gives the same bytes."""
@@ -121,8 +121,8 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid"):
             "Model": self.model,
             "Optimizer": self.optimizer,
             "Passed every gate": "yes" if self.vetted else "no: paper only",
-            "Learned through": f"{self.trained_through}, {age} days ago",
-            "Looks ahead": f"{self.horizon} sessions",
+            "Trained through": f"{self.trained_through}, {age} days ago",
+            "Label horizon": f"{self.horizon} sessions",
             "Features": f"{len(self.features)}",
             "Score": f"{self.score:.2f}, after {self.n_trials} trials",
         }
@@ -159,9 +159,11 @@ def read_champion(folder) -> tuple[Model, dict, ChampionCard]:
     try:
         data = (folder / CARD).read_bytes()
     except OSError as error:
-        raise ModelError(f"cannot read the champion: {folder / CARD}: {error.strerror}; promote one again") from None
+        raise ModelError(f"cannot read the champion's {folder / CARD}: {error.strerror}; promote it again") from None
     if hashlib.sha256(data).hexdigest() != folder.name:
-        raise ModelError(f"{folder / CARD} was altered: its hash is not the name of its folder; promote one again")
+        raise ModelError(
+            f"{folder / CARD} was altered: its hash differs from the folder name; promote the champion again"
+        )
     try:
         card = ChampionCard.model_validate_json(data)
     except ValidationError as error:
@@ -179,7 +181,7 @@ def read_promise(folder, card: ChampionCard) -> Promise | None:
     file = Path(folder) / PROMISE
     data = file.read_bytes() if file.is_file() else b""
     if hashlib.sha256(data).hexdigest() != card.promise_sha256:
-        raise ModelError(f"{file} was altered: its hash is not the one in {CARD}; promote one again")
+        raise ModelError(f"{file} was altered: its hash differs from the one in {CARD}; promote the champion again")
     return Promise.model_validate_json(data)
 
 
@@ -248,7 +250,7 @@ def against_incumbent(
     rows = pd.DataFrame([old.iloc[0][shown], chosen[shown]]).reset_index(drop=True)
     rows[gaps] = float("nan")
     rows.loc[1, gaps] = [found["active_low"], found["active_return"], found["active_high"]]
-    return rows.assign(who=["champion until tonight", "challenger"])[["who", *shown, *gaps]]
+    return rows.assign(who=["incumbent", "challenger"])[["who", *shown, *gaps]]
 
 
 def _combination(folder: Path) -> tuple[str, str]:

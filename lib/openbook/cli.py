@@ -23,7 +23,7 @@ app = typer.Typer(
 
 INTERRUPTED = 130  # what a shell reports after Ctrl-C
 START, DAY, LOOK, MODEL, DATA = "Start here", "Every day", "Look", "The model", "Data"
-DANGER = "Stop, go, and keys"
+DANGER = "Emergency stop and keys"
 
 
 class _Runs:
@@ -50,12 +50,12 @@ class State:
 @app.callback()
 def options(
     desk: Annotated[
-        Path | None, typer.Option(help="The desk's folder; else the one at or above the current folder.")
+        Path | None, typer.Option(help="Desk folder; default: the one at or above the current folder.")
     ] = None,
     runs: Annotated[
-        Path | None, typer.Option(help="Folder of all runs, else that of the desk; OPENBOOK_RUNS says the same.")
+        Path | None, typer.Option(help="Runs folder; default: the desk's runs folder, or OPENBOOK_RUNS.")
     ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more while working.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Verbose output.")] = False,
 ) -> None:
     """Every trading decision is an executed notebook that anyone can open, check and replay."""
     State.asked, State.verbose = runs, verbose
@@ -65,7 +65,7 @@ def options(
 
 @app.command(rich_help_panel=START)
 def demo() -> None:
-    """Everything on the bundled data: train, compare, select, then 20 daily pages."""
+    """Run everything on the bundled data: train, compare, select, then 20 daily pages."""
     from openbook import jobs
 
     jobs.demo(State.runs, say=_say)
@@ -73,9 +73,9 @@ def demo() -> None:
 
 @app.command(rich_help_panel=START)
 def init(
-    cash: Annotated[float, typer.Option(help="USD that the book begins with.")],
+    cash: Annotated[float, typer.Option(help="Opening cash, USD.")],
     book: Annotated[str, typer.Option(help="paper or live.")] = "paper",
-    parts: Annotated[int, typer.Option(help="Of a share, that a paper book counts; 1: whole shares.")] = 1,
+    parts: Annotated[int, typer.Option(help="Units per share in a paper book; 1: whole shares only.")] = 1,
 ) -> None:
     """Open a book."""
     from openbook import jobs
@@ -85,7 +85,7 @@ def init(
 
 @app.command(rich_help_panel=START)
 def upgrade() -> None:
-    """Bring what an older openbook wrote to today's formats, once; copies are kept, and what is sealed stays."""
+    """Upgrade books of an older openbook to the current format; backups are kept, sealed runs stay as they are."""
     from openbook.record.upgrade import mark_desk
 
     if not (State.asked or os.environ.get(marker.RUNS)):
@@ -98,18 +98,20 @@ def upgrade() -> None:
 @app.command(rich_help_panel=DAY)
 def run(
     notebook: Annotated[str, typer.Argument(help="train_candidates, compare, select_champion or daily_run.")],
-    date: Annotated[str, typer.Option(help="The session whose close is the latest thing known, YYYY-MM-DD.")],
-    profile: Annotated[str, typer.Option(help="Folder below params/.")] = "demo",
-    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value over the profile; repeat it.")] = None,
-    engine: Annotated[str, typer.Option(help="Where the tasks run, dask://host:8786; this machine if left out.")] = "",
+    date: Annotated[str, typer.Option(help="Session whose close is the latest known data, YYYY-MM-DD.")],
+    profile: Annotated[str, typer.Option(help="Parameter profile: a folder in params/.")] = "demo",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, overrides the profile; repeatable.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="Dask scheduler, dask://host:8786; default: this machine.")] = "",
     memory: Annotated[
-        float | None, typer.Option(help="GiB that each process of the notebook may take; no limit.")
+        float | None, typer.Option(help="Memory limit per notebook process, GiB; default: no limit.")
     ] = None,
     supersede: Annotated[
-        bool, typer.Option("--supersede", help="Seal it beside a run of that date with other inputs, as D.2.")
+        bool, typer.Option("--supersede", help="Seal it as D.2 beside an existing run of that date with other inputs.")
     ] = False,
 ) -> int:
-    """Run one notebook headless and seal what it wrote. Exit code 20: the book is halted, 21: it only reduces."""
+    """Run one notebook headless and seal its outputs. Exit code 20: the book is HALTED, 21: REDUCE_ONLY."""
     from openbook.record.kernel import start_kernel
     from openbook.record.preload import FOR_NOTEBOOKS
 
@@ -132,14 +134,16 @@ def backfill(
     notebook: Annotated[str, typer.Argument(help="Usually daily_run.")],
     start: Annotated[str, typer.Option("--from", help="First session, YYYY-MM-DD.")],
     end: Annotated[str, typer.Option("--to", help="Last session, YYYY-MM-DD.")],
-    profile: Annotated[str, typer.Option(help="Folder below params/.")] = "demo",
-    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value over the profile; repeat it.")] = None,
+    profile: Annotated[str, typer.Option(help="Parameter profile: a folder in params/.")] = "demo",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, overrides the profile; repeatable.")
+    ] = None,
 ) -> int:
-    """Run a notebook for each session of a span, oldest first; stop at the first failure.
+    """Run a notebook for each session of a date range, oldest first; stop at the first failure.
 
-    Orders that wait for a person expire at the next session. A span of daily pages that ends with the last session that
-    is over catches up: its last orders can be approved. For evenings of the past nobody can approve any more: rehearse
-    them on the paper book with --set require_manual_approval=false, else exit code 78.
+    Orders pending approval expire at the next session. A range that ends with the last completed session catches up:
+    its last orders can still be approved. Past sessions cannot be approved any more; simulate them on the paper book
+    with --set require_manual_approval=false, otherwise exit code 78.
     """
     from openbook import jobs, telling
 
@@ -152,16 +156,16 @@ def backfill(
 
 @app.command(rich_help_panel=DAY)
 def approve(
-    date: Annotated[str, typer.Argument(help="Evening on which the orders were decided, YYYY-MM-DD.")],
-    by: Annotated[str, typer.Option(help="Who approves; the book keeps the name.")] = "",
-    token: Annotated[Path | None, typer.Option(help="A token that somebody signed, instead of --by.")] = None,
-    key: Annotated[Path | None, typer.Option(help="The key that it was signed with.")] = None,
+    date: Annotated[str, typer.Argument(help="Session on which the orders were decided, YYYY-MM-DD.")],
+    by: Annotated[str, typer.Option(help="Name of the approver, recorded in the book.")] = "",
+    token: Annotated[Path | None, typer.Option(help="Signed approval token, instead of --by.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Key with which the token was signed.")] = None,
 ) -> None:
-    """Look at the orders of an evening, and approve them."""
+    """Show the orders of a session and approve them."""
     from openbook import operate
 
     if (token is None) == (not by) or (token is None) != (key is None):
-        raise UsageError("say --by NAME, or --token FILE --key FILE")
+        raise UsageError("give either --by NAME, or --token FILE and --key FILE")
     if token is None:
         _say(operate.approve(State.runs, date, who=by, ask=_ask))
     else:
@@ -170,11 +174,11 @@ def approve(
 
 @app.command(rich_help_panel=DAY)
 def reject(
-    date: Annotated[str, typer.Argument(help="Evening on which the orders were decided, YYYY-MM-DD.")],
-    reason: Annotated[str, typer.Option(help="Why; the book keeps it.")],
-    by: Annotated[str, typer.Option(help="Who rejects; the book keeps the name.")],
+    date: Annotated[str, typer.Argument(help="Session on which the orders were decided, YYYY-MM-DD.")],
+    reason: Annotated[str, typer.Option(help="Reason, recorded in the book.")],
+    by: Annotated[str, typer.Option(help="Name, recorded in the book.")],
 ) -> None:
-    """Reject the orders of an evening, approved or not."""
+    """Reject the orders of a session, approved or not."""
     from openbook import operate
 
     _say(operate.reject(State.runs, date, who=by, reason=reason))
@@ -182,11 +186,11 @@ def reject(
 
 @app.command(rich_help_panel=DAY)
 def export(
-    date: Annotated[str, typer.Argument(help="Evening on which the orders were decided, YYYY-MM-DD.")],
+    date: Annotated[str, typer.Argument(help="Session on which the orders were decided, YYYY-MM-DD.")],
     form: Annotated[str, typer.Option("--format", help="generic, ibkr or alpaca.")] = "generic",
-    out: Annotated[Path | None, typer.Option(help="File to write, outside the runs folder; else printed.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Output file, outside the runs folder; default: print.")] = None,
 ) -> None:
-    """The approved orders of an evening in a broker's format; nothing is ever sent."""
+    """Write the approved orders of a session in a broker's format; nothing is sent."""
     from openbook import operate
     from openbook.record.disk import hand_out
 
@@ -202,12 +206,14 @@ def export(
 
 @app.command(rich_help_panel=DAY)
 def fills(
-    date: Annotated[str, typer.Argument(help="Evening on which the orders were decided, YYYY-MM-DD.")],
+    date: Annotated[str, typer.Argument(help="Session on which the orders were decided, YYYY-MM-DD.")],
     file: Annotated[Path, typer.Argument(help="CSV: fill_id,order_id,shares,price,commission,date.")],
-    who: Annotated[str, typer.Option(help="Who answers for fills that no order explains: they are booked.")] = "",
-    reason: Annotated[str, typer.Option(help="Why; the book keeps it.")] = "",
+    who: Annotated[
+        str, typer.Option(help="Name of whoever takes responsibility for fills that match no order; they are booked.")
+    ] = "",
+    reason: Annotated[str, typer.Option(help="Reason, recorded in the book.")] = "",
 ) -> None:
-    """Record what the broker did, in the live book; with --who also what was never ordered, approved, or that late."""
+    """Import broker fills into the live book; with --who also late fills and fills without an approved order."""
     from openbook import operate
 
     _say(operate.fills(State.runs, date, file, accepted=(who, reason)))
@@ -216,11 +222,11 @@ def fills(
 @app.command(rich_help_panel=DAY)
 def reconcile(
     file: Annotated[Path, typer.Argument(help="CSV of the broker's statement: symbol,shares[,price], and a row CASH.")],
-    book: Annotated[str, typer.Option(help="paper or live; needed where there are both.")] = "",
-    who: Annotated[str, typer.Option(help="Who takes the statement for right: the book is corrected.")] = "",
-    reason: Annotated[str, typer.Option(help="Why; the book keeps it.")] = "",
+    book: Annotated[str, typer.Option(help="paper or live; required if both exist.")] = "",
+    who: Annotated[str, typer.Option(help="Name of whoever accepts the statement; the book is corrected to it.")] = "",
+    reason: Annotated[str, typer.Option(help="Reason, recorded in the book.")] = "",
 ) -> None:
-    """Compare a statement of the broker with the book, and with --who make the book agree."""
+    """Compare a broker statement with the book; with --who, correct the book to it."""
     from openbook import operate
 
     _say(operate.reconcile(State.runs, file, kind=book, accepted=(who, reason)))
@@ -228,14 +234,14 @@ def reconcile(
 
 @app.command(rich_help_panel=DAY)
 def rename(
-    symbol: Annotated[str, typer.Argument(help="The ticker that the book knows.")],
-    new: Annotated[str, typer.Argument(help="What it is called from then on.")],
-    date: Annotated[str, typer.Option(help="The first session under the new ticker, YYYY-MM-DD.")],
-    who: Annotated[str, typer.Option(help="Who says so; the book keeps the name.")],
-    reason: Annotated[str, typer.Option(help="Why; the book keeps it.")],
-    book: Annotated[str, typer.Option(help="paper or live; needed where there are both.")] = "",
+    symbol: Annotated[str, typer.Argument(help="Current ticker in the book.")],
+    new: Annotated[str, typer.Argument(help="New ticker.")],
+    date: Annotated[str, typer.Option(help="First session under the new ticker, YYYY-MM-DD.")],
+    who: Annotated[str, typer.Option(help="Name, recorded in the book.")],
+    reason: Annotated[str, typer.Option(help="Reason, recorded in the book.")],
+    book: Annotated[str, typer.Option(help="paper or live; required if both exist.")] = "",
 ) -> None:
-    """Say that a company has another ticker: what is held, ordered and paid for stays, under the new one."""
+    """Record a ticker change; positions, orders and cost basis carry over to the new ticker."""
     from openbook import operate
 
     _say(operate.rename(State.runs, symbol=symbol, to=new, date=date, who=who, reason=reason, kind=book))
@@ -243,12 +249,12 @@ def rename(
 
 @app.command(rich_help_panel=DAY)
 def closure(
-    date: Annotated[str, typer.Argument(help="The day on which the exchange did not open, YYYY-MM-DD.")],
-    who: Annotated[str, typer.Option(help="Who says so; the list keeps the name.")],
-    reason: Annotated[str, typer.Option(help="Why; the list keeps it.")],
-    close: Annotated[str, typer.Option(help="It did open, and closed early: HH:MM in New York.")] = "",
+    date: Annotated[str, typer.Argument(help="Day of the unscheduled closure, YYYY-MM-DD.")],
+    who: Annotated[str, typer.Option(help="Name, recorded in the list.")],
+    reason: Annotated[str, typer.Option(help="Reason, recorded in the list.")],
+    close: Annotated[str, typer.Option(help="For an early close: HH:MM New York time.")] = "",
 ) -> None:
-    """Write down that the exchange closed without notice: the day is no session, and its orders wait for the next."""
+    """Record an unscheduled exchange closure: the day is not a session, and its orders move to the next one."""
     from openbook import operate
 
     _say(operate.closure(State.runs, date, who=who, reason=reason, close=close))
@@ -258,12 +264,12 @@ def closure(
 def cash(
     flow: Annotated[str, typer.Argument(help="deposit, withdrawal, fee or interest.")],
     amount: Annotated[str, typer.Argument(help="USD, above 0, like 1234.56.")],
-    who: Annotated[str, typer.Option(help="Who says so; the book keeps the name.")],
-    reason: Annotated[str, typer.Option(help="Why; the book keeps it.")],
-    book: Annotated[str, typer.Option(help="paper or live; needed where there are both.")] = "",
-    again: Annotated[bool, typer.Option("--again", help="It happened a second time: record it once more.")] = False,
+    who: Annotated[str, typer.Option(help="Name, recorded in the book.")],
+    reason: Annotated[str, typer.Option(help="Reason, recorded in the book.")],
+    book: Annotated[str, typer.Option(help="paper or live; required if both exist.")] = "",
+    again: Annotated[bool, typer.Option("--again", help="Record an identical entry a second time.")] = False,
 ) -> None:
-    """Record cash that came or went without a trade; the same again at once, for the same reason, is once."""
+    """Record a cash flow without a trade; an identical repeat is ignored unless --again."""
     from openbook import operate
 
     said = {"flow": flow, "amount": amount, "who": who, "reason": reason}
@@ -272,9 +278,9 @@ def cash(
 
 @app.command(rich_help_panel=DAY)
 def views(
-    book: Annotated[str, typer.Option(help="paper or live; needed where there are both.")] = "",
+    book: Annotated[str, typer.Option(help="paper or live; required if both exist.")] = "",
 ) -> None:
-    """Make the CSV views of a book again, whatever somebody wrote into them."""
+    """Rebuild the CSV views of a book, overwriting manual edits."""
     from openbook import upkeep
 
     _say(upkeep.rebuild_views(State.runs, book))
@@ -282,11 +288,11 @@ def views(
 
 @app.command(rich_help_panel=DANGER)
 def halt(
-    who: Annotated[str, typer.Option(help="Who halts; the book keeps the name.")],
-    reason: Annotated[str, typer.Option(help="Why; the book keeps it.")],
-    book: Annotated[str, typer.Option(help="paper or live; all there are if left out.")] = "",
+    who: Annotated[str, typer.Option(help="Name, recorded in the book.")],
+    reason: Annotated[str, typer.Option(help="Reason, recorded in the book.")],
+    book: Annotated[str, typer.Option(help="paper or live; default: all books.")] = "",
 ) -> None:
-    """Stop: every open order is void, and nothing new is bought until somebody resets."""
+    """Halt: void every open order and block new buys until openbook reset."""
     from openbook import operate, telling
 
     _say(operate.halt(State.runs, who=who, reason=reason, kind=book))
@@ -295,50 +301,50 @@ def halt(
 
 @app.command(rich_help_panel=DANGER)
 def reset(
-    who: Annotated[str, typer.Option(help="Who resets; the book keeps the name.")],
-    reason: Annotated[str, typer.Option(help="Why it is safe again; the book keeps it.")],
-    book: Annotated[str, typer.Option(help="paper or live; needed where there are both.")] = "",
-    rearm: Annotated[bool, typer.Option("--rearm", help="Also while ACTIVE: forget losses and the peak.")] = False,
+    who: Annotated[str, typer.Option(help="Name, recorded in the book.")],
+    reason: Annotated[str, typer.Option(help="Why it is safe to resume, recorded in the book.")],
+    book: Annotated[str, typer.Option(help="paper or live; required if both exist.")] = "",
+    rearm: Annotated[
+        bool, typer.Option("--rearm", help="Also while ACTIVE: restart the loss and peak history.")
+    ] = False,
 ) -> None:
-    """Arm the kill switch of a book again."""
+    """Reset the kill switch of a book to ACTIVE."""
     from openbook import operate
 
     _say(operate.reset(State.runs, who=who, reason=reason, kind=book, rearm=rearm))
 
 
 @app.command(rich_help_panel=DANGER)
-def key(file: Annotated[Path, typer.Argument(help="Where the key goes, outside the runs folder.")]) -> None:
-    """Make a key for approvals that are signed on another machine; copy it there by a safe way."""
+def key(file: Annotated[Path, typer.Argument(help="Key file to create, outside the runs folder.")]) -> None:
+    """Create a key for signing approvals on another machine; copy it there securely."""
     from openbook.record.keys import create_key
 
     create_key(file, _runs_or_none_here())
-    _say(f"{file}: a new key; whoever holds it can approve")
+    _say(f"{file}: new key created; anyone who has it can approve orders")
 
 
 @app.command(rich_help_panel=DANGER)
 def sign(
-    batch: Annotated[str, typer.Argument(help="The whole hash of the batch, as approve and status show it.")],
-    date: Annotated[str, typer.Option(help="Evening on which the orders were decided, YYYY-MM-DD.")],
-    by: Annotated[str, typer.Option(help="Who approves; the book keeps the name.")],
-    key: Annotated[Path, typer.Option(help="The key that both machines hold.")],
-    out: Annotated[Path, typer.Option(help="Where the token goes.")],
+    batch: Annotated[str, typer.Argument(help="Full batch hash, as shown by approve and status.")],
+    date: Annotated[str, typer.Option(help="Session on which the orders were decided, YYYY-MM-DD.")],
+    by: Annotated[str, typer.Option(help="Name of the approver, recorded in the book.")],
+    key: Annotated[Path, typer.Option(help="Key shared by both machines.")],
+    out: Annotated[Path, typer.Option(help="Token file to write.")],
 ) -> None:
-    """Sign the approval of a batch, on any machine that holds the key."""
+    """Sign the approval of a batch, on any machine that has the key."""
     from openbook import operate
     from openbook.record.disk import hand_out
 
     runs = _runs_or_none_here()
     hand_out(out, operate.sign(batch, date, who=by, key=key, runs=runs), runs=runs)
-    _say(f"{out}: approves {date}; give it to openbook approve {date} --token")
+    _say(f"{out}: approves {date}; use it with: openbook approve {date} --token")
 
 
 @app.command(rich_help_panel=LOOK)
 def verify(
-    head: Annotated[
-        str, typer.Option(help="The log's head that a mail or an earlier verify showed; finds a cut tail.")
-    ] = "",
+    head: Annotated[str, typer.Option(help="Log head from a mail or an earlier verify; detects a truncated log.")] = "",
 ) -> int:
-    """Hash everything again, and say what was altered. Exit code 90 if anything was."""
+    """Check all hashes and list what was altered. Exit code 90 if anything was."""
     from openbook import auditor
 
     problems, notes = auditor.verify(_something(), head=head or None)
@@ -351,7 +357,7 @@ def verify(
 def replay(
     date: Annotated[str, typer.Argument(help="Session of a sealed daily run, YYYY-MM-DD.")],
 ) -> int:
-    """Run a day again in a scratch folder, from what was recorded, and compare what it writes byte by byte."""
+    """Re-run a sealed day in a scratch folder and compare its outputs byte for byte."""
     from openbook import auditor
 
     different, lines = auditor.replay(State.runs, date)
@@ -363,9 +369,9 @@ def replay(
 @app.command(rich_help_panel=LOOK)
 def diff(
     first: Annotated[str, typer.Argument(help="Session of a sealed daily run, YYYY-MM-DD.")],
-    second: Annotated[str, typer.Argument(help="Another one, usually later.")],
+    second: Annotated[str, typer.Argument(help="Second session, usually a later one.")],
 ) -> None:
-    """What changed between two days: target weights by what moved them, parameters, champion, code, orders."""
+    """Compare two days: attribution of the change in target weights, parameters, champion, code, orders."""
     from openbook.diff import diff
 
     for line in diff(State.runs, first, second).lines:
@@ -375,10 +381,12 @@ def diff(
 @app.command(rich_help_panel=LOOK)
 def whatif(
     date: Annotated[str, typer.Argument(help="Session of a sealed daily run, YYYY-MM-DD.")],
-    set_: Annotated[list[str], typer.Option("--set", help="key=value of that day or of its champion; repeat it.")],
-    out: Annotated[Path | None, typer.Option(help="Folder to keep the page in, outside the runs folder.")] = None,
+    set_: Annotated[
+        list[str], typer.Option("--set", help="key=value, a parameter of that day or of its champion; repeatable.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder in which to keep the page, outside the runs folder.")] = None,
 ) -> None:
-    """The same day with a parameter changed, in a scratch folder: what orders, risk and cost would have been."""
+    """Re-run a sealed day with changed parameters in a scratch folder: orders, risk and cost."""
     from openbook.whatif import try_it
 
     for line in try_it(State.runs, date, tuple(set_), out=out).lines:
@@ -387,7 +395,7 @@ def whatif(
 
 @app.command(rich_help_panel=LOOK)
 def status() -> None:
-    """The book, the champion and the latest runs, in a few lines."""
+    """Show the book, the champion and the latest runs."""
     from openbook.record.status import status_lines
 
     for line in status_lines(_something()):
@@ -396,7 +404,7 @@ def status() -> None:
 
 @app.command("open", rich_help_panel=LOOK)
 def open_page(
-    date: Annotated[str | None, typer.Argument(help="Session of the page; the latest if left out.")] = None,
+    date: Annotated[str | None, typer.Argument(help="Session of the page; default: the latest.")] = None,
 ) -> None:
     """Open the daily page in the browser."""
     from openbook.record.runs import page_of
@@ -418,10 +426,10 @@ def champion() -> None:
 
 @app.command(rich_help_panel=MODEL)
 def rollback(
-    who: Annotated[str, typer.Option(help="Who asks for it; the history keeps the name.")],
-    reason: Annotated[str, typer.Option(help="Why; the history keeps it.")],
+    who: Annotated[str, typer.Option(help="Name, recorded in the history.")],
+    reason: Annotated[str, typer.Option(help="Reason, recorded in the history.")],
 ) -> None:
-    """Make the champion before the champion again; what was rolled back never comes back by itself."""
+    """Restore the previous champion; a rolled-back one returns only through a new selection."""
     from openbook import succession
 
     _say(succession.rollback(State.runs, who=who, reason=reason))
@@ -429,23 +437,25 @@ def rollback(
 
 @app.command(rich_help_panel=DAY)
 def notify() -> int:
-    """Send the messages that still wait. Exit code 80 if some could not be sent."""
+    """Send queued messages. Exit code 80 if some could not be sent."""
     from openbook import telling
 
     return telling.deliver(_something(), _say)
 
 
-data = typer.Typer(no_args_is_help=True, help="Prices and what hangs on them.")
+data = typer.Typer(no_args_is_help=True, help="Price store and data checks.")
 app.add_typer(data, name="data", rich_help_panel=DATA)
 
 
 @data.command("update")
 def data_update(
     through: Annotated[
-        str, typer.Option(help="Last session to fetch, YYYY-MM-DD; the last that is over if left out.")
+        str, typer.Option(help="Last session to fetch, YYYY-MM-DD; default: the last completed one.")
     ] = "",
-    profile: Annotated[str, typer.Option(help="Folder below params/.")] = "demo",
-    whole: Annotated[bool, typer.Option("--whole", help="Ask for all of history again, not the last weeks.")] = False,
+    profile: Annotated[str, typer.Option(help="Parameter profile: a folder in params/.")] = "demo",
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Fetch the full history again, not only the last weeks.")
+    ] = False,
 ) -> None:
     """Fetch new sessions into the store."""
     from openbook import jobs
@@ -455,11 +465,11 @@ def data_update(
 
 @data.command("check")
 def data_check(
-    folder: Annotated[str, typer.Argument(help="Folder, file or URL of a vendor; what it is will be guessed.")] = "",
-    source: Annotated[str, typer.Option(help="YAML with a source: block, where guessing does not do.")] = "",
+    folder: Annotated[str, typer.Argument(help="Vendor folder, file or URL; its layout is detected.")] = "",
+    source: Annotated[str, typer.Option(help="YAML with a source: block, if detection fails.")] = "",
     beside: Annotated[str, typer.Option(help="A second source to compare with: a folder, or YAML.")] = "",
 ) -> int:
-    """What a whole history has wrong with it, worst first, and the way out. Exit code 30: it would stop a run."""
+    """Check a full price history: findings, worst first, and how to fix them. Exit code 30: it would stop a run."""
     from openbook import jobs
 
     return jobs.check_data(folder, source=source, beside=beside, say=_say)
@@ -467,9 +477,9 @@ def data_check(
 
 @data.command("compact")
 def data_compact(
-    profile: Annotated[str, typer.Option(help="Folder below params/.")] = "demo",
+    profile: Annotated[str, typer.Option(help="Parameter profile: a folder in params/.")] = "demo",
 ) -> None:
-    """Fold what the updates left side by side in the store into one; nothing that is read from it changes."""
+    """Merge the deltas of the store into one; what is read from it does not change."""
     from openbook import jobs
 
     _say(jobs.compact_data(State.runs, profile=profile))
@@ -479,7 +489,7 @@ def data_compact(
 def data_revisions(
     date: Annotated[str, typer.Argument(help="Session of a sealed daily run, YYYY-MM-DD.")],
 ) -> None:
-    """What the vendor says today of that day, and what it would have done to its orders; changes nothing."""
+    """List restatements since a sealed day and their impact on its orders; changes nothing."""
     from openbook import hindsight
 
     for line in hindsight.look_back(State.runs, date).lines:
@@ -511,7 +521,7 @@ def _ask(proposal) -> str:
         if sys.stdin.isatty():
             raise
         typer.echo()
-        raise ApprovalError("nobody is there to answer, nothing was approved; use a terminal, or --token") from None
+        raise ApprovalError("no terminal to confirm on, so nothing was approved; use a terminal, or --token") from None
 
 
 def _say(line: str) -> None:
@@ -534,9 +544,11 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         return _end(error, StorageError.exit_code, f"{error.filename or 'the disk'}: {error.strerror or error}")
     except Exception as error:  # a bug: its place is for whoever asks with -v
-        return _end(error, OpenbookError.exit_code, f"unexpected {type(error).__name__}: {error}; -v says where")
+        return _end(
+            error, OpenbookError.exit_code, f"unexpected {type(error).__name__}: {error}; use -v for the traceback"
+        )
     if result == INTERRUPTED:  # typer, too, answers Ctrl-C with this code, and says nothing
-        typer.echo("openbook: interrupted; what was not sealed does not count", err=True)
+        typer.echo("openbook: interrupted; nothing unsealed was kept", err=True)
     return result if isinstance(result, int) else 0
 
 

@@ -30,7 +30,7 @@ def closures(runs: Path) -> list[dict]:
     try:
         found = json.loads(file.read_bytes())
         if not all(parse_date(row["date"]) and {"close", "who", "reason", "when"} <= row.keys() for row in found):
-            raise ValueError("an entry lacks something")
+            raise ValueError("incomplete entry")
     except FileNotFoundError:
         return []
     except (OSError, ValueError, LookupError, TypeError, UsageError) as error:
@@ -51,14 +51,14 @@ def close_session(runs: Path, *, date: str, close: str, who: str, reason: str, w
     """
     day, known = f"{parse_date(date):%Y-%m-%d}", closures(runs)
     if close and not _TIME.fullmatch(close):
-        raise UsageError(f"{close!r} is no time in New York; write HH:MM, such as 13:00")
+        raise UsageError(f"{close!r} is not a time; write HH:MM in New York time, such as 13:00")
     entry = {"date": day, "close": close, "when": when}
     entry |= {"who": one_line(who, "--who", "the list"), "reason": one_line(reason, "--reason", "the list")}
     before = next((row for row in known if row["date"] == day), None)
     if before is not None and before["close"] == close:
         return False
     if before is not None:
-        raise UsageError(f"{day} is written down already by {before['who']}: {before['reason']}")
+        raise UsageError(f"{day} is already recorded by {before['who']}: {before['reason']}")
     with storage(f"write {runs / FILE}"):
         replace_file(runs / FILE, json_bytes([*known, entry]))
     return True
@@ -74,4 +74,4 @@ def altered(runs: Path) -> list[str]:
     found = {f"closures/{row['date']}": digest(row) for row in closures(runs)}
     logged = {entry["subject"]: entry["digest"] for entry in audit.entries(runs) if entry["kind"] == "closure"}
     names = sorted({*found, *logged})
-    return [f"{name} of {FILE} is not what the log knows" for name in names if found.get(name) != logged.get(name)]
+    return [f"{name} of {FILE} does not match the log" for name in names if found.get(name) != logged.get(name)]

@@ -32,7 +32,7 @@ class Diff:
         table, more = self.difference.table, max(len(self.difference.table) - BIGGEST, 0)
         beyond = [f"… and {more} smaller changes"] if more else []
         return [
-            f"{self.dates[0]} → {self.dates[1]}: target weights, and what their change comes from",
+            f"{self.dates[0]} → {self.dates[1]}: target weights and attribution of their change",
             *_text(table.head(BIGGEST), self.difference.sizes),
             *beyond,
             *self.difference.sentence.splitlines(),
@@ -68,7 +68,10 @@ def _odd(date: str, was: pd.Series, made: pd.Series) -> str:
     gap = was.sub(made, fill_value=0.0).abs().max()
     if gap <= AGREES:
         return ""
-    return f"{date} does not come out as it was sealed, by up to {gap:.2%}: see openbook replay {date}"
+    return (
+        f"recomputed target weights of {date} differ from the sealed ones by up to {gap:.2%}; check with "
+        f"openbook replay {date}"
+    )
 
 
 def _settings(sealed: list[Path]) -> list[str]:
@@ -94,8 +97,8 @@ def _orders(written: list[Written]) -> str:
     before, after = ({row.symbol: row.side for row in side.trades.itertuples()} for side in written)
     gone = [f"{before[symbol]} {symbol}" for symbol in sorted(before.keys() - after.keys())]
     new = [f"{after[symbol]} {symbol}" for symbol in sorted(after.keys() - before.keys())]
-    said = [f"only before: {', '.join(gone)}"] if gone else []
-    said += [f"only after: {', '.join(new)}"] if new else []
+    said = [f"only on the first date: {', '.join(gone)}"] if gone else []
+    said += [f"only on the second date: {', '.join(new)}"] if new else []
     return "; ".join([f"orders: {len(before)} → {len(after)}", *said])
 
 

@@ -50,7 +50,7 @@ def check_engine(engine: str) -> None:
     """Raise UsageError unless this is an engine: nothing, or the address of a Dask scheduler."""
     if engine and not (engine.startswith(DASK) and ":" in engine.removeprefix(DASK)):
         raise UsageError(
-            f"no engine {engine!r}; give the address of a Dask scheduler, like dask://host:8786, or nothing"
+            f"invalid engine {engine!r}; give a Dask scheduler address such as dask://host:8786, or leave it empty"
         )
 
 
@@ -96,7 +96,7 @@ def _client(engine: str):
     try:
         from distributed import Client
     except ImportError:
-        raise UsageError("--engine dask:// needs the package distributed: install openbook[dask]") from None
+        raise UsageError("--engine dask:// needs the package distributed; install openbook[dask]") from None
     address = engine.removeprefix(DASK)
     try:
         return Client(f"tcp://{address}", timeout=REACHED_WITHIN, set_as_default=False)

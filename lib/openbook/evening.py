@@ -153,7 +153,7 @@ class Difference:
     @property
     def sentence(self) -> str:
         """All of it in words, a line per input that moved anything."""
-        said = sentences(self.effects) or (("The target is what it was.",) if len(self.effects) else ())
+        said = sentences(self.effects) or (("The target weights did not change.",) if len(self.effects) else ())
         return "\n".join([*said, *self.notes])
 
 
@@ -226,7 +226,7 @@ def evening_of(sealed: Path, known: Market | None = None) -> Evening:
     market = known or load_market(parse_source(params["source"]), store=told["store"], through=session)[0]
     market = market.upto(session, as_known_on=session)
     if market.dates.empty or market.dates[-1] != session:
-        raise DataError(f"the store has no prices of {session:%Y-%m-%d} any more; restore it")
+        raise DataError(f"the store has lost the prices of {session:%Y-%m-%d}; restore it from a backup")
     settled = Settlement.model_validate_json((sealed / "settlement.json").read_bytes())
     positions, rules = settled.positions, QualityRules.model_validate_json(json.dumps(params["quality"]))
     checked = check_session(market, session, held=tuple(positions.index), rules=rules)
@@ -270,7 +270,7 @@ def sealed_day(runs: Path, date: str) -> Path:
     """The folder of the sealed daily run of a session; UsageError (64) if there is none."""
     sealed = RunsFolder(runs).sealed("daily_run", date)
     if sealed is None:
-        raise UsageError(f"no daily_run of {date} is sealed below {runs}")
+        raise UsageError(f"no sealed daily_run of {date} in {runs}; see openbook status")
     return sealed
 
 
@@ -280,7 +280,7 @@ def handed(sealed: Path) -> dict:
     try:
         told = json.loads(notebooks[0].read_bytes())["metadata"]["papermill"]["parameters"]
     except (IndexError, OSError, ValueError, LookupError) as error:
-        raise OpenbookError(f"{sealed} holds no executed notebook to replay: {error}") from None
+        raise OpenbookError(f"{sealed} has no executed notebook to replay: {error}") from None
     found = {name: told[name] for name in HANDED if told.get(name) is not None}
     for name, folder in (("store", STORE), ("champion", production.FOLDER), ("previous", "daily_run")):
         beside = sealed.parents[1] / folder / Path(found.get(name, ".")).name
@@ -343,7 +343,7 @@ def since(previous: str | None, tonight: Evening, source: dict, scores: pd.DataF
         says of it are used again; what it says only if nothing was restated in between
     """
     if previous is None:
-        return _nothing(tonight, "There is no page before this one to compare with.")
+        return _nothing(tonight, "This is the first daily run: there is no earlier one to compare with.")
     try:
         then = read_run(Path(previous))["params"]["source"]
         same = parse_source(then) == parse_source(source)
@@ -351,7 +351,7 @@ def since(previous: str | None, tonight: Evening, source: dict, scores: pd.DataF
         alike = same and not tonight.data.market.is_restated_since(before.data.session)
         return compare(before, tonight, {tonight.model.sha256: scores} if alike else None)
     except OpenbookError as error:  # a page about tonight does not fail for want of another
-        return _nothing(tonight, f"Not compared with the page before: {error}")
+        return _nothing(tonight, f"Not compared with the previous daily run: {error}")
 
 
 def sentences(effects: pd.DataFrame) -> tuple[str, ...]:
@@ -370,11 +370,18 @@ def _notes(before: Evening, after: Evening, stuck: list[str]) -> tuple[str, ...]
     """What a reader should know of a comparison."""
     notes = []
     if before.holdings.due and not after.holdings.due:
-        notes.append("The evening before was a rebalance, this one is not: its target is what is held.")
+        notes.append(
+            "The previous session was a rebalance date and this one is not, so the target is the current holdings."
+        )
     if after.holdings.due and not before.holdings.due:
-        notes.append("A rebalance is due, which the evening before was not: that counts to the holdings.")
+        notes.append(
+            "This is a rebalance date and the previous session was not; the effect is attributed to the holdings."
+        )
     if stuck:
-        notes.append(f"Mixtures that could not be decided and keep what is held: {len(stuck)}, such as {stuck[0]}")
+        notes.append(
+            f"{len(stuck)} combinations of old and new inputs were infeasible and keep the current holdings, "
+            f"for example: {stuck[0]}"
+        )
     return tuple(notes)
 
 

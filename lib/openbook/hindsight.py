@@ -43,14 +43,14 @@ class Hindsight:
     def lines(self) -> list[str]:
         """All of it for a terminal."""
         if self.revisions.empty:
-            return [f"the vendor still says of {self.date} and before what it said then"]
+            return [f"no restatements up to {self.date}: the vendor's data are as they were on that date"]
         more = len(self.revisions) - SHOWN
-        orders = ["no order would be another"] if self.orders.empty else self.orders.to_string(index=False).splitlines()
+        orders = ["no order would change"] if self.orders.empty else self.orders.to_string(index=False).splitlines()
         return [
-            f"{len(self.revisions)} revisions of what was known on {self.date}",
+            f"{len(self.revisions)} restatements of data known on {self.date}",
             *self.revisions.head(SHOWN).to_string(index=False).splitlines(),
             *([f"… and {more} more"] if more > 0 else []),
-            "what they would have done to the target weights, and to the orders:",
+            "revision impact on target weights and orders:",
             *self.difference.sentence.splitlines(),
             *orders,
         ]
@@ -74,22 +74,20 @@ def said_later(previous: str | None, market: Market, source: Mapping) -> SaidLat
     market, source : of tonight, as the notebook has them
     """
     if previous is None:
-        return SaidLater(_told(None), "There is no page before this one.")
+        return SaidLater(_told(None), "No earlier daily run to compare with.")
     sealed = Path(previous)
     run = read_run(sealed)
     if parse_source(run["params"]["source"]) != parse_source(source):
-        return SaidLater(_told(None), "The page before had another source of prices.")
+        return SaidLater(_told(None), "The previous daily run used another price source.")
     rows = market.restatements(since=pd.Timestamp(run["date"]))
     if rows.empty:
-        return SaidLater(_told(None), "Nothing that the page before had used was restated since.")
+        return SaidLater(_told(None), "No restatements since the previous daily run.")
     try:
         then = evening_of(sealed, market)
         revised = _revised(then, market.upto(run["date"]), read_written(sealed).settlement, run["params"]["quality"])
-        said = (
-            f"Its effect on the targets of {run['date']} would have been: {compare(then, revised).sentence or 'none.'}"
-        )
+        said = f"Revision impact on the target weights of {run['date']}: {compare(then, revised).sentence or 'none.'}"
     except OpenbookError as error:  # a page about tonight does not fail for want of another
-        said = f"What it would have done to the page before cannot be told: {error}"
+        said = f"The impact on the previous daily run could not be computed: {error}"
     return SaidLater(_told(rows), said)
 
 

@@ -89,9 +89,9 @@ def init(runs: Path, *, cash: float, kind: str = "paper", share_units: int = 1) 
     digits of trades.csv tell apart
     """
     if not 1 <= share_units <= MOST_UNITS:
-        raise UsageError(f"a share has 1 to {MOST_UNITS:,} parts, not {share_units:,}")
+        raise UsageError(f"--parts must be 1 to {MOST_UNITS:,}, not {share_units:,}")
     if kind == "live" and share_units != 1:
-        raise UsageError("a live book counts whole shares: an auction takes no parts of one; leave --parts out")
+        raise UsageError("a live book holds whole shares only, since auctions take no fractional shares; omit --parts")
     place = the_book(runs, kind)[1]
     require_own_clock(kind)
     with working(runs) as folder:
@@ -124,9 +124,9 @@ def run(
     supersede : where the date is sealed from other inputs or by other code, seal this run beside it as <date>.2, .3 …
     """
     if notebook not in NOTEBOOKS:
-        raise UsageError(f"no notebook {notebook!r}; there are {', '.join(NOTEBOOKS)}")
+        raise UsageError(f"unknown notebook {notebook!r}; choose from {', '.join(NOTEBOOKS)}")
     if engine and notebook not in ON_A_CLUSTER:
-        raise UsageError(f"{notebook} has no tasks for an engine; {' and '.join(ON_A_CLUSTER)} have")
+        raise UsageError(f"{notebook} does not run on an engine; only {' and '.join(ON_A_CLUSTER)} do")
     check_engine(engine)
     day = calendar.parse_date(date)
     with kernel or start_kernel(FOR_NOTEBOOKS) as kernel:  # it imports while this process checks and fetches
@@ -165,10 +165,10 @@ def backfill(
     """
     first, last = calendar.parse_date(start), calendar.parse_date(end)
     if first > last:
-        raise UsageError(f"--from {start} is after --to {end}: give the earlier one first")
+        raise UsageError(f"--from {start} is after --to {end}; give the earlier date first")
     days = calendar.sessions(first, last)
     if not len(days):
-        say(f"no session from {start} to {end}")
+        say(f"no sessions from {start} to {end}")
     if notebook == "daily_run":
         _warn_of_waiting([day for day in days if RunsFolder(runs).sealed(notebook, day) is None], profile, sets, say)
     outcomes = []
@@ -191,13 +191,13 @@ def _warn_of_waiting(days: list[pd.Timestamp], profile: str, sets: tuple[str, ..
         return
     closed = calendar.last_closed()
     span = f"{days[0]:%Y-%m-%d}" if len(days) == 1 else f"{days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d}"
-    waits = f"the orders of {span} wait for a person to approve them, and expire at the next session"
-    rehearse = "to rehearse on the paper book: --set require_manual_approval=false"
+    waits = f"the orders of {span} need a person's approval and expire at the next session"
+    rehearse = "to simulate on the paper book: --set require_manual_approval=false"
     given = any(text.partition("=")[0] == "require_manual_approval" for text in sets)
     if len(days) > 1 and days[-1] < closed and not given:
         raise ParameterError(
-            f"{waits}: no evening would build on the one before; {rehearse}; to catch up: --to {closed:%Y-%m-%d}; to "
-            "let them expire: --set require_manual_approval=true"
+            f"{waits}, so no day would build on the day before; {rehearse}; to catch up: --to "
+            f"{closed:%Y-%m-%d}; to let them expire: --set require_manual_approval=true"
         )
     until = calendar.approval_deadline(days[-1])
     last = f"; only those of {days[-1]:%Y-%m-%d} can be approved, until {until:%Y-%m-%d %H:%M} UTC"
@@ -211,10 +211,10 @@ def update_data(runs: Path, through: str = "", *, profile: str = "demo", whole: 
     _require_over(last)
     with working(runs):
         report = update_store(store_of(runs, settings.source), settings.source, through=last, whole=whole)
-    earlier = f", {report.earlier} sessions before the store begins left out" if report.earlier else ""
+    earlier = f", {report.earlier} sessions before the start of the store skipped" if report.earlier else ""
     return (
-        f"{len(report.new_sessions)} new sessions, {len(report.late)} late, {len(report.revisions)} revised, "
-        f"{len(report.refused)} bars refused so far{earlier}"
+        f"{len(report.new_sessions)} new sessions, {len(report.late)} late, {len(report.revisions)} "
+        f"revised, {len(report.refused)} bars rejected so far{earlier}"
     )
 
 
@@ -226,7 +226,7 @@ def check_data(path: str, *, source: str = "", beside: str = "", say: Say = prin
     beside : a second source to compare with, either way
     """
     if bool(path) == bool(source):
-        raise UsageError("say a FOLDER, or --source FILE.yaml that describes it")
+        raise UsageError("give a FOLDER, or a --source FILE.yaml that describes it")
     other = None
     if beside:
         described = beside.endswith((".yaml", ".yml"))
@@ -248,7 +248,7 @@ def _from_here(path: str) -> str:
 def _source_in(file: str) -> Source:
     """The settings of a source in a YAML file: its `source:` block, or the whole file."""
     if not Path(file).is_file():
-        raise UsageError(f"no file {file}; it describes where prices come from, as `source:` in the parameters")
+        raise UsageError(f"no file {file}; --source takes a YAML file with a `source:` block, as in the parameters")
     values = parse_yaml(Path(file).read_text(encoding="utf-8"), file)
     values = values.get("source", values) if isinstance(values, dict) else values
     if not isinstance(values, dict):
@@ -261,7 +261,7 @@ def compact_data(runs: Path, *, profile: str = "demo") -> str:
     settings = load_params("daily_run", profile, root=find_desk())
     with working(runs):
         n = compact(store_of(runs, settings.source))
-    return f"{n} deltas are one now" if n > 1 else "the store is compact already"
+    return f"{n} deltas merged into one" if n > 1 else "nothing to compact"
 
 
 @forking(FOR_NOTEBOOKS)
@@ -269,15 +269,15 @@ def demo(runs: Path, *, say: Say = print) -> None:
     """Everything on the bundled data: train, compare, select, open a book, and 20 daily pages. Safe to repeat."""
     days = calendar.sessions(DEMO_LAST - pd.Timedelta(days=60), DEMO_LAST)[-DEMO_SESSIONS - 1 :]
     todo = [*((name, days[0]) for name in MONTHLY), *(("daily_run", day) for day in days[1:])]
-    say(f"{len(todo)} notebooks on the bundled data, below {runs.resolve()}")
+    say(f"{len(todo)} notebooks on the bundled data, in {runs.resolve()}")
     for step, (notebook, day) in enumerate(todo, start=1):
         if notebook == "daily_run" and "paper" not in books(runs):
             say(init(runs, cash=DEMO_CASH))
         say(f"[{step}/{len(todo)}] {notebook} of {day:%Y-%m-%d} …")
         say(f"        {run(notebook, f'{day:%Y-%m-%d}', runs).sentence}")
     last = RunsFolder(runs).sealed("daily_run", DEMO_LAST)
-    say(f"Done. Tonight's page: {(last / 'report.html').resolve()}")
-    say(f"The pages before it lie beside it, in {last.parent.resolve()}; `openbook open` shows the latest.")
+    say(f"Done. Latest daily page: {(last / 'report.html').resolve()}")
+    say(f"All daily pages are in {last.parent.resolve()}; `openbook open` shows the latest.")
 
 
 def _require_over(day: pd.Timestamp) -> None:
@@ -297,7 +297,7 @@ def _require_over(day: pd.Timestamp) -> None:
 def _other_inputs(was: dict[str, str], now: dict[str, str]) -> list[str]:
     """What else a run stood on and is not the same now, but for the parameters, by name."""
     names = sorted({*was, *now} - {"parameters"})
-    return [f"another {name.replace('_', ' ')}" for name in names if was.get(name, "") != now.get(name, "")]
+    return [f"different {name.replace('_', ' ')}" for name in names if was.get(name, "") != now.get(name, "")]
 
 
 # ---- one run ----
@@ -319,9 +319,9 @@ def _already_done(folder: RunsFolder, plan: Plan) -> Outcome:
         other = [*differences(was["params"], plan.params), *_other_inputs(was.get("inputs") or {}, plan.inputs)]
         more = f" and {len(other) - MOST_NAMED} more" if len(other) > MOST_NAMED else ""
         raise ConflictError(
-            f"{plan.notebook} of {plan.date} is sealed from other inputs: {', '.join(other[:MOST_NAMED])}{more}; "
-            f"--supersede seals this one beside it as {plan.date}.{plan.version + 1}, or try it in runs of its own: "
-            "openbook --runs FOLDER"
+            f"{plan.notebook} of {plan.date} is already sealed with different inputs: "
+            f"{', '.join(other[:MOST_NAMED])}{more}; use --supersede to seal this run as "
+            f"{plan.date}.{plan.version + 1}, or a separate runs folder: openbook --runs FOLDER"
         )
     if sealed == folder.latest(plan.notebook):
         _after(folder, plan, sealed)  # a crash may have come between sealing and this
@@ -333,7 +333,7 @@ def _already_done(folder: RunsFolder, plan: Plan) -> Outcome:
 def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Outcome:
     """Run the notebook on a stage, render it, commit, seal; whatever fails before the commit leaves all as it was."""
     if kernel.library != provenance.library_digest():
-        raise ConflictError("the library changed since this command began, and is imported as it was: start it again")
+        raise ConflictError("the openbook library changed while this command was running; run the command again")
     libraries.keep(folder.folder, provenance.sources(find_desk()))
     stage = folder.stage(
         plan.notebook,
@@ -357,7 +357,7 @@ def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Outcome:
         _commit(folder, plan, stage)
     except OpenbookError as error:
         left = folder.fail(stage, error)
-        raise type(error)(f"{error} (what it left: {left})") from None
+        raise type(error)(f"{error} (output kept in {left})") from None
     done = read_run(stage.folder)
     sealed = folder.seal(stage, plan.version)
     _after(folder, plan, sealed)
@@ -369,7 +369,7 @@ def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Outcome:
 def _require_no_secret(stage: Stage) -> None:
     """SecretError (65) if a file that is about to be sealed holds a password or a token."""
     if held := secrets.find(stage.folder):
-        raise SecretError(f"a secret was about to be sealed: {', '.join(held)}; take it out of the notebook")
+        raise SecretError(f"a secret would have been sealed: {', '.join(held)}; remove it from the notebook")
 
 
 def _commit(folder: RunsFolder, plan: Plan, stage: Stage) -> None:
@@ -378,7 +378,7 @@ def _commit(folder: RunsFolder, plan: Plan, stage: Stage) -> None:
         return
     run, place = read_run(stage.folder), plan.handed["book"]
     if provenance.deciding(plan.notebook)["sha256"] != run["code"]["sha256"]:
-        raise ConflictError("the code changed while the notebook ran: nobody knows what decided; run it again")
+        raise ConflictError("the code changed while the notebook was running; run it again")
     settlement = (stage.folder / "settlement.json").read_text(encoding="utf-8")
     state = book.read_book(place, before=plan.session)
     written = recheck.read_written(stage.folder)

@@ -15,7 +15,7 @@ FILE = "openbook.yaml"
 FORMAT = "1"
 DESK = "OPENBOOK_DESK"  # names the desk; kernels and their workers inherit it
 RUNS = "OPENBOOK_RUNS"
-WAYS = f"go into a desk's folder, or name one with --desk FOLDER or {DESK}"
+WAYS = f"change into a desk folder, or name one with --desk FOLDER or {DESK}"
 
 
 def find_desk() -> Path:
@@ -27,8 +27,8 @@ def find_desk() -> Path:
     desk = desk_or_none()
     if desk is None:
         here = Path.cwd()
-        old = " (a desk from before there was that file is marked by: openbook upgrade)" if is_unmarked(here) else ""
-        raise UsageError(f"no desk at {here} or above it: no folder has the file {FILE}{old}; {WAYS}")
+        old = " (for a desk of an older openbook, run: openbook upgrade)" if is_unmarked(here) else ""
+        raise UsageError(f"no desk at or above {here}: file {FILE} not found{old}; {WAYS}")
     return desk
 
 
@@ -48,7 +48,7 @@ def named_desk(folder: str | Path) -> Path:
     """The desk in that very folder, absolute; UsageError (64) if there is no marker file in it."""
     desk = Path(folder).resolve()
     if not os.path.lexists(desk / FILE):
-        raise UsageError(f"{desk} is not a desk: it has no file {FILE}; {WAYS}")
+        raise UsageError(f"{desk} is not a desk: file {FILE} not found; {WAYS}")
     _require_marker(desk / FILE)
     return desk
 
@@ -67,7 +67,9 @@ def runs_folder(asked: str | Path | None = None) -> Path:
     runs = Path(asked or inside(named)).resolve()
     theirs, ours = desk_of(runs), desk_or_none()
     if theirs is not None and ours is not None and theirs != ours:
-        raise UsageError(f"{runs} belongs to the desk {theirs}, not to {ours}; go there, or say --desk {theirs}")
+        raise UsageError(
+            f"{runs} belongs to the desk {theirs}, not to {ours}; change into that desk, or pass --desk {theirs}"
+        )
     return runs
 
 
@@ -101,12 +103,12 @@ def _require_marker(marker: Path) -> None:
     except OSError as error:
         raise UsageError(f"{marker} cannot be read: {error.strerror}") from None
     if not plain:
-        raise UsageError(f"{marker} is no plain file: a link, or a folder; a desk is marked by a file")
+        raise UsageError(f"{marker} is a link or a folder; it must be a regular file")
     found = re.search(r"^format: *(\S+)", said, re.MULTILINE)
     if found is None or found[1] != FORMAT:
-        what = f"has format {found[1]}" if found else "says no format"
+        what = f"has format {found[1]}" if found else "has no format line"
         raise UsageError(
-            f"{marker} {what}, and this openbook knows {FORMAT}: update openbook, or write `format: {FORMAT}`"
+            f"{marker} {what}, this openbook reads format {FORMAT}; update openbook, or write `format: {FORMAT}`"
         )
 
 
@@ -117,6 +119,6 @@ def _require_own(desk: Path) -> None:
         owner = place.lstat().st_uid
         if owner not in ours:
             raise UsageError(
-                f"{place} belongs to another user (uid {owner}), and a desk's Python would run as you; "
-                f"if you trust it, name it: --desk {desk}"
+                f"{place} belongs to another user (uid {owner}), whose desk code would run under your "
+                f"account; if you trust it, pass --desk {desk}"
             )

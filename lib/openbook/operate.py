@@ -76,9 +76,9 @@ class Proposal:
         return [
             f"{where}: {recorded['verdict']}",
             *table.splitlines(),
-            f"buys {bought:,.2f} USD, sells {sold:,.2f} USD, costs about {costs:,.2f} USD",
-            *(notes or ["every check passed"]),
-            f"batch {self.batch.digest}; to be approved until {self.expires:%Y-%m-%d %H:%M} UTC",
+            f"buys {bought:,.2f} USD, sells {sold:,.2f} USD, estimated costs {costs:,.2f} USD",
+            *(notes or ["all checks passed"]),
+            f"batch {self.batch.digest}; approval deadline {self.expires:%Y-%m-%d %H:%M} UTC",
         ]
 
 
@@ -89,7 +89,7 @@ def proposal(runs: Path, date: str) -> Proposal:
     """
     folder = RunsFolder(runs).sealed("daily_run", date)
     if folder is None:
-        raise UsageError(f"no daily_run of {check_date(date)} is sealed below {runs}")
+        raise UsageError(f"no sealed daily_run of {check_date(date)} in {runs}; see openbook status")
     run = read_run(folder)
     kind = "paper" if run["params"]["dry_run"] else "live"
     require_own_clock(kind)
@@ -104,7 +104,9 @@ def approve(runs: Path, date: str, *, who: str, ask: Callable[[Proposal], str]) 
     _require_standing(runs, seen)
     answer = ask(seen).strip().lower()
     if answer != seen.batch.code:
-        raise ApprovalError(f"{answer!r} is not how the hash of {date} ends; nothing was approved")
+        raise ApprovalError(
+            f"{answer!r} does not match the last six characters of the batch hash of {date}; nothing was approved"
+        )
     return _approve(runs, date, seen.batch.digest, who=who, how="terminal")
 
 
@@ -112,16 +114,18 @@ def approve_by_token(runs: Path, date: str, *, token: Path, key: Path) -> str:
     """Approve with a token that was signed elsewhere; its file is read once."""
     said = tokens.read(read_once(token), read_key(key, runs))
     if said["session"] != date:
-        raise ApprovalError(f"the token is for {said['session']}, not for {date}")
+        raise ApprovalError(f"the token approves {said['session']}, not {date}")
     if not calendar.now() <= pd.Timestamp(said["expires"]):
-        raise ApprovalError(f"the token expired at {said['expires']}; ask for a new one")
+        raise ApprovalError(f"the token expired at {said['expires']}; sign the batch again with openbook sign")
     return _approve(runs, date, said["batch"], who=said["who"], how=said["nonce"])
 
 
 def sign(batch: str, date: str, *, who: str, key: Path, runs: Path) -> bytes:
     """A token that approves the batch of that hash; it expires when the batch does. Needs no runs folder."""
     if not (len(batch) == 64 and set(batch) <= set("0123456789abcdef")):
-        raise UsageError(f"{batch!r} is not the hash of a batch: 64 characters, as the proposal shows it")
+        raise UsageError(
+            f"{batch!r} is not a batch hash; copy all 64 characters from openbook approve or openbook status"
+        )
     deadline = calendar.approval_deadline(calendar.require_session(calendar.parse_date(date)))
     said = {"batch": batch, "session": date, "who": acts.line(who, "--by"), "when": when()}
     return tokens.sign(said | {"expires": deadline.isoformat()}, read_key(key, runs))
@@ -137,14 +141,14 @@ def _approve(runs: Path, date: str, digest: str, *, who: str, how: str) -> str:
         about = standing_on(folder, found)
         n = acts.approve(found.place, date, digest=digest, about=about, who=who, when=when(), how=how)
         publish_views(folder, found.kind)
-    return f"{n} orders of {date} approved by {who}; they are for {found.batch.orders['session'].iloc[0]}"
+    return f"{n} orders of {date} approved by {who}, for execution on {found.batch.orders['session'].iloc[0]}"
 
 
 def _require_time(found: Proposal) -> None:
     """ApprovalError once the orders can no longer be approved."""
     if not calendar.now() <= found.expires:
         date = found.run["date"]
-        raise ApprovalError(f"the orders of {date} could be approved until {found.expires:%Y-%m-%d %H:%M} UTC")
+        raise ApprovalError(f"the approval deadline for the orders of {date} was {found.expires:%Y-%m-%d %H:%M} UTC")
 
 
 def _require_unaltered(found: Proposal) -> None:
@@ -152,10 +156,12 @@ def _require_unaltered(found: Proposal) -> None:
     try:
         Stage(found.folder).require_finished()
     except IncompleteRun as error:
-        raise ApprovalError(f"the run of {found.run['date']} was altered: {error}") from None
+        raise ApprovalError(f"the sealed run of {found.run['date']} was altered: {error}") from None
     written = found.trades.set_index("symbol")["shares"].astype(float).to_dict()
     if written != dict(zip(found.batch.orders["symbol"], found.batch.orders["shares"].astype(float), strict=True)):
-        raise ApprovalError(f"trades.csv of {found.run['date']} is not what the book was told")
+        raise ApprovalError(
+            f"trades.csv of {found.run['date']} does not match the orders in the book; see openbook verify"
+        )
 
 
 def _require_standing(runs: Path, found: Proposal) -> None:
@@ -163,8 +169,8 @@ def _require_standing(runs: Path, found: Proposal) -> None:
     date = found.run["date"]
     if why := void_because(runs, date):
         raise ApprovalError(
-            f"the orders of {date} are void, because {why}; put it back, "
-            f"or decide again: openbook run daily_run --date {date} --supersede"
+            f"the orders of {date} are void: {why}; undo the change, or decide again: openbook run "
+            f"daily_run --date {date} --supersede"
         )
 
 
@@ -198,20 +204,22 @@ def export(runs: Path, date: str, form: str) -> tuple[str, bytes, str]:
     ApprovalError (55) unless every order was approved, in time, and stands on what it was approved on.
     """
     if form not in brokers.FORMATS:
-        raise UsageError(f"no format {form!r}; there are {', '.join(brokers.FORMATS)}")
+        raise UsageError(f"unknown format {form!r}; choose from {', '.join(brokers.FORMATS)}")
     found = proposal(runs, date)
     orders = found.batch.orders
     states = set(orders["status"])
     waits = orders["status"].isin(["APPROVED", "PARTIALLY_FILLED"])
     if not (waits.any() and states <= {"APPROVED", "PARTIALLY_FILLED", "FILLED"}):
-        raise ApprovalError(f"the orders of {date} are {', '.join(sorted(states)) or 'none'}; only approved ones leave")
+        raise ApprovalError(
+            f"the orders of {date} are {', '.join(sorted(states)) or 'none'}; only approved orders can be exported"
+        )
     if not calendar.now() <= found.expires:
-        raise ApprovalError(f"the approval of {date} ended at {found.expires:%Y-%m-%d %H:%M} UTC")
+        raise ApprovalError(f"the approval of {date} expired at {found.expires:%Y-%m-%d %H:%M} UTC")
     _require_unaltered(found)
     _require_standing(runs, found)
     about = standing_on(RunsFolder(runs), found)
     if about != found.batch.about or found.batch.moved:
-        raise ApprovalError(f"what the approval of {date} stands on has changed; nothing is exported")
+        raise ApprovalError(f"the approval of {date} is void because its inputs changed; nothing was exported")
     left = orders[waits].assign(shares=orders["open"], symbol=orders["ticker"])
     return brokers.FILENAMES[form], brokers.FORMATS[form](left, _execution(runs, found.run)), _left_out(orders)
 
@@ -220,7 +228,7 @@ def _left_out(orders: pd.DataFrame) -> str:
     """What of some orders is filled, and is not exported again; empty if nothing is."""
     filled = orders[orders["open"] != orders["shares"]]
     said = [f"{row.symbol} {abs(row.shares - row.open)} of {abs(row.shares)}" for row in filled.itertuples()]
-    return f"left out, as filled: {', '.join(said)}" if said else ""
+    return f"already filled, not exported: {', '.join(said)}" if said else ""
 
 
 def _execution(runs: Path, run: dict) -> str:
@@ -243,7 +251,7 @@ def fills(runs: Path, date: str, file: Path, *, accepted: tuple[str, str] = ("",
         digest = hashlib.sha256(data).hexdigest()
         n = acts.record_fills(found.place, date, table, when=when(), source=digest, accepted=accepted)
         publish_views(folder, found.kind)
-    known = f", {len(table) - n} were recorded before" if n < len(table) else ""
+    known = f", {len(table) - n} already recorded" if n < len(table) else ""
     return f"{n} fills of {date} recorded{known}"
 
 
@@ -270,10 +278,13 @@ def reconcile(runs: Path, file: Path, *, kind: str = "", accepted: tuple[str, st
         difference = acts.reconcile(place, shares.rename(names).sort_index(), cash, **how)
         publish_views(folder, kind)
     if difference and not accepted[0]:
-        raise BookError(f"the statement differs: {difference}; no run until it agrees, or --who books it")
+        raise BookError(
+            f"the statement differs: {difference}; runs stop until a statement agrees, or book the difference "
+            "with --who and --reason"
+        )
     said = f"booked by {accepted[0]}: {difference}" if difference else f"{kind} book and statement agree"
     owed = book.read_book(place).receivables_now
-    return f"{said}; still owed to the book: {owed_text(owed)}" if owed and not difference else said
+    return f"{said}; outstanding receivables: {owed_text(owed)}" if owed and not difference else said
 
 
 def _our_names(state: BookState, said: Iterable[str]) -> dict[str, str]:
@@ -290,7 +301,7 @@ def cash(runs: Path, *, flow: str, amount: str, who: str, reason: str, kind: str
         before = "" if again else acts.cash_recorded(place, **said)
         now = acts.record_cash(place, **said, when=when(), again=again)
         publish_views(folder, kind)
-    done = f"already recorded at {before}; --again records a second one" if before else "recorded"
+    done = f"already recorded at {before}; use --again to record a second one" if before else "recorded"
     return f"{flow} of {said['cents'] / 100:,.2f} USD {done}; cash is {now / 100:,.2f} USD"
 
 
@@ -302,13 +313,13 @@ def rename(runs: Path, *, symbol: str, to: str, date: str, who: str, reason: str
     with working(runs) as folder:
         acts.rename(place, **said, when=when())
         publish_views(folder, kind)
-    return f"{symbol} is called {to} from {day:%d %B %Y} on; its shares, orders and cost stay"
+    return f"{symbol} is renamed to {to} from {day:%d %B %Y}; its shares, orders and cost basis stay the same"
 
 
 def _cents(amount: str) -> int:
     """USD as text in whole cents; UsageError (64) for anything else."""
     if not brokers.USD.fullmatch(amount):
-        raise UsageError(f"{amount!r} is no amount in USD; write 1234.56")
+        raise UsageError(f"{amount!r} is not an amount in USD; write it like 1234.56")
     return int(Decimal(amount) * 100)
 
 
@@ -327,16 +338,20 @@ def closure(runs: Path, date: str, *, who: str, reason: str, close: str = "") ->
     day = calendar.parse_date(date)
     said = {"date": date, "close": close, "who": who, "reason": reason}
     if not calendar.is_session(day) and date not in {row["date"] for row in closures.closures(runs)}:
-        raise UsageError(f"{date} is no session of the exchange anyhow; there is nothing to write down")
+        raise UsageError(f"{date} is not an exchange session; there is nothing to record")
     if day > calendar.today():
-        raise UsageError(f"{date} lies ahead; write a closure down on the day itself, or after it")
+        raise UsageError(f"{date} is in the future; record a closure on the day itself or later")
     if RunsFolder(runs).sealed("daily_run", date) is not None and not close:
-        raise UsageError(f"a daily run of {date} is sealed, from prices of that session: the exchange was open")
+        raise UsageError(f"{date} already has a sealed daily run with prices of that session, so the exchange was open")
     with working(runs) as folder:
         new = closures.close_session(folder.folder, when=when(), **said)
         closures.announce(folder.folder)
-    how = f"closed at {close} in New York" if close else "was no session; orders for it wait for the next one"
-    return f"{date} {how}{'' if new else ', as was written down before'}"
+    how = (
+        f"recorded as closing early, at {close} New York time"
+        if close
+        else "recorded as closed; its orders move to the next session"
+    )
+    return f"{date} {how}{'' if new else ' (already recorded)'}"
 
 
 def halt(runs: Path, *, who: str, reason: str, kind: str = "") -> str:
@@ -358,8 +373,8 @@ def halt(runs: Path, *, who: str, reason: str, kind: str = "") -> str:
         if failed:
             raise failed[0]
         if not voided:
-            raise UsageError(f"there is no book below {runs}")
-    return f"HALTED: {', '.join(voided)}; {sum(voided.values())} open orders are void; openbook reset ends it"
+            raise UsageError(f"no book in {runs}")
+    return f"HALTED: {', '.join(voided)}; {sum(voided.values())} open orders voided; to resume: openbook reset"
 
 
 def reset(runs: Path, *, who: str, reason: str, kind: str = "", rearm: bool = False) -> str:
@@ -367,7 +382,7 @@ def reset(runs: Path, *, who: str, reason: str, kind: str = "", rearm: bool = Fa
     kind, place = _own_book(runs, kind)
     with working(runs) as folder:
         if (runs / "KILL").exists():
-            raise UsageError(f"{runs / 'KILL'} is still there; remove it first")
+            raise UsageError(f"the file {runs / 'KILL'} still exists; remove it first")
         was = acts.reset(place, who=who, reason=reason, when=when(), rearm=rearm)
         publish_views(folder, kind)
-    return f"the {kind} book was {was} and is ACTIVE; its losses until now are forgotten by the switch"
+    return f"the {kind} book was {was} and is now ACTIVE; the kill switch restarts from here, without earlier losses"

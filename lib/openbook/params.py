@@ -40,15 +40,17 @@ class TrainCandidates(Settings):
 
     source: Source = Field(description="where prices come from", discriminator="provider")
     quality: QualityRules = QualityRules()
-    features: tuple[str, ...] = Field((), description="names of features; empty: all that the data allows")
-    horizon: int = Field(20, ge=1, description="sessions that a label looks ahead")
-    first: str = Field("", description="first session to learn from; empty: all")
+    features: tuple[str, ...] = Field((), description="feature names; empty: every feature that the data supports")
+    horizon: int = Field(20, ge=1, description="label horizon in sessions")
+    first: str = Field("", description="first training session; empty: all")
     candidates: tuple[Candidate, ...]
     walk_forward: WalkForward = WalkForward()
-    max_ic: float = Field(MAX_IC, gt=0, le=1, description="a mean rank IC above it is a leak until proven otherwise")
-    seed: int = Field(0, ge=0, description="of the negative controls")
+    max_ic: float = Field(
+        MAX_IC, gt=0, le=1, description="a mean rank IC above this is treated as leakage and stops the run"
+    )
+    seed: int = Field(0, ge=0, description="random seed of the leakage tests")
     storage: str = Field("", description="Optuna storage URL; empty: an SQLite file in the runs folder")
-    n_jobs: int = Field(2, ge=1, description="processes side by side; every fit has one thread")
+    n_jobs: int = Field(2, ge=1, description="parallel processes; each fit uses one thread")
 
 
 class Compare(Settings):
@@ -56,13 +58,13 @@ class Compare(Settings):
 
     source: Source = Field(description="where prices come from", discriminator="provider")
     first: str = Field("", description="first session to backtest; empty: the first with scores")
-    optimizers: tuple[str, ...] = Field(tuple(OPTIMIZERS), description="every candidate is tried with each of them")
+    optimizers: tuple[str, ...] = Field(tuple(OPTIMIZERS), description="optimizers to combine with every candidate")
     portfolio: PortfolioSettings = PortfolioSettings()
     regime: RegimeSettings = RegimeSettings()
     costs: Costs = Costs()
-    seed: int = Field(0, ge=0, description="of the random-scores baseline and the bootstrap")
-    shaken: int = Field(5, ge=0, description="best combinations that are tried again under harder assumptions")
-    n_jobs: int = Field(2, ge=1, description="processes side by side")
+    seed: int = Field(0, ge=0, description="random seed of the random-scores baseline and the bootstrap")
+    shaken: int = Field(5, ge=0, description="number of top combinations in the sensitivity analysis")
+    n_jobs: int = Field(2, ge=1, description="parallel processes")
 
 
 class SelectChampion(Settings):
@@ -70,7 +72,7 @@ class SelectChampion(Settings):
 
     weights: SelectionWeights = SelectionWeights()
     thresholds: Thresholds = Thresholds()
-    seed: int = Field(0, ge=0, description="of the bootstrap and of the perturbed weights")
+    seed: int = Field(0, ge=0, description="random seed of the bootstrap and of the perturbed weights")
 
 
 class DailyRun(Settings):
@@ -80,15 +82,21 @@ class DailyRun(Settings):
     quality: QualityRules = QualityRules()
     limits: SafetyLimits = SafetyLimits()
     monitor: OpsMonitor = OpsMonitor()
-    min_trade_size: float = Field(100.0, ge=0, description="USD; smaller trades are dropped, full exits never")
-    max_model_age: int = Field(92, ge=1, description="days since the last label that the model learned from")
+    min_trade_size: float = Field(100.0, ge=0, description="USD; smaller trades are dropped, full exits are not")
+    max_model_age: int = Field(92, ge=1, description="maximum days since the last training label")
     fallback_champion: Literal["none", "previous"] = Field(
-        "none", description="if the champion's bundle is missing: stop, or the champion before it, marked on the page"
+        "none",
+        description=(
+            "if the champion's bundle is missing: none stops the run, previous uses the previous champion "
+            "and says so on the page"
+        ),
     )
     kill_switch: KillSwitch = KillSwitch()
     account: Account = Account()
-    require_manual_approval: bool = Field(True, description="a person approves each batch; false for paper only")
-    dry_run: bool = Field(True, description="true: the paper book; false: the live one, which only a person fills")
+    require_manual_approval: bool = Field(
+        True, description="each batch needs a person's approval; false is allowed for paper only"
+    )
+    dry_run: bool = Field(True, description="true: paper book; false: live book, filled only by imported fills")
 
 
 NOTEBOOKS = {
@@ -111,7 +119,7 @@ class _StrictLoader(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         twice = sorted({str(key) for key in keys if keys.count(key) > 1})
         if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"key {twice[0]!r} is written twice", node.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"duplicate key {twice[0]!r}", node.start_mark)
         return super().construct_mapping(node, deep=deep)
 
 
@@ -132,7 +140,7 @@ def load_params(notebook: str, profile: str, sets: tuple[str, ...] = (), *, root
     file = folder / profile / f"{notebook}.yaml"
     known = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     if profile not in known or not file.is_file():  # a name among these, so that ../ leads nowhere
-        raise ParameterError(f"no parameters at {file}; profiles are {', '.join(known) or 'missing'}")
+        raise ParameterError(f"no parameter file {file}; available profiles: {', '.join(known) or 'none'}")
     values = parse_yaml(file.read_text(encoding="utf-8"), str(file))
     if not isinstance(values, dict):
         raise ParameterError(f"{file}: expected `key: value` lines, found {type(values).__name__}")
@@ -175,7 +183,7 @@ def _sentence(fault) -> str:
     """One pydantic fault in words: which key, what is wrong with it."""
     key = ".".join(str(part) for part in fault["loc"]) or "the file"
     if fault["type"] == "extra_forbidden":
-        return f"{key} is not a parameter"
+        return f"unknown parameter {key}"
     return f"{key}: {fault['msg']}"
 
 
@@ -188,5 +196,5 @@ def set_value(values: dict, text: str) -> None:
     for part in path:
         values = values.setdefault(part, {})
         if not isinstance(values, dict):
-            raise ParameterError(f"--set {text!r}: {part} has no parts")
+            raise ParameterError(f"--set {text!r}: {part} is not a mapping")
     values[last] = parse_yaml(value, f"--set {key}")

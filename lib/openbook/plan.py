@@ -95,7 +95,9 @@ def make_plan(
     for earlier in NEEDS[notebook]:
         found = folder.latest(earlier, upto=session)
         if found is None:
-            raise UsageError(f"{notebook} needs a run of {earlier} of {handed['date']} or before; run it first")
+            raise UsageError(
+                f"{notebook} needs a sealed {earlier} run of {handed['date']} or earlier; run {earlier} first"
+            )
         inputs[earlier], handed[HANDED_AS[earlier]] = read_run(found)["inputs_hash"], str(found.resolve())
     if notebook == "train_candidates":
         handed["storage"] = settings.storage or f"sqlite:///{folder.folder.resolve() / 'studies.db'}"
@@ -123,7 +125,7 @@ def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dic
     _require_carrying(settings.source)
     champion, note = succession.champion_of(folder.folder, settings.fallback_champion)
     if not settings.dry_run and json.loads((champion / CARD).read_bytes())["vetted"] is not True:
-        raise ApprovalError("the champion did not pass every gate: paper may run it, a live book never")
+        raise ApprovalError("the champion did not pass every gate: it may only run a paper book")
     require_same_marks(folder.folder, kind_of(settings), place, settings.source, Path(handed["store"]))
     obey_kill_file(folder, place)
     last, sealed = book.read_book(place).last_session, folder.version("daily_run", session)
@@ -144,10 +146,10 @@ def _require_carrying(source: Source) -> None:
     and the shares of a book stay as they are."""
     if getattr(source, "prices", "") == "adjusted":
         raise ParameterError(
-            "source.prices: adjusted cannot carry a book, for the vendor rewrites such prices at every split and "
-            "dividend, and a book's shares stay as they are; give the splits and dividends too "
-            "(prices: adjusted_with_actions, with columns split and dividend), or prices as traded (raw) with their "
-            "actions. For research, train and compare, adjusted prices will do"
+            "source.prices: adjusted does not work for a trading book: the vendor rewrites adjusted "
+            "prices at every split and dividend, while the book's share counts stay the same. Use "
+            "prices: adjusted_with_actions (with columns split and dividend), or raw prices with their "
+            "corporate actions. Adjusted prices are fine for train_candidates and compare"
         )
 
 
@@ -156,11 +158,11 @@ def _require_new(folder: RunsFolder, place, session, last, sealed: int) -> None:
     without a page that another book has already."""
     date = f"{session:%Y-%m-%d}"
     if last is not None and session < last:
-        raise OutOfOrderError(f"{date} lies before the book's last session, {last:%Y-%m-%d}")
+        raise OutOfOrderError(f"{date} is before the book's last session, {last:%Y-%m-%d}")
     if sealed:
         raise ConflictError(
-            f"{date} has a page already, of another book than {place}: a date has one; begin this book with the next "
-            "session, or give it runs of its own: openbook --runs FOLDER"
+            f"{date} already has a sealed page, of another book than {place}; start this book on the next "
+            "session, or in a separate runs folder: openbook --runs FOLDER"
         )
     version = 1 if last is None else book.decision(place, last)[0]
     if version > max(1, 0 if last is None else folder.version("daily_run", last)):
@@ -170,8 +172,8 @@ def _require_new(folder: RunsFolder, place, session, last, sealed: int) -> None:
 def _unsealed(date: str, version: int) -> str:
     """What a crash between the book and the seal of a second decision leaves, and the way out."""
     return (
-        f"decision {version} of {date} is in the book, but its page is not sealed, for a crash came between: "
-        "repeat it with the same settings and --supersede, or with others"
+        f"decision {version} of {date} is in the book but its page is not sealed, because the run crashed "
+        "in between; run it again with --supersede"
     )
 
 
@@ -207,7 +209,7 @@ def _require_arrived(store: str, session: pd.Timestamp) -> None:
     if not has_session(store, session):
         last = sessions_of(require_manifest(Path(store)))[-1]
         raise DataNotReady(
-            f"no bars for {session:%Y-%m-%d}; the last are of {last:%Y-%m-%d}; try again when the source has them"
+            f"no bars for {session:%Y-%m-%d} yet, the latest are of {last:%Y-%m-%d}; try again when the source has them"
         )
 
 
@@ -215,12 +217,14 @@ def _book_of(folder: RunsFolder, settings) -> Path | str:
     """The book of a daily run; ApprovalError for a live one without approvals, BookError if there is none."""
     kind = kind_of(settings)
     if kind == "live" and not settings.require_manual_approval:
-        raise ApprovalError("a person approves what the live book trades: require_manual_approval: false is for paper")
+        raise ApprovalError(
+            "the live book needs a person's approval: require_manual_approval: false is allowed for paper only"
+        )
     require_own_clock(kind)
     place = book_place(folder.folder, kind)
     if not book.exists(place):
         wanted = "" if kind == "paper" else " --book live"
-        raise BookError(f"there is no book at {place}; begin one with: openbook init --cash 100000{wanted}")
+        raise BookError(f"no book at {place}; create one with: openbook init --cash 100000{wanted}")
     if (found := book.read_book(place).kind) != kind:
-        raise BookError(f"the book at {place} is a {found} book, not a {kind} one")
+        raise BookError(f"the book at {place} is a {found} book, not a {kind} book; check dry_run")
     return place

@@ -53,7 +53,10 @@ def require_safe(written: Written, state: BookState, settings, *, store, session
     settled = written.settlement
     verdict = judge(state, settled, settings.kill_switch)
     if written.recorded.get("switch") != verdict.state:
-        raise BookError(f"the page says {written.recorded.get('switch')}, the book {verdict.state}; run it again")
+        raise BookError(
+            f"kill switch state differs: {written.recorded.get('switch')} on the page, {verdict.state} in the "
+            "book; run it again"
+        )
     market = load_market(settings.source, store=store, through=session)[0].upto(session)
     prices, positions = settled.priced(market.close.loc[session]), settled.positions
     validator, volume = SafetyValidator(settings.limits), median_dollar_volume(market)

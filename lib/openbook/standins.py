@@ -43,7 +43,7 @@ LEARNED = 2000  # sessions that a stand-in learns from
 CANDIDATE = Candidate(name="stand_in", algorithm="lightgbm", n_estimators=60, early_stopping=None)
 WALK_FORWARD = WalkForward(n_folds=4, holdout=126)
 PORTFOLIO = PortfolioSettings(top_n=10, hold_buffer=1.5, cash_absorbs=True)
-NOTE = "A stand-in, made on the spot because no run was given; it is never promoted."
+NOTE = "Demo model, trained on the fly because no champion was given; never promoted."
 
 
 def champion(folder: str | None, market: Market) -> tuple[Model, ChampionCard]:
@@ -52,7 +52,9 @@ def champion(folder: str | None, market: Market) -> tuple[Model, ChampionCard]:
         model, _, card = read_champion(folder)
         return model, card
     if not (len(market.dates) > UNSEEN):
-        raise DataError(f"{len(market.dates)} sessions are too few for a stand-in model; give the folder of a champion")
+        raise DataError(
+            f"{len(market.dates)} sessions are too few to train a demo model; pass the folder of a champion"
+        )
     known = market.upto(market.dates[-UNSEEN - 1])
     dataset = _dataset(known)
     model = ModelTrainer(CANDIDATE, n_jobs=2).train(dataset, dataset.dates)
@@ -102,7 +104,7 @@ class Scored:
     @property
     def sentence(self) -> str:
         """What is left out of the comparison, for the head of a page."""
-        return f"Kept for one look at the end: {self.holdout}." if self.holdout else "No holdout was kept."
+        return f"Holdout, evaluated once at the end: {self.holdout}." if self.holdout else "No holdout period."
 
 
 def scores(training: str | None, market: Market) -> Scored:
@@ -128,7 +130,7 @@ def comparison(folder: str | None, training: str | None, date) -> Comparison:
     if folder is None and training is None:
         return _small_comparison(date)
     if folder is None or training is None:
-        raise UsageError("a sealed comparison and the training run that it compared go together; give both, or neither")
+        raise UsageError("pass both the comparison and its training run, or neither")
     unseen, details = Path(folder) / "holdout_returns.parquet", _details(folder)
     return Comparison(
         summary=pd.DataFrame(details["combinations"]),
@@ -163,7 +165,7 @@ def trying(*features: Feature) -> Iterator[None]:
     try:
         for feature in features:
             if feature.name in FEATURES:
-                raise UsageError(f"there is a feature {feature.name!r} already; give the new one another name")
+                raise UsageError(f"feature {feature.name!r} already exists; choose another name")
             FEATURES[feature.name] = feature
         yield
     finally:

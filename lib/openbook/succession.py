@@ -17,15 +17,20 @@ def champion_of(runs: Path, fallback: str) -> tuple[Path, str]:
     """
     entries = production.history(runs)
     if not entries:
-        raise ModelError("there is no champion; run train_candidates, compare and select_champion first")
+        raise ModelError("no champion yet; run train_candidates, compare and select_champion first")
     if fallback == "none" or production.place(runs, entries[-1]["sha256"]).is_dir():
         return production.champion(runs)[0], ""
     lost = production.describe(entries[-1])
     for entry in production.before(runs):
         folder = production.place(runs, entry["sha256"])
         if _is_whole(folder):
-            return folder, f"The champion's bundle ({lost}) is missing: {production.describe(entry)} stands in for it."
-    raise ModelError(f"the champion's bundle ({lost}) is missing, and no champion before it is whole; restore one")
+            return folder, (
+                f"The champion's bundle ({lost}) is missing; the previous champion, "
+                f"{production.describe(entry)}, is used instead."
+            )
+    raise ModelError(
+        f"the champion's bundle ({lost}) is missing and no earlier champion is intact; restore one from a backup"
+    )
 
 
 def _is_whole(folder: Path) -> bool:
@@ -76,14 +81,14 @@ def rollback(runs: Path, *, who: str, reason: str) -> str:
     Its bundle must be whole and predict what it predicted when it was saved: ModelError (40), and nothing moves.
     """
     if not production.history(runs):
-        raise UsageError("nothing to roll back: there is no champion yet")
+        raise UsageError("nothing to roll back: no champion yet")
     when = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
     with RunsFolder(runs).lock():
         was = production.history(runs)[-1]
         entry = production.rollback(runs, who=who, reason=reason, when=when, verify=read_champion)
     said = f"{production.describe(entry)} is the champion again"
     if entry == was:
-        return f"already done: {said} since {entry['rollback']['when']}; to go back further, give another reason"
+        return f"already done: {said} since {entry['rollback']['when']}; to roll back further, give a different reason"
     card = entry["metadata"]
-    unvetted = "" if card["vetted"] else " and is NOT VETTED: paper only"
-    return f"{said}, in the place of {production.describe(was)}; it learned through {card['trained_through']}{unvetted}"
+    unvetted = "" if card["vetted"] else "; NOT VETTED: paper only"
+    return f"{said}, replacing {production.describe(was)}; trained through {card['trained_through']}{unvetted}"

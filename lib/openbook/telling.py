@@ -46,7 +46,7 @@ def deliver(runs: Path, say: Say) -> int:
 def alarm(runs: Path, title: str, reason: str, say: Say) -> None:
     """Tell everybody that a person halted the books; what reaches nobody leaves a file ALERT-<date>.txt."""
     now = calendar.machine_now()  # of the halt
-    lines = [reason, "Start again: openbook reset --who NAME --reason WHY"]
+    lines = [reason, "To resume: openbook reset --who NAME --reason WHY"]
     told = message.compose_alarm(title, f"{now:%Y-%m-%d}", lines, event=audit.head(runs) or "")
     for line in outbox.tell(runs, now, told).lines:
         say(line)
@@ -64,8 +64,8 @@ def late_prices(runs: Path) -> list[message.Message]:
     following = calendar.next_session(date)
     if not (calendar.now() >= calendar.prices_deadline(date) and calendar.last_closed() <= following):
         return []  # still time; or long ago, when somebody at a terminal looks at the past
-    title = f"no prices of {date} by {note['until']}: there is no page, and no orders"
-    steps = [str(note.get("why", "")), f"Ask the vendor; then openbook run daily_run --date {date} is safe to start."]
+    title = f"no prices of {date} by {note['until']}: no daily page and no orders"
+    steps = [str(note.get("why", "")), f"Ask the vendor, then run: openbook run daily_run --date {date}"]
     return [message.compose_alarm(title, date, steps, event="late prices")]
 
 

@@ -62,4 +62,4 @@ def _bundles(runs: Path) -> Iterator[str]:
     found = production.champion(runs)
     if found is not None:
         read_champion(found[0])
-        yield f"champion {found[0].name[: production.SHORT]}: up to date, and predicts what it did when it was saved"
+        yield f"champion {found[0].name[: production.SHORT]}: up to date, golden predictions reproduced"

@@ -68,7 +68,7 @@ def require_clock(runs: Path) -> None:
     """CalendarError (32) if this machine's clock stands before what was done last."""
     last = audit.last_when(runs)
     if last is not None and calendar.now() + SLACK < pd.Timestamp(last.removesuffix(" UTC"), tz="UTC"):
-        raise CalendarError(f"the clock says {when()}, but something was done here at {last}; set the clock right")
+        raise CalendarError(f"the clock shows {when()}, before the last log entry at {last}; correct the clock")
 
 
 def log_time(runs: Path) -> str:
@@ -83,7 +83,7 @@ def log_time(runs: Path) -> str:
 def require_own_clock(kind: str) -> None:
     """ApprovalError (55) for a live book while something stands in for the clock."""
     if kind == "live" and os.environ.get(calendar.REHEARSAL):
-        raise ApprovalError(f"{calendar.REHEARSAL} rehearses days of the past, on paper only; unset it")
+        raise ApprovalError(f"{calendar.REHEARSAL} is for simulating past days on the paper book; unset it")
 
 
 def note(folder: RunsFolder, sealed: Path | None = None, *, at: str | None = None) -> None:
@@ -132,10 +132,10 @@ def books(runs: Path) -> dict[str, Path | str]:
 def the_book(runs: Path, kind: str = "") -> tuple[str, Path | str]:
     """Kind and place of the book of that kind, or of the only one there is; UsageError (64) where that is in doubt."""
     if kind and kind not in KINDS:
-        raise UsageError(f"no kind of book {kind!r}; there are {' and '.join(KINDS)}")
+        raise UsageError(f"unknown book {kind!r}; choose {' or '.join(KINDS)}")
     found = [kind] if kind else list(books(runs))
     if len(found) != 1:
-        raise UsageError(f"{len(found)} books below {runs}; say --book paper or --book live")
+        raise UsageError(f"{len(found)} books in {runs}; choose one with --book paper or --book live")
     return found[0], book_place(runs, found[0])
 
 
@@ -150,7 +150,7 @@ def _first_line(file: Path) -> str:
     """What the file says in its first line, if that is plain text."""
     text = file.read_bytes()[:1000].decode("utf-8", "replace") if file.is_file() else ""
     line = "".join(c for c in text.strip().partition("\n")[0] if c.isprintable())[:150]
-    return line or "it gives no reason"
+    return line or "no reason given"
 
 
 def store_of(runs: Path, source) -> Path:
@@ -173,7 +173,7 @@ def rebuild_views(runs: Path, kind: str = "") -> str:
         kind, _ = the_book(runs, kind)
         edited = views.altered(runs / BOOKS / kind)
         publish_views(folder, kind, rebuild=True)
-    return f"views of the {kind} book are made again; edited before: {', '.join(edited) or 'none'}"
+    return f"views of the {kind} book rebuilt; edited by hand before: {', '.join(edited) or 'none'}"
 
 
 def book_lines(kind: str, place: Path | str) -> list[str]:
@@ -186,11 +186,9 @@ def book_lines(kind: str, place: Path | str) -> list[str]:
         batch, until = acts.read_batch(place, decided), calendar.approval_deadline(decided)
         counts = ", ".join(f"{n} {status}" for status, n in batch.orders["status"].value_counts().items())
         if batch.moved and "PENDING" in counts:
-            lines.append(f"  orders of {decided}: void, because the book changed since ({batch.moved})")
+            lines.append(f"  orders of {decided}: void, the book changed since ({batch.moved})")
         else:
-            waits = (
-                f"to be approved until {until:%Y-%m-%d %H:%M} UTC" if "PENDING" in counts else "for the next session"
-            )
+            waits = f"approval deadline {until:%Y-%m-%d %H:%M} UTC" if "PENDING" in counts else "for the next session"
             lines.append(f"  orders of {decided}: {counts}; {waits}")
             lines.append(f"  batch {batch.digest}")
     if state.unsettled:

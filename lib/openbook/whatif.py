@@ -39,7 +39,7 @@ FIGURES = {  # how each is written
     "names": ",.0f",
     "largest weight": ".1%",
     "cash": ".1%",
-    "volatility a year": ".1%",
+    "annualized volatility": ".1%",
 }
 
 
@@ -63,14 +63,14 @@ class WhatIf:
     @property
     def lines(self) -> list[str]:
         """All of it for a terminal."""
-        said = ["no order changes"] if self.orders.empty else self.orders.to_string(index=False).splitlines()
+        said = ["no orders change"] if self.orders.empty else self.orders.to_string(index=False).splitlines()
         return [
             f"{self.date} with {', '.join(self.sets)}",
             f"sealed: {self.verdicts[0]}",
             f"tried:  {self.verdicts[1]}",
             *said,
             *self.told.to_string().splitlines(),
-            f"the page is in {self.kept}" if self.kept else "nothing was kept; --out FOLDER keeps the page",
+            f"page kept in {self.kept}" if self.kept else "page discarded; use --out FOLDER to keep it",
         ]
 
     @property
@@ -93,11 +93,11 @@ def try_it(runs: str | Path, date: str, sets: Sequence[str], *, out: str | Path 
     runs, sets = Path(runs), tuple(sets)
     sealed = sealed_day(runs, date)
     if not sets:
-        raise UsageError("what if what? say --set key=value")
+        raise UsageError("nothing to change: pass --set key=value")
     params, files = _changed(sealed, sets)
     with _scratch(runs, date, out) as scratch:
         champion = None if files is None else _crown(scratch, files)
-        note = f"A what-if, with {', '.join(sets)}: nothing here was decided."
+        note = f"What-if with {', '.join(sets)}: no orders result from this page."
         stage = run_again(runs, date, scratch, params=params, champion=champion, note=note)
         stage.require_finished()
         was, now = read_written(sealed), read_written(stage.folder)
@@ -135,12 +135,12 @@ def _owner(text: str) -> str:
     key = text.partition("=")[0].strip()
     first = key.partition(".")[0]
     if first in FIXED:
-        raise ParameterError(f"--set {key}: a what-if keeps the {first} of its day")
+        raise ParameterError(f"--set {key}: {first} cannot be changed in a what-if; the sealed day's value is used")
     if first in OF_THE_CHAMPION and "." in key:
         return "champion"
     if first not in DailyRun.model_fields:
         known = [*(name for name in DailyRun.model_fields if name not in FIXED), *(f"{n}.*" for n in OF_THE_CHAMPION)]
-        raise ParameterError(f"--set {key}: {key} is not a parameter; there are {', '.join(known)}")
+        raise ParameterError(f"--set {key}: unknown parameter; choose from {', '.join(known)}")
     return "daily_run"
 
 
@@ -157,9 +157,9 @@ def _scratch(runs: Path, date: str, out: str | Path | None) -> Iterator[RunsFold
             yield RunsFolder(folder)
         return
     if Path(out).resolve().is_relative_to(runs.resolve()):
-        raise UsageError(f"{out} lies below {runs}, where only runs are kept; choose another folder")
+        raise UsageError(f"{out} is inside the runs folder {runs}; choose a folder outside it")
     if RunsFolder(out).sealed("daily_run", date) is not None:
-        raise ConflictError(f"{out} holds a page of {date} already; choose another folder")
+        raise ConflictError(f"{out} already has a page of {date}; choose another folder")
     yield RunsFolder(out)
 
 
@@ -202,7 +202,7 @@ def _side(written: Written, close: pd.DataFrame, covariance: np.ndarray, names: 
         "names": len(weights) - 1,
         "largest weight": aimed.max() if len(aimed) else 0.0,
         "cash": weights[CASH],
-        "volatility a year": float(np.sqrt(aimed.to_numpy() @ covariance @ aimed.to_numpy())),
+        "annualized volatility": float(np.sqrt(aimed.to_numpy() @ covariance @ aimed.to_numpy())),
     }
 
 
@@ -224,12 +224,12 @@ def panel(runs: str | Path | None = None, date: str | None = None):
         sealed = latest_day(runs) if date is None else sealed_day(runs, date)
         known = settings_of(sealed)
     except OpenbookError as error:
-        return callout(str(error), kind="warn", title="There is no evening to try anything on")
+        return callout(str(error), kind="warn", title="No sealed daily run for a what-if")
     day = read_run(sealed)["date"]
-    options = [(f"{key}, was {was}", key) for key, was in known.items()]
+    options = [(f"{key} (was {was})", key) for key, was in known.items()]
     setting = Dropdown(options=options, value="portfolio.top_n", layout=Layout(width="420px"))
     value, button = Text(layout=Layout(width="160px")), Button(description="What if?", button_style="primary")
-    more, meaning, below = Text(placeholder="and, if you like: key=value key=value"), Label(), Output()
+    more, meaning, below = Text(placeholder="optional: more settings, key=value key=value"), Label(), Output()
     more.layout.width = "588px"
 
     def choose(_) -> None:
@@ -238,14 +238,14 @@ def panel(runs: str | Path | None = None, date: str | None = None):
     def press(_) -> None:
         button.disabled = True
         with below:
-            _show(callout(f"The evening of {day} is computed again. That takes some seconds."))
+            _show(callout(f"Recomputing the daily run of {day}; this takes a few seconds."))
             _show(*answer(runs, day, [f"{setting.value}={value.value}", *more.value.split()]))
         button.disabled = False
 
     setting.observe(choose, "value")
     button.on_click(press)
     choose(None)
-    return VBox([Label(f"The evening of {day}"), HBox([setting, value, button]), meaning, more, below])
+    return VBox([Label(f"Daily run of {day}"), HBox([setting, value, button]), meaning, more, below])
 
 
 def answer(runs: str | Path, date: str, sets: Sequence[str]) -> list[Element]:
@@ -253,7 +253,7 @@ def answer(runs: str | Path, date: str, sets: Sequence[str]) -> list[Element]:
     try:
         return shown(try_it(runs, date, sets))
     except OpenbookError as error:
-        return [callout(str(error), kind="stop", title="This cannot be tried")]
+        return [callout(str(error), kind="stop", title="Settings rejected")]
 
 
 def shown(tried: WhatIf) -> list[Element]:
@@ -261,7 +261,7 @@ def shown(tried: WhatIf) -> list[Element]:
     verdicts = f"Sealed: {tried.verdicts[0]}\nTried: {tried.verdicts[1]}"
     return [
         callout(verdicts, title=f"{tried.date} with {', '.join(tried.sets)}"),
-        table(tried.orders, caption="Orders that differ, in shares", empty="No order changes."),
+        table(tried.orders, caption="Changed orders, in shares", empty="No orders change."),
         table(tried.told.rename_axis("figure").reset_index(), caption="Risk and cost"),
     ]
 
@@ -292,7 +292,7 @@ def latest_day(runs: Path) -> Path:
     """The folder of the last sealed daily run; UsageError (64) if there is none."""
     sealed = RunsFolder(runs).latest("daily_run")
     if sealed is None:
-        raise UsageError(f"no daily_run is sealed below {runs} yet; `openbook demo` makes some")
+        raise UsageError(f"no sealed daily_run in {runs} yet; openbook demo creates some")
     return sealed
 
 

@@ -78,7 +78,7 @@ def test_w03_a_spin_off_that_comes_as_a_split_leaves_the_shares_and_is_owed_unti
     theirs, cash = {"GE": 100, "GEHC": 33}, 9_180_100 + 1_805
     said = agrees(live, theirs, cash)
     assert "GEHC: book 0, statement 33 shares" in said
-    assert "owed to the book, and part of neither: 1,798.53 USD: spin-off of GE 1,798.53" in said
+    assert "outstanding receivables, included in neither: 1,798.53 USD: spin-off of GE 1,798.53" in said
     how = {"closed": day(2), "when": NOW, "accepted": ("Ann", "GE HealthCare"), "prices": {"GEHC": 54.13}}
     acts.reconcile(live, pd.Series(theirs), cash, **how)
     wide = make_market({"GE": [81.99, 81.99, 64.0, 64.0], "GEHC": [np.nan, np.nan, 54.13, 54.13]})
@@ -208,7 +208,7 @@ def test_w04_a_debit_is_marked_judged_and_repaid_and_a_deposit_that_does_not_cov
     assert (settled.cash_cents, settled.marks[-1].equity_cents) == (-107_789, 9_900_000 - 107_789)
     left = acts.record_cash(live, flow="deposit", cents=100_000, who="Ann", reason="top-up", when=NOW)
     assert left == -7_789
-    with pytest.raises(BookError, match=r"leaves -77\.90 USD; sell something first"):
+    with pytest.raises(BookError, match=r"would leave -77\.90 USD in cash; sell positions first"):
         acts.record_cash(live, flow="withdrawal", cents=1, who="Ann", reason="x", when=NOW)
 
 
@@ -234,7 +234,7 @@ def test_w01_a_source_that_rewrites_the_close_of_a_held_name_stops_with_the_fact
     commit(path, before, 0, make_trades(A=100))
     commit(path, before, 1)
     with pytest.raises(
-        DataError, match=rf"held A was marked at 40.0000 on {day(1)}; the source now says .* {factor:g} "
+        DataError, match=rf"held name A was marked at 40.0000 on {day(1)}, but the source now has .* {factor:g} "
     ):
         settle(read_book(path), after, FREE, DAYS[2])
     looked_at = Account(actions={f"A {day(1)}": "correction"})
@@ -269,7 +269,7 @@ def test_a_fill_that_no_order_explains_is_booked_by_name_once(live):
     )
     said = {"when": NOW, "source": "0" * 64}
     before = live.read_bytes()
-    with pytest.raises(BookError, match=f"fill f2 is of {day(2)}"):
+    with pytest.raises(BookError, match=f"fill f2 is dated {day(2)}"):
         acts.record_fills(live, day(0), table, **said)
     assert live.read_bytes() == before
     assert acts.record_fills(live, day(0), table, accepted=("Ann", "the broker was late"), **said) == 4
@@ -277,7 +277,7 @@ def test_a_fill_that_no_order_explains_is_booked_by_name_once(live):
     assert acts.record_fills(live, day(0), table, accepted=("Ann", "the broker was late"), **said) == 0
     assert live.read_bytes() == after
     again = table.iloc[[0]].assign(date=day(2))  # f1 is recorded: on another day it is not another fill
-    with pytest.raises(BookError, match=f"fill f1 is of {day(2)}"):
+    with pytest.raises(BookError, match=f"fill f1 is dated {day(2)}"):
         acts.record_fills(live, day(0), again, accepted=("Ann", "twice"), **said)
     assert live.read_bytes() == after
     state = read_book(live)

@@ -72,7 +72,7 @@ def test_a_book_begins_with_cash_and_nothing_else(path):
 
 def test_a_book_is_never_begun_twice(path):
     before = digest(path)
-    with pytest.raises(BookError, match="a book is never begun twice"):
+    with pytest.raises(BookError, match="already exists"):
         open_book(path, cash=1)
     assert digest(path) == before
 
@@ -87,7 +87,7 @@ def test_what_a_crash_left_of_a_book_that_never_began_is_swept_away(tmp_path):
 
 @pytest.mark.parametrize("cash", [0, -1, np.nan, np.inf])
 def test_a_book_begins_with_money(tmp_path, cash):
-    with pytest.raises(BookError, match="cash above 0"):
+    with pytest.raises(BookError, match="cash must be above 0"):
         open_book(tmp_path / "b.db", cash=cash)
     assert not any(tmp_path.iterdir())
 
@@ -144,9 +144,11 @@ def test_two_books_made_alike_are_the_same_bytes(path, tmp_path):
 def test_s05_the_same_session_with_other_inputs_is_a_conflict(path):
     three_sessions(path)
     before = digest(path)
-    with pytest.raises(ConflictError, match=rf"{day(2)} was committed from other inputs \(third, now other\)"):
+    with pytest.raises(
+        ConflictError, match=rf"{day(2)} was already committed with different inputs \(third, now other\)"
+    ):
         commit(path, MARKET, 2, inputs="other")
-    with pytest.raises(ConflictError, match="same inputs, but with another settlement or other orders"):
+    with pytest.raises(ConflictError, match="same inputs but a different settlement or different orders"):
         commit(path, MARKET, 2, make_trades(A=1), inputs="third")
     assert digest(path) == before
 
@@ -154,7 +156,7 @@ def test_s05_the_same_session_with_other_inputs_is_a_conflict(path):
 def test_s06_an_earlier_session_is_out_of_order(path):
     commit(path, MARKET, 2)
     before = digest(path)
-    with pytest.raises(OutOfOrderError, match=rf"{day(1)} lies before the book's last session, {day(2)}"):
+    with pytest.raises(OutOfOrderError, match=rf"{day(1)} is before the book's last session, {day(2)}"):
         commit(path, MARKET, 1)
     assert digest(path) == before
 
@@ -188,7 +190,7 @@ def test_a_settlement_made_before_another_commit_is_refused(path):
     commit(path, MARKET, 0, make_trades(A=5))
     old = settle(read_book(path), MARKET, FREE, DAYS[2])
     commit(path, MARKET, 1)
-    with pytest.raises(ConflictError, match="the book has moved on"):
+    with pytest.raises(ConflictError, match="the book changed since"):
         commit_session(path, session=DAYS[2], inputs_hash="x", settlement=old.to_json(), trades=make_trades())
 
 
@@ -198,9 +200,9 @@ def test_a_settlement_that_was_edited_is_refused(path):
     before = digest(path)
     richer = good.to_json().replace(f'"cash_cents": {good.cash_cents}', f'"cash_cents": {good.cash_cents + 100}')
     for text, message in (
-        (richer, "does not add up|lead"),
-        (good.to_json().replace('"head"', '"haed"'), "the settlement cannot be read: h"),
-        ("{", "cannot be read"),
+        (richer, "does not balance|do not follow|does not follow"),
+        (good.to_json().replace('"head"', '"haed"'), "cannot read the settlement: h"),
+        ("{", "cannot read the settlement"),
         (
             good.to_json().replace(f'"session": "{day(1)}"', f'"session": "{day(2)}"'),
             f"is of {day(2)}, not of {day(1)}",
@@ -223,14 +225,16 @@ def test_a_settlement_that_was_edited_is_refused(path):
 )
 def test_a_malformed_order_is_refused_and_named(path, trades):
     settlement = settle(read_book(path), MARKET, FREE, DAYS[0]).to_json()
-    with pytest.raises(BookError, match="orders of B are not single whole numbers of shares at a price"):
+    with pytest.raises(
+        BookError, match="invalid orders for B: each symbol needs one order in whole numbers of shares, with a price"
+    ):
         commit_session(path, session=DAYS[0], inputs_hash="x", settlement=settlement, trades=trades)
     assert read_book(path).last_session is None
 
 
 def test_cash_is_not_a_stock(path):
     before = digest(path)
-    with pytest.raises(BookError, match="refuses the change: CHECK constraint"):
+    with pytest.raises(BookError, match="rejected the change: CHECK constraint"):
         commit(path, MARKET, 0, make_trades(CASH=1))
     assert digest(path) == before
 
@@ -348,7 +352,7 @@ def test_s07_a_missing_book_is_an_error_and_is_not_created(tmp_path):
         lambda: head(path),
         lambda: decision(path, DAYS[0]),
     ):
-        with pytest.raises(BookError, match=r"no book at .*; begin one with `openbook init"):
+        with pytest.raises(BookError, match=r"no book at .*; create one with `openbook init"):
             call()
     with pytest.raises(BookError):
         commit_session(path, session=DAYS[0], inputs_hash="x", settlement=settlement, trades=make_trades())
@@ -485,7 +489,7 @@ def test_tables_changed_past_their_guards_are_noticed(path, table, change):
     db.execute(f"DROP TRIGGER {table}_UPDATE")
     db.execute(f"UPDATE {table} SET {change} WHERE {'decided' if table == 'orders' else 'session'} = '{day(3)}'")
     db.close()
-    with pytest.raises(BookError, match=f"{table} is not what the events say"):
+    with pytest.raises(BookError, match=f"table {table} does not match the events"):
         read_book(path)
 
 
@@ -507,7 +511,7 @@ def test_an_audit_compares_all_tables_with_all_events(path, table, change):
         db.execute(f"DROP TRIGGER {table}_{verb}")
     db.execute(change)
     db.close()
-    with pytest.raises(BookError, match=f"{table} is not what the events say"):
+    with pytest.raises(BookError, match=f"table {table} does not match the events"):
         audit_book(path)
 
 
@@ -589,7 +593,7 @@ def test_a_read_that_a_commit_garbles_is_done_again(path):
 
 def test_a_second_writer_waits_and_then_says_so(path, monkeypatch):
     monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
-    with database.write(path), pytest.raises(LockError, match="being written by somebody else"):
+    with database.write(path), pytest.raises(LockError, match="locked by another process"):
         commit(path, MARKET, 0)
 
 
@@ -603,7 +607,7 @@ def fill_the_disk(path) -> None:
 def test_s02_a_full_disk_is_a_storage_error_and_changes_nothing(path):
     commit(path, MARKET, 0)
     before = digest(path)
-    with pytest.raises(StorageError, match="cannot be read or written: database or disk is full"):
+    with pytest.raises(StorageError, match=r"cannot read or write .*: database or disk is full"):
         fill_the_disk(path)
     assert digest(path) == before
     commit(path, MARKET, 1)

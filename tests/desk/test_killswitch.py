@@ -73,7 +73,7 @@ def test_the_most_restrictive_state_wins():
     assert worst(ACTIVE) == ACTIVE
     assert worst(HALTED, ACTIVE) == worst(REDUCE_ONLY, HALTED, ACTIVE) == HALTED
     assert worst(ACTIVE, REDUCE_ONLY) == REDUCE_ONLY
-    with pytest.raises(BookError, match="'ASLEEP' is no state of the kill switch; it is ACTIVE, REDUCE_ONLY, HALTED"):
+    with pytest.raises(BookError, match="unknown kill switch state 'ASLEEP'; choose from ACTIVE, REDUCE_ONLY, HALTED"):
         worst(HALTED, "ASLEEP")
 
 
@@ -358,13 +358,13 @@ def broken(**cells) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("cells", "why"),
     [
-        ({"equity_cents": np.nan}, "nan is no whole number of cents"),
-        ({"before_cents": pd.NA}, "<NA> is no whole number of cents"),
-        ({"flows_cents": None}, "None is no whole number of cents"),
-        ({"equity_cents": 1_000_000.5}, "1000000.5 is no whole number of cents"),
-        ({"equity_cents": np.inf}, "inf is no whole number of cents"),
-        ({"equity_cents": "1000000"}, "'1000000' is no whole number of cents"),
-        ({"flows_cents": False}, "False is no whole number of cents"),
+        ({"equity_cents": np.nan}, "nan is not a whole number of cents"),
+        ({"before_cents": pd.NA}, "<NA> is not a whole number of cents"),
+        ({"flows_cents": None}, "None is not a whole number of cents"),
+        ({"equity_cents": 1_000_000.5}, "1000000.5 is not a whole number of cents"),
+        ({"equity_cents": np.inf}, "inf is not a whole number of cents"),
+        ({"equity_cents": "1000000"}, "'1000000' is not a whole number of cents"),
+        ({"flows_cents": False}, "False is not a whole number of cents"),
         ({"before_cents": 999_999}, "the mark does not follow that of 2024-06-10"),
         ({"date": "2024-06-10"}, "the mark does not follow that of 2024-06-10"),
         ({"date": "2024-06-09"}, "the mark does not follow that of 2024-06-10"),
@@ -398,7 +398,7 @@ def test_k07_the_sharpe_ratio_is_blind_as_long_as_the_session_is_in_it_and_the_d
     assert statuses(judge(marks[:31], unseen=1)) == ["ok", "unevaluable", "unevaluable"]
     late = judge(marks[:32], unseen=1)
     assert (late.state, statuses(late)) == (REDUCE_ONLY, ["ok", "ok", "unevaluable"])
-    assert row(late, "drawdown")["detail"] == "2024-06-11: None is no whole number of cents"
+    assert row(late, "drawdown")["detail"] == "2024-06-11: None is not a whole number of cents"
 
 
 def test_k07_a_book_that_was_worth_nothing_is_not_evaluated():
@@ -414,7 +414,7 @@ def test_k07_a_loss_that_is_known_halts_beside_what_is_not():
     assert verdict.trips == (Trip("2024-06-12", "daily_loss", HALTED, "-5.00% < -3.00%"),)
     assert statuses(verdict) == ["trip", "unevaluable", "unevaluable"]
     assert row(verdict, "daily_loss")["detail"] == (
-        "2024-06-12: -5.00% < -3.00%; 2024-06-11: None is no whole number of cents"
+        "2024-06-12: -5.00% < -3.00%; 2024-06-11: None is not a whole number of cents"
     )
 
 
@@ -441,7 +441,7 @@ def test_k07_marks_that_are_no_table_of_marks_raise_nothing():
 
 
 def test_a_latched_state_that_is_none_is_refused():
-    with pytest.raises(BookError, match="'' is no state"):
+    with pytest.raises(BookError, match="unknown kill switch state ''"):
         judge(make_marks(), latched="")
 
 

@@ -99,7 +99,7 @@ def test_a_known_bad_bar_of_a_held_name_never_moves_a_book_in_silence(tmp_path, 
     assert read_book(path).positions.to_dict() == {symbol: 100}
     with pytest.raises(DataError, match=symbol) if stops else nullcontext():
         checked = check_session(market, date, held=[symbol], refused=refused)
-    assert stops or any(symbol in note and "taken for real" in note for note in checked.notes)
+    assert stops or any(symbol in note and "so accepted" in note for note in checked.notes)
 
 
 @pytest.mark.parametrize(("symbol", "close"), [("AMCR", 21.983536), ("FERG", 28.723310)])

@@ -80,11 +80,11 @@ def test_p02_nan_sum_and_negative_weights_stop():
     nan["A"] = np.nan
     checks = VALIDATOR.validate_portfolio(nan)
     assert {"weights", "sum", "long_only", "max_weight"} <= set(checks.loc[checks["status"] == "stop", "check"])
-    with pytest.raises(LimitError, match="weights: not a number, or twice: A"):
+    with pytest.raises(LimitError, match="weights: not a number or duplicate: A"):
         VALIDATOR.require(checks)
     with pytest.raises(LimitError, match=r"sum: weights sum to 0\.97, not 1"):
         VALIDATOR.require(VALIDATOR.validate_portfolio(spread() * 0.97))
-    with pytest.raises(LimitError, match="long_only: below 0: CASH"):
+    with pytest.raises(LimitError, match="long_only: negative: CASH"):
         VALIDATOR.require(VALIDATOR.validate_portfolio(pd.Series({**dict.fromkeys(names(10), 0.101), "CASH": -0.01})))
     twice = pd.concat([spread(A=0.1), pd.Series({"A": 0.0})])
     with pytest.raises(LimitError, match="twice: A"):
@@ -117,7 +117,7 @@ def test_a_breach_that_cannot_be_traded_away_is_flagged_only_while_not_raised():
     assert row(VALIDATOR.validate_portfolio(weights, held=held - 0.01), "max_weight")["status"] == "stop"
     sectors = pd.Series("Energy", index=weights.index)
     both = VALIDATOR.validate_portfolio(weights, sectors, held=weights)
-    assert row(both, "max_sector_weight")["detail"] == "Energy 100% > 30%, held before and not raised"
+    assert row(both, "max_sector_weight")["detail"] == "Energy 100% > 30%, already held and not increased"
 
 
 def test_all_cash_is_sound():
@@ -180,7 +180,7 @@ def test_buckets_can_be_left_out():
 @pytest.mark.parametrize(
     ("buckets", "message"),
     [
-        ({"large": {"at_least": 1e10, "max": 0.7}, "small": {"at_least": 0, "max": 0.2}}, "the maxima to 90%"),
+        ({"large": {"at_least": 1e10, "max": 0.7}, "small": {"at_least": 0, "max": 0.2}}, "maxima to 90%"),
         ({"large": {"at_least": 1e10, "min": 0.7}, "small": {"at_least": 0, "min": 0.4}}, "minima sum to 110%"),
         ({"large": {"at_least": 1e10, "min": 0.7, "max": 0.3}}, "large has min 70% above max 30%"),
     ],
@@ -195,7 +195,7 @@ def test_an_ordinary_batch_passes():
     checks = check_batch(trades, held={"A": 1000}, volume=pd.Series(1e6, index=["A", "B", "C"]))
     assert set(checks["status"]) == {"pass"}
     assert row(checks, "turnover")["value"] == pytest.approx(0.15)
-    assert row(checks, "turnover")["detail"] == "15%; 3% more only reduces holdings"
+    assert row(checks, "turnover")["detail"] == "15%; another 3% only reduces positions"
     assert row(checks, "max_trade")["value"] == pytest.approx(0.10)
     assert row(checks, "max_cost")["value"] == pytest.approx(0.00015)
     assert row(checks, "cash")["value"] == 87_985
@@ -277,7 +277,7 @@ def test_costs_above_the_limit_stop():
 
 
 def test_p06_orders_beyond_the_cash_stop():
-    with pytest.raises(LimitError, match=r"cash: -10\.01 USD after the orders and their costs"):
+    with pytest.raises(LimitError, match=r"cash: -10\.01 USD after orders and costs"):
         VALIDATOR.require(check_batch(batch({"A": 100}, cost=10.01), cash=1000.0))
 
 
@@ -343,7 +343,7 @@ def test_an_order_at_another_price_than_tonights_stops():
     prices = pd.Series({"A": 10.0, "B": 11.0})
     none = pd.Series(dtype="int64")
     checks = VALIDATOR.validate_trades(batch({"A": 1, "B": 1, "C": 1}), none, 1e5, prices, 1e5)
-    assert row(checks, "prices")["detail"] == "no price, or not tonight's: B, C"
+    assert row(checks, "prices")["detail"] == "not at the last close: B, C"
     assert row(checks, "prices")["status"] == "stop"
 
 
@@ -522,7 +522,7 @@ def test_a_notional_may_be_a_cent_beside_its_product_and_no_more():
 def test_every_stop_is_in_the_message_and_nothing_else():
     with pytest.raises(LimitError, match=r"^max_trade: A 20% > 10%; max_cost: 1% > 0\.5%; 1,000\.00 USD$"):
         VALIDATOR.require(check_batch(batch({"A": 2000}, cost=1000.0)))
-    with pytest.raises(LimitError, match=r"^orders: shares, side or notional do not agree: A$"):
+    with pytest.raises(LimitError, match=r"^orders: shares, side and notional are inconsistent: A$"):
         VALIDATOR.require(check_batch(batch({"A": 1}).assign(side="SELL")))
     with pytest.raises(ParameterError, match=r"^profile must be daily, initial or liquidation, not 'x'$"):
         SafetyLimits().of("x")

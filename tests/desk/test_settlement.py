@@ -175,7 +175,9 @@ def test_d16_a_delisting_recorded_late_heals_a_book_that_could_not_be_marked_any
     commit(path, market, 1)
     for n in range(2, 12):
         commit(path, market, n)
-    with pytest.raises(DataError, match=rf"A has had no close for 11 sessions on {day(12)}; .* record the delisting"):
+    with pytest.raises(
+        DataError, match=rf"A has had no close for 11 sessions up to {day(12)}; .* record the delisting"
+    ):
         commit(path, market, 12)
     late = make_market(closes, actions=[(DAYS[1], "A", "delisting", 0.1)])
     assert commit(path, late, 12).cash == 9_000 + 1_100
@@ -195,7 +197,7 @@ def test_a_recycled_ticker_is_not_delisted_again(path):
         ("split", np.nan, "split of A"),
         ("dividend", np.nan, "dividend of A on .* is nan"),
         ("dividend", -1, "dividend of A"),
-        ("delisting", np.nan, "delisting of A has final return nan; record one, 0 if none"),
+        ("delisting", np.nan, "delisting of A has final return nan; record a return, 0 if none"),
         ("delisting", -1.5, "delisting of A"),
     ],
 )
@@ -292,7 +294,7 @@ def test_more_than_a_tenth_of_the_value_without_a_close_stops(path, shares, stop
     market = make_market({"A": [100, 100, np.nan], "B": [1, 1, 1]})
     commit(path, market, 0, make_trades(A=shares))
     commit(path, market, 1)
-    said = rf"no close for held A on {day(2)}, 1,100.00 USD of 10,000.00; import it or record the delisting"
+    said = rf"no close for held A on {day(2)}, 1,100.00 USD of 10,000.00; import the bars or record the delisting"
     with pytest.raises(DataError, match=said) if stops else nullcontext():
         settle(read_book(path), market, FREE, DAYS[2])
     assert settle(read_book(path), market, FREE, DAYS[2], Account(max_locked_value=0.2)).equity == 10_000
@@ -302,7 +304,9 @@ def test_a_held_name_that_the_source_does_not_have_is_an_error_that_knows_of_ren
     market = make_market({"A": [100, 100, 100], "B": [1, 1, 1]})
     commit(path, market, 0, make_trades(A=10))
     commit(path, market, 1)
-    with pytest.raises(DataError, match=r"the book holds A, and the source has no bar of it; .* openbook rename A NEW"):
+    with pytest.raises(
+        DataError, match=r"the book holds A, but the source has no bars for it; .* openbook rename A NEW"
+    ):
         settle(read_book(path), market.select(["B"]), FREE, DAYS[2])
 
 
@@ -338,14 +342,14 @@ def test_a_gap_of_more_than_ten_sessions_is_an_error(path, missing, fine):
     if fine:
         assert len(commit(path, market, missing + 2).notes) == 10
     else:
-        with pytest.raises(DataError, match=f"held A has had no close for 11 sessions on {day(12)}"):
+        with pytest.raises(DataError, match=f"held name A has had no close for 11 sessions up to {day(12)}"):
             commit(path, market, missing + 2)
 
 
 def test_d10_a_market_that_ends_before_the_date_is_not_ready(path):
-    with pytest.raises(DataNotReady, match=f"no bars for {day(2)}; the last are of {day(1)}"):
+    with pytest.raises(DataNotReady, match=f"no bars for {day(2)} yet, the latest are of {day(1)}"):
         settle(read_book(path), make_market({"A": [1, 1]}), FREE, DAYS[2])
-    with pytest.raises(DataNotReady, match="the last are of never"):
+    with pytest.raises(DataNotReady, match="the latest are of never"):
         settle(read_book(path), make_market({"A": [1, 1]}, start=5), FREE, DAYS[2])
 
 
@@ -353,7 +357,7 @@ def test_s06_a_date_that_the_book_has_passed_is_out_of_order(path):
     market = make_market({"A": [1, 1]})
     commit(path, market, 1)
     for n in (0, 1):
-        with pytest.raises(OutOfOrderError, match=f"the book is at {day(1)}"):
+        with pytest.raises(OutOfOrderError, match=f"is not after the book's last session, {day(1)}"):
             settle(read_book(path), market, FREE, DAYS[n])
 
 
@@ -361,7 +365,7 @@ def test_a_live_book_is_never_filled_by_simulation(path):
     market = make_market({"A": [1, 1]})
     commit(path, market, 0, make_trades(A=5))
     live = replace(read_book(path), kind="live")
-    with pytest.raises(BookError, match=f"what became of {day(0)}-A is not known; import the fills"):
+    with pytest.raises(BookError, match=f"no fill or cancellation recorded for {day(0)}-A; run openbook fills"):
         settle(live, market, FREE, DAYS[1])
 
 
@@ -475,7 +479,7 @@ def test_a_mark_that_does_not_add_up_cannot_exist():
     good = dict.fromkeys(list(Mark.model_fields)[1:], 0)
     Mark(date="2025-03-03", **good)
     for wrong in ({"equity_cents": 1}, {"pnl_cents": 1}, {"cash_cents": 5, "equity_cents": 5}):
-        with pytest.raises(BookError, match="does not add up on 2025-03-03"):
+        with pytest.raises(BookError, match="does not balance on 2025-03-03"):
             Mark(date="2025-03-03", **{**good, **wrong})
 
 
@@ -485,7 +489,7 @@ def test_a_settlement_must_lead_on_from_the_book(path):
     state = read_book(path)
     good = settle(state, market, COSTS, DAYS[1])
     require_continuation(good, state)
-    with pytest.raises(ConflictError, match="the book has moved on"):
+    with pytest.raises(ConflictError, match="the book changed since"):
         require_continuation(good.model_copy(update={"head": "0" * 64}), state)
     more = good.holdings[0].model_copy(update={"shares": 51})
     cheaper = good.lots[0].model_copy(update={"cost_cents": good.lots[0].cost_cents - 1})
@@ -518,7 +522,7 @@ def test_no_settlement_fills_what_nobody_approved(tmp_path):
     state = read_book(tmp_path / "by hand")
     filled = settle(read_book(tmp_path / "by rule"), market, COSTS, DAYS[1])
     results = tuple(row.model_copy(update={"before": "PENDING"}) for row in filled.results)
-    with pytest.raises(BookError, match="not those of the approved orders"):
+    with pytest.raises(BookError, match="do not match the approved orders"):
         require_continuation(filled.model_copy(update={"head": state.head, "results": results}), state)
 
 

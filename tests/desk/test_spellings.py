@@ -78,7 +78,7 @@ def test_whatever_stands_there_stays_as_it_is_where_the_book_has_nothing_like_it
 
 
 def test_a_spelling_that_fits_two_holdings_names_both():
-    said = "BRK B may be BRK B or BRK-B of the book: these are spellings of one security; correct the book by name"
+    said = "BRK B may be BRK B or BRK-B in the book, which are spellings of one security; correct the book"
     with pytest.raises(BookError, match=re.escape(said)) as error:
         recognised(["BRK B", "AAPL"], ["BRK B", "BRK-B", "AAPL"])
     assert error.value.exit_code == 60
@@ -91,7 +91,7 @@ def test_a_file_that_spells_both_as_the_book_does_tells_them_apart():
 
 
 def test_two_spellings_in_one_file_are_one_security_twice():
-    with pytest.raises(BookError, match=r"BRK B and BRK\.B are spellings of one security, BRK-B; the file may name it"):
+    with pytest.raises(BookError, match=r"BRK B and BRK\.B are spellings of the same security, BRK-B; list it"):
         recognised(["BRK B", "BRK.B"], ["BRK-B"])
 
 
@@ -130,5 +130,5 @@ def test_a_fill_of_another_symbol_than_its_order_is_refused():
     fills = pd.DataFrame({"fill_id": ["1", "2", "3"], "order_id": ["a", "b", "b"], "symbol": ["BRK B", "FB", "META"]})
     require_named_alike(fills, orders)
     require_named_alike(fills.drop(columns="symbol"), orders)
-    with pytest.raises(BookError, match="fill 2 is of BRK A, and its order b of META; the whole file is refused"):
+    with pytest.raises(BookError, match="fill 2 is for BRK A, but its order b is for META; the whole file is rejected"):
         require_named_alike(fills.assign(symbol=["BRK.B", "BRK A", "META"]), orders)

@@ -41,10 +41,10 @@ def test_checks_are_shown_in_their_units():
 def test_a_chance_is_never_sure_and_one_that_is_not_known_says_so():
     rates = {"daily_loss": 0.0, "sharpe": 1.0, "drawdown": 0.124, "any": np.nan}
     assert list(chances(rates).items()) == [
-        ("Chance that daily loss trips within a year", "<1%"),
-        ("Chance that sharpe trips within a year", ">99%"),
-        ("Chance that drawdown trips within a year", "12%"),
-        ("Chance that any trips within a year", "not yet known"),
+        ("Probability that daily loss trips within a year", "<1%"),
+        ("Probability that sharpe trips within a year", ">99%"),
+        ("Probability that drawdown trips within a year", "12%"),
+        ("Probability that any trips within a year", "not yet known"),
     ]
 
 
@@ -54,7 +54,7 @@ def test_a_story_goes_from_the_score_to_the_cost(trades):
     told = order_stories(trades, story, because, 10_000.0).set_index("symbol")["story"]
     assert told["AAA"] == (
         "Bought: rank 1 of 9. Score +0.031 (Return over the past month: high, +0.012). "
-        "Target 20.00% is 66.7 shares, after the order 67. Costs about 2.02 USD. Liquidity not checked: no volume."
+        "Target 20.00% is 66.7 shares, after the order 67. Estimated cost 2.02 USD. Liquidity not checked: no volume."
     )
     assert "at the position limit 30.0%. Score -0.002. Target 30.00% is 60.0 shares, after the order 60" in told["BBB"]
 
@@ -73,7 +73,7 @@ def test_names_that_the_book_is_too_small_for_come_last(trades):
     told = order_stories(trades, none, pd.Series(dtype="str"), 10_000.0, missed)
     assert told["symbol"].tolist() == ["AAA", "BBB", "NVR"]
     assert told["side"].tolist() == ["BUY", "BUY", "NONE"]
-    assert told["story"].iloc[-1] == ("Wanted, and not bought: 10.0% is 0.13 shares at 1,581.29 USD, less than one.")
+    assert told["story"].iloc[-1] == ("Target not bought: 10.0% is 0.13 shares at 1,581.29 USD, less than one.")
 
 
 def test_an_order_without_a_score_says_none(trades):
@@ -84,41 +84,41 @@ def test_an_order_without_a_score_says_none(trades):
 @pytest.mark.parametrize(
     ("switch", "by_rule", "verdict", "kind", "says"),
     [
-        ("ACTIVE", False, "2 orders for 04 March", "ok", "A person has to approve them."),
-        ("ACTIVE", True, "2 orders for 04 March", "ok", "Approved by rule."),
-        ("REDUCE_ONLY", True, "REDUCE_ONLY: 2 orders for 04 March", "warn", "Nothing new is bought. sharpe 0.1 < 0.5"),
-        ("HALTED", True, "HALTED: 2 orders for 04 March", "stop", "A person has to approve them."),
+        ("ACTIVE", False, "2 orders for 04 March", "ok", "Pending approval by a person."),
+        ("ACTIVE", True, "2 orders for 04 March", "ok", "Approved automatically."),
+        ("REDUCE_ONLY", True, "REDUCE_ONLY: 2 orders for 04 March", "warn", "No new buys. sharpe 0.1 < 0.5"),
+        ("HALTED", True, "HALTED: 2 orders for 04 March", "stop", "Pending approval by a person."),
     ],
 )
 def test_the_headline_is_the_state_and_what_waits_for_whom(trades, switch, by_rule, verdict, kind, says):
     said = headline(trades, DUE, switch=switch, why="sharpe 0.1 < 0.5", by_rule=by_rule, warning="")
     assert (said.verdict, said.kind) == (verdict, kind)
     assert says in said.sentence
-    assert "3,010 USD change hands, at a cost of about 3.02 USD." in said.sentence
+    assert "3,010 USD traded, estimated cost 3.02 USD." in said.sentence
 
 
 def test_without_orders_there_is_nothing_to_do_and_a_warning_is_never_lost(trades):
     none = headline(trades.iloc[:0], DUE, switch="ACTIVE", why="", by_rule=True, warning="")
-    assert (none.verdict, none.sentence) == ("Nothing to do", "What is held stays as it is.")
+    assert (none.verdict, none.sentence) == ("No orders", "Holdings stay unchanged.")
     warned = headline(trades.iloc[:0], DUE, switch="ACTIVE", why="", by_rule=True, warning="Not vetted.")
-    assert (warned.kind, warned.sentence) == ("warn", "What is held stays as it is.\nNot vetted.")
+    assert (warned.kind, warned.sentence) == ("warn", "Holdings stay unchanged.\nNot vetted.")
 
 
 def test_a_book_that_is_too_small_has_something_to_say(trades):
     plain = {"due": DUE, "switch": "ACTIVE", "why": "", "by_rule": False, "warning": "Not vetted."}
-    none = headline(trades.iloc[:0], unbought="10 of 10 wanted names cannot be bought", **plain)
-    assert (none.verdict, none.kind) == ("Nothing can be bought", "warn")
-    assert none.sentence.endswith("\n10 of 10 wanted names cannot be bought\nNot vetted.")
-    some = headline(trades, unbought="1 of 3 wanted names cannot be bought", **plain)
+    none = headline(trades.iloc[:0], unbought="10 of 10 target names cannot be bought", **plain)
+    assert (none.verdict, none.kind) == ("No order is possible", "warn")
+    assert none.sentence.endswith("\n10 of 10 target names cannot be bought\nNot vetted.")
+    some = headline(trades, unbought="1 of 3 target names cannot be bought", **plain)
     assert (some.verdict, some.kind) == ("2 orders for 04 March", "warn")
-    assert "\n1 of 3 wanted names cannot be bought\n" in some.sentence
+    assert "\n1 of 3 target names cannot be bought\n" in some.sentence
 
 
 def test_the_headline_says_why_tonight(trades):
     plain = {"due": DUE, "why": "", "by_rule": False, "warning": ""}
     idle = headline(trades.iloc[:0], switch="ACTIVE", because="The next rebalance is on Friday, 07 March.", **plain)
-    assert idle.sentence == "The next rebalance is on Friday, 07 March. What is held stays as it is."
-    busy = headline(trades, switch="ACTIVE", because="A rebalance is due.", **plain)
-    assert busy.sentence.startswith("A rebalance is due. 3,010 USD change hands")
-    halted = headline(trades, switch="HALTED", because="A rebalance is due.", **plain)
+    assert idle.sentence == "The next rebalance is on Friday, 07 March. Holdings stay unchanged."
+    busy = headline(trades, switch="ACTIVE", because="Rebalance date.", **plain)
+    assert busy.sentence.startswith("Rebalance date. 3,010 USD traded")
+    halted = headline(trades, switch="HALTED", because="Rebalance date.", **plain)
     assert "rebalance" not in halted.sentence

@@ -190,9 +190,9 @@ def test_what_is_left_over_is_spent_on_what_lacks_most():
     assert (found.idle, found.n_wanted) == (50.0, 10)
     assert found.enough == pytest.approx(15_812.90)  # 1,581.29 / 10%
     assert found.sentence == (
-        "1 of 10 wanted names cannot be bought with 2,000.00 USD: NVR (10.0% is 0.13 shares at 1,581.29 USD, less than "
-        "one). 50.00 USD (2.5%) stay idle. With these settings every name can be bought from about 15,813 USD on; with "
-        "less, hold fewer names (portfolio.top_n)."
+        "1 of 10 target names cannot be bought with 2,000.00 USD: NVR (10.0% is 0.13 shares at 1,581.29 USD, less than "
+        "one). 50.00 USD (2.5%) stay uninvested. These settings need about 15,813 USD to hold every name; with "
+        "less, lower portfolio.top_n."
     )
     unsorted = generator.generate_trades(held(), 2000, weights, prices, room=Room(0.15, max_sector_weight=0.1))
     assert unsorted["shares"].tolist() == trades["shares"].tolist()  # where there are no sectors, none is limited
@@ -211,7 +211,7 @@ def test_orders_below_the_smallest_are_named():
     found = generator.unbought(held(), 500, weights, prices, trades)
     assert found.table["why"].unique().tolist() == ["10.0% is 50.00 USD, less than min_trade_size 100.00"]
     assert (found.idle, found.enough) == (500.0, pytest.approx(1000.0))
-    assert "10 of 10 wanted names" in found.sentence
+    assert "10 of 10 target names" in found.sentence
     assert "E (10.0% is 50.00 USD, less than min_trade_size 100.00), 5 more. 500.00 USD (100.0%) stay" in found.sentence
 
 
@@ -496,7 +496,7 @@ def test_d14_tickers_that_look_like_something_else():
 
 def test_d03_a_held_name_without_a_price_is_an_error_that_names_it():
     prices = series(A=1.0, B=np.nan, C=0.0)
-    with pytest.raises(DataError, match="held B, C; import one or record the delisting"):
+    with pytest.raises(DataError, match="held B, C; import its bars or record the delisting"):
         portfolio_value(held(A=1, B=1, C=1), 0, prices)
     assert portfolio_value(held(A=3, B=0), 1.5, prices) == 4.5
     with pytest.raises(DataError, match="held D"):
@@ -514,7 +514,7 @@ def test_a_book_worth_nothing_has_no_orders_and_is_all_cash(cash):
     assert TradeGenerator().calculate_turnover(trades, cash) == 0
     assert current_weights(held(), cash, prices).to_dict() == {"CASH": 1.0}
     said = TradeGenerator().unbought(held(), cash, series(A=1.0), prices, trades).sentence
-    assert said == f"The portfolio is worth {cash:.2f} USD; nothing can be traded."
+    assert said == f"The portfolio is worth {cash:.2f} USD, so nothing can be traded."
 
 
 def test_a_cent_is_a_book():
@@ -524,19 +524,19 @@ def test_a_cent_is_a_book():
 
 def test_holdings_that_are_worth_nothing_with_the_cash_are_an_error():
     for call in (current_weights, lambda *book: TradeGenerator().generate_trades(*book[:2], series(A=1.0), book[2])):
-        with pytest.raises(DataError, match=r"the portfolio is worth 0\.00 USD; nothing can be traded"):
+        with pytest.raises(DataError, match=r"the portfolio is worth 0\.00 USD, so nothing can be traded"):
             call(held(A=5), -5.0, series(A=1.0))
 
 
 @pytest.mark.parametrize("bad", [np.nan, -0.01, np.inf])
 def test_p02_a_weight_that_is_no_weight_is_refused(bad):
-    with pytest.raises(LimitError, match="weights of B"):
+    with pytest.raises(LimitError, match="weights for B"):
         TradeGenerator().generate_trades(held(), 100, series(A=0.1, B=bad), series(A=1.0, B=1.0))
 
 
 def test_a_symbol_given_twice_is_refused():
     twice = pd.Series([0.1, 0.2], index=["A", "A"])
-    with pytest.raises(LimitError, match="weights of A"):
+    with pytest.raises(LimitError, match="weights for A"):
         TradeGenerator().generate_trades(held(), 100, twice, series(A=1.0))
 
 

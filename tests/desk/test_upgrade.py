@@ -48,7 +48,7 @@ def expected(name: str) -> dict:
 def test_an_upgraded_book_says_what_the_older_code_said_of_it(tmp_path, name):
     path = old_book(tmp_path, name)
     before = path.read_bytes()
-    assert "as it was" in upgrade_book(path, tmp_path / "kept" / path.name, when=NOW)
+    assert "backup: " in upgrade_book(path, tmp_path / "kept" / path.name, when=NOW)
     assert (tmp_path / "kept" / path.name).read_bytes() == before
     assert sorted(os.listdir(tmp_path)) == ["kept", path.name]
     audit_book(path)
@@ -84,7 +84,7 @@ def test_an_older_session_again_changes_nothing_after_the_upgrade(tmp_path):
     before, how = path.read_bytes(), {"costs": COSTS, "switch": KillSwitch(max_daily_loss=0.02)}
     commit(path, MARKET, 9, make_trades(NA=-30, B=-5), **how)
     commit(path, MARKET, 1, make_trades(A=-8, NA=20), manual=True, **how)
-    with pytest.raises(ConflictError, match="with another settlement or other orders"):
+    with pytest.raises(ConflictError, match="a different settlement or different orders"):
         commit(path, MARKET, 9, make_trades(NA=-30, B=-6), **how)
     assert path.read_bytes() == before
 
@@ -148,7 +148,7 @@ def test_another_file_at_the_place_of_the_copy_is_never_replaced(tmp_path):
     path, keep = old_book(tmp_path, "paper"), tmp_path / "kept.db"
     keep.write_bytes(b"mine")
     before = path.read_bytes()
-    with pytest.raises(BookError, match="is there already, and is not"):
+    with pytest.raises(BookError, match="already exists and differs from"):
         upgrade_book(path, keep)
     assert (path.read_bytes(), keep.read_bytes()) == (before, b"mine")
 
@@ -168,7 +168,7 @@ def test_a_book_whose_tables_and_events_disagree_is_not_upgraded(tmp_path, chang
         db.execute(f"DROP TRIGGER {table}_{change.split()[0]}")
         db.execute(change)
     before = path.read_bytes()
-    with pytest.raises(BookError, match=f"{table} would not say the same|was altered or removed"):
+    with pytest.raises(BookError, match=f"{table} would differ|was altered or removed"):
         upgrade_book(path, tmp_path / "kept.db")
     assert path.read_bytes() == before
     assert set(os.listdir(tmp_path)) <= {"paper.db", "kept.db"}
@@ -242,7 +242,7 @@ def test_a_book_on_a_server_is_upgraded_by_one_event(server, tmp_path):
     for act in (lambda: read_book(url), lambda: acts.halt(url, who="Ann", reason="drill", when=NOW)):
         with pytest.raises(BookError, match=r"by an older openbook \(format 2\); run: openbook upgrade"):
             act()
-    assert "has format 3 now, with its 29 events" in upgrade_book(url, tmp_path / "unused", when=NOW)
+    assert "upgraded to format 3, 29 events" in upgrade_book(url, tmp_path / "unused", when=NOW)
     assert upgrade_book(url, tmp_path / "unused", when=NOW) is None
     other = tmp_path / "other"
     other.mkdir()

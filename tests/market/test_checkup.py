@@ -46,7 +46,7 @@ def test_a_sound_history_has_no_findings(delivery):
     assert checkup.usable
     assert checkup.symbol_years == 40 * 70 / 252
     assert checkup.summary["Symbols"] == "40"
-    assert list(checkup.lines())[-1] == "Usable: 0 findings, none of which stops a run for everybody."
+    assert list(checkup.lines())[-1] == "Usable: 0 findings, none of which stops a run."
 
 
 def test_nor_has_one_with_recorded_splits_and_dividends(delivery, damage, act):
@@ -320,10 +320,10 @@ def test_a_folder_is_guessed_aloud(vendor, delivery):
         "reports.csv: reports",
         "filed = collected, period_end = end_date; 1 items",
         "members.csv: membership",
-        "notes.csv: not understood, left out (columns hello)",
-        "bars: nothing uses adj_close",
+        "notes.csv: not recognized, skipped (columns hello)",
+        "bars: unused columns adj_close",
         "a source with columns: {adjusted_close: adj_close} reads them",
-        "prices: raw, because adj_close stands beside them",
+        "prices: raw, because adj_close is also there",
         "Usable: 0 findings",
     ):
         assert words in told
@@ -336,8 +336,9 @@ def test_recorded_splits_tell_raw_prices_from_adjusted_ones(vendor, delivery, da
     on_day = (split.bars["symbol"] == "S07") & (split.bars["date"] == DAY)
     folder = vendor("prices.parquet", split.bars.assign(split_ratio=np.where(on_day, 4.0, 0.0)))
     checkup = check_folder(folder, today=TODAY)
-    assert f"prices: {'adjusted' if adjusted else 'raw'}, because {int(not adjusted)} of 1 recorded splits show" in str(
-        checkup.told
+    assert (
+        f"prices: {'adjusted' if adjusted else 'raw'}, because {int(not adjusted)} of 1 recorded splits are visible"
+        in str(checkup.told)
     )
     assert checkup.findings.empty
 
@@ -359,7 +360,7 @@ def test_several_files_of_bars_are_one_history_and_others_are_named(vendor, deli
     folder = vendor("b.parquet", delivery.bars[~half])
     assert check_folder(folder, today=TODAY).summary["Rows"] == "2,800"
     vendor("c.parquet", delivery.bars.head(5).assign(volume_l=1.0))
-    with pytest.raises(DataError, match="2 files of bars among others; give them a folder of their own"):
+    with pytest.raises(DataError, match="2 files of bars among others; move them to a separate folder"):
         check_folder(folder, today=TODAY)
 
 
@@ -368,7 +369,7 @@ def test_of_two_histories_the_larger_is_read_and_the_other_named(vendor, deliver
     folder = vendor("revisions.parquet", delivery.bars.head(5).assign(volume_l=1.0))
     checkup = check_folder(folder, today=TODAY)
     assert checkup.summary["Rows"] == "2,800"
-    assert any("revisions.parquet: not read" in line for line in checkup.told)
+    assert any("revisions.parquet: skipped" in line for line in checkup.told)
 
 
 def test_a_folder_that_cannot_be_understood_says_what_it_saw(vendor, tmp_path):
@@ -390,11 +391,11 @@ def test_rows_of_a_side_table_that_repeat_or_have_no_name(vendor):
     assert names(checkup) == {("A", "duplicate key"), ("*", "no symbol")}
     assert checkup.symbol_years == 0
     assert not checkup.usable
-    assert list(checkup.lines())[-1].startswith("Not usable: no price was read")
+    assert list(checkup.lines())[-1].startswith("Not usable: no prices found")
 
 
 def test_nothing_to_look_at_is_an_error(delivery):
-    with pytest.raises(DataError, match="not one price can be used of 2,800 rows"):
+    with pytest.raises(DataError, match="no usable price in 2,800 rows"):
         look(replace(delivery, bars=delivery.bars.assign(close=0.0)))
     with pytest.raises(DataError, match="no column close"):
         look(replace(delivery, bars=delivery.bars.drop(columns="close")))

@@ -41,13 +41,13 @@ def test_a_folder_that_would_stop_a_run_ends_with_30_and_says_why(capsys, folder
     assert code == 30
     lines = said.splitlines()
     at = lines.index("unadjusted split: 1")
-    assert lines[at + 1].strip().startswith("why: a split that nobody recorded")
-    assert lines[at + 2].strip().startswith("way out: record the split in the source's actions")
+    assert lines[at + 1].strip().startswith("why: an unrecorded split")
+    assert lines[at + 2].strip().startswith("fix: record the split in the source's actions")
     assert lines[at + 3].split()[:2] == ["S07", DAY]
     assert "split 4:1" in lines[at + 3]
     assert at < lines.index("spike: 1")  # the worst first
     assert lines[-1] == (
-        f"Not usable as it is: a run would stop on 1 sessions, {DAY} (unadjusted split); mend these first."
+        f"Not usable as it is: a run would stop on 1 sessions, {DAY} (unadjusted split); fix these first."
     )
 
 
@@ -133,7 +133,7 @@ def test_a_second_source_that_compares_nothing_is_an_error(capsys, folder, tmp_p
     delivery.bars.assign(symbol="US_" + delivery.bars["symbol"]).to_csv(other / "prices.csv", index=False)
     code, said = check(capsys, folder, "--beside", other)
     assert code == 30
-    assert "no symbol of the first source" in said
+    assert "shares no symbol with the first source" in said
 
 
 def test_the_same_folder_is_told_in_the_same_words(capsys, folder, delivery, damage):
@@ -176,4 +176,4 @@ def test_bars_dated_a_day_early_are_told_by_that_name(capsys, folder, delivery):
     code, said = check(capsys, folder)
     assert code == 30
     assert "are dated one day early" in said
-    assert said.splitlines()[-1] == "Not usable: refused; nothing of it would be admitted."
+    assert said.splitlines()[-1] == "Not usable: refused; the whole delivery would be rejected."

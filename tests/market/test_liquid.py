@@ -63,5 +63,5 @@ def test_the_universe_of_a_folder(tmp_path):
 
 
 def test_without_volumes_there_is_no_liquid_universe():
-    with pytest.raises(DataError, match="needs volumes"):
+    with pytest.raises(DataError, match="needs volume"):
         liquid_members(bars().drop(columns="volume"), RULE)

@@ -152,7 +152,7 @@ def test_who_reports_nothing_is_named(sec, ask):
     got = ask("AAA", "BRK.B", "BRK.A", "TWO", "NIL")
     assert got.table["symbol"].tolist() == ["BRK.A", "BRK.B"]
     assert sec.asked("companyfacts") == [place(1), place(2)]  # two share classes, one question
-    assert any("no CIK is known: NIL." in note for note in got.notes)
+    assert any("no CIK found: NIL." in note for note in got.notes)
     assert any("several CIKs" in note and note.endswith("TWO.") for note in got.notes)
     assert any("no facts are on file: AAA." in note for note in got.notes)
 
@@ -216,7 +216,7 @@ def test_a_wrong_address_is_not_asked_twice(sec, ask):
     with pytest.raises(DataError, match="answers 400"):
         ask("AAA")
     sec.says("/files/company_tickers.json", Said({"0": {"name": "no ticker"}}))
-    with pytest.raises(DataError, match="no list of tickers"):
+    with pytest.raises(DataError, match="is not a list of tickers"):
         ask("AAA")
     assert len(sec.asked("companyfacts")) == 1
 
@@ -299,7 +299,7 @@ def test_settings():
     assert WHO not in source.model_dump_json()  # who asks is no part of what is asked, and travels nowhere
     assert source.fundamentals.patience.requests_per_second == 8.0
     values["fundamentals"]["items"] = ["ebitda"]
-    with pytest.raises(ParameterError, match="no item is called 'ebitda'"):
+    with pytest.raises(ParameterError, match="unknown item 'ebitda'"):
         parse_source(values)
     assert all(unit in ("USD", "shares", "USD/shares") for unit, _ in ITEMS.values())
 

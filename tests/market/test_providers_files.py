@@ -81,10 +81,13 @@ def test_decimal_commas_that_can_be_nothing_else_are_read(tmp_path, text):
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        (("1,500", "2,250"), "'1,500': a decimal comma, or a comma between thousands"),
-        (("106,04", "106.10"), "'106,04' and '106.10': commas and points; write every number with a point"),
-        (("1,234,567", "1"), "'1,234,567', which is no number: write it without marks between thousands"),
-        (("1.234,56", "2,5"), "'1.234,56', which is no number: write it without marks between thousands"),
+        (("1,500", "2,250"), "'1,500': ambiguous comma"),
+        (
+            ("106,04", "106.10"),
+            "'106,04' and '106.10': mixed commas and points; write every number with a decimal point",
+        ),
+        (("1,234,567", "1"), "'1,234,567', which is not a number: write numbers with a decimal point"),
+        (("1.234,56", "2,5"), "'1.234,56', which is not a number: write numbers with a decimal point"),
         (("halted", "10"), "'halted', which is no number"),
     ],
 )
@@ -223,7 +226,7 @@ def test_adjusted_prices_leave_action_columns_unused_and_say_so(tmp_path, mapped
     delivery = fetch(write_csv(tmp_path / "a.csv", table, prices="adjusted", columns=columns))
     assert delivery.actions is None
     assert delivery.adjusted
-    assert "Columns dividends, split_ratio are not applied: the prices are adjusted already." in delivery.notes
+    assert "Columns dividends, split_ratio were not applied: the prices are already adjusted." in delivery.notes
 
 
 def test_raw_prices_without_actions_say_so(tmp_path):
@@ -318,7 +321,7 @@ def test_missing_file_and_missing_column_name_the_way_out(tmp_path):
     (tmp_path / "bars.xls").write_text("")
     with pytest.raises(DataError, match=r"ends with \.parquet"):
         fetch(FilesSource(path=str(tmp_path / "empty"), prices="raw"))
-    with pytest.raises(DataError, match="cannot tell what"):
+    with pytest.raises(DataError, match="unknown file type of"):
         fetch(FilesSource(path=str(tmp_path / "bars.xls"), prices="raw"))
     with pytest.raises(DataError, match="cannot read nosuch"):
         fetch(FilesSource(path="nosuch://bucket/bars.csv", prices="raw"))
@@ -425,7 +428,7 @@ def test_496_real_stocks(shared_data):
     assert delivery.actions is None
     assert len(set(delivery.bars["symbol"]) - set(delivery.sectors.index)) == 1
     assert delivery.index["2023-12-29"] == pytest.approx(4769.83, abs=0.01)
-    assert "Columns dividends, split_ratio are not applied: the prices are adjusted already." in delivery.notes
+    assert "Columns dividends, split_ratio were not applied: the prices are already adjusted." in delivery.notes
 
 
 def test_point_in_time_set_is_raw(shared_data):

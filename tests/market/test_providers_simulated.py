@@ -97,7 +97,7 @@ def test_the_signal_leaves_tracks_that_features_can_learn():
 
 
 def test_an_unreachable_ic_is_refused():
-    with pytest.raises(ParameterError, match="lengthen half_life"):
+    with pytest.raises(ParameterError, match="increase half_life"):
         drift_per_latent(0.5, 252, 2.0, 11)
 
 

@@ -114,14 +114,14 @@ def test_our_adjustment_of_raw_prices_is_yahoos_adjusted_close(here, ask):
     ours = adjust(wide, got.actions)["AAA"].pct_change().dropna()
     theirs = pd.Series(adjusted).pct_change().dropna()
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
-    assert not any("do not agree" in note for note in got.notes)
+    assert not any("are inconsistent" in note for note in got.notes)
 
 
 def test_an_adjusted_close_that_its_dividends_do_not_explain_is_told(here, ask):
     close = [50.0] * len(DAYS)
     here.says(YAHOO + "AAA", chart("AAA", DAYS, close, adjusted=[*[49.0] * 5, *close[5:]]))
     here.says(YAHOO + "BBB", plain("BBB"))
-    assert any(note.endswith("do not agree for AAA.") for note in ask("AAA", "BBB").notes)
+    assert any(note.endswith("are inconsistent for AAA.") for note in ask("AAA", "BBB").notes)
 
 
 def test_prices_lose_the_noise_of_float32_and_nothing_else():
@@ -213,7 +213,7 @@ def test_a_partial_answer_keeps_its_holes(here, ask):
 
 def test_nobody_answers(here, ask):
     here.says(YAHOO + "AAA", Said(b"", 500))
-    with pytest.raises(DataNotReady, match="no readable answer for any of 1 symbols"):
+    with pytest.raises(DataNotReady, match="no readable answer from Yahoo for any of 1 symbols"):
         ask("AAA", index=None)
     here.says(YAHOO + "AAA", Said(GONE, 404))
     with pytest.raises(DataError, match="none of the 1 symbols"):
@@ -245,7 +245,7 @@ def test_the_bar_that_still_forms_is_dropped(here, ask, monkeypatch, now, last):
     here.says(YAHOO + "AAA", plain("AAA"))
     got = ask("AAA")
     assert f"{got.bars['date'].max():%Y-%m-%d}" == f"{got.index.index[-1]:%Y-%m-%d}" == last
-    assert any("2020-09-01 are left out" in note for note in got.notes) == (last == "2020-08-31")
+    assert any("2020-09-01 were skipped" in note for note in got.notes) == (last == "2020-08-31")
 
 
 def test_before_the_close_of_a_split_the_past_is_turned_back_already(here, ask, monkeypatch):
@@ -257,7 +257,7 @@ def test_before_the_close_of_a_split_the_past_is_turned_back_already(here, ask, 
     assert set(got.bars["close"]) == {100.0}
     assert got.actions.empty
     monkeypatch.setenv(calendar.REHEARSAL, "2020-08-06T14:00Z")
-    with pytest.raises(DataNotReady, match="session that is over"):
+    with pytest.raises(DataNotReady, match="bars of a completed session"):
         ask("AAA")
 
 
@@ -403,7 +403,7 @@ def test_data_update_of_the_profile_live(live, here):
     here.says(YAHOO + "AAA", plain("AAA", DAYS[:-1]))
     first = update(live, DAYS[-2])
     assert first.code == 0, first
-    assert first.out.startswith(f"{len(DAYS) - 1} new sessions, 0 late, 0 revised, 0 bars refused")
+    assert first.out.startswith(f"{len(DAYS) - 1} new sessions, 0 late, 0 revised, 0 bars rejected")
     here.says(YAHOO + "AAA", plain("AAA"))
     assert update(live, DAYS[-1]).out.startswith("1 new")
     again = update(live, DAYS[-1])

@@ -98,7 +98,7 @@ def test_d04_a_price_in_another_currency_is_refused_at_the_door(us):
     """SAB is a Johannesburg line at 200,000; on 2016-12-27 one bar of 14.53 came between."""
     sent = until(us, "2016-12-27")
     assert left_out(evening(sent, "2016-12-27"))["SAB"] == "level"
-    assert "held SAB: its bar was refused at the door (level: close 14.53)" in stops(sent, "2016-12-27", "SAB")
+    assert "held SAB: its bar was rejected on arrival (level: close 14.53)" in stops(sent, "2016-12-27", "SAB")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_d05_another_instrument_under_a_symbol_looks_like_a_split(large):
 def test_d07_prices_of_zero(us):
     sent = until(us, "2015-04-08")
     assert left_out(evening(sent, "2015-04-08"))["CUI"] == "price"
-    assert "held CUI: its bar was refused at the door (price: open 0" in stops(sent, "2015-04-08", "CUI")
+    assert "held CUI: its bar was rejected on arrival (price: open 0" in stops(sent, "2015-04-08", "CUI")
 
 
 def test_d08_names_that_nobody_traded(us):
@@ -184,7 +184,7 @@ def test_d13_a_close_outside_its_range(us):
     """PMV 2015-11-20: high and low 0.50, close 0.49."""
     sent = until(us, "2015-11-20")
     assert left_out(evening(sent, "2015-11-20"))["PMV"] == "range"
-    assert "held PMV: its bar was refused at the door (range: open 0.5, high 0.5" in stops(sent, "2015-11-20", "PMV")
+    assert "held PMV: its bar was rejected on arrival (range: open 0.5, high 0.5" in stops(sent, "2015-11-20", "PMV")
 
 
 def test_d14_real_tickers_that_look_like_something_else(us):
@@ -231,7 +231,7 @@ def test_a_night_of_real_earnings_stops_nobody(us, large):
     for date, symbol in (("2016-10-18", "NFLX"), ("2016-02-05", "LNKD")):
         checked = evening(until(us[us["symbol"].isin([*large["symbol"].unique(), symbol])], date), date, symbol, "MSFT")
         assert {symbol, "MSFT"} <= set(checked.tradable)
-    assert any("LNKD" in note and "taken for real" in note for note in checked.notes)
+    assert any("LNKD" in note and "so accepted" in note for note in checked.notes)
 
 
 # Another instrument took the symbol, as a rule a US listing that of a foreign line, and stayed: its first bar.

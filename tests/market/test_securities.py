@@ -109,7 +109,7 @@ def test_membership_is_cut_where_a_ticker_changed_hands():
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([("a", "X", "2015-01-02", "2014-01-02")], "before it begins"),
+        ([("a", "X", "2015-01-02", "2014-01-02")], "before its start"),
         ([("a", "X", None, None), ("b", "X", "2015-01-02", None)], "X has two owners"),
         ([("a", "X", None, None), ("a", "Y", "2015-01-02", None)], "a has two tickers"),
     ],
@@ -181,7 +181,7 @@ def test_a_backtest_of_2014_holds_the_companies_of_2014(shared_data):
     settings["members"] = settings["members"] | {"rename": RENAME | {"LIFE": "LIFE@2014"}, "tickers": "latest"}
     settings["securities"] = {"path": str(Path(__file__).with_name("sp500_tickers.csv"))}
     delivery = fetch(FilesSource(**settings))
-    assert any("nobody had the ticker then" in note for note in delivery.notes)
+    assert any("the ticker was unassigned then" in note for note in delivery.notes)
     market, _ = admit(delivery)
     day = pd.Timestamp("2014-06-30")
     spells = delivery.members

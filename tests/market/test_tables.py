@@ -224,7 +224,7 @@ def test_closes_only_execute_at_the_next_close():
 
 def test_summary_says_what_a_page_needs(delivery, damage, tonight):
     said = admit(damage(delivery, ["S01", "S02"], tonight, drop=True))[0].summary()
-    assert said["Last close"] == "2023-06-30"
+    assert said["Last session"] == "2023-06-30"
     assert said["Names with a bar"] == "38 of 40"
     assert said["Sessions"] == "70 since 2023-03-22"
     assert said["Execution"] == "next open"
@@ -232,7 +232,7 @@ def test_summary_says_what_a_page_needs(delivery, damage, tonight):
 
 def test_tables_out_of_step_are_refused():
     close = table({"A": [1.0, 2.0]})
-    with pytest.raises(DataError, match="table volume does not have the sessions"):
+    with pytest.raises(DataError, match="table volume must have the same sessions"):
         market_of(close, volume=close.iloc[:1])
     with pytest.raises(DataError, match="execution must be one of"):
         Market(close=close, adjusted=close, name="x", execution="now", actions=empty_actions())

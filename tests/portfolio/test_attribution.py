@@ -98,5 +98,5 @@ def test_nothing_changed():
 def test_inputs_that_do_not_fit_are_named():
     with pytest.raises(UsageError, match="same inputs"):
         split_change({"a": 1}, {"b": 1}, product)
-    with pytest.raises(UsageError, match="no input 'z'"):
+    with pytest.raises(UsageError, match="unknown input 'z'"):
         split_change({"a": 1, "b": 2}, {"a": 1, "b": 2}, product, changed=["z"])

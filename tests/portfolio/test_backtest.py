@@ -144,7 +144,9 @@ def test_a_name_that_falls_silent_stays_locked_and_never_becomes_cash():
     np.testing.assert_allclose(found.cash.iloc[1:], 0.0, atol=1e-9)
     assert (found.equity.iloc[2:] == 1100).all()
     assert found.locked.to_numpy().tolist() == [[market.dates[2], "A", "no bars", 600.0]]
-    assert "no bars came for 20 sessions or more, and no delisting, of 1 held name (A; 54.5% of the" in found.notes[1]
+    assert (
+        "no bars for at least 20 sessions and no delisting recorded for 1 held name (A; 54.5% of the" in found.notes[1]
+    )
     assert len(walk(weights.iloc[:1], market.upto(market.dates[21])).notes) == 1
 
 
@@ -172,7 +174,7 @@ def test_who_held_a_name_that_comes_back_on_another_level_gains_nothing():
     market = lab.make_market(table({"A": [10.0, 10.0, *[np.nan] * 30, 251.0, 251.0], "B": [5.0] * 34}))
     found = walk(table({"A": [0.5], "B": [0.5]}, market.dates[:1]), market)
     assert found.gone.to_numpy().tolist() == [[market.dates[32], "A", "another level", 500.0]]
-    assert "A came back more than 25 times above the last believed price while held" in found.notes[-1]
+    assert "A reappeared at more than 25 times the last accepted price while held" in found.notes[-1]
 
 
 def test_a_delisting_declared_after_a_long_silence_counts():
@@ -266,8 +268,8 @@ def test_a_refused_fall_that_nothing_follows_counts_from_its_third_session(low, 
     assert found.equity.iloc[-1] == pytest.approx(equity)
     assert found.locked[["symbol", "why"]].to_numpy().tolist() == [["A", "refused"]]
     assert found.cash.iloc[-1] == pytest.approx(0.0, abs=1e-9)
-    assert any("the bars of 1 held name (A; " in note and "refused as doubtful" in note for note in found.notes)
-    assert not any("no bars came" in note for note in found.notes)
+    assert any("the last bars of 1 held name (A; " in note and "rejected as doubtful" in note for note in found.notes)
+    assert not any("no bars for at least" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(("final", "equity"), [(0.0, 900.5), (-0.5, 900.25), (np.nan, 900.5)])
@@ -497,7 +499,7 @@ def test_the_last_session_decides_but_does_not_trade(market):
     found = walk(equal_weight_universe(market, market.dates[-1:]), market)
     assert found.equity.to_list() == [1000.0]
     assert np.isnan(found.turnover.iloc[0])
-    assert "the last decision has no next session and was not executed" in found.notes
+    assert "the last decision was not executed: no next session" in found.notes
 
 
 def test_results_are_derived_from_returns_by_the_one_set_of_formulas(market):
@@ -525,7 +527,7 @@ def test_p02_a_sum_of_97_percent_with_cash_is_refused(tiny):
 def test_dates_and_symbols_are_checked(tiny):
     with pytest.raises(DataError, match="2015-02-01 is not a session"):
         walk(table({"A": [1.0]}, pd.DatetimeIndex(["2015-02-01"])), tiny)
-    with pytest.raises(DataError, match="must increase"):
+    with pytest.raises(DataError, match="must be increasing"):
         walk(table({"A": [1.0, 1.0]}, tiny.dates[[1, 0]]), tiny)
     with pytest.raises(DataError, match="at least one"):
         walk(table({"A": []}, tiny.dates[:0]), tiny)
@@ -597,22 +599,24 @@ def test_a_date_without_a_portfolio_keeps_what_is_held_and_is_logged(market):
     tester = VectorizedBacktester(settings=RULES.model_copy(update={"cash_absorbs": True}))
     decisions = tester.decide(scores, market, None, dates)
     assert list(decisions.failed.index) == [dates[4]]
-    assert "no name to hold" in decisions.failed["reason"].iloc[0]
+    assert "no eligible names" in decisions.failed["reason"].iloc[0]
     pd.testing.assert_series_equal(decisions.weights.loc[dates[4]], decisions.held.loc[dates[4]], rtol=1e-14)
     assert tester.run(decisions.weights, market).turnover[dates[4]] == 0
 
 
 def test_p01_limits_that_no_date_can_meet_are_an_error(market):
     tester = VectorizedBacktester(settings=RULES.model_copy(update={"top_n": 5}))
-    with pytest.raises(OptimizerError, match=r"no date has a portfolio; on .*raise top_n or max_weight"):
+    with pytest.raises(
+        OptimizerError, match=r"no portfolio could be built on any date; on .*raise top_n or max_weight"
+    ):
         tester.decide(lab.random_score_table(market, 5), market, None, market.dates[150:200:10])
 
 
 def test_scores_and_regimes_must_cover_the_dates(market):
     scores, tester = lab.random_score_table(market, 5), VectorizedBacktester(settings=RULES)
-    with pytest.raises(DataError, match="no scores on"):
+    with pytest.raises(DataError, match="no scores for"):
         tester.decide(scores.iloc[:160], market, None, market.dates[150:200:10])
-    with pytest.raises(DataError, match="no regime on"):
+    with pytest.raises(DataError, match="no regime for"):
         tester.decide(scores, market, regimes_of(market).iloc[:160], market.dates[150:200:10])
 
 

@@ -240,7 +240,7 @@ def test_p01_unless_cash_may_absorb_the_rest(market, scores):
     found = build(market, scores, top_n=5, cash_absorbs=True, max_sector_weight=1.0)
     np.testing.assert_allclose(found.weights.drop(CASH), 0.15)
     assert found.weights[CASH] == pytest.approx(0.25)
-    assert "cash absorbs the rest" in set(found.binding["name"])
+    assert "remainder held in cash" in set(found.binding["name"])
 
 
 def test_p01_solver_that_stops_early_falls_back_and_says_so(market, scores):
@@ -282,13 +282,13 @@ def test_p08_identical_prices_are_deterministic(market, scores, optimizer):
 
 
 def test_p08_prices_that_never_move_are_an_error_that_names_them(market, scores):
-    with pytest.raises(OptimizerError, match="no variance can be estimated for S0"):
+    with pytest.raises(OptimizerError, match="cannot estimate a variance for S0"):
         construct_portfolio(scores, market.adjusted * 0 + 5, settings=BASE)
 
 
 def test_no_score_no_portfolio_and_too_few_sessions(market, scores):
     for absorbs in (False, True):  # cash is for what the limits leave over, not for a night without scores
-        with pytest.raises(OptimizerError, match="no name to hold"):
+        with pytest.raises(OptimizerError, match="no eligible names"):
             build(market, scores * np.nan, cash_absorbs=absorbs)
     with pytest.raises(OptimizerError, match="10 sessions of prices are too few"):
         construct_portfolio(scores.iloc[-10:], market.adjusted.iloc[-10:], settings=BASE)

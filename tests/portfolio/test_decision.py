@@ -205,7 +205,7 @@ def test_every_limit_holds_after_every_step(seed, n, optimizer, cap, band):
     )
     nobody = not (np.isfinite(evening.ranks[-1]) & has_history(evening.close, 0.9) & ~evening.locked).any()
     if nobody and rules.rule(evening.regime).exposure > evening.held[evening.locked].sum() + DUST:
-        with pytest.raises(OptimizerError, match="no name to hold"):
+        with pytest.raises(OptimizerError, match="no eligible names"):
             decide(evening, rules)
         return
     decision = decide(evening, rules)
@@ -241,10 +241,10 @@ def test_deciding_again_from_the_target_changes_nothing(seed):
 @pytest.mark.parametrize(
     ("top_n", "hold_buffer", "ranked", "said"),
     [
-        (50, 3.0, 20, "top_n 50 of 20 names: every name is held, the model chooses nothing; lower portfolio.top_n"),
+        (50, 3.0, 20, "top_n 50 of 20 names: every name is held, so the model has no effect; lower portfolio.top_n"),
         (20, 1.0, 20, "top_n 20 of 20 names"),
         (19, 1.0, 20, ""),  # one name is left out, and the model says which
-        (10, 2.0, 20, "hold_buffer 2 × top_n 10 of 20 names: what is held stays whatever its rank"),
+        (10, 2.0, 20, "hold_buffer 2 × top_n 10 of 20 names: held names stay whatever their rank"),
         (10, 1.9, 20, ""),
         (5, 2.0, 0, ""),  # an evening without any name is an error of its own
     ],

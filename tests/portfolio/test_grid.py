@@ -152,7 +152,7 @@ def test_the_index_is_a_baseline_where_there_is_one(grid, with_index, regimes):
 
 
 def test_no_common_evening_is_an_error(market):
-    with pytest.raises(DataError, match="evenings from 2040-01-01"):
+    with pytest.raises(DataError, match="dates from 2040-01-01"):
         common_dates({"a": lab.random_score_table(market, 1)}, market, "2040-01-01", 5)
 
 
@@ -244,7 +244,7 @@ def test_every_model_must_have_scores_on_every_evening(market):
     evenings = common_dates({"a": full, "b": late}, market, "", 5)
     assert evenings[0] >= late.index[0]
     assert evenings.equals(common_dates({"b": late}, market, "2015-01-06", 5))
-    with pytest.raises(DataError, match="from the first session on which every model has scores"):
+    with pytest.raises(DataError, match="from the first session on have scores of every model"):
         common_dates({"a": full.iloc[:100], "b": late}, market, "", 5)
 
 

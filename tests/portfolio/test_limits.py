@@ -24,7 +24,7 @@ def test_p01_full_sectors_are_named_with_their_room():
 
 
 def test_no_name_at_all_is_an_error_unless_nothing_is_to_be_invested():
-    with pytest.raises(OptimizerError, match="no name to hold"):
+    with pytest.raises(OptimizerError, match="no eligible names"):
         check_feasible(lab.make_limits(0))
     check_feasible(lab.make_limits(0, exposure=0.0))
 

@@ -246,7 +246,7 @@ def test_max_sharpe_needs_something_to_expect(expected):
 
 def test_max_sharpe_when_the_limits_leave_no_gain():
     expected = np.array([0.01, -0.5, -0.5, -0.5])
-    with pytest.raises(OptimizerError, match="within the limits expects more than the risk-free"):
+    with pytest.raises(OptimizerError, match="no feasible portfolio has an expected return above the risk-free"):
         max_sharpe(expected, np.eye(4), lab.make_limits(4, upper=0.3))
 
 

@@ -109,18 +109,20 @@ def test_the_words_of_a_missed_rebalance():
     assert (plain.due, plain.sentence) == (False, "The next rebalance is on Monday, 12 January.")
     skipped = rebalance_on(first, 5, skipped=[due])
     assert skipped.due
-    assert skipped.sentence == "The rebalance of 2015-01-05 was missed: no page; made up for tonight."
+    assert skipped.sentence == "The rebalance of 2015-01-05 was missed: no page; made up for in this run."
     expired = rebalance_on(second, 5, skipped=[first], expired=[due])
-    unapproved = "The rebalance of 2015-01-05 was missed: nobody approved its orders in time; made up for tonight."
+    unapproved = (
+        "The rebalance of 2015-01-05 was missed: its orders were not approved in time; made up for in this run."
+    )
     assert (expired.due, expired.sentence) == (True, unapproved)
     both = rebalance_on(second, 1, skipped=[first], expired=[due], empty=True)
-    no_page = "The rebalance of 2015-01-06 was missed: no page; made up for tonight."
-    assert both.sentence == f"A rebalance is due. {unapproved} {no_page}"
+    no_page = "The rebalance of 2015-01-06 was missed: no page; made up for in this run."
+    assert both.sentence == f"Rebalance date. {unapproved} {no_page}"
     two = rebalance_on(second, 1, skipped=[due, first])
-    assert "The rebalances of 2015-01-05, 2015-01-06 were missed: no page; made up for tonight." in two.sentence
-    assert rebalance_on(first, 5, empty=True).sentence == "Nothing is held: a first build is due."
+    assert "The rebalances of 2015-01-05, 2015-01-06 were missed: no page; made up for in this run." in two.sentence
+    assert rebalance_on(first, 5, empty=True).sentence == "No positions yet: initial build."
     unfilled = rebalance_on(first, 5, unfilled=[due])
-    said = "The rebalance of 2015-01-05 was missed: its orders were approved, and none was filled; made up for tonight."
+    said = "The rebalance of 2015-01-05 was missed: its orders were approved, but none was filled; made up for in this run."
     assert (unfilled.due, unfilled.sentence) == (True, said)
 
 
@@ -128,10 +130,10 @@ def test_a_first_build_that_was_rejected_waits_for_the_next_rebalance():
     """2015-01-05 is a rebalance evening, and so is 2015-01-12."""
     waits = rebalance_on("2015-01-06", 5, empty=True, rejected="2015-01-05")
     assert not waits.due
-    said = "What was to be built on 2015-01-05 was rejected. The next rebalance is on Monday, 12 January."
+    said = "The initial build of 2015-01-05 was rejected. The next rebalance is on Monday, 12 January."
     assert waits.sentence == said
     due = rebalance_on("2015-01-12", 5, empty=True, rejected="2015-01-05")
-    assert (due.due, due.sentence) == (True, "A rebalance is due.")
+    assert (due.due, due.sentence) == (True, "Rebalance date.")
     held = rebalance_on("2015-01-06", 5, rejected="2015-01-05")
     assert (held.due, held.sentence) == (False, "The next rebalance is on Monday, 12 January.")
     skipped = rebalance_on("2015-01-13", 5, empty=True, rejected="2015-01-05", skipped=["2015-01-12"])

@@ -138,7 +138,7 @@ def begin_book(folder: Path, when: str) -> None:
     try:
         opened(folder)
     except BookError as error:
-        if "never begun twice" not in str(error):
+        if "already exists" not in str(error):
             raise
 
 
@@ -243,7 +243,7 @@ def init_command(folder: Path, when: str) -> None:
         try:
             jobs.init(folder, cash=10_000)
         except BookError as error:
-            if "never begun twice" not in str(error):
+            if "already exists" not in str(error):
                 raise
 
 

@@ -114,14 +114,14 @@ def test_x09_an_edited_line_with_its_hash_mended_is_found_by_the_next(log):
     body = {name: value for name, value in json.loads(second).items() if name != "hash"} | {"digest": "bc"}
     mended = {**body, "hash": sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()}
     problems = rewrite(log, first, json.dumps(mended, sort_keys=True).encode() + b"\n", *rest)
-    assert problems == ["line 3 of audit.jsonl does not follow the one before: lines are missing or moved"]
+    assert problems == ["line 3 of audit.jsonl breaks the hash chain: lines are missing or reordered"]
 
 
 def test_x09_lines_that_changed_places(log):
     first, second, third, last = lines(log)
     problems = rewrite(log, first, third, second, last)
     assert [problem[:6] for problem in problems] == ["line 2", "line 3", "line 4"]
-    assert all("missing or moved" in problem for problem in problems)
+    assert all("missing or reordered" in problem for problem in problems)
 
 
 @pytest.mark.parametrize("gone", [0, 1, 2])
@@ -129,7 +129,7 @@ def test_x09_a_line_that_is_missing(log, gone):
     kept = lines(log)
     del kept[gone]
     problems = rewrite(log, *kept)
-    assert problems == [f"line {gone + 1} of audit.jsonl does not follow the one before: lines are missing or moved"]
+    assert problems == [f"line {gone + 1} of audit.jsonl breaks the hash chain: lines are missing or reordered"]
 
 
 def test_x09_a_line_that_was_inserted(log):
@@ -142,7 +142,7 @@ def test_x09_a_second_digest_for_the_same_subject_is_found_even_if_the_chain_hol
     body["previous"] = audit.head(log.parent)
     entry = {**body, "hash": sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()}
     problems = rewrite(log, *lines(log), json.dumps(entry, sort_keys=True).encode() + b"\n")
-    assert problems == ["line 5 of audit.jsonl tells of run daily_run/2022-12-28 a second time"]
+    assert problems == ["line 5 of audit.jsonl records run daily_run/2022-12-28 a second time"]
 
 
 @pytest.mark.parametrize("cut", [1, 2, 4])
@@ -167,9 +167,9 @@ NO_ENTRIES = [b"", b"x", b"[1]", b"{}", b"\xff", b"[" * 100_000, b'{"n": 1}']
 @pytest.mark.parametrize("bad", NO_ENTRIES, ids=lambda line: repr(line[:8]))
 def test_x09_a_line_that_is_no_entry_ends_every_use_of_the_log(log, bad):
     first, *rest = lines(log)
-    assert rewrite(log, first, bad + b"\n", *rest) == ["line 2 of audit.jsonl is no entry"]
+    assert rewrite(log, first, bad + b"\n", *rest) == ["line 2 of audit.jsonl is not a valid entry"]
     for use in (audit.entries, audit.head, audit.last_when):
-        with pytest.raises(AuditError, match=r"line 2 of .* is no entry"):
+        with pytest.raises(AuditError, match=r"line 2 of .* is not a valid entry"):
             use(log.parent)
     with pytest.raises(AuditError, match="line 2"):
         audit.record(log.parent, [("event", "paper/9", "ff")], when=WHEN)
@@ -178,7 +178,7 @@ def test_x09_a_line_that_is_no_entry_ends_every_use_of_the_log(log, bad):
 @pytest.mark.parametrize(("name", "value"), [("n", True), ("n", 1.0), ("when", None), ("hash", 5)])
 def test_x09_an_entry_of_other_types_is_none(log, name, value):
     first = json.loads(lines(log)[0]) | {name: value}
-    assert rewrite(log, json.dumps(first).encode() + b"\n") == ["line 1 of audit.jsonl is no entry"]
+    assert rewrite(log, json.dumps(first).encode() + b"\n") == ["line 1 of audit.jsonl is not a valid entry"]
 
 
 @given(data=st.data())

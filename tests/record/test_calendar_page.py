@@ -112,7 +112,7 @@ def test_orders_that_wait_for_a_person_are_marked(tmp_path):
     write_day(tmp_path, "2024-06-10", orders=3, verdict="3 orders for 11 June")
     lines = [
         "live book: ACTIVE, cash 5.00 USD",
-        "  orders of 2024-06-10: 2 PENDING, 1 APPROVED; to be approved until x",
+        "  orders of 2024-06-10: 2 PENDING, 1 APPROVED; approval deadline x",
     ]
     write_book(tmp_path, lines, kind="live")
     said, shown = "\n".join(status_lines(tmp_path)), page(tmp_path)
@@ -217,9 +217,9 @@ def test_a_failure_without_a_note_or_an_error_says_so(tmp_path):
     (write_failure(tmp_path, "2024-06-12-1") / "daily_run.ipynb").write_text("{}")
     (write_failure(tmp_path, "2024-06-13-1") / "failure.json").write_text("[]")
     assert [row.said for row in read_rows(tmp_path)] == [
-        "interrupted: no error was noted",
+        "interrupted; no error was recorded",
         "interrupted before its first cell",
-        "the notebook that it left cannot be read",
+        "the notebook of this attempt cannot be read",
         "failure.json cannot be read",
     ]
 
@@ -231,7 +231,7 @@ def test_an_attempt_that_waits_is_no_failure_until_its_time_is_over(tmp_path):
         runs.wait("daily_run", "2024-06-11", late, tried=tried, until="2024-06-12 11:30 UTC")
     (row,) = [row for row in read_rows(tmp_path) if row.date == "2024-06-11"]
     assert row.kind == "notyet"
-    assert "until 2024-06-12 11:30 UTC; tried at 2024-06-11 21:30 UTC; no bars" in row.said
+    assert "until 2024-06-12 11:30 UTC; last tried 2024-06-11 21:30 UTC; no bars" in row.said
     assert runs.waits("daily_run")[0] == "2024-06-11"
     runs.wait("daily_run", "2024-06-11", late, tried="2024-06-12 11:30 UTC", until="2024-06-12 11:30 UTC")
     (row,) = [row for row in read_rows(tmp_path) if row.date == "2024-06-11"]
@@ -272,7 +272,7 @@ def test_the_head_says_how_things_stand(tmp_path):
 def test_an_empty_folder_has_a_page_too_and_a_question_creates_nothing(tmp_path):
     shown = page(tmp_path / "runs")
     assert "No run yet." in shown.text
-    assert "No book was begun yet." in shown.text
+    assert "No book yet." in shown.text
     assert not (tmp_path / "runs").exists()
 
 
@@ -285,7 +285,7 @@ def test_what_is_broken_is_said_and_keeps_nothing_else_from_the_page(tmp_path):
     for text in (shown.text, said):
         assert "champion.json cannot be read" in text
         assert "summary.json cannot be read" in text
-    assert "published history cannot be read: 2024-06-10 has no equity or no daily return" in shown.text
+    assert "cannot read its published history: 2024-06-10 has no equity or no daily return" in shown.text
     assert "daily_run/2019-01-02/report.html" in shown.links
 
 
@@ -299,9 +299,9 @@ def test_champions_newest_first_with_rollbacks(tmp_path):
     entries.append({**entries[0], "rollback": back})
     content = json_bytes({**entries[-1], "history": entries})
     (tmp_path / "production" / "champion.json").write_bytes(content)
-    table = page(tmp_path).text.partition("Who was champion, newest first")[2]
+    table = page(tmp_path).text.partition("Champion history, newest first")[2]
     assert re.findall(r"model_[ab]", table) == ["model_a", "model_b", "model_a"]
-    assert "2019-02-01 model_a × hrp no: paper only back by a rollback of Ann <x>: it loses" in table
+    assert "2019-02-01 model_a × hrp no: paper only restored by a rollback by Ann <x>: it loses" in table
     assert "promoted, rolled back later" in table
 
 
@@ -332,7 +332,7 @@ def test_the_drawing_goes_through_its_points():
     assert curve.drawdown.line == "0.0,0.00 500.0,92.59 1000.0,0.00"  # the axis ends at 1.08 × 0.5
     assert curve.equity.ticks == [("76.8", "60"), ("41.1", "80"), ("5.4", "100")]
     assert curve.dates == ["2024-06-10", "2024-06-11", "2024-06-12"]
-    assert curve.words.endswith("3 sessions. Deepest drawdown −50.00%, on 2024-06-11.")
+    assert curve.words.endswith("3 sessions. Maximum drawdown −50.00%, on 2024-06-11.")
 
 
 @pytest.mark.parametrize("equity", [(0.0, 0.0), (1e5, 1e5), (-5.0, 3.0), (1e12, 1e12 + 0.01)])
@@ -340,7 +340,7 @@ def test_flat_and_odd_curves_are_drawn(equity):
     curve = draw_equity([("2024-06-10", equity[0], 0.0), ("2024-06-11", equity[1], 0.0)])
     heights = [float(point.partition(",")[2]) for point in curve.equity.line.split()]
     assert all(0 <= height <= 100 for height in heights)
-    assert curve.words.endswith("Deepest drawdown 0.00%.")
+    assert curve.words.endswith("Maximum drawdown 0.00%.")
 
 
 def test_the_drawing_has_a_title_and_says_what_it_shows(tmp_path):
@@ -510,7 +510,7 @@ def test_the_strip_is_four_weeks_that_end_with_the_last_run(tmp_path):
     strip = next(i for i, line in enumerate(lines) if line.startswith("4 weeks"))
     # 17 May lies before the four weeks; 1 June is a Saturday
     assert lines[strip] == "4 weeks   O···· ·····N ····· ·FO   Mondays from 2024-05-20 on"
-    assert lines[strip + 1] == "          O orders, N nothing to do, F failed"
+    assert lines[strip + 1] == "          O orders, N no orders, F failed"
 
 
 @pytest.mark.parametrize(

@@ -132,12 +132,12 @@ def test_many_weights_say_how_many_are_not_shown():
 def test_the_alt_text_says_what_the_figure_shows():
     curves = pd.DataFrame({"book": [100.0, 80.0, 110.0], "market": [5.0, 5.0, np.nan]}, index=sessions(3))
     alt = charts.equity(curves, "Growth").metadata["image/png"]["alt"]
-    assert alt == "Growth; deepest drawdown -20.0%: book +10.0%, market +0.0%"
+    assert alt == "Growth; maximum drawdown -20.0%: book +10.0%, market +0.0%"
     alt = charts.weights(weights(0), weights(2)).metadata["image/png"]["alt"]
     assert alt == "Target weights: S000 45.0%, S001 45.0%, CASH 10.0%"
     scores = pd.Series([1.0, 2.0, np.nan], index=list("ABC"))
     alt = charts.score_distribution(scores, ("B", "C")).metadata["image/png"]["alt"]
-    assert alt == "Histogram of 2 scores, 1 of them of chosen names"
+    assert alt == "Histogram of 2 scores, 1 of them selected"
 
 
 def test_a_long_list_says_how_many_more_there_are():

@@ -38,9 +38,9 @@ def test_what_cannot_be_built_is_said_and_the_installed_stand_in(here, monkeypat
     found = e.interpreter_of({"environment": here | {"distributions": {"tqdm": "0.0.1"}}})
     assert found.python == sys.executable
     (line,) = found.lines
-    assert line.startswith("packages have changed since: tqdm 0.0.1 → ")
+    assert line.startswith("packages changed since: tqdm 0.0.1 → ")
     assert "uv is not installed" in line
-    assert line.endswith("run with those that are installed here")
+    assert line.endswith("so the installed ones are used")
 
 
 def test_an_older_run_names_a_few_packages_and_the_rest_is_as_here(here):

@@ -75,7 +75,7 @@ def test_a_server_that_is_gone_is_said_and_its_kernels_end(server):
         group = kernel.group
         os.killpg(server.process.pid, signal.SIGKILL)
         server.process.wait()
-        with pytest.raises(KernelDied, match="that kernels are forked from is gone"):
+        with pytest.raises(KernelDied, match="fork server has died"):
             start_kernel().process.wait()
         deadline = time.monotonic() + 10
         while kernel.exit_code is None and time.monotonic() < deadline:  # it looks for its parent once a second

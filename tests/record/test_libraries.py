@@ -64,8 +64,8 @@ def test_what_else_lies_there_is_named(tmp_path):
     (tmp_path / "code" / "notes.txt").write_text("mine")
     (tmp_path / "code" / "commits.json").write_text('{"abc": "0"}')
     assert libraries.check(tmp_path) == [
-        "code/notes.txt was added: only libraries are kept there",
-        "code/0.zip is missing: commits.json names it",
+        "unexpected file code/notes.txt: only library archives belong there",
+        "code/0.zip is missing but listed in commits.json",
     ]
     (tmp_path / "code" / "commits.json").write_text("[1]")
     assert "commits.json was altered" in libraries.check(tmp_path)[1]

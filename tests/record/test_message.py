@@ -73,14 +73,14 @@ def daily(tmp_path) -> Path:
 
 def test_a_mail_says_the_verdict_then_the_tagged_outputs_then_what_to_do(daily):
     message = compose(daily)
-    assert message.subject == "[openbook] 2022-12-28 · 7 orders wait for approval"
+    assert message.subject == "[openbook] 2022-12-28 · 7 orders pending approval"
     wanted = [
-        "7 orders wait for approval",
+        "7 orders pending approval",
         "openbook approve 2022-12-28 --by NAME",
         "Portfolio",
         "BRK.B",
         "Two limits bind.",
-        "orders of 2022-12-28: 7 PENDING; to be approved until 2022-12-29 15:00 UTC",
+        "orders of 2022-12-28: 7 PENDING; approval deadline 2022-12-29 15:00 UTC",
         f"batch {'ef' * 32}",
         f"Head of the audit log: {audit.GENESIS}",
     ]
@@ -132,8 +132,8 @@ def test_an_id_is_of_what_happened():
 def test_a_failure_says_what_why_and_where():
     message = compose_failure("daily_run", DATE, "no price for held AAPL; import one", 30, left="failed/daily_run/d-1")
     assert message.subject == "[openbook] 2022-12-28 · daily_run FAILED (exit 30): no price for held AAPL; import one"
-    assert "What it left: failed/daily_run/d-1" in message.text
-    told = compose_failure("daily_run", DATE, "no prices (what it left: failed/daily_run/d-1)", 30)
+    assert "Output of the failed attempt: failed/daily_run/d-1" in message.text
+    told = compose_failure("daily_run", DATE, "no prices (output kept in failed/daily_run/d-1)", 30)
     assert told == compose_failure("daily_run", DATE, "no prices", 30, left="failed/daily_run/d-1")
     long = compose_failure("daily_run", DATE, "word " * 100, 30)
     assert len(long.subject) <= 140
@@ -205,8 +205,8 @@ def test_the_html_stays_below_60_kb(tmp_path):
     big = pd.DataFrame({name: ["some words in a cell"] * 30 for name in "abcdefgh"})
     message = compose(seal_run(tmp_path, *(element_cell(table(big)) for _ in range(9))))
     assert 30_000 < len(message.html.encode()) < LARGEST
-    assert "The rest is on the attached page." in message.html
-    assert "The rest is on the attached page." in message.text
+    assert "See the attached page for the rest." in message.html
+    assert "See the attached page for the rest." in message.text
 
 
 # ---- what is never in it ----
@@ -277,7 +277,7 @@ def test_a_run_without_tagged_cells_or_notebook_is_told_too(tmp_path):
     (folder / "report.html").unlink()
     message = compose(folder)
     assert message.attachment is None
-    assert message.text.startswith("7 orders wait for approval\n")
+    assert message.text.startswith("7 orders pending approval\n")
 
 
 def test_the_sentence_below_the_verdict_and_its_look_are_the_pages(tmp_path):

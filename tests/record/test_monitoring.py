@@ -470,21 +470,27 @@ def test_health_repeats_the_log_in_words(tables, facts):
     scores, labels = tables
     log = monitoring_log(facts, scores=scores, labels=labels, checks=CHECKS)
     table = health(log).set_index("measure")
-    assert table.loc["signal dates judged", "value"] == str(60 - HORIZON - 1)
-    assert table.loc["signal dates judged", "meaning"] == f"matured through {DATES[-HORIZON - 2]:%Y-%m-%d}"
+    assert table.loc["signal dates with matured labels", "value"] == str(60 - HORIZON - 1)
+    assert (
+        table.loc["signal dates with matured labels", "meaning"]
+        == f"labels matured through {DATES[-HORIZON - 2]:%Y-%m-%d}"
+    )
     assert table.loc["mean rank IC", "value"] == f"{log['ic']['mean_rank_ic']:.3f} ± {log['ic']['error']:.3f}"
-    assert table.loc["mean rank IC, last 20", "meaning"] == "within the threshold"
-    assert table.loc["best of 5 groups less worst", "value"] == f"{log['quantiles']['top_minus_bottom']:.2%}"
+    assert table.loc["rolling mean rank IC, 20 sessions", "meaning"] == "within the threshold"
+    assert (
+        table.loc["top-minus-bottom quantile spread (5 quantiles)", "value"]
+        == f"{log['quantiles']['top_minus_bottom']:.2%}"
+    )
     assert (table.dtypes == "str").all()
 
 
 def test_health_of_the_first_night_says_not_yet_known(tables, facts):
     scores, _ = tables
     table = health(monitoring_log(facts, scores=scores.iloc[-1:], labels=None, checks=CHECKS)).set_index("measure")
-    said = f"nothing to judge yet: trained through 2023-12-29, and a score is judged after {HORIZON + 1} sessions"
-    assert table.loc["signal dates judged"].tolist() == ["0", said]
+    said = f"no matured labels yet: trained through 2023-12-29, and a label matures after {HORIZON + 1} sessions"
+    assert table.loc["signal dates with matured labels"].tolist() == ["0", said]
     assert table["value"].iloc[1:].eq("not yet known").all()
-    assert "insufficient history: 0 of 20" in table.loc["mean rank IC, last 20", "meaning"]
+    assert "insufficient history: 0 of 20" in table.loc["rolling mean rank IC, 20 sessions", "meaning"]
 
 
 def test_health_explains_all_that_the_night_knows(tables, facts, evidence):
@@ -492,26 +498,26 @@ def test_health_explains_all_that_the_night_knows(tables, facts, evidence):
     log = monitoring_log(facts, scores=scores, labels=labels, checks=CHECKS, evidence=evidence)
     table = health(log).set_index("measure")
     assert table.index.tolist() == [
-        "signal dates judged",
+        "signal dates with matured labels",
         "mean rank IC",
         "t-value (Newey–West)",
-        "mean rank IC, last 20",
-        "best of 5 groups less worst",
-        "score autocorrelation",
-        "rank IC as scores age",
-        "false alarms of the rule on the last 20",
-        "shortfall added up (CUSUM)",
-        "drift of scores (PSI)",
-        "features that drifted",
-        "recent features told from earlier",
-        "relations between features",
-        "names unlike those learned from",
-        "book against its backtest",
-        "book less backtest",
+        "rolling mean rank IC, 20 sessions",
+        "top-minus-bottom quantile spread (5 quantiles)",
+        "score autocorrelation (1 session)",
+        "IC decay",
+        "false-alarm rate of the 20-session drift rule",
+        "CUSUM of the rank IC shortfall",
+        "score drift (PSI)",
+        "features with drift (PSI)",
+        "domain-classifier AUC",
+        "feature correlation shift",
+        "out-of-distribution names",
+        "book return, percentile of backtest",
+        "book minus backtest return",
     ]
-    assert table.loc["features that drifted"].tolist() == ["0 of 4", "none"]
-    assert table.loc["shortfall added up (CUSUM)", "meaning"].startswith("no alarm; last alarm never")
-    assert "costs " in table.loc["book less backtest", "meaning"]
+    assert table.loc["features with drift (PSI)"].tolist() == ["0 of 4", "none"]
+    assert table.loc["CUSUM of the rank IC shortfall", "meaning"].startswith("no alarm; last alarm never")
+    assert "costs " in table.loc["book minus backtest return", "meaning"]
     assert not table.isin(["not yet known", "nan", "None"]).any(axis=None)
 
 
@@ -522,12 +528,12 @@ def test_health_names_features_that_drifted_and_a_cusum_that_alarms(tables, fact
     changed = replace(evidence, features=frozen, expected_ic=(0.9, 0.1))
     log = monitoring_log(facts, scores=scores, labels=labels, checks=CHECKS, evidence=changed)
     table = health(log).set_index("measure")
-    assert table.loc["features that drifted"].tolist() == ["1 of 4", "b"]
+    assert table.loc["features with drift (PSI)"].tolist() == ["1 of 4", "b"]
     assert log["drift"]["cusum"]["last_alarm"] is not None
-    assert log["drift"]["cusum"]["last_alarm"] in table.loc["shortfall added up (CUSUM)", "meaning"]
+    assert log["drift"]["cusum"]["last_alarm"] in table.loc["CUSUM of the rank IC shortfall", "meaning"]
 
 
 def test_health_names_as_many_groups_as_the_monitor_has(tables, facts):
     scores, labels = tables
     log = monitoring_log(facts, scores=scores, labels=labels, checks=CHECKS, monitor=OpsMonitor(n_quantiles=10))
-    assert "best of 10 groups less worst" in set(health(log)["measure"])
+    assert "top-minus-bottom quantile spread (10 quantiles)" in set(health(log)["measure"])

@@ -263,7 +263,7 @@ def test_one_process_delivers_at_a_time(folder, monkeypatch):
         enqueue(folder, FAILURE, NOW)
         with open(folder / "outbox" / ".lock", "a") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
-            assert deliver(folder, NOW) == Delivery(("another process delivers the outbox",), 1)
+            assert deliver(folder, NOW) == Delivery(("another process is sending the outbox",), 1)
         assert mailbox.taken == []
         assert deliver(folder, NOW).waiting == 0
 

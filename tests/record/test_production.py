@@ -152,11 +152,11 @@ def test_the_champion_and_its_history_in_lines(tmp_path):
     runs.seal(stage)
     files, metadata, sha256 = bundle("old")
     head = "no promotion: none of 2 combinations passed every gate"
-    stopped = f"old × hrp stopped by {'sharpe 0.100 (at least 1), ' * 5}turnover 0.9"
+    stopped = f"old × hrp failed {'sharpe 0.100 (at least 1), ' * 5}turnover 0.9"
     told = {
         **metadata,
         "vetted": False,
-        "reason": f"{head}; other × hrp stopped by calmar 0.100 (at least 0.5); {stopped}",
+        "reason": f"{head}; other × hrp failed calmar 0.100 (at least 0.5); {stopped}",
         "trained_through": "2024-06-03",
         "runs": {"train_candidates": "ab" * 32, "compare": "cd" * 32},
     }
@@ -168,21 +168,21 @@ def test_the_champion_and_its_history_in_lines(tmp_path):
         == f"""\
 champion  old × hrp, not vetted: paper only
 since     2024-06-10, the session of its selection
-again     since 2024-06-10 20:46:00 UTC, by a rollback of Ann: it loses
-why       no promotion: none of 2 combinations passed every gate; old × hrp stopped by sharpe 0.100 (at least
+restored  2024-06-10 20:46:00 UTC, by a rollback by Ann: it loses
+why       no promotion: none of 2 combinations passed every gate; old × hrp failed sharpe 0.100 (at least
           1), sharpe 0.100 (at least 1), sharpe 0.100 (at least 1), sharpe 0.100 (at least 1), sharpe 0.100
           (at least 1), turnover 0.9
-learned   through 2024-06-03
+trained   through 2024-06-03
 bundle    {sha256}
-led here  train_candidates of 2024-06-10, inputs abababababab
+lineage   train_candidates of 2024-06-10, inputs abababababab
           compare (no longer in this folder), inputs cdcdcdcdcdcd
 
 history, newest first:
-  2024-06-10  {sha256[:12]}  old × hrp again, by a rollback of Ann: it loses
+  2024-06-10  {sha256[:12]}  old × hrp restored by a rollback by Ann: it loses
   2024-06-10  {bundle("new")[2][:12]}  new × hrp, passed every gate, rolled back
   2024-06-10  {sha256[:12]}  old × hrp, not vetted: paper only"""
     )
-    assert "; back since 2024-06-10 20:46:00 UTC, rolled back by Ann: it loses" in status_lines(runs.folder)[1]
+    assert "; restored 2024-06-10 20:46:00 UTC by a rollback by Ann: it loses" in status_lines(runs.folder)[1]
 
 
 def test_a_missing_bundle_is_said_beside_the_history(tmp_path):

@@ -112,12 +112,12 @@ def test_x09_a_run_that_is_gone_and_one_that_the_log_does_not_know(runs, sealed)
     sealed.rename(sealed.with_name("2022-12-29"))
     problems = v.check_runs(runs.folder)
     assert problems == ["daily_run/2022-12-29 is sealed, but not in the log",
-                        f"{NAME} is in the log as sealed, but it is gone"]  # fmt: skip
+                        f"{NAME} is sealed according to the log, but it is missing"]  # fmt: skip
 
 
 def test_x09_a_run_without_its_run_json(runs, sealed):
     (sealed / "run.json").unlink()
-    assert v.check_runs(runs.folder) == [f"{NAME} is in the log as sealed, but its run.json is gone"]
+    assert v.check_runs(runs.folder) == [f"{NAME} is sealed according to the log, but its run.json is missing"]
 
 
 # ---- champions ----
@@ -151,7 +151,7 @@ def test_x09_a_card_that_was_altered_and_a_bundle_that_is_missing(crowned):
     alter(first / "card.json")
     shutil.rmtree(second)
     problems = v.check_champions(crowned, Path.stat)
-    assert problems == [f"{first} is not named by the hash of one of its files: it was altered, or added",
+    assert problems == [f"the name of {first} is not the hash of one of its files: it was altered or added",
                         f"the bundle {second} is missing"]  # fmt: skip
 
 
@@ -174,7 +174,7 @@ def test_x09_a_history_that_is_not_what_the_log_knows(crowned):
     said["history"][0]["metadata"]["vetted"] = False
     alter(pointer, json.dumps(said))
     told = "the history of champion.json"
-    assert v.check_champions(crowned, Path.stat) == [f"champion/1 in {told} is not what the log knows"]
+    assert v.check_champions(crowned, Path.stat) == [f"champion/1 in {told} does not match the log"]
     alter(pointer, json.dumps({**said, "history": said["history"][1:]}))
     assert f"champion/2 is in the log, but not in {told}" in v.check_champions(crowned, Path.stat)
     (crowned / "audit.jsonl").unlink()
@@ -232,7 +232,7 @@ EXECUTED = {
 def test_x09_a_cell_that_is_another(runs, repository, ran, at):
     alter(ran[1] / "daily_run.ipynb", notebook(*EXECUTED[at]))
     (problem,), unchecked = v.check_cells(runs.folder, repository)
-    assert problem.startswith(f"{NAME}: cell {at} of the executed notebook is not that of ")
+    assert problem.startswith(f"{NAME}: cell {at} of the executed notebook differs from ")
     assert unchecked == []
 
 
@@ -246,7 +246,7 @@ def test_x09_only_one_cell_can_have_been_injected(runs, repository, ran):
 def test_x09_an_executed_notebook_that_cannot_be_read(runs, repository, ran, text):
     alter(ran[1] / "daily_run.ipynb", text)
     assert v.check_cells(runs.folder, repository)[0] == [
-        f"{NAME}: the executed notebook was altered: it cannot be read"
+        f"{NAME}: the executed notebook was altered and cannot be read"
     ]
 
 
@@ -273,7 +273,9 @@ def test_a_run_without_notebook_or_code_and_a_folder_without_git_cannot_be_compa
     alter(ran[1] / "run.json", "{}")
     problems, unchecked = v.check_cells(runs.folder, tmp_path / "nowhere")
     assert problems == []
-    assert ["no executed" in unchecked[0], "which code" in unchecked[1], "has no" in unchecked[2]] == [True] * 3
+    assert ["no executed" in unchecked[0], "not record the code" in unchecked[1], "has no" in unchecked[2]] == [
+        True
+    ] * 3
 
 
 # ---- what a run says of its own code ----
@@ -285,7 +287,7 @@ def test_x09_the_executed_cells_are_those_whose_hash_the_run_names(runs, sealed)
     assert v.check_cells(runs.folder, runs.folder)[0] == []
     alter(executed, notebook(*SOURCE[:2], INJECTED, cell("print(b)", 2)))
     assert v.check_cells(runs.folder, runs.folder)[0] == [
-        f"{NAME}: the executed notebook has other code cells than run.json names"
+        f"{NAME}: the code cells of the executed notebook differ from run.json"
     ]
 
 
@@ -299,6 +301,6 @@ def test_a_library_that_a_run_needs_is_there_and_is_what_its_name_says(runs, sea
     (problem,) = v.check_libraries(runs.folder)
     assert problem.startswith(f"code/{digest}.zip was altered: its content does not have the hash")
     file.unlink()
-    assert v.check_libraries(runs.folder) == [f"code/{digest}.zip is missing: {NAME} was made by it"]
+    assert v.check_libraries(runs.folder) == [f"code/{digest}.zip is missing, but {NAME} needs it"]
     file.with_name("0.zip").write_bytes(whole)
     assert "code/0.zip was altered: its content" in v.check_libraries(runs.folder)[0]

@@ -202,7 +202,7 @@ def test_the_forest_is_the_mean_of_its_trees():
 
 
 def test_an_ensemble_is_not_fitted():
-    with pytest.raises(ParameterError, match="put together of trained members"):
+    with pytest.raises(ParameterError, match="built from trained members"):
         ALGORITHMS[ENSEMBLE].fit(rows(), None, recipe(ENSEMBLE))
 
 

@@ -65,7 +65,7 @@ def slow_tables(seed: int, *, n_dates=250, n_symbols=60, factors=3) -> tuple[pd.
 def test_a_healthy_training_passes_every_control(dataset, oos_scores):
     table = run_controls(dataset, split_of(dataset), oos_scores, max_ic=0.5)
     assert list(table.columns) == ["control", "expected", "found", "limit", "ok"]
-    controls = ["purged split", "shuffled labels", "planted leak", "plausible: small", "date-permuted scores: small"]
+    controls = ["purged split", "shuffled labels", "injected leak", "plausible: small", "date-permuted scores: small"]
     assert table["control"].tolist() == controls
     assert table["ok"].all(), table.to_string()
     require_controls(table)
@@ -117,7 +117,7 @@ def test_a_handful_of_names_is_not_judged_and_not_accused(n_symbols):
     small = planted_dataset(400, n_symbols, effect=0.0)
     table = run_controls(small, split_of(small), {"small": walk_forward(small)})
     require_controls(table)
-    assert found(table, "plausible: small")["expected"].startswith("not judged")
+    assert found(table, "plausible: small")["expected"].startswith("not tested")
 
 
 def test_luck_of_few_names_by_hand():
@@ -190,7 +190,7 @@ def test_names_without_scores_or_labels_are_left_out():
 
 def test_a_split_without_labels_is_refused(dataset):
     unlabelled = replace(dataset, ranks=dataset.ranks * np.nan)
-    with pytest.raises(DataError, match="no labelled date"):
+    with pytest.raises(DataError, match="no labeled date"):
         run_controls(unlabelled, split_of(dataset), {})
 
 

@@ -136,7 +136,7 @@ def test_contributions_need_the_models_own_features_and_an_algorithm_that_has_th
         shap_importance(model, swapped)
     without = replace(ALGORITHMS[model.algorithm], contributions=None)
     monkeypatch.setitem(ALGORITHMS, model.algorithm, without)
-    with pytest.raises(ModelError, match="no contributions"):
+    with pytest.raises(ModelError, match="no feature contributions"):
         shap_importance(model, dataset.features)
 
 
@@ -182,5 +182,5 @@ def test_a_learning_curve_goes_on_where_early_stopping_would_end(dataset, split)
     assert curve["trees"].tolist() == [20]
     assert curve["rank_ic"][0] == pytest.approx(metrics.information_coefficient(scores, ranks)["rank_ic"].mean())
     unlabelled = replace(dataset, ranks=dataset.ranks * np.nan)
-    with pytest.raises(ParameterError, match="no labelled row"):
+    with pytest.raises(ParameterError, match="no labeled row"):
         learning_curve(unlabelled, eager, split)

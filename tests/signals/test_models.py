@@ -87,7 +87,7 @@ def test_junk_candidates_are_refused_by_entry_and_field(entry, message):
 def test_candidates_must_be_some_and_different():
     with pytest.raises(ParameterError, match="at least one"):
         define_candidates([])
-    with pytest.raises(ParameterError, match="twin is there twice"):
+    with pytest.raises(ParameterError, match="duplicate twin"):
         define_candidates([{"name": "twin", "algorithm": "xgboost"}, {"name": "twin", "algorithm": "lightgbm"}])
 
 
@@ -108,12 +108,12 @@ def test_an_ensemble_and_a_tuned_candidate_survive_json():
     ("entry", "message"),
     [
         ({"members": ["a", "a", "b"]}, "members must be different"),  # voting twice here, once when deployed
-        ({"members": ["a"]}, "at least two candidates"),
-        ({"members": ["a", "e"]}, "'e' is no candidate beside it"),
-        ({"members": ["a", "stranger"]}, "'stranger' is no candidate beside it"),
+        ({"members": ["a"]}, "at least two other candidates"),
+        ({"members": ["a", "e"]}, "'e' is not a candidate"),
+        ({"members": ["a", "stranger"]}, "'stranger' is not a candidate"),
         ({"params": {"max_depth": 3}}, "ensemble has no parameter"),
-        ({"tuning": {}}, "nothing to tune"),
-        ({"algorithm": "xgboost", "members": ["a", "b"]}, "only an ensemble has members"),
+        ({"tuning": {}}, "no parameters to tune"),
+        ({"algorithm": "xgboost", "members": ["a", "b"]}, "only ensembles have members"),
         ({"algorithm": "xgboost", "tuning": {"n_trials": "5"}}, "tuning.n_trials"),
         ({"algorithm": "xgboost", "tuning": {"n_trials": True}}, "tuning.n_trials"),
         ({"algorithm": "xgboost", "tuning": {"space": {"max_depth": [3, 5]}}}, "tuning.space.max_depth"),
@@ -125,7 +125,7 @@ def test_junk_ensembles_and_searches_are_refused(entry, message):
 
 
 def test_an_ensemble_needs_others_beside_it():
-    with pytest.raises(ParameterError, match="at least two candidates"):
+    with pytest.raises(ParameterError, match="at least two other candidates"):
         define_candidates([PAIR[0], {"name": "e", "algorithm": "ensemble"}])
 
 
@@ -139,7 +139,7 @@ def test_models_that_do_not_fit_together_are_not_combined():
         ({"one": one}, "at least two"),
         ({"one": one, "two": other}, "same features"),
         ({"one": one, "two": later}, "same label: one, two"),
-        ({"one": one, "both": ensemble}, "cannot be a member of another"),
+        ({"one": one, "both": ensemble}, "cannot be a member of an ensemble"),
     ]:
         with pytest.raises(SchemaError, match=message):
             combine(models, ensemble.training.candidate)
@@ -149,7 +149,7 @@ def test_models_that_do_not_fit_together_are_not_combined():
     ("algorithm", "params"), [("xgboost", {"learning_rate": -1}), ("lightgbm", {"bagging_fraction": 2})]
 )
 def test_a_value_that_the_library_refuses_is_a_parameter_error(algorithm, params):
-    with pytest.raises(ParameterError, match=f"{algorithm} refused its parameters.*{next(iter(params))}"):
+    with pytest.raises(ParameterError, match=f"{algorithm} rejected its parameters.*{next(iter(params))}"):
         ModelTrainer(candidate(algorithm, params=params)).train(planted(), planted().dates[:250])
 
 
@@ -216,7 +216,7 @@ def test_dates_without_a_label_are_not_part_of_the_training():
     model = ModelTrainer(candidate("lightgbm")).train(planted(), planted().dates)
     assert model.training.train_end == str(planted().dates[-7].date())
     assert model.training.trained_through == str(planted().dates[-1].date())
-    with pytest.raises(ParameterError, match="no labelled row"):
+    with pytest.raises(ParameterError, match="no labeled row"):
         ModelTrainer(candidate("lightgbm")).train(planted(), planted().dates[-6:])
 
 
@@ -225,7 +225,7 @@ def test_without_early_stopping_every_tree_is_grown(algorithm):
     chosen = candidate(algorithm, early_stopping=None, n_estimators=7)
     model = ModelTrainer(chosen).train(planted(), planted().dates[:20])
     assert model.training.trees == 7
-    with pytest.raises(ParameterError, match="too few to stop early"):
+    with pytest.raises(ParameterError, match="too few for early stopping"):
         ModelTrainer(candidate(algorithm)).train(planted(), planted().dates[:7])
 
 

@@ -273,7 +273,7 @@ def test_a_storage_that_cannot_be_opened_says_so(dataset, tmp_path):
     with pytest.raises(StorageError, match=r"postgresql://\*\*\*@desk/db") as told:
         tune(candidate(), dataset, dataset.dates, n_trials=1, storage="postgresql://me:geheim@desk/db")
     assert "geheim" not in str(told.value)
-    with pytest.raises(StorageError, match="is no tuning storage"):
+    with pytest.raises(StorageError, match="is not a tuning storage"):
         tune(candidate(), dataset, dataset.dates, n_trials=1, storage=str(tmp_path))
 
 
@@ -303,7 +303,7 @@ def test_a_trial_that_raises_is_kept_with_its_settings(dataset, monkeypatch, tmp
 
 def test_no_trial_that_can_be_judged_is_an_error(dataset):
     stump = candidate(params={"min_data_in_leaf": 1_000_000}, tuning=Tuning(n_trials=1))
-    with pytest.raises(ModelError, match=r"no tuning trial of tuned could be judged: .*constant"):
+    with pytest.raises(ModelError, match=r"every tuning trial of tuned failed: .*constant"):
         tune(stump, dataset, dataset.dates, n_trials=1)
 
 

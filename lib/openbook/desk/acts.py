@@ -84,11 +84,13 @@ def approve(path, session: str, *, digest: str, about: dict[str, str], who: str,
         if _done_before(db, batch, said):
             return len(batch.orders)
         if digest != batch.digest or how in _used(db):
-            raise ApprovalError(f"that approval is for another batch than {session} ({batch.code}), or was used before")
+            raise ApprovalError(
+                f"this approval is for a different batch than {session} ({batch.code}), or was already used"
+            )
         changed = sorted(key for key in {*about, *batch.about} if about.get(key) != batch.about.get(key))
         if changed or batch_digest(body, about) != digest:
             raise ApprovalError(
-                f"{', '.join(changed) or 'the book'} changed since {session} was decided: its batch is void"
+                f"{', '.join(changed) or 'the book'} changed since {session} was decided, so its batch is void"
             )
         _require_waiting(batch, ("PENDING",))
         _append(db, said | {"when": when, "session": _last(db), "orders": _states(batch)})
@@ -124,7 +126,7 @@ def record_fills(
     """
     with database.write(database.place(path)) as db:
         if state_of(db).kind != "live":
-            raise BookError(f"{path} is a paper book: its fills are simulated; only a live book takes recorded ones")
+            raise BookError(f"{path} is a paper book with simulated fills; only a live book accepts imported fills")
         batch, units, rows = _batch(db, session), _share_units(db), fills.to_dict("records")
         odd = _odd(rows, batch, db, units) if any(accepted) else {}
         booked = _booked(db)
@@ -150,16 +152,18 @@ def record_cash(path, *, flow: str, cents: int, who: str, reason: str, when: str
     that was killed can be repeated (see `cash_recorded`); `again` says that it happened a second time.
     """
     if flow not in FLOWS:
-        raise UsageError(f"no kind of cash {flow!r}; there are {', '.join(FLOWS)}")
+        raise UsageError(f"unknown cash flow {flow!r}; choose from {', '.join(FLOWS)}")
     if not (isinstance(cents, int) and cents > 0):
-        raise UsageError(f"an amount is above 0 USD, not {cents} cents; its kind says which way it goes")
+        raise UsageError(f"the amount must be above 0 USD, not {cents} cents; the kind sets its sign")
     with database.write(database.place(path)) as db:
         said = {"kind": "cash", "flow": flow, "cents": FLOWS[flow] * cents, **_signed(who, reason)}
         if said.items() <= database.last_event(db).items() and not again:
             return state_of(db).cash_now_cents
         now = state_of(db).cash_now_cents + FLOWS[flow] * cents
         if now < 0 and flow == "withdrawal":
-            raise BookError(f"a {flow} of {cents / 100:,.2f} USD leaves {now / 100:,.2f} USD; sell something first")
+            raise BookError(
+                f"a {flow} of {cents / 100:,.2f} USD would leave {now / 100:,.2f} USD in cash; sell positions first"
+            )
         _append(db, said | {"when": when, "session": _last(db)})
     return now
 
@@ -195,7 +199,7 @@ def adjust(
         said = {"kind": "adjusted", **_signed(who, reason), "difference": ""}
         rows, named = _corrections(db, state_of(db), shares or {}, prices or {}, cash_cents, receivables, when)
         if not rows:
-            raise UsageError("an adjustment changes shares or cash, and this one changes nothing")
+            raise UsageError("empty adjustment: it must change shares or cash")
         if not (said | {"rows": rows}).items() <= database.last_event(db).items():
             _append(db, said | {"rows": rows, "securities": named, "when": when, "session": _last(db)})
 
@@ -215,12 +219,14 @@ def rename(path, *, symbol: str, to: str, date: str, who: str, reason: str, when
         state = state_of(db)
         security, other = state.securities.get(symbol), state.securities.get(to)
         if security is None:
-            raise BookError(f"the book knows no {symbol}; it holds {', '.join(state.positions_now.index) or 'nothing'}")
+            raise BookError(
+                f"{symbol} is not in the book, which holds {', '.join(state.positions_now.index) or 'nothing'}"
+            )
         if to in (symbol, CASH_ROW, RECEIVABLES_ROW) or other in {*state.units_now, *state.pending["security"]}:
-            raise BookError(f"{symbol} cannot be called {to}: that is the name of something else in the book")
+            raise BookError(f"cannot rename {symbol} to {to}: the book already uses that name")
         latest = next_session(max(_last(db), when[:10]))
         if pd.Timestamp(date) > latest:
-            raise UsageError(f"a rename on {date} is recorded on the evening before, or later")
+            raise UsageError(f"{date} is too far ahead; record a rename on the session before it, or later")
         named = [{"id": security, "ticker": to, "start": date}]
         named += [{"id": other, "ticker": "", "start": date}] if other else []
         _append(db, said | {"security": security, "securities": named, "when": when, "session": _last(db)})
@@ -297,8 +303,8 @@ def reset(path, *, who: str, reason: str, when: str, rearm: bool = False) -> str
         if not {"kind": "reset", **signed}.items() <= database.last_event(db).items():
             if was == ACTIVE and not rearm:
                 raise UsageError(
-                    "the kill switch is ACTIVE, there is nothing to reset; --rearm makes it forget every loss and the "
-                    "peak until now, so that it trips later than it would"
+                    "the kill switch is ACTIVE, nothing to reset; --rearm restarts its loss and peak "
+                    "history from here, which loosens it"
                 )
             _append(db, {"kind": "reset", "state": ACTIVE, **signed, "when": when, "session": _last(db)})
     return was
@@ -308,7 +314,7 @@ def line(text: str, name: str) -> str:
     """One printable line, for the ledger; UsageError (64) names what is not."""
     said = text.strip()
     if not (0 < len(said) <= LONGEST and said.isprintable()):
-        raise UsageError(f"{name} must be one line of 1 to {LONGEST} characters: the book keeps it")
+        raise UsageError(f"{name} must be one line of 1 to {LONGEST} characters")
     return said
 
 
@@ -382,11 +388,13 @@ def _require_waiting(batch: Batch, states: tuple[str, ...]) -> None:
     """ApprovalError unless there are orders, all in one of `states`, and the book has not moved since."""
     found = sorted(set(batch.orders["status"]))
     if not found:
-        raise ApprovalError(f"nothing was proposed on {batch.session}")
+        raise ApprovalError(f"no orders were proposed on {batch.session}")
     if not set(found) <= set(states):
-        raise ApprovalError(f"the orders of {batch.session} are {', '.join(found)}, and cannot be judged any more")
+        raise ApprovalError(
+            f"the orders of {batch.session} are {', '.join(found)} and can no longer be approved or rejected"
+        )
     if batch.moved:
-        raise ApprovalError(f"the book changed since {batch.session} was decided ({batch.moved}): its batch is void")
+        raise ApprovalError(f"the book changed since {batch.session} was decided ({batch.moved}), so its batch is void")
 
 
 def _done_before(db: sqlite3.Connection, batch: Batch, said: dict) -> bool:
@@ -413,7 +421,7 @@ def _units(shares: float, share_units: int, what: str) -> int:
     """Shares in units; BookError if they are no multiple of one."""
     units = round(shares * share_units)
     if units / share_units != shares:
-        raise BookError(f"{what} is of {shares:+} shares; this book counts multiples of 1/{share_units:,}")
+        raise BookError(f"{what} is for {shares:+} shares; this book holds multiples of 1/{share_units:,}")
     return units
 
 
@@ -423,13 +431,13 @@ def _checked(rows: list[dict], batch: Batch, share_units: int) -> list[dict]:
     found = []
     for row in rows:
         if row["order_id"] not in orders.index:
-            raise BookError(f"fill {row['fill_id']}: no order {row['order_id']} in the batch of {batch.session}")
+            raise BookError(f"fill {row['fill_id']}: order {row['order_id']} is not in the batch of {batch.session}")
         order, shares = orders.loc[row["order_id"]], row["shares"]
         due = f"{session_from(order['session']):%Y-%m-%d}"
         if row["date"] != due:
-            raise BookError(f"fill {row['fill_id']} is of {row['date']}; its order was for {due}")
+            raise BookError(f"fill {row['fill_id']} is dated {row['date']}, its order was for {due}")
         if shares * order["shares"] <= 0:
-            raise BookError(f"fill {row['fill_id']} is of {shares:+} shares; its order is {order['shares']:+}")
+            raise BookError(f"fill {row['fill_id']} is for {shares:+} shares, its order for {order['shares']:+}")
         units = _units(shares, share_units, f"fill {row['fill_id']}")
         notional = round(abs(units) / share_units * row["price"] * 100)
         who = {"symbol": order["symbol"], "security": order["security"], "shares": units}
@@ -445,7 +453,9 @@ def _known(db: sqlite3.Connection, row: dict, share_units: int) -> bool:
         was = dict(zip(names, known, strict=True))
         shares = shares_text(was["shares"], share_units, "+")
         said = f"{shares} shares of {was['order_id']} at {was['price']:g} on {was['date']}"
-        raise BookError(f"fill {row['fill_id']} is recorded with other content: {said}; one id is one fill")
+        raise BookError(
+            f"fill {row['fill_id']} is already recorded with different values: {said}; use a new fill_id for a new fill"
+        )
     return known is not None
 
 
@@ -459,13 +469,16 @@ def _follow(rows: list[dict], batch: Batch, db: sqlite3.Connection, share_units:
     for row in rows:
         key = row["order_id"]
         if key not in approved:
-            raise ApprovalError(f"fill {row['fill_id']}: nobody approved {key}, which is {states[key]}")
+            raise ApprovalError(f"fill {row['fill_id']}: order {key} was not approved (state {states[key]})")
         if states[key] == "RECONCILED":
-            raise BookError(f"fill {row['fill_id']}: a statement has closed {key}; accept the difference by name")
+            raise BookError(
+                f"fill {row['fill_id']}: order {key} was closed by reconciliation; book the fill with --who "
+                "and --reason"
+            )
         left = ordered[key] - filled[key]
         if abs(row["shares"]) > abs(left):
             shares, open_ = (shares_text(n, share_units, "+") for n in (row["shares"], left))
-            raise BookError(f"fill {row['fill_id']}: {shares} shares of {key}; only {open_} are open")
+            raise BookError(f"fill {row['fill_id']}: {shares} shares for order {key}, but only {open_} are open")
         filled[key] += row["shares"]
         after = "FILLED" if filled[key] == ordered[key] else "PARTIALLY_FILLED"
         found.append({**row, "before": states[key], "after": after})
@@ -520,7 +533,7 @@ def _book_odd(db: sqlite3.Connection, row: dict, why: str, batch: Batch, signed:
     named = batch.orders.set_index("order_id")["ticker"].to_dict()
     symbol = named.get(row["order_id"]) or row.get("symbol")
     if not symbol:
-        raise BookError(f"{why}; add a column symbol to the file, so that it can be booked by name")
+        raise BookError(f"{why}; add a symbol column to the file to book it with --who")
     cash = -round(row["shares"] * row["price"] * 100) - row["commission_cents"]
     prices = {symbol: row["price"]}
     rows, securities = _corrections(db, state_of(db), {symbol: row["shares"]}, prices, cash, (), when)
@@ -554,9 +567,7 @@ def _corrections(
     for symbol, n in sorted(shares.items()):
         price = known.get(ids[symbol], prices.get(symbol))
         if price is None or not 0 < price < float("inf"):
-            raise BookError(
-                f"{symbol} is new to the book, and nobody knows its price: add a column price to the statement"
-            )
+            raise BookError(f"{symbol} is new to the book and has no price; add a price column to the statement")
         units = round(n * state.share_units)
         rows.append({**BLANK, "security": ids[symbol], "symbol": symbol, "shares": units, "price": float(price)})
     return rows + [{**BLANK, "security": ids[row["symbol"]], **row} for row in receivables], named
@@ -572,7 +583,7 @@ def _difference(state: BookState, shares: pd.Series, cash_cents: int) -> str:
     if not abs(state.cash_now_cents - cash_cents) <= 1:
         parts.append(f"cash: book {state.cash_now_cents / 100:,.2f}, statement {cash_cents / 100:,.2f} USD")
     if parts and (owed := state.receivables_now):
-        parts.append(f"owed to the book, and part of neither: {owed_text(owed)}")
+        parts.append(f"outstanding receivables, included in neither: {owed_text(owed)}")
     return "; ".join(parts)
 
 

@@ -78,9 +78,9 @@ def open_book(path, *, cash: float, kind: str = "paper", share_units: int = 1) -
         millionths
     """
     if not (isinstance(share_units, int) and 1 <= share_units <= 10**9):
-        raise BookError(f"a whole share has 1 to 1,000,000,000 units, not {share_units}")
+        raise BookError(f"share_units must be 1 to 1,000,000,000, not {share_units}")
     if not (0 < cash < np.inf and round(cash * 100) > 0):
-        raise BookError(f"a book begins with cash above 0 USD, not {cash}")
+        raise BookError(f"opening cash must be above 0 USD, not {cash}")
     units = {"currency": CURRENCY, "minor_units": MINOR_UNITS, "share_units": share_units}
     body = {"kind": "opened", "session": "", "book": kind, "cash_cents": round(cash * 100), **units}
     body["format"] = SCHEMA_VERSION
@@ -169,7 +169,7 @@ def commit_session(
         state, known = state_before(db, day, whole=False), _committed(db, day)
         if known and known[0] != inputs_hash:
             was = f"({known[0][:12]}, now {inputs_hash[:12]})"
-            raise ConflictError(f"{day} was committed from other inputs {was}")
+            raise ConflictError(f"{day} was already committed with different inputs {was}")
         if not known:
             _require_next(db, day)
             require_continuation(settled, state)
@@ -198,7 +198,7 @@ def event_of(db: sqlite3.Connection, session: str) -> dict:
     """The body of the event of a settled session; BookError if there is none."""
     known = _committed(db, _day(session))
     if known is None:
-        raise BookError(f"the book has no session {session}; run daily_run for it first")
+        raise BookError(f"session {session} is not in the book; run daily_run for it first")
     return known[1]
 
 
@@ -221,7 +221,7 @@ def session_body(
     orders = _orders(trades, settled.session, ids, state.share_units, version)
     adds = trades["symbol"][~trades["symbol"].isin(reducing(trades, settled.positions)["symbol"])]
     if verdict.state != ACTIVE and len(adds):
-        raise LimitError(f"the kill switch is {verdict.state}: no order may add exposure, as {', '.join(adds)} would")
+        raise LimitError(f"the kill switch is {verdict.state}, but these orders add exposure: {', '.join(adds)}")
     body = {
         "kind": "session",
         "session": settled.session,
@@ -275,11 +275,11 @@ def parse_settlement(text: str, day: str) -> Settlement:
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"]))
-        raise BookError(f"the settlement cannot be read: {where}: {fault['msg']}") from None
+        raise BookError(f"cannot read the settlement: {where}: {fault['msg']}") from None
     if settlement.schema_version != SCHEMA_VERSION:
         raise BookError(f"the settlement has format {settlement.schema_version}, not {SCHEMA_VERSION}; run it again")
     if settlement.session != day:
-        raise BookError(f"the settlement is of {settlement.session}, not of {day}")
+        raise BookError(f"the settlement is for {settlement.session}, not for {day}")
     return settlement
 
 
@@ -295,7 +295,9 @@ def _orders(trades: pd.DataFrame, day: str, ids: dict[str, str], share_units: in
     bad = trades["symbol"][~good | trades["symbol"].duplicated().to_numpy()]
     if len(bad):
         what = "whole numbers of shares" if share_units == 1 else f"multiples of 1/{share_units:,} share"
-        raise BookError(f"orders of {', '.join(map(str, bad))} are not single {what} at a price")
+        raise BookError(
+            f"invalid orders for {', '.join(map(str, bad))}: each symbol needs one order in {what}, with a price"
+        )
     due = f"{next_session(day):%Y-%m-%d}"
     rows = zip(trades["symbol"].astype(str), units, price, trades["reason"].astype(str), strict=True)
     return [
@@ -351,7 +353,7 @@ def _require_next(db: sqlite3.Connection, day: str) -> None:
     """OutOfOrderError if the book has a later session."""
     last = db.execute("SELECT max(session) FROM sessions").fetchone()[0]
     if last is not None and day < last:
-        raise OutOfOrderError(f"{day} lies before the book's last session, {last}")
+        raise OutOfOrderError(f"{day} is before the book's last session, {last}")
 
 
 def require_same(known: dict, body: dict) -> None:
@@ -363,7 +365,8 @@ def require_same(known: dict, body: dict) -> None:
         said["settlement"]["schema_version"] = known["settlement"]["schema_version"]
     if {**known, "batch": None} != {**said, "batch": None}:
         raise ConflictError(
-            f"{body['session']} was committed from the same inputs, but with another settlement or other orders"
+            f"{body['session']} was already committed with the same inputs but a different settlement or "
+            "different orders"
         )
 
 

@@ -132,7 +132,9 @@ FILENAMES = {"generic": "orders.csv", "ibkr": "basket.csv", "alpaca": "orders.js
 
 def _alpaca_request(order, at: str) -> dict[str, str]:
     if len(order.order_id) > LONGEST_CLIENT_ID:
-        raise BookError(f"order {order.order_id[:40]}… is longer than the {LONGEST_CLIENT_ID} characters Alpaca allows")
+        raise BookError(
+            f"order id {order.order_id[:40]}… exceeds the {LONGEST_CLIENT_ID} characters that Alpaca allows"
+        )
     return {
         "symbol": _ticker(order, "alpaca"),
         "qty": str(_quantity(order)),
@@ -151,7 +153,8 @@ def _quantity(order) -> int:
     """Whole shares; BookError for a part of one, which neither broker takes into an auction."""
     if order.shares != round(order.shares):
         raise BookError(
-            f"order {order.order_id} is of {order.shares:+.10g} shares; an auction takes whole shares only; use generic"
+            f"order {order.order_id} is for {order.shares:+.10g} shares, but auctions take whole shares "
+            "only; use --format generic"
         )
     return abs(round(order.shares))
 
@@ -159,7 +162,7 @@ def _quantity(order) -> int:
 def _ticker(order, form: str) -> str:
     """The symbol as the broker spells it; BookError if it is no ticker."""
     if not TICKER.fullmatch(order.symbol):
-        raise BookError(f"{order.symbol!r} of order {order.order_id} is no ticker that a broker knows; use generic")
+        raise BookError(f"{order.symbol!r} of order {order.order_id} is not a broker ticker; use --format generic")
     return spelled(order.symbol, form)
 
 
@@ -193,11 +196,11 @@ def parse_fills(data: bytes) -> pd.DataFrame:
     for line, row in _records(data, FILL_COLUMNS, NAMED_COLUMNS):
         fill = _fill(line, row)
         if fill["fill_id"] in lines:
-            raise _refused(line, "fill_id", fill["fill_id"], f"that of line {lines[fill['fill_id']]} again")
+            raise _refused(line, "fill_id", fill["fill_id"], f"the same as on line {lines[fill['fill_id']]}")
         lines[fill["fill_id"]] = line
         rows.append(fill)
     if not rows:
-        raise BookError("the file has a header and no fills")
+        raise BookError("the file has a header but no fills")
     types = {"fill_id": "str", "order_id": "str", "shares": "int64", "commission_cents": "int64", "date": "str"}
     return pd.DataFrame(rows).astype(types)
 
@@ -213,8 +216,8 @@ def require_named_alike(fills: pd.DataFrame, orders: pd.DataFrame) -> None:
         ours = named.get(fill.order_id, (fill.symbol,))
         if not any(same_security(fill.symbol, symbol) for symbol in ours):
             raise BookError(
-                f"fill {fill.fill_id} is of {fill.symbol}, and its order {fill.order_id} of {ours[-1]}; "
-                "the whole file is refused"
+                f"fill {fill.fill_id} is for {fill.symbol}, but its order {fill.order_id} is for "
+                f"{ours[-1]}; the whole file is rejected"
             )
 
 
@@ -230,10 +233,10 @@ def parse_statement(data: bytes) -> tuple[pd.Series, int]:
     for line, row in _records(data, STATEMENT_COLUMNS, PRICED_COLUMNS):
         symbol = _text(line, "symbol", row)
         if symbol in found:
-            raise _refused(line, "symbol", symbol, "there twice")
+            raise _refused(line, "symbol", symbol, "a duplicate")
         found[symbol] = _usd(line, "shares", row) if symbol == CASH_ROW else _whole(line, "shares", row)
     if CASH_ROW not in found:
-        raise BookError(f"the statement has no line {CASH_ROW}; add one with the cash in USD, 0 if there is none")
+        raise BookError(f"the statement has no {CASH_ROW} row; add one with the cash in USD, or 0")
     cash = found.pop(CASH_ROW)
     return position_series(found.items()), cash
 
@@ -252,7 +255,7 @@ def _fill(line: int, row: Row) -> dict:
     if shares == 0:
         raise _refused(line, "shares", row["shares"], "no trade")
     if commission < 0:
-        raise _refused(line, "commission", row["commission"], "below zero")
+        raise _refused(line, "commission", row["commission"], "negative")
     return {
         "fill_id": _text(line, "fill_id", row),
         "order_id": _text(line, "order_id", row),
@@ -269,15 +272,17 @@ def _records(data: bytes, columns: tuple[str, ...], *others: tuple[str, ...]) ->
     try:
         reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
     except UnicodeDecodeError as error:
-        raise BookError(f"the file is no UTF-8 at byte {error.start}; save it as CSV, UTF-8") from None
+        raise BookError(f"the file is not UTF-8 (byte {error.start}); save it as CSV, UTF-8") from None
     header = _next(reader)
     if header is None:
-        raise BookError(f"the file is empty; it needs the columns {', '.join(columns)}")
+        raise BookError(f"the file is empty; required columns: {', '.join(columns)}")
     if sorted(header) not in [sorted(names) for names in (columns, *others)]:
-        raise BookError(f"line 1: the columns are {_short(','.join(header))}, not {','.join(columns)}, each once")
+        raise BookError(
+            f"line 1: the columns are {_short(','.join(header))}, not {','.join(columns)}, each exactly once"
+        )
     while (cells := _next(reader)) is not None:
         if len(cells) != len(header):
-            raise BookError(f"line {reader.line_num}: {len(cells)} cells below {len(header)} columns")
+            raise BookError(f"line {reader.line_num}: {len(cells)} cells for {len(header)} columns")
         yield reader.line_num, dict(zip(header, cells, strict=True))
 
 
@@ -286,33 +291,33 @@ def _next(reader) -> list[str] | None:
     try:
         return next(reader, None)
     except csv.Error as error:
-        raise BookError(f"line {reader.line_num}: no CSV: {error}") from None
+        raise BookError(f"line {reader.line_num}: invalid CSV: {error}") from None
 
 
 def _text(line: int, column: str, row: Row) -> str:
     """An id or a symbol, as it was before our own files put a ' before it."""
     text = NEUTRALISED.sub("", row[column])
     if not (text and text == text.strip() and text.isprintable()):
-        raise _refused(line, column, row[column], "blank, or with blanks around it or signs that do not print")
+        raise _refused(line, column, row[column], "empty, or has surrounding blanks or non-printing characters")
     return text
 
 
 def _whole(line: int, column: str, row: Row) -> int:
     if not WHOLE.fullmatch(row[column]):
-        raise _refused(line, column, row[column], "no whole number of shares below a billion")
+        raise _refused(line, column, row[column], "not a whole number of shares below a billion")
     return int(row[column])
 
 
 def _price(line: int, column: str, row: Row) -> float:
     if not (PRICE.fullmatch(row[column]) and Decimal(row[column]) > 0):
-        raise _refused(line, column, row[column], "no price in USD, such as 101.25, above 0 and below ten million")
+        raise _refused(line, column, row[column], "not a price in USD above 0 and below ten million, such as 101.25")
     return float(row[column])
 
 
 def _usd(line: int, column: str, row: Row) -> int:
     """Cents."""
     if not USD.fullmatch(row[column]):
-        raise _refused(line, column, row[column], "no amount in USD with at most two decimals, such as 1234.56")
+        raise _refused(line, column, row[column], "not an amount in USD with at most two decimals, such as 1234.56")
     return int(Decimal(row[column]) * 100)
 
 
@@ -322,12 +327,12 @@ def _day(line: int, column: str, row: Row) -> str:
     except ValueError:
         known = False
     if not known:
-        raise _refused(line, column, row[column], "no date; write YYYY-MM-DD")
+        raise _refused(line, column, row[column], "not a date; write YYYY-MM-DD")
     return row[column]
 
 
 def _refused(line: int, column: str, text: str, why: str) -> BookError:
-    return BookError(f"line {line}, {column}: {_short(text)!r} is {why}; the whole file is refused")
+    return BookError(f"line {line}, {column}: {_short(text)!r} is {why}; the whole file is rejected")
 
 
 def _short(text: str) -> str:

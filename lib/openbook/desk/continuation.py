@@ -15,9 +15,9 @@ def require_continuation(settlement: Settlement, state: BookState) -> None:
     """BookError unless the rows of `settlement` lead from `state` to what it says is held, owed and paid for: no share,
     no cent more."""
     if settlement.head != state.head:
-        raise ConflictError("the book has moved on since this settlement was made; run the session again")
+        raise ConflictError("the book changed since this settlement was computed; run the session again")
     if settlement.share_units != state.share_units or settlement.adjustment_rows != state.adjustments:
-        raise BookError("the settlement does not take in exactly what was corrected by name, in the book's unit")
+        raise BookError("the settlement does not match the manual adjustments in the book")
     _require_cash(settlement, state)
     _require_shares(settlement, state)
     _require_lots(settlement, state)
@@ -33,14 +33,14 @@ def _require_cash(settlement: Settlement, state: BookState) -> None:
     cash += sum(row.cash_cents for row in settlement.actions) + sum(row.cents for row in settlement.flow_rows)
     cash += sum(row.cents for row in state.adjustments if not row.due)
     if cash != settlement.cash_cents:
-        raise BookError("fills and actions do not lead from the book to the settled cash and positions")
+        raise BookError("the settled cash and positions do not follow from the book, its fills and corporate actions")
     since = [
         Receivable(symbol=row.symbol, security=row.security, kind=row.kind, due=OPEN_END, cents=row.owed_cents)
         for row in settlement.actions
         if row.owed_cents
     ]
     if settlement.receivables != tuple(row for row in [*owed, *since] if row.due > settlement.session):
-        raise BookError("the settlement does not carry exactly what is still owed to the book")
+        raise BookError("the settled receivables do not match those of the book")
 
 
 def _require_shares(settlement: Settlement, state: BookState) -> None:
@@ -52,7 +52,7 @@ def _require_shares(settlement: Settlement, state: BookState) -> None:
         shares[row.security] += row.shares_after - row.shares_before
     held = {security: n for security, n in shares.items() if n}
     if held != {row.security: row.shares for row in settlement.holdings}:
-        raise BookError("fills and actions do not lead from the book to the settled cash and positions")
+        raise BookError("the settled cash and positions do not follow from the book, its fills and corporate actions")
 
 
 def _require_lots(settlement: Settlement, state: BookState) -> None:
@@ -60,11 +60,11 @@ def _require_lots(settlement: Settlement, state: BookState) -> None:
     try:
         after, closed = lots.carry_over(state.lots, settlement)
     except (KeyError, IndexError, ValueError) as error:  # rows that no book has, such as a split of nothing
-        raise BookError(f"no lots follow from the rows of the settlement: {error!r}") from error
+        raise BookError(f"cannot derive lots from the settlement: {error!r}") from error
     costs = {row.security: row.cost_cents for row in settlement.holdings}
     agree = costs == {security: lots.cost_of(after.get(security, ())) for security in costs}
     if not (agree and settlement.closed == closed and settlement.lots == lots.changed(state.lots, after)):
-        raise BookError("the lots do not lead from the book to the settled cost basis")
+        raise BookError("the settled cost basis does not follow from the lots")
 
 
 def _require_chain(settlement: Settlement, state: BookState) -> None:
@@ -75,7 +75,7 @@ def _require_chain(settlement: Settlement, state: BookState) -> None:
     chained = [mark.before_cents for mark in settlement.marks] == equity[:-1] and days == sorted(set(days))
     ends = days[-1:] == [settlement.session] and equity[-1] == settlement.cash_cents + held
     if not (chained and ends):
-        raise BookError("the marks do not lead from the book's equity to the settled one")
+        raise BookError("the settled equity does not follow from the daily marks")
 
 
 def _require_orders(settlement: Settlement, state: BookState) -> None:
@@ -83,13 +83,13 @@ def _require_orders(settlement: Settlement, state: BookState) -> None:
     due = state.pending[state.pending["session"] <= pd.Timestamp(settlement.session)].set_index("order_id")["status"]
     ended = {row.order_id: row for row in settlement.results}
     if sorted(due.items()) != sorted((row.order_id, row.before) for row in settlement.results):
-        raise BookError("the settlement does not end exactly the orders that were due")
+        raise BookError("the settlement does not close exactly the orders of its sessions")
     recorded = tuple(row for row in settlement.fill_rows if row.recorded)
     if Counter(recorded) != Counter(state.recorded) or settlement.flow_rows != state.flows:
-        raise BookError("the settlement does not take in exactly the fills and the cash that were recorded")
+        raise BookError("the settlement does not match the recorded fills and cash flows")
     simulated = {row.order_id: row.shares for row in settlement.fill_rows if not row.recorded}
     once = len(simulated) + len(recorded) == len(settlement.fill_rows)
     approved = all(ended[key].before == "APPROVED" for key in simulated if key in ended)
     agree = simulated == {key: row.filled_shares for key, row in ended.items() if row.filled_shares}
     if not (once and approved and agree and (state.kind == "paper" or not simulated)):
-        raise BookError("the fills are not those of the approved orders that were due")
+        raise BookError("the fills do not match the approved orders of the session")

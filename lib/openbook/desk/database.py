@@ -45,7 +45,7 @@ def create(path: Path | str, begin: Callable[[sqlite3.Connection], None]) -> Non
         for left in path.parent.glob(f"{draft.name}*"):  # by a crash
             left.unlink(missing_ok=True)
         if path.exists():
-            raise BookError(f"{path} exists; a book is never begun twice")
+            raise BookError(f"the book {path} already exists")
         try:
             with connection(draft, "rwc") as db:
                 db.execute("PRAGMA journal_mode = WAL")
@@ -160,7 +160,7 @@ def require_whole(db: sqlite3.Connection, path) -> None:
     """BookError if the file is damaged, or its chain of events is broken."""
     damage = _pragma(db, "quick_check")
     if damage != "ok":
-        raise BookError(f"{path} is damaged: {damage}; restore it from a copy")
+        raise BookError(f"{path} is damaged: {damage}; restore it from a backup")
     require_chain(db.execute("SELECT seq, body, hash FROM events ORDER BY seq"), path)
 
 
@@ -170,20 +170,20 @@ def require_chain(events: Iterable[tuple[int, str, str]], path) -> None:
     for n, (seq, body, hash_) in enumerate(events, start=1):
         previous = chain(previous, body)
         if seq != n or hash_ != previous:
-            raise BookError(f"{path}: event {n} was altered or removed; restore the book from a copy")
+            raise BookError(f"{path}: event {n} was altered or removed; restore the book from a backup")
     if previous == GENESIS:
-        raise BookError(f"{path} has no events; restore it from a copy")
+        raise BookError(f"{path} has no events; restore it from a backup")
 
 
 def require_file(path: Path) -> None:
     """BookError, with the way out, unless there is an SQLite file."""
     if not path.exists():
-        raise BookError(f"no book at {path}; begin one with `openbook init --cash USD`")
+        raise BookError(f"no book at {path}; create one with `openbook init --cash USD`")
     if not path.is_file():
-        raise BookError(f"{path} is not a file; a book is one")
+        raise BookError(f"{path} is not a file, so it is not a book")
     with path.open("rb") as file:
         if file.read(16) != b"SQLite format 3\0":
-            raise BookError(f"{path} is empty or not a book; restore it from a copy")
+            raise BookError(f"{path} is empty or not a book; restore it from a backup")
 
 
 def at_rest(path: Path) -> tuple[int, int, int] | None:
@@ -206,7 +206,7 @@ def ask(db: sqlite3.Connection, query: Callable[[sqlite3.Connection], T], path) 
     try:
         return query(db)
     except (ValueError, TypeError) as error:  # a date that is none, a row that is missing
-        raise BookError(f"{path} is damaged: {error}; restore it from a copy") from error
+        raise BookError(f"{path} is damaged: {error}; restore it from a backup") from error
 
 
 @contextmanager
@@ -239,18 +239,18 @@ def spoken(path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"{path} cannot be read or written: {error.strerror}") from error
+        raise StorageError(f"cannot read or write {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise BookError(f"{path} is damaged: text that is none; restore it from a copy") from error
+        raise BookError(f"{path} is damaged: invalid text;  restore it from a backup") from error
     except sqlite3.IntegrityError as error:
-        raise BookError(f"{path} refuses the change: {error}") from error
+        raise BookError(f"{path} rejected the change: {error}") from error
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise LockError(f"{path} is being written by somebody else; try again") from error
+            raise LockError(f"{path} is locked by another process; try again") from error
         if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
-            raise StorageError(f"{path} cannot be read or written: {error}") from error
-        raise BookError(f"{path} is damaged: {error}; restore it from a copy") from error
+            raise StorageError(f"cannot read or write {path}: {error}") from error
+        raise BookError(f"{path} is damaged: {error}; restore it from a backup") from error
 
 
 def _remote():

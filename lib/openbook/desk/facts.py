@@ -203,7 +203,7 @@ class Mark(Row):
         change = self.flows_cents + earned - self.commission_cents - self.slippage_cents
         held = self.cash_cents + self.invested_cents + self.receivables_cents
         if self.equity_cents != held or self.equity_cents - self.before_cents != change:
-            raise BookError(f"the book does not add up on {self.date}: {self}")
+            raise BookError(f"the book does not balance on {self.date}: {self}")
         return self
 
 

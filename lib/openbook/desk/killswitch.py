@@ -28,7 +28,7 @@ def worst(*states: str) -> str:
     """The most restrictive of some states; BookError names what is none."""
     unknown = [state for state in states if state not in STATES]
     if unknown:
-        raise BookError(f"{unknown[0]!r} is no state of the kill switch; it is {', '.join(STATES)}")
+        raise BookError(f"unknown kill switch state {unknown[0]!r}; choose from {', '.join(STATES)}")
     return max(states, key=STATES.index)
 
 
@@ -82,13 +82,15 @@ class _Row:
 class KillSwitch(BaseModel, frozen=True, extra="forbid"):
     """Limits of the switch. Each is broken strictly beyond its value: a loss of exactly 3% does not trip."""
 
-    max_daily_loss: float = Field(0.03, gt=0, lt=1, description="of one session, before HALTED")
+    max_daily_loss: float = Field(0.03, gt=0, lt=1, description="loss in one session that trips HALTED")
     # Its standard error over 30 sessions is about √(252/30) = 2.9: expect false alarms, and look at their rate.
     min_sharpe: float = Field(
-        0.5, allow_inf_nan=False, description="annualised, of the last sharpe_sessions, before REDUCE_ONLY"
+        0.5,
+        allow_inf_nan=False,
+        description="annualized Sharpe ratio over sharpe_sessions below which REDUCE_ONLY trips",
     )
-    sharpe_sessions: int = Field(30, ge=2, description="sessions since arming that the Sharpe ratio takes")
-    max_drawdown: float = Field(0.10, gt=0, lt=1, description="below the peak since arming, before HALTED")
+    sharpe_sessions: int = Field(30, ge=2, description="window of the Sharpe rule, in sessions since arming")
+    max_drawdown: float = Field(0.10, gt=0, lt=1, description="drawdown from the peak since arming that trips HALTED")
 
     def evaluate(self, marks: pd.DataFrame, *, latched: str, unseen: int) -> Verdict:
         """Judge every session that was not judged before, in its turn, as if the switch had run that evening.
@@ -114,7 +116,7 @@ class KillSwitch(BaseModel, frozen=True, extra="forbid"):
         """`evaluate`, where exceptions may happen."""
         sessions = _read(marks)
         if not 0 <= unseen <= len(sessions):
-            raise BookError(f"{unseen} sessions were never judged, but there are marks of {len(sessions)}")
+            raise BookError(f"{unseen} sessions have not been evaluated, but there are marks for {len(sessions)}")
         trips, looks = [], []
         for end in range(len(sessions) - unseen + 1, len(sessions) + 1) or (len(sessions),):
             rows = [_no_news(row, state, unseen) for row in self._look(sessions[:end])]
@@ -246,7 +248,7 @@ def _cents(value) -> int:
     """A whole number of cents, or BookError."""
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not (whole or (isinstance(value, float) and value.is_integer())):
-        raise BookError(f"{value!r} is no whole number of cents")
+        raise BookError(f"{value!r} is not a whole number of cents")
     return int(value)
 
 

@@ -205,7 +205,7 @@ def audit(db: sqlite3.Connection) -> None:
     """
     damage = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if damage != "ok":
-        raise BookError(f"the book is damaged: {damage}; restore it from a copy")
+        raise BookError(f"the book is damaged: {damage}; restore it from a backup")
     _compare(db, "SELECT seq, body FROM events", (), dict.fromkeys(DERIVED, ""))
 
 
@@ -227,4 +227,4 @@ def _compare(db: sqlite3.Connection, query: str, arguments: tuple, where: dict[s
                 told[table].update(rows)
     for table, condition in where.items():
         if set(db.execute(f"SELECT * FROM {table}{condition}")) != told[table]:
-            raise BookError(f"{table} is not what the events say; restore the book from a copy")
+            raise BookError(f"table {table} does not match the events; restore the book from a backup")

@@ -35,7 +35,7 @@ def state_before(db: sqlite3.Connection, before: str, *, whole: bool = True) -> 
         ORDER BY session DESC LIMIT 1"""
     last, seq, cash, invested = db.execute(query, (before,)).fetchone() or ("", 0, opening, 0)
     if last and db.execute("SELECT session FROM events WHERE seq = ?", (seq,)).fetchone() != (last,):
-        raise BookError(f"the book's last session is {last!r}, and no event says so; restore the book from a copy")
+        raise BookError(f"no event matches the book's last session, {last!r}; restore the book from a backup")
     ledger.require_agreement(db, last)
     names, renames = names_now(db, before), _renames(db, before, last, seq)
     held = db.execute("SELECT security, symbol, shares, price FROM positions WHERE session = ?", (last,)).fetchall()
@@ -109,7 +109,7 @@ def _lots(db: sqlite3.Connection, before: str, last: str, held: dict[str, int]) 
     found = {key: tuple(_lot(*row) for row in db.execute(query, (key, last))) for key in held}
     wrong = [key for key, rows in found.items() if sum(lot.shares for lot in rows) != held[key]]
     if wrong:
-        raise BookError(f"the lots of {', '.join(wrong)} are not what is held; restore the book from a copy")
+        raise BookError(f"the lots of {', '.join(wrong)} do not match the positions; restore the book from a backup")
     return found
 
 

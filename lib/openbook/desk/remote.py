@@ -81,17 +81,17 @@ class Address:
 
 def parse(text: str) -> Address:
     """The address in a URL; UsageError (64), which does not repeat it, if it is none, or holds a password."""
-    form = "a book on a server is postgresql://user@host/database?book=NAME"
+    form = "write it as postgresql://user@host/database?book=NAME"
     try:
         url = sa.make_url(text)
     except (ArgumentError, ValueError):
-        raise UsageError(f"an address that cannot be read; {form}") from None
+        raise UsageError(f"unreadable book address; {form}") from None
     book = url.query.get("book")
     if url.drivername not in ("postgresql", DRIVER) or not isinstance(book, str) or not book.strip():
-        raise UsageError(f"an address without a book, or of no PostgreSQL server; {form}")
+        raise UsageError(f"the book address names no book or is not a PostgreSQL URL; {form}")
     if url.password is not None or "password" in url.query:
         raise UsageError(
-            "an address holds no password, for it is shown and sealed: ~/.pgpass or PGPASSWORD is its place"
+            "the book address must not contain a password, because it is shown and sealed; use ~/.pgpass or PGPASSWORD"
         )
     return Address(url.set(drivername=DRIVER).difference_update_query(["book"]), book)
 
@@ -108,7 +108,7 @@ def create(place: str, begin: Callable[[sqlite3.Connection], None]) -> None:
             server.exec_driver_sql(TABLE)
         _lock(server, address.book)
         if _fetch(server, address):
-            raise BookError(f"{address} exists; a book is never begun twice")
+            raise BookError(f"the book {address} already exists")
         with database.spoken(address), _tables([], address) as db:
             begin(db)
             _insert(server, address, db, after=0)
@@ -186,8 +186,8 @@ def _writing(address: Address) -> Iterator[sa.Connection]:
         try:
             server.commit()
         except DBAPIError as error:
-            lost = "the server was lost during the commit, and whether it kept the event is not known"
-            raise StorageError(f"{address}: {lost}; look at the book before doing it again") from error
+            lost = "the server connection was lost during the commit, so the event may or may not be stored"
+            raise StorageError(f"{address}: {lost}; check the book before you retry") from error
 
 
 def _lock(server: sa.Connection, name: str) -> None:
@@ -216,7 +216,7 @@ def _require(events: list[Event], address: Address) -> None:
 
 
 def _missing(address: Address) -> str:
-    return f"no book at {address}; begin one with `openbook init --cash USD`"
+    return f"no book at {address}; create one with `openbook init --cash USD`"
 
 
 @contextmanager
@@ -231,7 +231,9 @@ def _tables(events: list[Event], address: Address) -> Iterator[sqlite3.Connectio
             for seq, body, _ in events:
                 ledger.apply(db, seq, json.loads(body))
         except (KeyError, TypeError, ValueError, sqlite3.Error) as error:
-            raise BookError(f"{address} has events that this openbook cannot read: {error!r}; update it") from error
+            raise BookError(
+                f"{address} has events that this version of openbook cannot read: {error!r}; update it"
+            ) from error
         yield db
 
 
@@ -246,7 +248,7 @@ def _spoken(address: Address) -> Iterator[None]:
         if code == "42P01":  # undefined_table
             raise BookError(_missing(address)) from error
         if code in ("55P03", "40P01", "40001", "23505"):  # no lock, deadlock, serialization, unique violation
-            raise LockError(f"{address} is being written by somebody else; try again") from error
+            raise LockError(f"{address} is locked by another process; try again") from error
         if code == "P0001" or code.startswith("23"):  # a trigger of ours, a constraint
-            raise BookError(f"{address} refuses the change: {said}") from error
-        raise StorageError(f"{address} cannot be read or written: {said}") from error
+            raise BookError(f"{address} rejected the change: {said}") from error
+        raise StorageError(f"cannot read or write {address}: {said}") from error

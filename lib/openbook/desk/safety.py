@@ -38,8 +38,8 @@ Profile = Literal["daily", "initial", "liquidation"]
 class TradeLimits(BaseModel, frozen=True, extra="forbid"):
     """Limits of one batch of orders."""
 
-    max_turnover: float = Field(ge=0, description="notional that adds risk, as a fraction of the portfolio")
-    max_trade: float = Field(ge=0, description="largest order that adds risk, as a fraction of the portfolio")
+    max_turnover: float = Field(ge=0, description="risk-adding notional, as a fraction of the portfolio")
+    max_trade: float = Field(ge=0, description="largest risk-adding order, as a fraction of the portfolio")
     max_cost: float = Field(ge=0, description="estimated costs of the batch, as a fraction of the portfolio")
     max_trades: int = Field(ge=0, description="number of orders")
 
@@ -47,35 +47,39 @@ class TradeLimits(BaseModel, frozen=True, extra="forbid"):
 class MarketCapBucket(BaseModel, frozen=True, extra="forbid"):
     """One size class: from `at_least` up to the next bucket's; `min` and `max` are fractions of what is invested."""
 
-    at_least: float = Field(ge=0, description="smallest market capitalisation, USD")
-    min: float = Field(0.0, ge=0, le=1, description="least fraction of the invested part")
-    max: float = Field(1.0, ge=0, le=1, description="most of the invested part")
+    at_least: float = Field(ge=0, description="lower bound of the bucket, USD")
+    min: float = Field(0.0, ge=0, le=1, description="minimum fraction of invested capital")
+    max: float = Field(1.0, ge=0, le=1, description="maximum fraction of invested capital")
 
 
 class SafetyLimits(BaseModel, frozen=True, extra="forbid"):
     """What the desk allows. The four limits of a batch are those of an ordinary day; the first build of a book and its
     liquidation have their own."""
 
-    max_weight: float = Field(0.15, gt=0, le=1, description="of one position")
-    max_sector_weight: float = Field(0.30, gt=0, le=1, description="of one sector; names without one count as one")
-    max_turnover: float = Field(0.40, ge=0, description="notional that adds risk, as a fraction of the portfolio")
-    max_trade: float = Field(0.10, ge=0, description="largest order that adds risk, as a fraction of the portfolio")
+    max_weight: float = Field(0.15, gt=0, le=1, description="maximum weight of one position")
+    max_sector_weight: float = Field(
+        0.30, gt=0, le=1, description="maximum weight of one sector; names without a sector count as one sector"
+    )
+    max_turnover: float = Field(0.40, ge=0, description="risk-adding notional, as a fraction of the portfolio")
+    max_trade: float = Field(0.10, ge=0, description="largest risk-adding order, as a fraction of the portfolio")
     max_cost: float = Field(0.005, ge=0, description="estimated costs of the batch, as a fraction of the portfolio")
     max_trades: int = Field(50, ge=0, description="number of orders")
-    max_volume_pct: float = Field(0.05, gt=0, le=1, description="of the 20-session median dollar volume")
+    max_volume_pct: float = Field(
+        0.05, gt=0, le=1, description="largest order as a fraction of 20-session median dollar volume"
+    )
     market_cap_buckets: dict[str, MarketCapBucket] = Field(
         {
             "large": MarketCapBucket(at_least=10e9, min=0.30),
             "mid": MarketCapBucket(at_least=2e9, max=0.25),
             "small": MarketCapBucket(at_least=0, max=0.05),
         },
-        description="size classes, checked where the data has market capitalisations",
+        description="market-cap buckets, checked where the data has market capitalizations",
     )
     initial: TradeLimits = TradeLimits(max_turnover=1.0, max_trade=0.15, max_cost=0.01, max_trades=100)
     liquidation: TradeLimits = TradeLimits(max_turnover=1.0, max_trade=1.0, max_cost=0.02, max_trades=1000)
     on_breach: dict[Policy, Breach] = Field(
         {"liquidity": "flag", "market_cap": "flag"},
-        description="what a breach does; a check that is not named here stops the batch",
+        description="action on a breach, by check; the default is stop",
     )
 
     @model_validator(mode="after")
@@ -88,8 +92,8 @@ class SafetyLimits(BaseModel, frozen=True, extra="forbid"):
         least, most = sum(b.min for b in buckets.values()), sum(b.max for b in buckets.values())
         if buckets and not (least <= 1 + TOLERANCE and most >= 1 - TOLERANCE):
             raise LimitError(
-                f"market_cap_buckets of {', '.join(buckets)} cannot hold: the minima sum to {least:.0%}, "
-                f"the maxima to {most:.0%}; 100% must lie between"
+                f"market_cap_buckets of {', '.join(buckets)} are infeasible: minima sum to {least:.0%}, "
+                f"maxima to {most:.0%}; 100% must lie in between"
             )
         return self
 
@@ -220,7 +224,7 @@ class SafetyValidator:
     def _sound(self, weights: pd.Series) -> dict:
         """Every weight is a number, every symbol there once."""
         bad = ~np.isfinite(weights.to_numpy(dtype=float)) | weights.index.duplicated()
-        detail = f"not a number, or twice: {_list(weights.index[bad])}" if bad.any() else ""
+        detail = f"not a number or duplicate: {_list(weights.index[bad])}" if bad.any() else ""
         return _row("weights", bad.sum(), 0, not bad.any(), detail)
 
     def _sum(self, weights: pd.Series) -> dict:
@@ -233,14 +237,14 @@ class SafetyValidator:
         """No weight is negative, cash included."""
         values = weights.to_numpy(dtype=float)
         bad = ~(values >= 0)
-        detail = f"below 0: {_list(weights.index[bad])}" if bad.any() else ""
+        detail = f"negative: {_list(weights.index[bad])}" if bad.any() else ""
         return _row("long_only", values.min(initial=0.0), 0, not bad.any(), detail)
 
     def _capped(self, check: Policy, values: pd.Series, limit: float, before: pd.Series) -> dict:
         """No value above `limit`; a breach that was there `before` and is not raised is only flagged."""
         over = values[~(values <= limit + TOLERANCE)]
         eased = len(over) > 0 and bool((over <= before[over.index] + TOLERANCE).all())
-        detail = _offenders(over, limit) + (", held before and not raised" if eased else "")
+        detail = _offenders(over, limit) + (", already held and not increased" if eased else "")
         return self._breach(check, values.to_numpy().max(initial=0.0), limit, over.empty, detail, eased)
 
     def _market_cap(self, names: pd.Series, market_cap: pd.Series | None) -> list[dict]:
@@ -248,7 +252,7 @@ class SafetyValidator:
         if not self.limits.market_cap_buckets:
             return []
         if market_cap is None:
-            return [_unchecked("market_cap", np.nan, "no market capitalisation")]
+            return [_unchecked("market_cap", np.nan, "no market capitalization")]
         if names.abs().sum() == 0:
             return [_unchecked("market_cap", np.nan, "nothing invested")]
         share = _by_group(names / names.to_numpy().sum(), self._bucket_of(market_cap), "")
@@ -280,7 +284,7 @@ class SafetyValidator:
         size = _part(trades["notional"].to_numpy(dtype=float), value)
         adds = pd.Series(size[~reduces], index=trades["symbol"][~reduces])
         costs = (trades["commission_est"] + trades["slippage_est"]).to_numpy(dtype=float).sum()
-        reduced = f"; {_pct(size[reduces].sum())} more only reduces holdings" if reduces.any() else ""
+        reduced = f"; another {_pct(size[reduces].sum())} only reduces positions" if reduces.any() else ""
         large = adds[~(adds <= limits.max_trade + TOLERANCE)]
         largest, named = adds.to_numpy().max(initial=0.0), _offenders(large, limits.max_trade)
         return [
@@ -320,7 +324,7 @@ def _well_formed(trades: pd.DataFrame, share_units: int) -> dict:
     product = np.abs(shares) * trades["price"].to_numpy(dtype=float)
     good = (shares != 0) & (shares == np.rint(shares * share_units) / share_units) & (trades["side"].to_numpy() == side)
     bad = ~(good & (np.abs(notional - product) <= 0.01) & ~trades["symbol"].duplicated().to_numpy())
-    detail = f"shares, side or notional do not agree: {_list(trades['symbol'][bad])}" if bad.any() else ""
+    detail = f"shares, side and notional are inconsistent: {_list(trades['symbol'][bad])}" if bad.any() else ""
     return _row("orders", bad.sum(), 0, not bad.any(), detail)
 
 
@@ -329,7 +333,7 @@ def _prices(trades: pd.DataFrame, prices: pd.Series) -> dict:
     price = trades["price"].to_numpy(dtype=float)
     known = prices.reindex(trades["symbol"]).to_numpy(dtype=float)
     bad = ~((price > 0) & (price < np.inf) & (np.abs(price - known) <= TOLERANCE * known))
-    detail = f"no price, or not tonight's: {_list(trades['symbol'][bad])}" if bad.any() else ""
+    detail = f"not at the last close: {_list(trades['symbol'][bad])}" if bad.any() else ""
     return _row("prices", bad.sum(), 0, not bad.any(), detail)
 
 
@@ -350,7 +354,7 @@ def _cash_after(trades: pd.DataFrame, cash: float) -> dict:
     after = (np.rint(cash * 100) - np.rint(parts.astype(float) * 100).sum()) / 100
     least = min(cash, 0.0)
     ok = after >= least
-    return _row("cash", after, least, ok, "" if ok else f"{after:,.2f} USD after the orders and their costs")
+    return _row("cash", after, least, ok, "" if ok else f"{after:,.2f} USD after orders and costs")
 
 
 def _by_group(values: pd.Series, groups: pd.Series, missing: str) -> pd.Series:

@@ -68,21 +68,27 @@ def settle(state: BookState, market: Market, costs: Costs, date, account: Accoun
 def require_accounted(state: BookState, date) -> None:
     """BookError if a statement differs from the book, or if an approved order of a live book has an unknown end."""
     if state.unsettled:
-        raise BookError(f"the broker's statement differs from the book: {state.unsettled}; resolve it, then reconcile")
+        raise BookError(
+            f"the broker's statement differs from the book: {state.unsettled}; resolve the difference and run "
+            "openbook reconcile"
+        )
     open_ = state.pending[(state.pending["session"] <= pd.Timestamp(date)) & (state.pending["status"] != "PENDING")]
     if state.kind == "live" and len(open_):
         raise BookError(
-            f"what became of {_list(open_['order_id'])} is not known; import the fills, then reconcile the statement"
+            f"no fill or cancellation recorded for {_list(open_['order_id'])}; run openbook fills, then "
+            "openbook reconcile"
         )
 
 
 def _sessions(state: BookState, market: Market, date: pd.Timestamp) -> pd.DatetimeIndex:
     """The sessions to settle, oldest first, ending with `date`."""
     if state.last_session is not None and date <= state.last_session:
-        raise OutOfOrderError(f"the book is at {state.last_session:%Y-%m-%d}; {date:%Y-%m-%d} is not after it")
+        raise OutOfOrderError(f"{date:%Y-%m-%d} is not after the book's last session, {state.last_session:%Y-%m-%d}")
     if market.dates.empty or market.dates[-1] < date:
         last = "never" if market.dates.empty else f"{market.dates[-1]:%Y-%m-%d}"
-        raise DataNotReady(f"no bars for {date:%Y-%m-%d}; the last are of {last}; try again when the source has them")
+        raise DataNotReady(
+            f"no bars for {date:%Y-%m-%d} yet, the latest are of {last}; try again when the source has them"
+        )
     return market.dates[-1:] if state.last_session is None else market.dates[market.dates > state.last_session]
 
 
@@ -151,14 +157,14 @@ class _Ledger:
         """The frozen outcome; DataError names held symbols without a close at the last session."""
         if self.recorded:
             ids = _list(fill.fill_id for fill in self.recorded)
-            raise OutOfOrderError(f"fills {ids} are of a session after {self.day}; settle that one")
+            raise OutOfOrderError(f"fills {ids} are dated after {self.day}; settle the later session")
         locked = [security for security in sorted(self.shares) if self.stale[security]]
         worth = sum(abs(self.value(self.shares[security], self.last_close[security])) for security in locked)
         if worth > self.account.max_locked_value * max(self.equity, 0):
             raise DataError(
-                f"no close for held {_list(map(self.called, locked))} on {self.day}, {worth / 100:,.2f} USD of "
-                f"{self.equity / 100:,.2f}; import it or record the delisting; account.max_locked_value says how much "
-                "may keep its last price"
+                f"no close for held {_list(map(self.called, locked))} on {self.day}, {worth / 100:,.2f} "
+                f"USD of {self.equity / 100:,.2f}; import the bars or record the delisting;  "
+                "account.max_locked_value limits how much may stay at its last close"
             )
         held, closed = self.carry_lots()
         return Settlement(
@@ -244,7 +250,7 @@ class _Ledger:
         ratios, fractions = {}, {}
         for symbol, security, value in self.due("split"):
             if not 0 < value < np.inf:
-                raise DataError(f"split of {symbol} on {self.day} has ratio {value}; correct the action")
+                raise DataError(f"split of {symbol} on {self.day} has ratio {value}; correct it in the source")
             if security:
                 ratio = self.explained(symbol, security, value)
                 ratios.setdefault((security, ratio.kind), []).append(ratio.value)
@@ -268,9 +274,10 @@ class _Ledger:
         ratio, said = read_ratio(value), self.account.actions.get(f"{symbol} {self.day}")
         if said is None and ratio.kind == "unclear":
             raise DataError(
-                f"{symbol} on {self.day} has a split ratio of {float(ratio.value):g}, of which nobody can tell whether "
-                "it changed the number of shares; look it up, then say with --set "
-                f"'account.actions={{{symbol} {self.day}: split}}' or spin_off, or correct the action in the source"
+                f"{symbol} on {self.day} has a split ratio of {float(ratio.value):g}, which may be a "
+                "split or a spin-off; look it up, then set --set "
+                f"'account.actions={{{symbol} {self.day}: split}}' or spin_off, or correct it in the "
+                "source"
             )
         return ratio if said is None else Ratio(ratio.value, said)
 
@@ -304,7 +311,7 @@ class _Ledger:
         """Dividends of the ex-date, for the shares held before the session's fills, less what the broker withholds."""
         for symbol, security, per_share in self.due("dividend"):
             if not 0 <= per_share < np.inf:
-                raise DataError(f"dividend of {symbol} on {self.day} is {per_share}; correct the action")
+                raise DataError(f"dividend of {symbol} on {self.day} is {per_share}; correct it in the source")
             if security in self.shares:
                 cents = self.value(self.shares[security], per_share)
                 cents -= round(max(cents, 0) * _exact(self.account.withholding))
@@ -417,7 +424,7 @@ class _Ledger:
             if self.trades_on(symbol, date):
                 continue
             if not -1 <= final < np.inf:
-                raise DataError(f"delisting of {symbol} has final return {final}; record one, 0 if none")
+                raise DataError(f"delisting of {symbol} has final return {final}; record a return, 0 if none")
             shares = self.shares[security]
             price = _exact(self.last_close[security]) * (1 + _exact(final))
             cents = round(shares * price * 100 / self.share_units)
@@ -476,8 +483,8 @@ class _Ledger:
             n, symbol = self.stale[security], self.called(security)
             if n > self.account.max_locked:
                 raise DataError(
-                    f"held {symbol} has had no close for {n} sessions on {self.day}; import it, "
-                    "or record the delisting with its final return"
+                    f"held name {symbol} has had no close for {n} sessions up to {self.day}; import its "
+                    "bars, or record the delisting with its final return"
                 )
             if n:
                 text = f"{NO_CLOSE}, session {n} of at most {self.account.max_locked}; marked at its last, "
@@ -566,8 +573,8 @@ def _require_known(columns: dict[str, str], market: Market, account: Account, st
     for security, symbol in columns.items():
         if symbol not in market.symbols:
             raise DataError(
-                f"the book holds {symbol}, and the source has no bar of it; if it has another ticker now, say so: "
-                f"openbook rename {symbol} NEW --date D; if it is gone, record the delisting"
+                f"the book holds {symbol}, but the source has no bars for it; after a ticker change: "
+                f"openbook rename {symbol} NEW --date D; after a delisting, record it in the source"
             )
         marked, day = state.prices[security], state.last_session
         close = float(market.close.at[day, symbol]) if day in market.dates else np.nan
@@ -576,11 +583,11 @@ def _require_known(columns: dict[str, str], market: Market, account: Account, st
             event = f"{symbol} {day:%Y-%m-%d}"
             if account.actions.get(event) != "correction":
                 raise DataError(
-                    f"held {symbol} was marked at {marked:,.4f} on {day:%Y-%m-%d}; the source now says {close:,.4f}, "
-                    f"{factor:.4g} times that: a source that rewrites its past for a split or a dividend cannot carry "
-                    "a book, for the shares stay as they are; use prices as traded with their actions "
-                    "(adjusted_with_actions), or, if the vendor only corrected a wrong close, say "
-                    f"--set 'account.actions={{{event}: correction}}'"
+                    f"held name {symbol} was marked at {marked:,.4f} on {day:%Y-%m-%d}, but the source "
+                    f"now has {close:,.4f}, {factor:.4g} times as much. Prices re-adjusted for splits or "
+                    "dividends cannot value a book; use prices as traded with their actions "
+                    "(adjusted_with_actions), or, if the vendor corrected a wrong close, --set  "
+                    f"'account.actions={{{event}: correction}}'"
                 )
 
 

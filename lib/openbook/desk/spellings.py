@@ -88,11 +88,11 @@ def recognised(said: Iterable[str], held: Iterable[str], known: Iterable[str] = 
             found |= {name: name for name in names}
         elif len(ours) > 1:
             raise BookError(
-                f"{_listed(names)} may be {_listed(ours, 'or')} of the book: these are spellings of one security; "
-                "correct the book by name, so that it holds one of them"
+                f"{_listed(names)} may be {_listed(ours, 'or')} in the book, which are spellings of one "
+                "security; correct the book so that it holds only one of them"
             )
         elif len(names) > 1:
-            raise BookError(f"{_listed(names)} are spellings of one security, {ours[0]}; the file may name it once")
+            raise BookError(f"{_listed(names)} are spellings of the same security, {ours[0]}; list it once")
         else:
             found[names[0]] = ours[0]
     return found

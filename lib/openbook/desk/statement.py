@@ -215,7 +215,7 @@ class Settlement(Row):
     def halted(self) -> str:
         """Which held names have no close tonight, in a sentence; empty if all have one."""
         names = [row.symbol for row in self.notes if row.date == self.session and row.text.startswith(NO_CLOSE)]
-        return f"No close tonight of {', '.join(names)}: kept at the last price, and not traded." if names else ""
+        return f"No close for {', '.join(names)}: kept at the last close, not traded." if names else ""
 
     @property
     def owed(self) -> str:
@@ -341,11 +341,11 @@ def dollars(table: pd.DataFrame) -> pd.DataFrame:
 def _adjustment_text(row: Adjustment, share_units: int) -> tuple[str, str]:
     """Symbol and words of one correction."""
     if row.due:
-        due = "until it is paid" if row.due == OPEN_END else f"due {row.due}"
+        due = "until paid" if row.due == OPEN_END else f"due {row.due}"
         return row.symbol, f"{row.kind} of {row.cents / 100:+,.2f} USD, {due}"
     if row.shares:
-        return row.symbol, f"{shares_text(row.shares, share_units, '+')} shares, by name"
-    return CASH_ROW, f"{row.cents / 100:+,.2f} USD, by name"
+        return row.symbol, f"{shares_text(row.shares, share_units, '+')} shares, manual adjustment"
+    return CASH_ROW, f"{row.cents / 100:+,.2f} USD, manual adjustment"
 
 
 def _fill_text(fill: Fill, share_units: int) -> str:

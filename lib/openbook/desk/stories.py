@@ -9,8 +9,8 @@ import pandas as pd
 from openbook.desk.killswitch import ACTIVE, HALTED, REDUCE_ONLY
 
 MEANS = {
-    REDUCE_ONLY: "Nothing new is bought.",
-    HALTED: "Nothing is traded but what a person approves, and only to close.",
+    REDUCE_ONLY: "No new buys.",
+    HALTED: "Only closing orders, and each needs a person's approval.",
 }
 COUNTED = ("weights", "orders", "prices", "holdings", "max_trades")  # checks of a number of things
 SHOWN = 7  # digits of a number of shares that follows from a weight
@@ -36,7 +36,9 @@ def chances(rates: Mapping[str, float]) -> dict[str, str]:
 
     rates : fractions by check, estimated from resampled paths, so never surely 0% or 100%; NaN: not yet known
     """
-    return {f"Chance that {name.replace('_', ' ')} trips within a year": _chance(rate) for name, rate in rates.items()}
+    return {
+        f"Probability that {name.replace('_', ' ')} trips within a year": _chance(rate) for name, rate in rates.items()
+    }
 
 
 def _chance(rate: float) -> str:
@@ -64,7 +66,7 @@ def order_stories(
     rows = zip(trades.itertuples(), known["score"], because.reindex(trades["symbol"]).fillna(""), strict=True)
     said = [(order.symbol, order.side, _story(order, score, why, value)) for order, score, why in rows]
     if unbought is not None:
-        said += [(row.symbol, "NONE", f"Wanted, and not bought: {row.why}.") for row in unbought.itertuples()]
+        said += [(row.symbol, "NONE", f"Target not bought: {row.why}.") for row in unbought.itertuples()]
     return pd.DataFrame(said, columns=["symbol", "side", "story"], dtype="str")
 
 
@@ -75,7 +77,7 @@ def _story(order, score: float, because: str, value: float) -> str:
         f"{order.reason[:1].upper()}{order.reason[1:]}",
         "" if np.isnan(score) else f"Score {score:+.3f}{f' ({because})' if because else ''}",
         _rounding(order, value),
-        f"Costs about {cost:,.2f} USD",
+        f"Estimated cost {cost:,.2f} USD",
         f"Liquidity {order.liquidity_warning}" if order.liquidity_warning else "",
     ]
     return ". ".join(filter(None, parts)) + "."
@@ -116,14 +118,14 @@ def headline(
     because : why there are orders tonight, or none, while the kill switch is ACTIVE
     unbought : which names the book is too small for (`Unbought.sentence`), or that it is worth nothing; a warning, too
     """
-    nothing = "nothing can be bought" if unbought else "nothing to do"
+    nothing = "no order is possible" if unbought else "no orders"
     orders = f"{len(trades)} order{'s' if len(trades) != 1 else ''} for {due:%d %B}" if len(trades) else nothing
     warning = "\n".join(filter(None, [unbought, warning]))
     verdict = f"{switch}: {orders}" if switch != ACTIVE else orders[:1].upper() + orders[1:]
     cost = trades["commission_est"].sum() + trades["slippage_est"].sum()
-    money = f"{trades['notional'].sum():,.0f} USD change hands, at a cost of about {cost:,.2f} USD."
-    waits = "Approved by rule." if by_rule and switch == ACTIVE else "A person has to approve them."
-    says = f"{money} {waits}" if len(trades) else "What is held stays as it is."
+    money = f"{trades['notional'].sum():,.0f} USD traded, estimated cost {cost:,.2f} USD."
+    waits = "Approved automatically." if by_rule and switch == ACTIVE else "Pending approval by a person."
+    says = f"{money} {waits}" if len(trades) else "Holdings stay unchanged."
     parts = [f"{because} {says}".strip()] if switch == ACTIVE else [f"{MEANS[switch]} {why}".strip()]
     parts += [says] if switch != ACTIVE and len(trades) else []
     kind = {ACTIVE: "warn" if warning else "ok", REDUCE_ONLY: "warn", HALTED: "stop"}[switch]

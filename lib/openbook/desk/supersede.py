@@ -45,11 +45,14 @@ def supersede_session(
     with database.write(database.place(path)) as db:
         known, state = event_of(db, session), state_before(db, session, whole=False)
         if known["settlement"]["schema_version"] != settled.schema_version:
-            raise ConflictError(f"{session} was settled by an older openbook: decide anew on the next evening")
+            raise ConflictError(
+                f"{session} was settled by an older version of openbook and cannot be superseded; go on with "
+                "the next session"
+            )
         if known["settlement"] != settled.model_dump(mode="json"):
             raise ConflictError(
-                f"{session} was settled otherwise, as its prices or actions were known then; that stays, and what was "
-                "corrected since is taken in by the next evening"
+                f"the settlement of {session} would change, because prices or actions were restated "
+                "since; it stays as committed, and the next session takes the restatements in"
             )
         verdict = judge(state, settled, switch or KillSwitch())
         body = session_body(state, settled, verdict, trades, manual, dict(about or {}), version=version)
@@ -75,9 +78,14 @@ def _event(db: sqlite3.Connection, known: dict, body: dict) -> dict:
 def _require(db: sqlite3.Connection, session: str) -> None:
     last = db.execute("SELECT max(session) FROM sessions").fetchone()[0]
     if session != last:
-        raise OutOfOrderError(f"{session} lies before the book's last session, {last}; only that evening is superseded")
+        raise OutOfOrderError(
+            f"{session} is before the book's last session, {last}; only the last session can be superseded"
+        )
     filled = sorted({status for _, status in statuses(db, session)} - {*OPEN, *ENDED})
     if filled:
-        raise ConflictError(f"orders of {session} are {', '.join(filled)}: what a broker did cannot be superseded")
+        raise ConflictError(f"orders of {session} are already {', '.join(filled)}, so the session cannot be superseded")
     if moved := read_moves(db, session):
-        raise ConflictError(f"the book changed since {session} was settled ({moved}): decide anew on the next evening")
+        raise ConflictError(
+            f"the book changed since {session} was settled ({moved}), so it cannot be superseded; go on with "
+            "the next session"
+        )

@@ -31,9 +31,11 @@ def read(data: bytes, key: bytes) -> dict[str, str]:
     except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
         whole = False
     if not whole:
-        raise ApprovalError("the token is no token; make one with: openbook sign")
+        raise ApprovalError("not a valid approval token; sign the batch again with openbook sign")
     if not (isinstance(signature, str) and hmac.compare_digest(signature.encode(), _signature(body, key).encode())):
-        raise ApprovalError("the token's signature is not of this key: it was forged, edited, or signed with another")
+        raise ApprovalError(
+            "the token's signature does not match this key: the token was altered or signed with another key"
+        )
     return body
 
 

@@ -43,7 +43,7 @@ TRADE_COLUMNS = [
 ]
 UNBOUGHT_COLUMNS = ["symbol", "weight_target", "usd", "shares", "price", "why"]
 NAMED = 5  # names that a sentence has
-NOTHING = "the portfolio is worth {:,.2f} USD; nothing can be traded"
+NOTHING = "the portfolio is worth {:,.2f} USD, so nothing can be traded"
 NO_VOLUME = "not checked: no volume"
 
 
@@ -110,9 +110,10 @@ class Unbought:
         more = [f"{n - NAMED} more"] if n > NAMED else []
         part = self.idle / self.value
         return (
-            f"{n} of {self.n_wanted} wanted names cannot be bought with {self.value:,.2f} USD: "
-            f"{', '.join([*named, *more])}. {self.idle:,.2f} USD ({part:.1%}) stay idle. With these settings every "
-            f"name can be bought from about {self.enough:,.0f} USD on; with less, hold fewer names (portfolio.top_n)."
+            f"{n} of {self.n_wanted} target names cannot be bought with {self.value:,.2f} USD: "
+            f"{', '.join([*named, *more])}. {self.idle:,.2f} USD ({part:.1%}) stay uninvested. These "
+            f"settings need about {self.enough:,.0f} USD to hold every name; with less, lower "
+            "portfolio.top_n."
         )
 
 
@@ -123,10 +124,12 @@ class TradeGenerator(BaseModel, frozen=True, extra="forbid"):
     the nearest unit as far as cash and limits let them, and the cash that is left is spent; see `Rounding.orders`.
     """
 
-    min_trade_size: float = Field(100.0, ge=0, description="USD; smaller trades are dropped, full exits never")
-    costs: Costs = Field(Costs(), description="the one cost formula, as in the backtest")
-    max_volume_pct: float = Field(0.05, gt=0, le=1, description="of the median dollar volume; a larger order is warned")
-    share_units: int = Field(1, ge=1, description="units of a whole share, as the book counts; 1: whole shares")
+    min_trade_size: float = Field(100.0, ge=0, description="USD; smaller trades are dropped, full exits are not")
+    costs: Costs = Field(Costs(), description="transaction cost model, the same as in the backtest")
+    max_volume_pct: float = Field(
+        0.05, gt=0, le=1, description="fraction of median dollar volume above which an order gets a liquidity warning"
+    )
+    share_units: int = Field(1, ge=1, description="units per share, as in the book; 1: whole shares")
 
     def generate_trades(
         self,
@@ -197,7 +200,7 @@ class TradeGenerator(BaseModel, frozen=True, extra="forbid"):
             return f"{said}, less than one" if self.share_units == 1 else f"{said}, less than 1/{self.share_units:,}"
         if row.usd < self.min_trade_size:
             return f"{row.weight_target:.1%} is {row.usd:,.2f} USD, less than min_trade_size {self.min_trade_size:,.2f}"
-        return f"{said}; neither cash nor limits leave room for an order of min_trade_size"
+        return f"{said}; cash and limits leave no room for an order of min_trade_size"
 
     def validate_liquidity(self, trades: pd.DataFrame, volume: pd.Series | None) -> pd.DataFrame:
         """`trades` with `liquidity_warning`: empty when fine, else the order's share of the median dollar volume."""
@@ -267,7 +270,9 @@ def _checked_weights(weights: pd.Series) -> pd.Series:
     names = weights.drop(CASH, errors="ignore")
     bad = [*names.index[~((names >= 0) & (names < np.inf))], *names.index[names.index.duplicated()]]
     if bad:
-        raise LimitError(f"target weights of {', '.join(map(str, bad))} are not single numbers of 0 or more")
+        raise LimitError(
+            f"invalid target weights for {', '.join(map(str, bad))}: each symbol needs one weight of 0 or more"
+        )
     return names
 
 
@@ -276,7 +281,7 @@ def _priced(prices: pd.Series, symbols: pd.Index, what: str) -> pd.Series:
     found = prices.reindex(symbols)
     missing = found.index[~((found > 0) & (found < np.inf))]
     if len(missing):
-        raise DataError(f"no price for {what} {', '.join(map(str, missing))}; import one or record the delisting")
+        raise DataError(f"no price for {what} {', '.join(map(str, missing))}; import its bars or record the delisting")
     return found
 
 

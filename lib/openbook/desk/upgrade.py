@@ -81,12 +81,12 @@ def _upgrade_file(path: Path, keep: Path, when: str) -> str | None:
         try:
             n = _write(path, draft, when)
             if before is None or database.at_rest(path) != before:
-                raise BookError(f"{path} was written to during its upgrade; nothing was changed, try again")
+                raise BookError(f"{path} changed during its upgrade; nothing was upgraded, try again")
             os.replace(draft, path)
         finally:
             draft.unlink(missing_ok=True)
         database.fsync_folder(path.parent)
-    return f"{path} has format {SCHEMA_VERSION} now, with its {n} events; as it was: {keep}"
+    return f"{path} upgraded to format {SCHEMA_VERSION}, {n} events; backup: {keep}"
 
 
 def _upgrade_chain(place: str, when: str) -> str | None:
@@ -98,7 +98,7 @@ def _upgrade_chain(place: str, when: str) -> str | None:
             return None
         events = db.execute("SELECT seq, body, hash FROM events ORDER BY seq").fetchall()
         _append(db, events, when)
-    return f"{place} has format {SCHEMA_VERSION} now, with its {len(events)} events"
+    return f"{place} upgraded to format {SCHEMA_VERSION}, {len(events)} events"
 
 
 def _format_of(path: Path) -> int:
@@ -119,7 +119,7 @@ def _keep(path: Path, keep: Path) -> None:
     data = path.read_bytes()
     if keep.exists():
         if keep.read_bytes() != data:
-            raise BookError(f"{keep} is there already, and is not {path} as it is; keep the copy elsewhere")
+            raise BookError(f"the backup {keep} already exists and differs from {path}; move it elsewhere")
         return
     keep.parent.mkdir(parents=True, exist_ok=True)
     part = keep.with_name(f".{keep.name}.part")
@@ -160,7 +160,7 @@ def _append(db: sqlite3.Connection, events: list[Event], when: str) -> None:
     lots = "SELECT security, sum(shares) FROM lots WHERE session = ? GROUP BY security ORDER BY security"
     day = (body["session"],)
     if db.execute(held, day).fetchall() != db.execute(lots, day).fetchall():
-        raise BookError("the fills and actions of the book do not lead to what it holds; restore it from a copy")
+        raise BookError("the positions do not follow from the book's fills and actions; restore it from a backup")
 
 
 def _compare(old: sqlite3.Connection, new: sqlite3.Connection, path: Path) -> None:
@@ -170,4 +170,4 @@ def _compare(old: sqlite3.Connection, new: sqlite3.Connection, path: Path) -> No
         names = ", ".join(row[1] for row in old.execute(f"PRAGMA table_xinfo({table})"))
         only = " WHERE kind <> 'upgraded'" if table == "events" else ""
         if set(old.execute(f"SELECT {names} FROM {table}")) != set(new.execute(f"SELECT {names} FROM {table}{only}")):
-            raise BookError(f"{path}: {table} would not say the same after the upgrade; nothing was changed")
+            raise BookError(f"{path}: table {table} would differ after the upgrade; nothing was changed")

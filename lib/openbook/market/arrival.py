@@ -31,17 +31,17 @@ class DoorRule(NamedTuple):
 
 
 DOOR = {
-    "reserved": DoorRule(None, "CASH is the row of cash in every table of weights; rename the symbol"),
-    "holiday": DoorRule(None, "the exchange was closed, or the date lies before 1960"),
-    "duplicate": DoorRule(None, "sent twice and identical: one is kept; if they differ, nothing is admitted"),
+    "reserved": DoorRule(None, "CASH is reserved for the cash row in weights; rename the symbol"),
+    "holiday": DoorRule(None, "the exchange was closed, or the date is before 1960"),
+    "duplicate": DoorRule(None, "exact duplicate: one is kept; if they differ, the delivery is rejected"),
     "price": DoorRule(0.0, "a price is a finite number above this; open, high and low may be absent"),
     "volume": DoorRule(0.0, "a volume is a finite number of shares, at least this; it may be absent"),
     "range": DoorRule(1e-4, "high ≥ low and the close between them, to this share of the price: vendors round"),
     "level": DoorRule(
-        25.0, "so far from the last believed close, splits aside, a fall must repeat and a rise must stay"
+        25.0, "this far from the last accepted close, split-adjusted, a drop must repeat and a rise must persist"
     ),
-    "filing": DoorRule(None, "an item sent twice on one day with different values: the last one counts"),
-    "action": DoorRule(None, "an action sent twice and identical: one is kept"),
+    "filing": DoorRule(None, "an item sent twice on one day with different values: the last one is used"),
+    "action": DoorRule(None, "exact duplicate of an action: one is kept"),
 }
 # The rules that leave a hole where a session should have a bar.
 BAR_RULES = ("price", "volume", "range", "level")
@@ -54,8 +54,8 @@ LEVEL_NEAR = 4.0
 # happens; three weeks with one and without a Friday, and most weeks of a name so, do not.
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 SHIFTS = (
-    ("early", 6, 4, "so an evening would know the close of the next session"),
-    ("late", 5, 0, "so each evening would trade on the session before"),
+    ("early", 6, 4, "which would be look-ahead by one session"),
+    ("late", 5, 0, "which would delay every decision by one session"),
 )
 SHIFTED_WEEKS = 3
 DOUBTFUL = "close "  # what the detail of a bar refused by `level` begins with
@@ -120,13 +120,13 @@ def read_bars(delivery: Delivery) -> Bars:
     table = delivery.bars
     lacking = [name for name in ("symbol", "date", "close") if name not in table]
     if lacking:
-        raise DataError(f"{delivery.name} has no column {lacking[0]}; map it in the source's columns")
+        raise DataError(f"{delivery.name} has no column {lacking[0]}; map it in the source's `columns`")
     twice = [name for name in ("symbol", "date", *BAR_FIELDS) if (table.columns == name).sum() > 1]
     if twice:
-        raise DataError(f"{delivery.name} has two columns {twice[0]}; map one of them in the source's columns")
+        raise DataError(f"{delivery.name} has two columns {twice[0]}; map one of them in the source's `columns`")
     column, symbols = _codes(table["symbol"], delivery.name)
     if not pd.api.types.is_datetime64_any_dtype(table["date"]) or table["date"].isna().any():
-        raise DataError(f"{delivery.name} has rows without a readable date; give the source its date_format")
+        raise DataError(f"{delivery.name} has rows without a valid date; set date_format in the source")
     day = table["date"].dt.tz_localize(None).to_numpy().astype("datetime64[D]")
     fields = [field for field in BAR_FIELDS if field in table]
     values = {field: _numbers(table[field], field, delivery.name) for field in fields}
@@ -154,7 +154,8 @@ def _codes(symbol: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
         text = False
     if not text or (codes < 0).any():
         raise DataError(
-            f"{name} has rows whose symbol is missing or no text; read the column as text, with NA and TRUE as written"
+            f"{name} has rows with a missing or non-text symbol; read the column as text, so that NA and "
+            "TRUE stay as written"
         )
     written = pd.Index([value.strip() for value in found], dtype="str")  # "AAPL " is AAPL
     symbols = pd.Index(sorted(set(written)), dtype="str", name="symbol")
@@ -205,7 +206,7 @@ def _span(bars: Bars, delivery: Delivery, through) -> pd.DatetimeIndex:
     """Every session from the first bar to the last, with bars or without."""
     if not len(bars.day):
         until = "" if through is None else f" up to {calendar.as_day(through):%Y-%m-%d}"
-        raise DataError(f"{delivery.name} has no bars on any session{until}; check the source's path and dates")
+        raise DataError(f"{delivery.name} has no bars on any session{until}; check path and dates of the source")
     return calendar.sessions(bars.day.min(), bars.day.max())
 
 
@@ -319,7 +320,7 @@ def _with_listed_symbols(bars: Bars) -> Bars:
     """Only symbols that still have a bar."""
     listed = np.bincount(bars.column, minlength=len(bars.symbols)) > 0
     if not listed.any():
-        raise DataError("every bar of the delivery was refused; check the units and columns of the source")
+        raise DataError("every bar of the delivery was rejected; check units and columns of the source")
     return bars._replace(column=(np.cumsum(listed) - 1)[bars.column], symbols=bars.symbols[listed])
 
 

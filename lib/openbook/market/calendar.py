@@ -29,7 +29,7 @@ def parse_date(text: str) -> pd.Timestamp:
     """A day written as YYYY-MM-DD and nothing else; UsageError (64) otherwise."""
     try:
         if not (isinstance(text, str) and _DATE.fullmatch(text)):
-            raise ValueError("not written so")
+            raise ValueError("wrong format")
         return pd.Timestamp(date.fromisoformat(text)).as_unit("us")
     except ValueError:
         raise UsageError(f"{text!a} is not a date; write YYYY-MM-DD, for example 2024-12-31") from None
@@ -113,7 +113,7 @@ def now() -> pd.Timestamp:
     try:
         return pd.Timestamp(rehearsed).tz_convert("UTC")
     except (ValueError, TypeError):
-        raise CalendarError(f"{REHEARSAL}={rehearsed!a} is no moment; write one like 2022-12-28T21:00Z") from None
+        raise CalendarError(f"{REHEARSAL}={rehearsed!a} is not a timestamp; write it like 2022-12-28T21:00Z") from None
 
 
 def machine_now() -> pd.Timestamp:
@@ -192,8 +192,8 @@ def _beyond(day) -> CalendarError:
     """The error for a date that the calendar does not reach."""
     first, last = _sessions()[0].year, _sessions()[-1].year
     return CalendarError(
-        f"{as_day(day).date()} lies beyond the {EXCHANGE} calendar, known from {first} to {last}; "
-        "if the date is right, update exchange-calendars and check the clock"
+        f"{as_day(day).date()} is outside the {EXCHANGE} calendar, {first} to {last}; check the date and "
+        "the clock, or update exchange-calendars"
     )
 
 
@@ -202,6 +202,6 @@ def _why_closed(moment: pd.Timestamp) -> str:
     if moment.weekday() >= 5:
         return f"{moment:%A}"
     if moment in _closures(os.environ.get(CLOSURES, "")):
-        return f"{moment:%A}, closed without notice"
+        return f"{moment:%A}, unscheduled closure"
     named = _calendar().regular_holidays.holidays(moment, moment, return_name=True)
     return f"{moment:%A}, {named.iloc[0] if len(named) else 'unscheduled closure'}"

@@ -42,11 +42,11 @@ def judge_jumps(night: Night, rules: QualityRules) -> tuple[dict[str, Finding], 
     findings, notes = {}, []
     for symbol, jumps in _questioned(night, night.level - before, rules).items():
         if symbol in rules.accept:
-            notes += [f"{symbol}: {_told(night, jump)}; quality.accept takes it for real." for jump in jumps]
+            notes += [f"{symbol}: {_told(night, jump)}; accepted by quality.accept." for jump in jumps]
             continue
         news = [jump for jump in jumps if jump.split < SURE_SPLIT and jump.turnover >= rules.real_turnover]
         notes += [
-            f"{symbol}: {_told(night, jump)}; on {jump.turnover:.0f} times its usual turnover, so taken for real."
+            f"{symbol}: {_told(night, jump)}; on {jump.turnover:.0f} times its usual turnover, so accepted."
             for jump in news
             if _is_tonight(night, jump)
         ]

@@ -29,7 +29,7 @@ def require_same_source(manifest: dict | None, settings: dict, folder: Path) -> 
     had = manifest["source"]
     changed = [key for key in sorted(had.keys() | settings.keys()) if had.get(key) != settings.get(key)]
     told = "; ".join(f"{key} was {had.get(key)!r}, is {settings.get(key)!r}" for key in changed)
-    raise ConflictError(f"the store at {folder} was made from another source ({told}); use another folder for it")
+    raise ConflictError(f"the store at {folder} belongs to a different source ({told}); use another folder")
 
 
 def describe(market: Market, settings: dict) -> dict:
@@ -82,7 +82,7 @@ def read_part(folder: Path, file: str, sha256: str) -> pa.Table:
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}") from error
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise DataError(f"{path} is damaged: its sha256 is not the one in {MANIFEST}; {_REPAIR}")
+        raise DataError(f"{path} is damaged: its sha256 differs from {MANIFEST}; {_REPAIR}")
     try:
         return pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read()
     except (pa.ArrowException, OSError) as error:
@@ -91,7 +91,7 @@ def read_part(folder: Path, file: str, sha256: str) -> pa.Table:
 
 def require_manifest(folder: Path) -> dict:
     if not exists(folder):
-        raise DataError(f"no market store at {folder}; fill it with `openbook data update`")
+        raise DataError(f"no market store at {folder}; create it with `openbook data update`")
     return read_manifest(folder)
 
 
@@ -111,9 +111,9 @@ def read_manifest(folder: Path) -> dict:
         return from_first_format(manifest)
     if manifest["format"] not in (FORMAT, REWRITTEN):
         known = f"{FORMAT} and {REWRITTEN}"
-        raise DataError(f"{path} has format {manifest['format']}, this openbook reads {known}; fill a new folder")
+        raise DataError(f"{path} has format {manifest['format']}, this openbook reads {known}; use a new folder")
     if manifest["deltas"] != chained(manifest["deltas"]):
-        raise DataError(f"{path} is damaged: its deltas do not follow from each other; {_REPAIR}")
+        raise DataError(f"{path} is damaged: broken chain of deltas; {_REPAIR}")
     return manifest
 
 

@@ -47,7 +47,7 @@ def require_same_tables(stored: Market, sent: Market) -> None:
         changes = [f"{name} is no longer sent" for name in sorted(had - has)]
         changes += [f"{name} was not sent before" for name in sorted(has - had)]
         changes = changes or [f"execution was {stored.execution}, is {sent.execution}"]
-        raise ConflictError(f"the source changed: {', '.join(changes)}; keep it as it was, or start a new store")
+        raise ConflictError(f"the source changed: {', '.join(changes)}; restore the old settings, or start a new store")
 
 
 def plain_part(sent: Market, closed, listed: pd.Index) -> Market:

@@ -63,11 +63,12 @@ def look(market: Market, date: pd.Timestamp, held: list[str], rules: QualityRule
 
 def _require_arrived(market: Market, date: pd.Timestamp) -> None:
     if market.dates.empty or market.dates[-1] != date:
-        last = "there are none before" if market.dates.empty else f"the last are of {market.dates[-1]:%Y-%m-%d}"
-        raise DataNotReady(f"no bars of {date:%Y-%m-%d} yet, {last}; update the data, or try again later")
+        last = "there are none before" if market.dates.empty else f"the latest are of {market.dates[-1]:%Y-%m-%d}"
+        raise DataNotReady(f"no bars for {date:%Y-%m-%d} yet, {last}; update the data, or try again later")
     if market.index is not None and (market.index.empty or market.index.index[-1] != date):
         raise DataNotReady(
-            f"the index {market.index.name} has no close of {date:%Y-%m-%d} yet; update it, or drop it from the source"
+            f"the index {market.index.name} has no close for {date:%Y-%m-%d} yet; update it, or remove it "
+            "from the source"
         )
 
 

@@ -66,12 +66,10 @@ def check_session(market: Market, date, *, held=(), rules: QualityRules | None =
     findings |= _absent(night, held, rules, refused)
     problems = [*_session_problems(night, findings, rules), *_symbol_problems(findings, held)]
     if problems:
-        raise DataError(
-            f"{date:%Y-%m-%d}: {'; '.join(problems)}; with a store, `openbook data update` brings a mended source in"
-        )
+        raise DataError(f"{date:%Y-%m-%d}: {'; '.join(problems)}; after fixing the source, run `openbook data update`")
     left_out = [(symbol, finding.rule, finding.detail) for symbol, finding in sorted(findings.items())]
     if night.volume is None:
-        notes = ["Names that did not trade are not recognised: this source has no volume.", *notes]
+        notes = ["Untraded names cannot be detected: the source has no volume.", *notes]
     return Checked(
         date=date,
         tradable=night.symbols[night.concerned & night.bar[-1] & ~night.symbols.isin(list(findings))],
@@ -84,13 +82,13 @@ def check_session(market: Market, date, *, held=(), rules: QualityRules | None =
 def _absent(night: Night, held: list[str], rules: QualityRules, refused) -> dict[str, Finding]:
     """Names that should have a bar tonight and have none, by symbol."""
     unknown = [symbol for symbol in held if symbol not in night.symbols]
-    out = {symbol: found("unknown", "this source never had a bar of it") for symbol in unknown}
+    out = {symbol: found("unknown", "the source has no bars for it") for symbol in unknown}
     why = {} if refused is None else _refused_tonight(refused, night.dates[-1])
     for column in np.flatnonzero(~night.bar[-1] & night.concerned):
         symbol = night.symbols[column]
         last = night.market.close[symbol].last_valid_index()
         gap = len(night.market.dates) if last is None else int((night.market.dates > last).sum())
-        since = "no bar yet" if last is None else f"no bar tonight, the last is of {last:%Y-%m-%d}"
+        since = "no bar yet" if last is None else f"no bar on this session, the latest is of {last:%Y-%m-%d}"
         if night.delisted[column]:
             out[symbol] = found("delisted", since)
         elif symbol in why:
@@ -106,7 +104,7 @@ def _refused_tonight(refused: pd.DataFrame, date: pd.Timestamp) -> dict[str, Fin
     """Why the door refused a bar of `date`, by symbol."""
     rows = refused[(refused["date"] == date) & refused["rule"].isin(BAR_RULES)]
     return {
-        row.symbol: Finding(row.rule, f"its bar was refused at the door ({row.rule}: {row.detail})", "held")
+        row.symbol: Finding(row.rule, f"its bar was rejected on arrival ({row.rule}: {row.detail})", "held")
         for row in rows.itertuples()
     }
 
@@ -131,21 +129,21 @@ def _session_problems(night: Night, findings: dict[str, Finding], rules: Quality
     if not coverage >= rules.min_coverage:
         absent = night.symbols[night.expected & ~night.bar[-1]]
         problems.append(
-            f"coverage {_below(coverage, rules.min_coverage)} < {rules.min_coverage:.0%}: "
-            f"{len(absent)} of {n} active names have no bar ({_names(absent)}); get the rest of the delivery"
+            f"coverage {_below(coverage, rules.min_coverage)} < {rules.min_coverage:.0%}: {len(absent)} "
+            f"of {n} active names have no bar ({_names(absent)}); get the missing bars"
         )
     both = night.expected & night.bar[-1] & night.bar[-2:-1].any(axis=0)
     same = (night.close[-1, both] == night.close[-2:-1, both]).mean() if both.any() else 0.0
     if not same <= rules.max_frozen:
         problems.append(
-            f"frozen feed: {same:.0%} of closes equal those of {night.dates[-2]:%Y-%m-%d}; ask for new bars"
+            f"frozen feed: {same:.0%} of closes equal those of {night.dates[-2]:%Y-%m-%d}; get the session again"
         )
     untraded = [symbol for symbol in night.symbols[night.expected] if _is(findings.get(symbol), "zero volume")]
     again = [symbol for symbol in night.symbols[night.expected] if _is(findings.get(symbol), "repeated bars")]
     if same <= rules.max_frozen and not len(again) <= rules.max_repeated * n:
         problems.append(
-            f"bars sent again for {len(again)} of {n} names ({_names(again)}), more than {rules.max_repeated:.0%}; "
-            "get that day again"
+            f"bars sent again for {len(again)} of {n} names ({_names(again)}), more than "
+            f"{rules.max_repeated:.0%}; get that session again"
         )
     if not len(untraded) <= rules.max_zero_volume * n:
         problems.append(

@@ -25,12 +25,14 @@ def check_master(master: pd.DataFrame) -> pd.DataFrame:
     table = table.assign(start=table["start"].fillna(pd.Timestamp.min.ceil("D")).astype("datetime64[us]"))
     table = table.assign(end=table["end"].fillna(pd.Timestamp.max.floor("D")).astype("datetime64[us]"))
     for row in table[~(table["start"] < table["end"])].itertuples():
-        raise DataError(f"{row.id} owns {row.ticker} until {row.end:%Y-%m-%d}, before it begins; correct the master")
+        raise DataError(
+            f"{row.id} owns {row.ticker} until {row.end:%Y-%m-%d}, before its start; correct the security master"
+        )
     for key, words in (("ticker", "has two owners"), ("id", "has two tickers")):
         ordered = table.sort_values([key, "start"], ignore_index=True)
         clash = (ordered[key] == ordered[key].shift(1)) & (ordered["start"] < ordered["end"].shift(1))
         for row in ordered[clash].itertuples():
-            raise DataError(f"{getattr(row, key)} {words} on {row.start:%Y-%m-%d}; correct the master")
+            raise DataError(f"{getattr(row, key)} {words} on {row.start:%Y-%m-%d}; correct the security master")
     return table.sort_values(["ticker", "start"], ignore_index=True)
 
 

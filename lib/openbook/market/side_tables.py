@@ -36,8 +36,8 @@ def clean_actions(delivery: Delivery, symbols: pd.Index, dates: pd.DatetimeIndex
     _require_sense(table)
     if delivery.adjusted and table["kind"].isin(["split", "dividend"]).any():
         raise DataError(
-            f"{delivery.name} sends splits or dividends beside adjusted prices: they would be applied twice; "
-            "send raw prices, or leave the actions out"
+            f"{delivery.name} has splits or dividends with adjusted prices, so they would be applied "
+            "twice; use raw prices, or remove the actions"
         )
     again = table.duplicated()
     refused = refused_rows(

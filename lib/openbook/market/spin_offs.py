@@ -29,7 +29,9 @@ def judge_spin_offs(night: Night, rules: QualityRules) -> dict[str, Finding]:
         stayed = level < -np.log(rules.min_break)
         if calm and sudden and firm and stayed:
             told = f"close {np.exp(move[row, column]):.3g} times the last on {night.dates[row]:%Y-%m-%d}, overnight"
-            words = f"{told}, and then a calm day on {turnover:.2g} times the usual turnover: a missing spin-off?"
+            words = (
+                f"{told}, then a normal session on {turnover:.2g} times the usual turnover: possibly a missing spin-off"
+            )
             out[night.symbols[column]] = found("missing spin-off", words)
     return out
 

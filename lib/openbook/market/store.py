@@ -277,7 +277,7 @@ def store_fingerprint(folder, date) -> str:
     known = sorted(digests)
     at = bisect_right(known, day)
     if not at:
-        raise DataError(f"the store at {folder} begins on {known[0]}, after {day}")
+        raise DataError(f"the store at {folder} starts on {known[0]}, after {day}")
     return digests[known[at - 1]]
 
 
@@ -310,7 +310,7 @@ def _read(folder: Path, manifest: dict, through=None, as_known_on=None, first=No
     ends = [calendar.as_day(day) for day in (through, known) if day is not None]
     kept = dates[dates <= min(ends)] if ends else dates
     if kept.empty:
-        raise DataError(f"the store at {folder} begins on {dates[0]:%Y-%m-%d}, after {min(ends):%Y-%m-%d}")
+        raise DataError(f"the store at {folder} starts on {dates[0]:%Y-%m-%d}, after {min(ends):%Y-%m-%d}")
     kept = kept if first is None else kept[kept >= calendar.as_day(first)]
     if kept.empty:
         raise DataError(f"the store at {folder} has no session from {calendar.as_day(first):%Y-%m-%d} on")
@@ -351,7 +351,7 @@ def _write(folder: Path, old: dict | None, manifest: dict, parts: dict[str, byte
         os.replace(folder / f"{MANIFEST}.tmp", folder / MANIFEST)
         _sync(folder)
     except OSError as error:
-        raise StorageError(f"the store at {folder} cannot be written: {error.strerror or error}") from error
+        raise StorageError(f"cannot write the store at {folder}: {error.strerror or error}") from error
 
 
 def _encode(table: pa.Table) -> bytes:

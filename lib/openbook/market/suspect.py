@@ -63,7 +63,7 @@ def _unmoved(night: Night, rules: QualityRules) -> dict[str, Finding]:
     return {
         night.symbols[i]: found(
             "unmoved close",
-            f"close {night.close[-1, i]:.6g} for {_sessions(n[i] + 1, night)}, and no volume to say that it was traded",
+            f"close {night.close[-1, i]:.6g} for {_sessions(n[i] + 1, night)}, without volume to confirm trading",
         )
         for i in np.flatnonzero(chosen)
     }

@@ -109,7 +109,7 @@ class Market:
             raise DataError(f"execution must be one of {EXECUTIONS}, not {self.execution!r}")
         for name, table in self._wide().items():
             if not (table.index.equals(self.dates) and table.columns.equals(self.symbols)):
-                raise DataError(f"table {name} does not have the sessions and symbols of close")
+                raise DataError(f"table {name} must have the same sessions and symbols as close")
             object.__setattr__(self, name, frozen(table))
         if self.sector_spells is not None:
             object.__setattr__(self, "sectors", sectors_on(self.sector_spells, self.dates.max()))
@@ -149,7 +149,7 @@ class Market:
         there = int(self.close.iloc[-1].notna().sum())
         return {
             "Source": self.name,
-            "Last close": f"{self.dates[-1]:%Y-%m-%d}",
+            "Last session": f"{self.dates[-1]:%Y-%m-%d}",
             "Names with a bar": f"{there} of {len(self.symbols)}",
             "Sessions": f"{len(self.dates):,} since {self.dates[0]:%Y-%m-%d}",
             "Fields": ", ".join(self.bar_fields),
@@ -291,7 +291,7 @@ def sectors_on(spells: pd.DataFrame, date) -> pd.Series:
     table = spells.drop_duplicates(SPELL_COLUMNS)
     twice = table[table.duplicated(["symbol", "start"])]
     if len(twice):
-        raise DataError(f"{twice.iloc[0]['symbol']} begins two sectors on one day; keep one in the source")
+        raise DataError(f"{twice.iloc[0]['symbol']} has two sectors from the same day; keep one in the source")
     valid = table[~(table["start"] > pd.Timestamp(date))]
     newest = valid.sort_values(["symbol", "start"], na_position="first").drop_duplicates("symbol", keep="last")
     return sectors_of(newest)

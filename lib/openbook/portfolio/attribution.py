@@ -47,10 +47,10 @@ def split_change(
 def _names(before: Mapping, after: Mapping, changed: Collection[str] | None) -> list[str]:
     """The changed inputs in their order; UsageError if the two decisions have not the same inputs."""
     if list(before) != list(after):
-        raise UsageError(f"two decisions are compared by the same inputs, not {list(before)} and {list(after)}")
+        raise UsageError(f"both decisions must have the same inputs, not {list(before)} and {list(after)}")
     unknown = sorted(set(changed or ()) - set(before))
     if unknown:
-        raise UsageError(f"no input {unknown[0]!r}; they are {', '.join(before)}")
+        raise UsageError(f"unknown input {unknown[0]!r}; choose from {', '.join(before)}")
     return [name for name in before if changed is None or name in changed]
 
 

@@ -130,7 +130,7 @@ class VectorizedBacktester(BaseModel, frozen=True, extra="forbid"):
 
     settings: PortfolioSettings = PortfolioSettings()
     costs: Costs = Costs()
-    capital: float = Field(1_000_000.0, gt=0, description="USD at the start; matters for minimum commissions only")
+    capital: float = Field(1_000_000.0, gt=0, description="initial capital, USD; matters for minimum commissions only")
 
     def decide(self, scores: pd.DataFrame, market: Market, regimes: pd.Series | None, dates) -> Decisions:
         """Target weights of each of `dates`, from the weights that had drifted there.
@@ -157,7 +157,7 @@ class VectorizedBacktester(BaseModel, frozen=True, extra="forbid"):
             log=pd.DataFrame(log, index=index, columns=LOG_COLUMNS),
         )
         if len(decisions.failed) == len(index):
-            raise OptimizerError(f"no date has a portfolio; on {index[0]:%Y-%m-%d}: {log[0]['reason']}")
+            raise OptimizerError(f"no portfolio could be built on any date; on {index[0]:%Y-%m-%d}: {log[0]['reason']}")
         return decisions
 
     def run(self, weights: pd.DataFrame, market: Market) -> BacktestResult:
@@ -291,13 +291,14 @@ def _locked_notes(locked: pd.DataFrame, equity: float, dates: pd.DatetimeIndex) 
     refused, notes = locked[locked["why"] == "refused"], []
     if len(silent):
         notes.append(
-            f"no bars came for {SILENT} sessions or more, and no delisting, of {_told(silent, equity)}: locked at the "
-            "last price to the end, neither sold nor cash; record the delistings, or give the source `endings`"
+            f"no bars for at least {SILENT} sessions and no delisting recorded for "
+            f"{_told(silent, equity)}: kept at the last close until the end, not traded; record the "
+            "delistings, or set `endings` in the source"
         )
     if len(refused):
         notes.append(
-            f"at the end the bars of {_told(refused, equity)} were refused as doubtful: such a fall counts in full "
-            f"from session {IN_DOUBT} of the doubt on; correct the bars, or record the delisting"
+            f"the last bars of {_told(refused, equity)} were rejected as doubtful: such a drop counts in "
+            f"full from its session {IN_DOUBT} on; correct the bars, or record the delisting"
         )
     return notes
 
@@ -316,9 +317,9 @@ def _notes(done: Walk, rows: list[int], tape: Tape) -> list[str]:
     higher = sorted({str(tape.symbols[name]) for _, name, kind, _ in done.gone if kind == "another level"})
     if higher:
         notes.append(
-            f"{', '.join(higher)} came back more than {LIMIT:g} times above the last believed price while held: taken "
-            "for another company or unit, so the holder got the last believed price"
+            f"{', '.join(higher)} reappeared at more than {LIMIT:g} times the last accepted price while "
+            "held: treated as another company or unit, and valued at the last accepted price"
         )
     if rows[-1] == len(tape.dates) - 1:
-        notes.append("the last decision has no next session and was not executed")
+        notes.append("the last decision was not executed: no next session")
     return notes

@@ -173,7 +173,7 @@ def _scores_like(scores: pd.DataFrame, close: pd.DataFrame) -> pd.DataFrame:
         raise DataError(f"scores end on {scores.index[-1]:%Y-%m-%d}, prices on {close.index[-1]:%Y-%m-%d}")
     stray = scores.columns[scores.iloc[-1].notna()].difference(close.columns)
     if len(stray):
-        raise DataError(f"scored but without prices: {', '.join(stray[:5])}")
+        raise DataError(f"scores without prices: {', '.join(stray[:5])}")
     return scores if scores.columns.equals(close.columns) else scores.reindex(columns=close.columns)
 
 
@@ -196,10 +196,12 @@ def _held_weights(held: pd.Series | None, close: pd.DataFrame, locked: tuple[str
     free = names.index.difference(list(locked))
     tonight = close.iloc[-1].reindex(free)
     if tonight.isna().any():
-        raise DataError(f"held {tonight.index[tonight.isna()][0]} has no price tonight; import one, or lock the name")
+        raise DataError(
+            f"held name {tonight.index[tonight.isna()][0]} has no price on this session; import it, or lock the name"
+        )
     absent = pd.Index(list(locked)).difference(names.index.intersection(close.columns))
     if len(absent):
-        raise DataError(f"locked {absent[0]!r} is not a held symbol with a column of prices")
+        raise DataError(f"locked {absent[0]!r} is not a held symbol with prices")
     return names.reindex(close.columns).fillna(0.0).to_numpy(dtype=float)
 
 
@@ -264,7 +266,7 @@ def _binding(evening: Evening, decision: Decision, settings: PortfolioSettings) 
     if exposure < 1:
         rows.append(("exposure", REGIME_NAMES[evening.regime], target.sum(), exposure))
     if limits.exposure + locked.sum() < exposure - AT_LIMIT:
-        rows.append(("room", "cash absorbs the rest", target.sum(), exposure))
+        rows.append(("room", "remainder held in cash", target.sum(), exposure))
     cut = np.flatnonzero(evening.held - locked > decision.floor + AT_LIMIT)
     rows += [("held above a limit", evening.symbols[i], evening.held[i], decision.floor[i]) for i in cut]
     if decision.way < 1:

@@ -9,9 +9,11 @@ BPS = 1e-4
 class Costs(BaseModel, frozen=True, extra="forbid"):
     """Commission and slippage on the notional of each order, in USD; its sign does not matter, NaN stays NaN."""
 
-    commission_bps: float = Field(1.0, ge=0, le=1000, description="broker's fee, basis points of notional")
-    slippage_bps: float = Field(5.0, ge=0, le=1000, description="half spread and impact, basis points of notional")
-    min_commission: float = Field(0.0, ge=0, description="USD an order; the fee is never less")
+    commission_bps: float = Field(1.0, ge=0, le=1000, description="commission, basis points of notional")
+    slippage_bps: float = Field(
+        5.0, ge=0, le=1000, description="half spread plus market impact, basis points of notional"
+    )
+    min_commission: float = Field(0.0, ge=0, description="minimum commission per order, USD")
 
     def commission(self, notional):
         """Broker's fee in USD of orders of `notional` USD (scalar, array or Series); an order of zero costs nothing."""

@@ -20,15 +20,15 @@ def _check_optimizers(names: tuple[str | None, ...]) -> None:
     """Raise ValueError naming an optimizer that does not exist."""
     unknown = [name for name in names if name is not None and name not in OPTIMIZERS]
     if unknown:
-        raise ValueError(f"no optimizer {unknown[0]!r}; choose from {', '.join(OPTIMIZERS)}")
+        raise ValueError(f"unknown optimizer {unknown[0]!r}; choose from {', '.join(OPTIMIZERS)}")
 
 
 class RegimeAdaptation(BaseModel, frozen=True, extra="forbid"):
     """What one regime changes; nothing: the setting of the portfolio stands."""
 
     exposure: float = Field(1.0, ge=0, le=1, description="fraction invested; the rest is cash")
-    max_weight: float | None = Field(None, gt=0, le=1, description="largest weight of one name in this regime")
-    optimizer: str | None = Field(None, description="optimizer of this regime")
+    max_weight: float | None = Field(None, gt=0, le=1, description="maximum weight of one name in this regime")
+    optimizer: str | None = Field(None, description="optimizer in this regime")
 
     @field_validator("optimizer")
     @classmethod
@@ -41,27 +41,35 @@ class PortfolioSettings(BaseModel, frozen=True, extra="forbid"):
     """How scores become weights; every number here is a trial when it is tuned."""
 
     optimizer: str = Field("max_sharpe", description=f"one of {', '.join(OPTIMIZERS)}")
-    fallbacks: tuple[str, ...] = Field(("min_volatility", "inverse_vol"), description="tried in turn, each recorded")
-    top_n: int = Field(50, ge=1, description="names to hold")
-    hold_buffer: float = Field(2.0, ge=1, description="a held name stays while its rank is at most this times top_n")
-    score_half_life: float = Field(5.0, ge=0, description="sessions after which a score counts half; 0: tonight only")
-    max_weight: float = Field(0.15, gt=0, le=1, description="largest weight of one name")
-    max_sector_weight: float = Field(0.30, gt=0, le=1, description="largest total weight of one sector")
-    max_turnover: float = Field(0.40, gt=0, le=1, description="½Σ|change|, cash included, per rebalance")
-    max_trade: float = Field(0.10, gt=0, le=1, description="largest increase of one weight per rebalance")
-    no_trade_band: float = Field(0.002, ge=0, lt=1, description="a smaller change of weight is not traded; exits are")
-    cash_absorbs: bool = Field(False, description="hold cash where the limits leave no room, instead of failing")
-    lookback: int = Field(252, ge=20, description="sessions of returns that the covariance is estimated from")
-    min_history: float = Field(0.9, gt=0, le=1, description="share of those sessions on which a name needs a price")
-    ic: float = Field(0.03, gt=0, lt=1, description="information coefficient that expected returns assume")
-    risk_free: float = Field(0.0, description="a year; subtracted from expected returns")
-    rebalance_every: int = Field(5, ge=1, description="sessions between rebalances of a backtest")
+    fallbacks: tuple[str, ...] = Field(
+        ("min_volatility", "inverse_vol"), description="fallback optimizers, tried in order"
+    )
+    top_n: int = Field(50, ge=1, description="number of names to hold")
+    hold_buffer: float = Field(
+        2.0, ge=1, description="rank buffer: a held name stays while its rank is at most hold_buffer × top_n"
+    )
+    score_half_life: float = Field(5.0, ge=0, description="half-life of score smoothing in sessions; 0: no smoothing")
+    max_weight: float = Field(0.15, gt=0, le=1, description="maximum weight of one name")
+    max_sector_weight: float = Field(0.30, gt=0, le=1, description="maximum total weight of one sector")
+    max_turnover: float = Field(
+        0.40, gt=0, le=1, description="maximum turnover per rebalance, ½Σ|change|, cash included"
+    )
+    max_trade: float = Field(0.10, gt=0, le=1, description="maximum increase of one weight per rebalance")
+    no_trade_band: float = Field(
+        0.002, ge=0, lt=1, description="no-trade band: smaller weight changes are not traded, except exits"
+    )
+    cash_absorbs: bool = Field(False, description="hold cash if the limits leave no room, instead of failing")
+    lookback: int = Field(252, ge=20, description="covariance lookback in sessions")
+    min_history: float = Field(0.9, gt=0, le=1, description="minimum fraction of lookback sessions with a price")
+    ic: float = Field(0.03, gt=0, lt=1, description="information coefficient assumed in expected returns")
+    risk_free: float = Field(0.0, description="annual risk-free rate, subtracted from expected returns")
+    rebalance_every: int = Field(5, ge=1, description="rebalancing interval in sessions")
     enable_regime_adaptation: bool = Field(True, description="false: every regime is treated as normal")
     regimes: dict[int, RegimeAdaptation] = Field(
         {RISK_OFF: RegimeAdaptation(exposure=0.5), NORMAL: RegimeAdaptation(), RISK_ON: RegimeAdaptation()},
-        description="what each regime (0 risk-off, 1 normal, 2 risk-on) changes",
+        description="overrides by regime (0 risk-off, 1 normal, 2 risk-on)",
     )
-    solver_iterations: int = Field(MAX_ITERATIONS, ge=1, description="after these a solver gives up")
+    solver_iterations: int = Field(MAX_ITERATIONS, ge=1, description="maximum solver iterations")
 
     @field_validator("optimizer", "fallbacks")
     @classmethod
@@ -74,13 +82,13 @@ class PortfolioSettings(BaseModel, frozen=True, extra="forbid"):
     def _regimes(cls, value):
         unknown = [code for code in value if code not in REGIME_NAMES]
         if unknown:
-            raise ValueError(f"no regime {unknown[0]}; they are {REGIME_NAMES}")
+            raise ValueError(f"unknown regime {unknown[0]}; choose from {REGIME_NAMES}")
         return value
 
     def rule(self, regime: int) -> RegimeAdaptation:
         """Exposure, position limit and optimizer in force in `regime`, with nothing left open."""
         if regime not in REGIME_NAMES:
-            raise OptimizerError(f"no regime {regime!r}; they are {REGIME_NAMES}")
+            raise OptimizerError(f"unknown regime {regime!r}; choose from {REGIME_NAMES}")
         found = self.regimes.get(regime) if self.enable_regime_adaptation else None
         found = found or RegimeAdaptation()
         tightest = min(self.max_weight, found.max_weight or self.max_weight)
@@ -216,7 +224,7 @@ def smooth(ranks: np.ndarray, half_life: float) -> np.ndarray:
 def has_history(close: np.ndarray, min_history: float) -> np.ndarray:
     """Names with a price tonight and on enough of the sessions before, (n,) bool."""
     if len(close) < 21:
-        raise OptimizerError(f"{len(close)} sessions of prices are too few for a covariance; 21 are the least")
+        raise OptimizerError(f"{len(close)} sessions of prices are too few for a covariance; at least 21 are needed")
     priced = np.isfinite(close)
     return priced[-1] & (priced.sum(axis=0) >= min_history * len(close))
 
@@ -240,11 +248,12 @@ def unchosen(ranked: int, settings: PortfolioSettings) -> str:
     """That the model chooses nothing of `ranked` names that may be held, and the way out; empty where it chooses."""
     top_n, reach = settings.top_n, settings.hold_buffer * settings.top_n
     if top_n >= ranked > 0:
-        return f"top_n {top_n} of {ranked} names: every name is held, the model chooses nothing; lower portfolio.top_n"
+        return f"top_n {top_n} of {ranked} names: every name is held, so the model has no effect; lower portfolio.top_n"
     if reach >= ranked > 0:
         return (
-            f"hold_buffer {settings.hold_buffer:g} × top_n {top_n} of {ranked} names: what is held stays whatever its "
-            "rank, the model chooses nothing after the first evening; lower portfolio.hold_buffer"
+            f"hold_buffer {settings.hold_buffer:g} × top_n {top_n} of {ranked} names: held names stay "
+            "whatever their rank, so the model has no effect after the first rebalance; lower "
+            "portfolio.hold_buffer"
         )
     return ""
 
@@ -323,7 +332,7 @@ def approach(target, held, locked, hard: Limits, settings: PortfolioSettings) ->
     weights = np.where(weights <= DUST, 0.0, weights)
     if not (hard.excess(weights) <= TOLERANCE):
         raise OptimizerError(
-            f"the weights break a limit by {hard.excess(weights):.3g}: report this, it must not happen"
+            f"internal error: the weights exceed a limit by {hard.excess(weights):.3g}; please report this"
         )
     return {"weights": weights + stuck, "kept": kept, "floor": floor, "wanted": turnover(goal, held), "way": way}
 

@@ -71,7 +71,7 @@ def gather_evenings(
     scores = scores.reindex(columns=market.symbols)
     places = scores.index.get_indexer(market.dates[rows])
     if (places < 0).any():
-        raise DataError(f"no scores on {market.dates[rows][places < 0][0]:%Y-%m-%d}")
+        raise DataError(f"no scores for {market.dates[rows][places < 0][0]:%Y-%m-%d}")
     sectors, names = _sectors_on(market, market.dates[rows])
     return Evenings(
         tape=read_tape(market) if tape is None else tape,
@@ -96,7 +96,7 @@ def decision_rows(sessions: pd.DatetimeIndex, dates) -> list[int]:
     if (rows < 0).any():
         raise DataError(f"{dates[rows < 0][0]:%Y-%m-%d} is not a session of this market")
     if not (np.diff(rows) > 0).all():
-        raise DataError("decision dates must increase")
+        raise DataError("decision dates must be increasing")
     return [int(row) for row in rows]
 
 
@@ -117,5 +117,5 @@ def _regimes_on(regimes: pd.Series, dates: pd.DatetimeIndex) -> list[int]:
     """The regime of each date; DataError names a date without one."""
     found = regimes.reindex(dates)
     if found.isna().any():
-        raise DataError(f"no regime on {found.index[found.isna()][0]:%Y-%m-%d}")
+        raise DataError(f"no regime for {found.index[found.isna()][0]:%Y-%m-%d}")
     return [int(code) for code in found]

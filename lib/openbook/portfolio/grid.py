@@ -35,7 +35,7 @@ def common_dates(scores: Mapping[str, pd.DataFrame], market: Market, first: str,
     evenings = rebalance_dates(dates, every)
     if len(evenings) < 2:
         since = first or "the first session"
-        raise DataError(f"only {len(evenings)} evenings from {since} on which every model has scores; begin earlier")
+        raise DataError(f"only {len(evenings)} dates from {since} on have scores of every model; start earlier")
     return evenings
 
 
@@ -144,7 +144,7 @@ def hold_index(market: Market, dates: pd.DatetimeIndex, capital: float) -> Backt
     rows = decision_rows(market.dates, dates)
     level = _level(market).iloc[rows[0] :]
     if not (level > 0).all():
-        raise DataError(f"the index has no level on {level.index[~(level > 0)][0]:%Y-%m-%d}; begin later")
+        raise DataError(f"the index has no level on {level.index[~(level > 0)][0]:%Y-%m-%d}; start later")
     equity, decided = (capital * level / level.iloc[0]).rename("equity"), market.dates[rows]
     weights = pd.DataFrame({INDEX[0]: 1.0, CASH: 0.0}, index=decided)
     none = pd.Series(0.0, index=decided)
@@ -157,7 +157,7 @@ def hold_index(market: Market, dates: pd.DatetimeIndex, capital: float) -> Backt
         turnover=none.rename("turnover"),
         costs=none.rename("costs"),
         gone=pd.DataFrame(columns=["date", "symbol", "kind", "usd"]),
-        notes=("the index is held without costs, from its close on the first evening",),
+        notes=("the index is held without costs, from its close on the first decision date",),
     )
 
 

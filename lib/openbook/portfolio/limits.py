@@ -69,9 +69,9 @@ def check_feasible(limits: Limits) -> None:
     """Raise OptimizerError (50), naming the limit and the way out, if no weights add up to the exposure."""
     n, need = len(limits.upper), limits.exposure
     if not (np.isfinite(limits.upper).all() and np.isfinite(limits.caps).all() and np.isfinite(need)):
-        raise OptimizerError("a limit is not a number; every limit needs a value")
+        raise OptimizerError("a limit is NaN; every limit needs a value")
     if n == 0 and need > 0:
-        raise OptimizerError("no name to hold: none has a score, a price tonight and enough history")
+        raise OptimizerError("no eligible names: none has a score, a price on this session and enough history")
     if limits.reachable >= need - SLACK:
         return
     total = limits.upper.sum()
@@ -170,7 +170,7 @@ def run_piqp(problem, inequality, upper, max_iterations: int) -> np.ndarray:
     solver.setup(cost, linear, equal, target, rows, None, caps, np.zeros(len(linear)), upper)
     status = solver.solve()
     if status == piqp.PIQP_PRIMAL_INFEASIBLE:
-        raise NoSolution("the solver proved that nothing meets the constraints")
+        raise NoSolution("infeasible: the solver found no weights that satisfy the constraints")
     if status != piqp.PIQP_SOLVED:
         said = status.name.removeprefix("PIQP_").lower().replace("_", " ")
         raise OptimizerError(f"the solver ended with '{said}' after {solver.result.info.iter} iterations")

@@ -92,7 +92,7 @@ def max_sharpe(
     check_inputs(covariance, limits)
     best = float(np.max(expected))
     if not (best > 0):
-        raise OptimizerError("no name is expected to return more than the risk-free rate")
+        raise OptimizerError("no name has an expected return above the risk-free rate")
     n = len(expected)
     cost = np.zeros((n + 1, n + 1))
     cost[:n, :n] = covariance / np.diag(covariance).mean()
@@ -102,7 +102,7 @@ def max_sharpe(
     try:
         found = run_piqp(problem, (rows, caps), np.full(n + 1, np.inf), max_iterations)
     except NoSolution:
-        raise OptimizerError("no portfolio within the limits expects more than the risk-free rate") from None
+        raise OptimizerError("no feasible portfolio has an expected return above the risk-free rate") from None
     return settle(found[:n] / found[n], limits)
 
 
@@ -168,7 +168,7 @@ def check_inputs(covariance: np.ndarray, limits: Limits) -> None:
     known = np.isfinite(covariance).all(axis=1) & (np.diag(covariance) > 0)
     if not known.all():
         names = ", ".join(str(limits.symbols[i]) for i in np.flatnonzero(~known)[:5])
-        raise OptimizerError(f"no variance can be estimated for {names}; leave out what does not move")
+        raise OptimizerError(f"cannot estimate a variance for {names}; exclude names without price changes")
 
 
 def hrp_raw(covariance: np.ndarray) -> np.ndarray:
@@ -243,7 +243,7 @@ def optimize(
     """
     check_feasible(limits)
     if not (limits.exposure > SLACK):
-        return np.zeros(len(limits.upper)), (Step("cash", "used", "nothing may be invested tonight"),)
+        return np.zeros(len(limits.upper)), (Step("cash", "used", "exposure is zero"),)
     steps: list[Step] = []
     for name in dict.fromkeys(names):
         try:

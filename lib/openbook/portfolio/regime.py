@@ -15,13 +15,15 @@ SESSIONS_A_YEAR = 252
 class RegimeSettings(BaseModel, frozen=True, extra="forbid"):
     """When the market counts as risk-off or risk-on; windows are in sessions."""
 
-    trend_window: int = Field(200, ge=2, description="sessions of the mean that the level is compared with")
-    slope_window: int = Field(20, ge=1, description="sessions over which that mean must have risen or fallen")
-    volatility_window: int = Field(21, ge=2, description="sessions of realised volatility")
-    volatility_history: int = Field(756, ge=20, description="sessions among which tonight's volatility is ranked")
-    min_volatility_history: int = Field(252, ge=20, description="fewer than these: no rank, and the regime is normal")
-    high_volatility: float = Field(0.8, gt=0, lt=1, description="rank from which volatility counts as high")
-    confirm: int = Field(3, ge=1, description="sessions in a row that a new regime must last before it counts")
+    trend_window: int = Field(200, ge=2, description="window of the moving average, in sessions")
+    slope_window: int = Field(20, ge=1, description="window of the moving average's slope, in sessions")
+    volatility_window: int = Field(21, ge=2, description="window of realised volatility, in sessions")
+    volatility_history: int = Field(756, ge=20, description="window of the volatility percentile, in sessions")
+    min_volatility_history: int = Field(
+        252, ge=20, description="minimum sessions for the volatility percentile; with fewer the regime is normal"
+    )
+    high_volatility: float = Field(0.8, gt=0, lt=1, description="percentile above which volatility counts as high")
+    confirm: int = Field(3, ge=1, description="consecutive sessions before a new regime takes effect")
 
 
 def detect_regime(market: Market, settings: RegimeSettings = RegimeSettings()) -> pd.DataFrame:  # noqa: B008 (frozen)

@@ -37,8 +37,8 @@ def next_rebalance(session, every: int) -> pd.Timestamp:
     return day
 
 
-NO_PAGE, NOT_APPROVED = "no page", "nobody approved its orders in time"
-NOT_EXECUTED = "its orders were approved, and none was filled"
+NO_PAGE, NOT_APPROVED = "no page", "its orders were not approved in time"
+NOT_EXECUTED = "its orders were approved, but none was filled"
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,10 @@ class Rebalance:
     def sentence(self) -> str:
         """Why there is a rebalance tonight, or when the next will be."""
         if not self.due:
-            why = (
-                f"What was to be built on {self.rejected:%Y-%m-%d} was rejected. " if self.rejected is not None else ""
-            )
+            why = f"The initial build of {self.rejected:%Y-%m-%d} was rejected. " if self.rejected is not None else ""
             return f"{why}The next rebalance is on {next_rebalance(self.session, self.every):%A, %d %B}."
-        build = "Nothing is held: a first build is due." if self.empty else ""
-        return " ".join(filter(None, ["A rebalance is due." if self.scheduled else build, *self._told()]))
+        build = "No positions yet: initial build." if self.empty else ""
+        return " ".join(filter(None, ["Rebalance date." if self.scheduled else build, *self._told()]))
 
     def _told(self) -> list[str]:
         """One sentence for all that were missed for the same reason."""
@@ -79,7 +77,7 @@ class Rebalance:
         for why in dict.fromkeys(self.missed.values()):
             days = [f"{day:%Y-%m-%d}" for day, reason in self.missed.items() if reason == why]
             were = "rebalance of {} was" if len(days) == 1 else "rebalances of {} were"
-            said.append(f"The {were.format(', '.join(days))} missed: {why}; made up for tonight.")
+            said.append(f"The {were.format(', '.join(days))} missed: {why}; made up for in this run.")
         return said
 
 

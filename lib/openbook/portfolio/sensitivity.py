@@ -11,7 +11,7 @@ from openbook.portfolio.backtest import Decisions, VectorizedBacktester
 from openbook.portfolio.evenings import Evenings
 from openbook.portfolio.grid import Combination, gather_all, with_optimizer
 
-AS_COMPARED, DEAR, LATE = "as compared", "cost × 2", "one day later"
+AS_COMPARED, DEAR, LATE = "base case", "cost × 2", "one day later"
 HALVED, DOUBLED = "top N halved", "top N doubled"
 COLUMNS = (AS_COMPARED, DEAR, LATE, HALVED, DOUBLED)
 

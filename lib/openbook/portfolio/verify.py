@@ -21,7 +21,7 @@ def verify_against_pypfopt(portfolio: Portfolio) -> pd.DataFrame:
     """
     name = portfolio.optimizer
     if name not in COMPARED:
-        row = [name, "none", np.nan, np.nan, np.nan, f"PyPortfolioOpt has no {name}; nothing to compare"]
+        row = [name, "none", np.nan, np.nan, np.nan, f"no PyPortfolioOpt equivalent of {name}"]
     elif name == "hrp":
         row = _compare_hrp(portfolio)
     else:

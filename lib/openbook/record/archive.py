@@ -33,4 +33,4 @@ def _weights(file: Path) -> dict[str, float]:
         try:
             return {plain_text(row["symbol"]): float(row["weight"]) for row in csv.DictReader(lines)}
         except (LookupError, ValueError, TypeError) as error:
-            raise DataError(f"{file} has no weights: {error}") from None
+            raise DataError(f"cannot read weights from {file}: {error}") from None

@@ -17,7 +17,7 @@ from openbook.record.disk import storage, sync
 FILE = "audit.jsonl"
 GENESIS = "0" * 64  # what the first entry follows
 _TEXTS = ("when", "kind", "subject", "digest", "previous", "hash")
-_WAY_OUT = "restore the log from a copy, and see openbook verify"
+_WAY_OUT = "restore the log from a backup; see openbook verify"
 
 
 def entries(runs: Path) -> list[dict]:
@@ -27,7 +27,7 @@ def entries(runs: Path) -> list[dict]:
     """
     found = [_parse(line) for line in _lines(runs)]
     if None in found:
-        raise AuditError(f"line {found.index(None) + 1} of {runs / FILE} is no entry; {_WAY_OUT}")
+        raise AuditError(f"line {found.index(None) + 1} of {runs / FILE} is not a valid entry; {_WAY_OUT}")
     return found
 
 
@@ -57,7 +57,9 @@ def record(runs: Path, found: Iterable[tuple[str, str, str]], *, when: str) -> i
     for kind, subject, digest in found:
         before = digests.get((kind, subject))
         if before not in (None, digest):
-            raise AuditError(f"{kind} {subject} was altered: its digest is not the one in {runs / FILE}; {_WAY_OUT}")
+            raise AuditError(
+                f"{kind} {subject} was altered: its digest differs from the one in {runs / FILE}; {_WAY_OUT}"
+            )
         if before is None:
             digests[kind, subject] = digest
             about = {"when": when, "kind": kind, "subject": subject, "digest": digest, "previous": previous}
@@ -79,19 +81,19 @@ def check(runs: Path, head: str | None = None) -> list[str]:
     for number, line in enumerate(_lines(runs), start=1):
         entry = _parse(line)
         if entry is None:
-            problems.append(f"line {number} of {FILE} is no entry")
+            problems.append(f"line {number} of {FILE} is not a valid entry")
         elif line != _canonical(_seal(entry)):
             problems.append(f"line {number} of {FILE} was altered")
         elif before is not None and (entry["previous"], entry["n"]) != (before["hash"], before["n"] + 1):
-            problems.append(f"line {number} of {FILE} does not follow the one before: lines are missing or moved")
+            problems.append(f"line {number} of {FILE} breaks the hash chain: lines are missing or reordered")
         elif (entry["kind"], entry["subject"]) in told:
-            problems.append(f"line {number} of {FILE} tells of {entry['kind']} {entry['subject']} a second time")
+            problems.append(f"line {number} of {FILE} records {entry['kind']} {entry['subject']} a second time")
         before = entry
         if entry is not None:
             hashes.add(entry["hash"])
             told.add((entry["kind"], entry["subject"]))
     if head is not None and head not in hashes:
-        problems.append(f"no entry of {FILE} has the hash {head}: its last lines were cut off, or it was replaced")
+        problems.append(f"no entry of {FILE} has the hash {head}: the log was truncated or replaced")
     return problems
 
 

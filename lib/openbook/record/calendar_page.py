@@ -137,8 +137,8 @@ def _curve(book: BookOverview) -> tuple[Curve | None, str]:
     try:
         points = read_equity(book.place)
     except (OSError, ValueError) as error:
-        return None, f"its published history cannot be read: {plain(error)}; openbook views makes it again"
-    return (draw_equity(points), "") if len(points) > 1 else (None, "it needs two sessions at least")
+        return None, f"cannot read its published history: {plain(error)}; rebuild it with openbook views"
+    return (draw_equity(points), "") if len(points) > 1 else (None, "the chart needs at least two sessions")
 
 
 def _champions(folder: Path) -> tuple[list[dict], str]:
@@ -154,7 +154,7 @@ def _champions(folder: Path) -> tuple[list[dict], str]:
 def _champion(entry: dict, gone: dict) -> dict:
     card, back = entry["metadata"], entry.get("rollback")
     if back:
-        event = f"back by a rollback of {back['who']}: {back['reason']}"
+        event = f"restored by a rollback by {back['who']}: {back['reason']}"
     else:
         event = "promoted, rolled back later" if entry["sha256"] in gone else "promoted"
     return {

@@ -54,11 +54,11 @@ class Refused(Undelivered):
 class Mail(BaseModel, frozen=True, extra="forbid"):
     """An SMTP server and whom to write to."""
 
-    tries: int = Field(0, description="after which a message is given up; 0: a day counts, not the tries")
+    tries: int = Field(0, description="maximum attempts per message; 0: retry for one day")
     host: str
     port: int = Field(ge=1, le=65535)
     security: Literal["starttls", "tls", "plain"]
-    timeout: float = Field(TIMEOUT, gt=0, le=120, description="seconds that the server may be silent")
+    timeout: float = Field(TIMEOUT, gt=0, le=120, description="timeout of the server, in seconds")
     user: str = ""
     password: SecretStr = SecretStr("")
     sender: str
@@ -112,7 +112,7 @@ class Mail(BaseModel, frozen=True, extra="forbid"):
 class Webhook(BaseModel, frozen=True, extra="forbid"):
     """A URL that takes JSON: Slack's {"text"}, or everything we know."""
 
-    tries: int = Field(5, description="after which a message is given up")
+    tries: int = Field(5, description="maximum attempts per message")
     name: Literal["slack", "webhook"]
     url: SecretStr
     timeout: float = TIMEOUT
@@ -203,10 +203,10 @@ def _mail(found: dict[str, str]) -> Mail:
     if url.scheme not in PORTS or not url.hostname:
         raise UsageError(f"{name} must be smtp://user@host:587 or smtps://user@host:465")
     if url.password is not None:
-        raise UsageError(f"{name} holds a password; put it into OPENBOOK_SMTP_PASSWORD")
+        raise UsageError(f"{name} contains a password; put it into OPENBOOK_SMTP_PASSWORD instead")
     user, password = unquote(url.username or ""), found.get("OPENBOOK_SMTP_PASSWORD", "")
     if user and not password:
-        raise UsageError(f"{name} names a user, but there is no OPENBOOK_SMTP_PASSWORD")
+        raise UsageError(f"{name} has a user, but OPENBOOK_SMTP_PASSWORD is not set")
     port = url.port or PORTS[url.scheme]
     return Mail(
         host=url.hostname,
@@ -244,7 +244,7 @@ def _split(value: str, name: str):
         url = urlsplit(value)
         _ = url.port, url.hostname
     except ValueError:
-        raise UsageError(f"{name} is no URL") from None
+        raise UsageError(f"{name} is not a URL") from None
     return url, {key: values[-1] for key, values in parse_qs(url.query).items()}
 
 
@@ -265,7 +265,7 @@ def _addresses(found: dict[str, str], name: str, *, whole: bool = False) -> tupl
     except (ValueError, IndexError, email.errors.MessageError):
         parsed = []
     if not parsed or not all(address.domain for address in parsed) or not found.get(name, "").isprintable():
-        raise UsageError(f"{name} must be one or more mail addresses, comma between; OPENBOOK_SMTP is set")
+        raise UsageError(f"{name} must be one or more comma-separated mail addresses, because OPENBOOK_SMTP is set")
     return tuple(str(address) if whole else address.addr_spec for address in parsed)
 
 

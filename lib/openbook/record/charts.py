@@ -23,9 +23,9 @@ def score_distribution(scores: pd.Series, marked: tuple[str, ...] = ()):
     inside = scores.index.isin(list(marked))
     ax.hist([scores[inside], scores[~inside]], bins=edges, stacked=True, color=[PALETTE["main"], PALETTE["soft"]])
     ax.legend(["chosen", "not chosen"], frameon=False)
-    ax.set_xlabel("score: higher is better, within this evening only")
+    ax.set_xlabel("score (comparable within one session only)")
     ax.set_ylabel("names")
-    return figure(fig, f"Histogram of {len(scores)} scores, {inside.sum()} of them of chosen names")
+    return figure(fig, f"Histogram of {len(scores)} scores, {inside.sum()} of them selected")
 
 
 def regime(table: pd.DataFrame):
@@ -42,12 +42,12 @@ def regime(table: pd.DataFrame):
     top.set_title("Market level and regime", loc="left")
     low.plot(dates, table["volatility"], color=PALETTE["main"], linewidth=1, marker=marker)
     low.yaxis.set_major_formatter("{x:.0%}")
-    low.set_title("Volatility a year", loc="left")
+    low.set_title("Annualized volatility", loc="left")
     last = table.iloc[-1]
     return figure(
         fig,
-        f"Market level since {dates[0]:%Y-%m-%d} with its regimes; tonight {REGIME_WORDS[int(last['regime'])]}, "
-        f"volatility {_said(last['volatility'], '.0%')} a year",
+        f"Market level since {dates[0]:%Y-%m-%d} with its regimes; now "
+        f"{REGIME_WORDS[int(last['regime'])]}, annualized volatility {_said(last['volatility'], '.0%')}",
     )
 
 
@@ -74,7 +74,7 @@ def weights(held: pd.Series, target: pd.Series, legend: tuple[str, str] = ("held
     ax.xaxis.set_major_formatter(PercentFormatter(1.0))
     ax.legend(frameon=False, loc="best")
     more = len(names) - MOST_BARS
-    rest = f", the largest {MOST_BARS}; {more} smaller are in portfolio_weights.csv" if more > 0 else ""
+    rest = f", the largest {MOST_BARS}; {more} smaller positions are in portfolio_weights.csv" if more > 0 else ""
     ax.set_title(f"Weights{rest}")
     largest = target.sort_values(ascending=False, kind="stable")
     return figure(
@@ -96,7 +96,7 @@ def equity(curves: pd.DataFrame, title: str):
     low.yaxis.set_major_formatter("{x:.1%}" if not drawdown.min() > -0.004 else "{x:.2%}")
     low.set_title(f"Drawdown of {growth.columns[0]}", loc="left")
     ends = [f"{name} {_said(_last(growth[name]) - 1, '+.1%')}" for name in growth]
-    return figure(fig, _listed(f"{title}; deepest drawdown {_said(drawdown.min(), '.1%')}", ends))
+    return figure(fig, _listed(f"{title}; maximum drawdown {_said(drawdown.min(), '.1%')}", ends))
 
 
 def lines(table: pd.DataFrame, title: str, form: str = "{x:.2f}", zero: bool = True):
@@ -115,19 +115,19 @@ def lines(table: pd.DataFrame, title: str, form: str = "{x:.2f}", zero: bool = T
 def skill(table: pd.DataFrame):
     """Rank ICs by matured signal date with their trailing mean ± its error; columns rank_ic, mean, error."""
     if table["rank_ic"].notna().sum() < 2:
-        return callout("No label of an evening after the training has matured yet: nothing can be said of the model.")
+        return callout("No out-of-sample label has matured yet, so the model's rank IC is not known.")
     fig, ax = chart(8, 2.8)
-    ax.plot(table.index, table["rank_ic"], ".", color=PALETTE["soft"], label="one evening")
-    ax.plot(table.index, table["mean"], color=PALETTE["main"], linewidth=1.6, label="trailing mean ± its error")
+    ax.plot(table.index, table["rank_ic"], ".", color=PALETTE["soft"], label="one session")
+    ax.plot(table.index, table["mean"], color=PALETTE["main"], linewidth=1.6, label="rolling mean ± standard error")
     low, high = table["mean"] - table["error"], table["mean"] + table["error"]
     ax.fill_between(table.index, low, high, color=PALETTE["main"], alpha=0.2, linewidth=0)
     ax.axhline(0, color=PALETTE["muted"], linewidth=0.8)
-    ax.set_title("Rank IC by signal date, as far as labels have matured")
+    ax.set_title("Rank IC by matured signal date")
     ax.legend(ncols=2)
     mean, error = _last(table["mean"]), _last(table["error"])
-    last = f"the last mean is {_said(mean, '+.3f')} ± {_said(error, '.3f')}"
+    last = f"latest rolling mean {_said(mean, '+.3f')} ± {_said(error, '.3f')}"
     return figure(
-        fig, f"Rank IC of {table['rank_ic'].notna().sum()} evenings through {table.index[-1]:%Y-%m-%d}; {last}"
+        fig, f"Rank IC of {table['rank_ic'].notna().sum()} sessions through {table.index[-1]:%Y-%m-%d}; {last}"
     )
 
 
@@ -135,10 +135,10 @@ def cone(book: pd.Series, backtest: pd.Series | None):
     """What a book earned since it began, in the cone of its resampled backtest; returns by session."""
     paths = None if backtest is None else metrics.backtest_cone(backtest, len(book), seed=0)
     if paths is None or paths.isna().to_numpy().any():
-        return callout("There is no backtest of this champion to compare the book with.")
+        return callout("No backtest of this champion is available for comparison.")
     fig, ax = chart(8, 2.8)
     for outer, shade in (((0.05, 0.95), 0.12), ((0.25, 0.75), 0.22)):
-        share = f"{outer[1] - outer[0]:.0%} of the resampled backtests"
+        share = f"{outer[1] - outer[0]:.0%} of bootstrapped backtest paths"
         ax.fill_between(
             paths.index, paths[outer[0]], paths[outer[1]], color=PALETTE["main"], alpha=shade, linewidth=0, label=share
         )
@@ -146,12 +146,14 @@ def cone(book: pd.Series, backtest: pd.Series | None):
     ax.plot(paths.index, earned, color=PALETTE["ink"], linewidth=1.6, label="book")
     ax.yaxis.set_major_formatter("{x:.0%}" if np.ptp(paths.to_numpy()) > 0.05 else "{x:.1%}")
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.set_xlabel("sessions since the book began")
-    ax.set_title("The book in the cone of its backtest")
+    ax.set_xlabel("sessions since inception")
+    ax.set_title("Book return within the backtest cone")
     ax.legend(ncols=3)
     end = paths.iloc[-1]
-    said = f"book {earned[-1]:+.1%} after {len(book)} sessions; 90% of the backtests from {end[0.05]:+.1%}"
-    return figure(fig, f"The book in the cone of its backtest: {said} to {end[0.95]:+.1%}")
+    said = (
+        f"book {earned[-1]:+.1%} after {len(book)} sessions; 90% of bootstrapped backtest paths from {end[0.05]:+.1%}"
+    )
+    return figure(fig, f"Book return within the backtest cone: {said} to {end[0.95]:+.1%}")
 
 
 def bars(values: pd.Series, title: str, form: str = "{x:.2f}"):

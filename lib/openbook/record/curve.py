@@ -45,7 +45,7 @@ def draw_equity(points: list[tuple[str, float, float]]) -> Curve:
         dates=[dates[0], dates[len(dates) // 2], dates[-1]],
         words=(
             f"From {equity[0]:,.2f} USD on {dates[0]} to {equity[-1]:,.2f} USD on {dates[-1]}{change}, "
-            f"{len(dates)} sessions. Deepest drawdown {_minus(f'{worst:.2%}')}"
+            f"{len(dates)} sessions. Maximum drawdown {_minus(f'{worst:.2%}')}"
             + (f", on {dates[drawdown.index(worst)]}." if worst < 0 else ".")
         ),
     )

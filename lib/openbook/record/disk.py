@@ -35,7 +35,7 @@ def write_synced(file: Path, data: bytes) -> None:
 def hand_out(file: Path, data: bytes, *, runs: Path) -> None:
     """Write a file for people to carry away, in one step; never among the runs, which are sealed."""
     if file.resolve().is_relative_to(runs.resolve()):
-        raise StorageError(f"{file} lies below {runs}, where only runs are kept; write it elsewhere")
+        raise StorageError(f"{file} is inside the runs folder {runs}; write it elsewhere")
     with storage(f"write {file}"):
         replace_file(file, data)
 

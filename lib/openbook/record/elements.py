@@ -76,7 +76,7 @@ class Element:
 def callout(text: str, kind: str = "note", title: str | None = None) -> Element:
     """A sentence that must not be missed; kind is note, ok, warn or stop. Line breaks part paragraphs."""
     if kind not in KINDS:
-        raise UsageError(f"no callout of kind {kind!r}; there are {', '.join(KINDS)}")
+        raise UsageError(f"unknown callout kind {kind!r}; choose from {', '.join(KINDS)}")
     style = f"border-left: 4px solid {_BORDER[kind]}; padding: 6px 12px; margin: 4px 0"
     head = f'<p class="title"><strong>{html.escape(_minus(title))}</strong></p>' if title else ""
     body = "".join(f"<p>{html.escape(_minus(line))}</p>" for line in str(text).splitlines() if line.strip())
@@ -177,7 +177,7 @@ def figure(fig, alt: str) -> Element:
     alt : what a reader who cannot see it should know; it may not be empty
     """
     if not alt.strip():
-        raise UsageError("a figure needs an alt text: say what it shows, for those who cannot see it")
+        raise UsageError("a figure needs an alt text that describes what it shows")
     _dress(fig)
     if fig.get_layout_engine() is None:
         _arrange(fig)

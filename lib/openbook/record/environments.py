@@ -37,15 +37,15 @@ def interpreter_of(run: Mapping) -> Interpreter:
     notes = [] if then["platform"] == here["platform"] else [f"sealed on {then['platform']}, not {here['platform']}"]
     if not other:
         return Interpreter(sys.executable, tuple(notes))
-    notes += [] if "environment" in run else [f"the run recorded {len(provenance.versions(run))} packages, not all"]
+    notes += [] if "environment" in run else [f"the run recorded only {len(provenance.versions(run))} packages"]
     said = f"{', '.join(other[:SHOWN])}{f' and {len(other) - SHOWN} more' if len(other) > SHOWN else ''}"
-    said = f"packages have changed since: {said}"
+    said = f"packages changed since: {said}"
     try:
         python = build(then)
     except BuildError as error:
-        lost = f"{said}; they could not be built again ({error}): run with those that are installed here"
+        lost = f"{said}; they could not be rebuilt ({error}), so the installed ones are used"
         return Interpreter(sys.executable, (*notes, lost))
-    return Interpreter(str(python), (*notes, f"{said}; built again with the versions of then"))
+    return Interpreter(str(python), (*notes, f"{said}; rebuilt with the recorded versions"))
 
 
 class BuildError(Exception):

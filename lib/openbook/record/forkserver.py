@@ -46,7 +46,7 @@ class ForkServer:
             self.process.stdin.write(json.dumps(about) + "\n")
             self.process.stdin.flush()
         except OSError as error:
-            raise KernelDied("the process that kernels are forked from is gone; start the command again") from error
+            raise KernelDied("the kernel fork server has died; run the command again") from error
         return Forked(self, key, folder)
 
     @property
@@ -59,7 +59,7 @@ class ForkServer:
         while key not in self._pids:
             line = self.process.stdout.readline()
             if not line:
-                raise KernelDied("the process that kernels are forked from is gone; start the command again")
+                raise KernelDied("the kernel fork server has died; run the command again")
             answer = json.loads(line)
             self._pids[answer["key"]] = answer["pid"]
         return self._pids[key]

@@ -18,43 +18,46 @@ def _skill_rows(log: dict) -> list[tuple]:
     ic, drift, scores = log["ic"], log["drift"], log["scores"]
     groups = len(log["quantiles"]["avg_return"])
     usual = say(scores["usual_autocorrelation"], ".2f")
-    judged = f"matured through {ic['matured_through']}" if ic["n_matured"] else _too_young(log["model"])
+    judged = f"labels matured through {ic['matured_through']}" if ic["n_matured"] else _too_young(log["model"])
     rows = [
-        ("signal dates judged", say(ic["n_matured"], "d"), judged),
+        ("signal dates with matured labels", say(ic["n_matured"], "d"), judged),
         (
             "mean rank IC",
             say(ic["mean_rank_ic"], ".3f", ic["error"]),
-            "scores against what came of them, ± its standard error; 0.02 to 0.05 is good",
+            "rank correlation of scores with realized returns, ± standard error; 0.02 to 0.05 is good",
         ),
-        ("t-value (Newey–West)", say(ic["newey_west_t"], ".1f"), "beyond 2 is unlikely to be luck"),
+        ("t-value (Newey–West)", say(ic["newey_west_t"], ".1f"), "above 2 is significant at the 5% level"),
         (
-            f"mean rank IC, last {drift['lookback']}",
+            f"rolling mean rank IC, {drift['lookback']} sessions",
             say(drift["avg_ic"], ".3f", ic["rolling"]["error"]),
             str(drift["status"]),
         ),
         (
-            f"best of {groups} groups less worst",
+            f"top-minus-bottom quantile spread ({groups} quantiles)",
             say(log["quantiles"]["top_minus_bottom"], ".2%"),
-            "mean return of a label",
+            "mean forward return of the top quantile minus the bottom one",
         ),
         (
-            "score autocorrelation",
+            "score autocorrelation (1 session)",
             say(scores["autocorrelation"], ".2f"),
-            f"tonight's ranks against the evening before; usual is {usual}; a sudden drop: look upstream",
+            (
+                f"rank correlation with the previous session's scores; median {usual}; after a sudden drop, "
+                "check the input data"
+            ),
         ),
     ]
     decay = {horizon: row for horizon, row in (log["decay"] or {}).items() if row["rank_ic"] is not None}
     if decay:
         first, last = next(iter(decay)), next(reversed(decay))
         shown = f"{decay[first]['rank_ic']:.3f} → {decay[last]['rank_ic']:.3f}"
-        rows.append(("rank IC as scores age", shown, f"against the return of {first} and of {last} sessions"))
+        rows.append(("IC decay", shown, f"rank IC by forward-return horizon, {first} to {last} sessions"))
     return rows
 
 
 def _too_young(model: dict) -> str:
     """Why there is no date to judge yet."""
     through, ahead = model["trained_through"], model["horizon"] + 1
-    return f"nothing to judge yet: trained through {through}, and a score is judged after {ahead} sessions"
+    return f"no matured labels yet: trained through {through}, and a label matures after {ahead} sessions"
 
 
 def _alarm_rows(drift: dict) -> list[tuple]:
@@ -63,20 +66,20 @@ def _alarm_rows(drift: dict) -> list[tuple]:
     if alarm:
         rows.append(
             (
-                f"false alarms of the rule on the last {drift['lookback']}",
-                f"{alarm['evening']:.0%} of evenings",
-                f"for a model that keeps a rank IC of {alarm['mean_rank_ic']:.3f}; at least one within a year: "
-                f"{alarm['year']:.0%}. It asks for a look, not for a halt",
+                f"false-alarm rate of the {drift['lookback']}-session drift rule",
+                f"{alarm['evening']:.0%} of sessions",
+                f"for a healthy model with a rank IC of {alarm['mean_rank_ic']:.3f}; at least one within "
+                f"a year: {alarm['year']:.0%}. A reason to review the model, not to halt",
             )
         )
     if cusum:
-        said = "alarm: the rank IC fell short of the promise for too long" if cusum["alarm"] else "no alarm"
+        said = "alarm: sustained shortfall of the rank IC against its expected value" if cusum["alarm"] else "no alarm"
         rows.append(
             (
-                "shortfall added up (CUSUM)",
+                "CUSUM of the rank IC shortfall",
                 f"{cusum['statistic']:.1f} of {cusum['threshold']:g}",
-                f"{said}; last alarm {cusum['last_alarm'] or 'never'}; a healthy model has one in about "
-                f"{say(cusum['healthy_run_length'], ',.0f')} sessions",
+                f"{said}; last alarm {cusum['last_alarm'] or 'never'}; in-control average run length "
+                f"about {say(cusum['healthy_run_length'], ',.0f')} sessions",
             )
         )
     return rows
@@ -86,29 +89,40 @@ def _input_rows(log: dict) -> list[tuple]:
     """Whether scores and features look as usual."""
     rows, features, odd = [], log["features"], log["out_of_distribution"]
     if log["scores"]["psi"] is not None:
-        rows.append(("drift of scores (PSI)", f"{log['scores']['psi']:.2f}", "0.1 is a change, 0.25 a large one"))
+        rows.append(
+            (
+                "score drift (PSI)",
+                f"{log['scores']['psi']:.2f}",
+                "population stability index; above 0.1 is a shift, above 0.25 a large one",
+            )
+        )
     if features:
         named = ", ".join(name for name, row in features["worst"].items() if row["psi"] > features["psi_limit"])
-        rows.append(("features that drifted", f"{features['n_beyond']} of {features['n_features']}", named or "none"))
+        rows.append(
+            ("features with drift (PSI)", f"{features['n_beyond']} of {features['n_features']}", named or "none")
+        )
         usual = say(features["usual_domain_auc"], ".2f")
         rows.append(
             (
-                "recent features told from earlier",
+                "domain-classifier AUC",
                 say(features["domain_auc"], ".2f"),
-                f"0.5 is not at all, 1 always; the highest before was {usual}",
+                f"recent features against earlier ones; 0.5 is no shift, 1 full separation; highest so far {usual}",
             )
         )
         rows.append(
             (
-                "relations between features",
+                "feature correlation shift",
                 say(features["structure_percentile"], ".0%"),
-                "share of earlier evenings that were less unlike their past; above 95% is unusual",
+                "percentile among earlier sessions; above 95% is unusual",
             )
         )
     if odd:
         named = ", ".join(odd["names"]) or "none"
-        meaning = f"{odd['expected']:.0%} by construction, above {say(odd['usual_high'], '.1%')} is unusual; {named}"
-        rows.append(("names unlike those learned from", say(odd["share"], ".1%"), meaning))
+        meaning = (
+            f"Mahalanobis distance; {odd['expected']:.0%} expected, above {say(odd['usual_high'], '.1%')} is "
+            f"unusual; {named}"
+        )
+        rows.append(("out-of-distribution names", say(odd["share"], ".1%"), meaning))
     return rows
 
 
@@ -116,11 +130,13 @@ def _book_rows(log: dict) -> list[tuple]:
     """The book against its backtest."""
     rows, book, tracking = [], log["book"], log["tracking"]
     if book:
-        meaning = f"better than this share of resampled backtests of {book['sessions']} sessions; below 5% is unusual"
-        rows.append(("book against its backtest", say(book["percentile"], ".0%"), meaning))
+        meaning = f"percentile among bootstrapped backtest paths of {book['sessions']} sessions; below 5% is unusual"
+        rows.append(("book return, percentile of backtest", say(book["percentile"], ".0%"), meaning))
     if tracking:
         parts = ", ".join(f"{name} {say(tracking[name], '+.2%')}" for name in metrics.TRACKING_PARTS)
-        rows.append(("book less backtest", say(tracking["difference"], "+.2%"), f"{parts}; sums of daily returns"))
+        rows.append(
+            ("book minus backtest return", say(tracking["difference"], "+.2%"), f"{parts}; sums of daily returns")
+        )
     return rows
 
 

@@ -32,18 +32,18 @@ def check_parameters(notebook: Path, parameters: Mapping) -> None:
     cells = read_cells(notebook)
     at = next((i for i, cell in enumerate(cells) if TAG in cell.get("metadata", {}).get("tags", [])), None)
     if at is None:
-        raise ParameterError(f"{notebook.name} has no cell tagged {TAG!r}: what is passed would be overridden")
+        raise ParameterError(f"{notebook.name} has no cell tagged {TAG!r}, so parameters cannot be passed; tag one")
     known = _defaults(_parse(cells[at], notebook))
     for name, value in parameters.items():
         if not (isinstance(name, str) and name.isascii() and name.isidentifier()) or keyword.iskeyword(name):
-            raise ParameterError(f"{str(name)[:80]!r} is no name of a parameter")
+            raise ParameterError(f"{str(name)[:80]!r} is not a valid parameter name")
         if name not in known:
             raise ParameterError(f"{notebook.name} has no parameter {name!r}; it has {', '.join(sorted(known))}")
         _check_plain(name, value)
         _check_kind(name, value, known[name])
     unread = sorted(set(parameters) - _names_read(cells[at + 1 :], notebook))
     if unread:
-        raise ParameterError(f"no later cell of {notebook.name} reads {', '.join(unread)}")
+        raise ParameterError(f"no later cell of {notebook.name} uses {', '.join(unread)}")
 
 
 def where(cells: list[dict], index: int) -> str:
@@ -105,7 +105,7 @@ def _check_plain(name: str, value) -> None:
         for key, item in value.items():
             _check_plain(name, item)
             if type(key) is not str:
-                raise ParameterError(f"{name}: the keys of a map must be texts, not {key!r:.80}")
+                raise ParameterError(f"{name}: mapping keys must be strings, not {key!r:.80}")
     elif value is not None and type(value) not in KINDS:
         raise ParameterError(
             f"{name} must be plain: text, number, true, false, list or map, not {type(value).__name__}"

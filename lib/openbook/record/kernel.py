@@ -138,7 +138,7 @@ def start_kernel(
         _limit(process, memory)
     except OSError as error:
         shutil.rmtree(folder)
-        raise KernelDied(f"the notebook's kernel could not be started: {error}") from error
+        raise KernelDied(f"could not start the notebook's kernel: {error}") from error
     return Kernel(process, folder, memory, library=imported)
 
 
@@ -183,9 +183,7 @@ def forking(modules: Iterable[str]) -> Iterator[None]:
 def check_memory(memory: float | None) -> None:
     """UsageError (64) for a limit, in GiB, that no notebook could even start with; None is no limit."""
     if memory is not None and not (LEAST_MEMORY <= memory < float("inf")):
-        raise UsageError(
-            f"a notebook needs at least {LEAST_MEMORY:g} GiB, not {memory:g}; leave --memory out for no limit"
-        )
+        raise UsageError(f"a notebook needs at least {LEAST_MEMORY:g} GiB, not {memory:g}; omit --memory for no limit")
 
 
 def _limit(process: subprocess.Popen | Forked, memory: float | None) -> None:
@@ -239,7 +237,7 @@ def _end_group(group: int) -> None:
     while members := _members(group):
         waited = time.monotonic() - start
         if waited > UNKILLABLE:
-            raise KernelDied(f"process {members[0].pid} of the notebook cannot be ended; it may still write")
+            raise KernelDied(f"process {members[0].pid} of the notebook could not be ended and may still write files")
         for process in members:
             if waited > GRACE or TRACKER not in process.info["cmdline"]:
                 _kill(process.pid)

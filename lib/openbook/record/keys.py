@@ -31,7 +31,7 @@ def read_key(file: Path, runs: Path) -> bytes:
     except ValueError:
         key = b""
     if len(key) != BYTES:
-        raise ApprovalError(f"{file} holds no key; make one with: openbook key {file}")
+        raise ApprovalError(f"{file} does not contain a key; create one with: openbook key {file}")
     return key
 
 
@@ -45,13 +45,13 @@ def _read(file: Path) -> tuple[int, bytes]:
     try:
         handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise StorageError(f"there is no file {file}") from None
+        raise StorageError(f"file {file} does not exist") from None
     except OSError as error:
-        raise ApprovalError(f"{file} is no plain file, or a link to one: {error.strerror}") from None
+        raise ApprovalError(f"{file} is not a regular file: {error.strerror}") from None
     mode = os.fstat(handle).st_mode
     if not stat.S_ISREG(mode):
         os.close(handle)
-        raise ApprovalError(f"{file} is no plain file")
+        raise ApprovalError(f"{file} is not a regular file")
     with os.fdopen(handle, "rb") as opened:
         return mode, opened.read()
 
@@ -59,4 +59,4 @@ def _read(file: Path) -> tuple[int, bytes]:
 def _require_outside(file: Path, runs: Path) -> None:
     """ApprovalError if a secret would lie among the runs, which are shown to people."""
     if file.resolve().is_relative_to(runs.resolve()):
-        raise ApprovalError(f"{file} lies below {runs}, which others read; keep the key elsewhere")
+        raise ApprovalError(f"{file} is inside the runs folder {runs}, which others can read; keep the key elsewhere")

@@ -41,7 +41,7 @@ def kept(runs: Path, digest: str) -> dict[str, bytes] | None:
         return None
     files = _read(target)
     if files is None or provenance.sources_digest(files) != digest:
-        raise AuditError(f"{target} was altered: its content does not have the hash that names it; restore it")
+        raise AuditError(f"{target} was altered: its content does not match the hash in its name; restore it")
     return files
 
 
@@ -115,13 +115,13 @@ def check(runs: Path) -> list[str]:
     found = sorted((runs / FOLDER).glob("*"))
     added = [path for path in found if path.suffix != ".zip" and path.name != COMMITS]
     altered = [path for path in found if path.suffix == ".zip" and not _is_whole(path, path.stem)]
-    said = [f"{FOLDER}/{path.name} was added: only libraries are kept there" for path in added]
-    said += [f"{FOLDER}/{p.name} was altered: its content does not have the hash that names it" for p in altered]
+    said = [f"unexpected file {FOLDER}/{path.name}: only library archives belong there" for path in added]
+    said += [f"{FOLDER}/{p.name} was altered: its content does not match the hash in its name" for p in altered]
     try:
         lost = sorted(digest for digest in _commits(runs).values() if not _place(runs, digest).is_file())
     except AuditError as error:
         return [*said, str(error)]
-    return [*said, *(f"{FOLDER}/{digest}.zip is missing: {COMMITS} names it" for digest in lost)]
+    return [*said, *(f"{FOLDER}/{digest}.zip is missing but listed in {COMMITS}" for digest in lost)]
 
 
 def _place(runs: Path, digest: str) -> Path:

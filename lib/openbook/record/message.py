@@ -28,8 +28,8 @@ LARGEST = 60_000  # bytes of HTML, pictures apart: Gmail cuts a mail at 102 KB
 RESERVE = 8_000  # of them for the head, the foot and the style
 KINDS = {"HALTED": "stop", "REDUCE_ONLY": "warn"}  # how a verdict looks, by the switch that the run recorded
 LOOKS = ("ok", "warn", "stop")
-_LEFT = re.compile(r" \(what it left: (.+)\)\Z", re.DOTALL)  # as `jobs` ends an error
-REST = "The rest is on the attached page."
+_LEFT = re.compile(r" \(output kept in (.+)\)\Z", re.DOTALL)  # as `jobs` ends an error
+REST = "See the attached page for the rest."
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ def compose_failure(what: str, date: str, error: str, exit_code: int, *, left: s
     error = redact(error)
     said = one_line(error, HEADLINE)
     rest = "" if said == error else f"\n{error}"
-    steps = [f"What it left: {left}"] if left else []
-    steps += ["openbook status says how things stand; once the cause is mended, the same command again is safe."]
+    steps = [f"Output of the failed attempt: {left}"] if left else []
+    steps += ["Check openbook status, fix the cause, then run the same command again: it is safe to repeat."]
     recipe = {"what": what, "error": error, "exit_code": exit_code, "left": left}
     return _assemble(
         _id("failure", what, date, str(exit_code), error),

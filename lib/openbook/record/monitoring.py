@@ -22,23 +22,23 @@ __all__ = ["BLOCKS", "SCHEMA_VERSION", "SCORED", "Evidence", "OpsMonitor", "Sess
 
 SCHEMA_VERSION = 2  # 2: errors, false alarms, CUSUM, decay, drift of inputs and scores, regimes, book against backtest
 BLOCKS = {
-    "schema_version": "of this table; a reader refuses one that it does not know",
-    "session": "YYYY-MM-DD, the session that was scored",
-    "data": "coverage of the active names, names left out",
-    "model": "name, last session that it learned from, its age in days, sessions of its label",
-    "scores": "tonight's scores in numbers, their rank correlation with last night's, their drift",
-    "ic": "rank ICs by signal date as far as matured, their mean with its Newey–West error",
-    "quantiles": "mean label by group of names, what each group has earned, best less worst",
-    "decay": "rank IC by horizon, or None",
-    "drift": "the asked rule, how often it fires for a healthy model, and the CUSUM (None: no promised rank IC)",
-    "features": "how the recent features differ from those before, or None",
-    "out_of_distribution": "names with an unusual mixture of features, or None",
-    "regime": "at the close of the session",
-    "regimes": "what the book earned in each regime, or None",
-    "book": "its place in the cone of its backtest, or None",
-    "tracking": "why it earned something else than its backtest, or None",
-    "portfolio": "value, cash, names, trades, turnover and cost of tonight's proposal",
-    "checks": "every check beside its limit",
+    "schema_version": "version of this schema; readers reject a version that they do not know",
+    "session": "YYYY-MM-DD, the session scored",
+    "data": "coverage of the active names, number of excluded names",
+    "model": "name, last training session, age in days, label horizon in sessions",
+    "scores": "summary statistics of the session's scores, autocorrelation, drift (PSI, KS)",
+    "ic": "rank IC by matured signal date, its mean and Newey–West standard error",
+    "quantiles": "mean label by score quantile, cumulative quantile returns, top-minus-bottom spread",
+    "decay": "IC decay: rank IC by horizon, or None",
+    "drift": "the drift rule, its false-alarm rate for a healthy model, and the CUSUM (None: no expected rank IC)",
+    "features": "feature drift, recent against earlier sessions, or None",
+    "out_of_distribution": "out-of-distribution names, or None",
+    "regime": "market regime at the close of the session",
+    "regimes": "book performance by regime, or None",
+    "book": "percentile of the book's return among bootstrapped backtest paths, or None",
+    "tracking": "attribution of the tracking difference between book and backtest, or None",
+    "portfolio": "value, cash, names, trades, turnover and cost of the proposed orders",
+    "checks": "every risk check with its value and limit",
 }
 SCORED = 120  # sessions that the daily page scores again, to judge the model on labels that have matured
 REGIMES = (0, 1, 2)  # risk-off, normal, risk-on
@@ -47,12 +47,14 @@ REGIMES = (0, 1, 2)  # risk-off, normal, risk-on
 class OpsMonitor(BaseModel, frozen=True, extra="forbid"):
     """The monitor's settings; data arrives by method."""
 
-    ic_lookback: int = Field(20, ge=2, description="matured sessions that the drift rule looks at")
-    ic_threshold: float = Field(0.02, description="rank IC below which a model is suspected")
-    n_quantiles: int = Field(5, ge=2, description="groups of names, by score")
-    cusum: metrics.Cusum = Field(metrics.Cusum(), description="rule that adds up what rank ICs lack")
-    recent: int = Field(20, ge=vitals.EVERY, description="last sessions, compared with those before")
-    psi_limit: float = Field(0.25, gt=0, description="stability index above which a feature has drifted")
+    ic_lookback: int = Field(20, ge=2, description="lookback of the drift rule, in matured sessions")
+    ic_threshold: float = Field(0.02, description="rank IC below which the drift rule fires")
+    n_quantiles: int = Field(5, ge=2, description="number of score quantiles")
+    cusum: metrics.Cusum = Field(metrics.Cusum(), description="settings of the CUSUM of the rank IC shortfall")
+    recent: int = Field(20, ge=vitals.EVERY, description="recent window for feature and score drift, in sessions")
+    psi_limit: float = Field(
+        0.25, gt=0, description="population stability index above which a feature counts as drifted"
+    )
 
     def calculate_information_coefficient(self, scores: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
         """Columns ic, rank_ic, n by signal date, see `metrics`; a date that has not matured is NaN with n = 0."""
@@ -121,12 +123,12 @@ class SessionFacts(BaseModel, frozen=True, extra="forbid"):
 
     session: date
     coverage: float = Field(description="share of the active names with a usable bar, 0 to 1")
-    n_left_out: int = Field(ge=0, description="names left out by the quality check")
+    n_left_out: int = Field(ge=0, description="names excluded by the quality check")
     model: str = Field(min_length=1, description="name of the champion")
-    trained_through: date = Field(description="last session whose label the model learned from")
+    trained_through: date = Field(description="last session in the training labels")
     model_age: int = Field(ge=0, description="days since trained_through")
-    horizon: int = Field(ge=1, description="sessions of the label")
-    regime: int = Field(description="0, 1, 2 at the close of the session")
+    horizon: int = Field(ge=1, description="label horizon in sessions")
+    regime: int = Field(description="0, 1, 2 market regime at the close of the session")
     regime_name: str
     portfolio_value: float = Field(description="USD")
     cash_weight: float = Field(description="target, fraction of the portfolio")

@@ -103,7 +103,7 @@ def deliver(runs: Path, now: datetime) -> Delivery:
 
     with _alone(runs) as mine:
         if not mine:
-            return Delivery(("another process delivers the outbox",), _waiting(entries(runs)))
+            return Delivery(("another process is sending the outbox",), _waiting(entries(runs)))
         channels, lines, down = configured(), [], set()
         for entry in sorted(entries(runs), key=lambda entry: (not entry["alarm"], entry["queued"], entry["id"])):
             lines += _deliver_one(runs, entry, channels, down, now)
@@ -125,7 +125,7 @@ def status_lines(runs: Path, now: datetime) -> list[str]:
                 lines.append(f"waits     {name}: {entry['subject']}, next try {state['next_try']}{_why(state)}")
             elif state["status"] == GIVEN_UP and entry["queued"] >= week:
                 lines.append(
-                    f"not sent  {name}: {entry['subject']}, given up after {state['tries']} tries{_why(state)}"
+                    f"not sent  {name}: {entry['subject']}, gave up after {state['tries']} attempts{_why(state)}"
                 )
     broken = [path.name for path in sorted((runs / FOLDER).glob("*.json")) if _entry(path) is None]
     lines += [f"outbox    {name} cannot be read" for name in broken]
@@ -161,7 +161,7 @@ def _deliver_one(runs: Path, entry: dict, channels: dict[str, "Channel"], down: 
         state = entry["channels"][name]
         try:
             if name not in channels:
-                raise Refused(f"{name} is not configured any more", down=False)
+                raise Refused(f"{name} is no longer configured", down=False)
             message = message or _again(runs, entry)
             channels[name].send(message, entry["queued"], tuple(state["left"]))
             state |= {"status": SENT, "tries": state["tries"] + 1, "next_try": "", "error": "", "left": []}
@@ -184,7 +184,7 @@ def _again(runs: Path, entry: dict) -> "Message":
     try:
         return again(runs, entry["kind"], entry["date"], entry["recipe"])
     except (OpenbookError, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise Refused(f"the message cannot be made: {type(error).__name__}: {error}", down=False) from None
+        raise Refused(f"the message cannot be created: {type(error).__name__}: {error}", down=False) from None
 
 
 def _put_off(entry: dict, name: str, refused: "Refused", now: datetime, *, limit: int) -> None:
@@ -205,7 +205,7 @@ def _mark_alarm(runs: Path, entry: dict) -> None:
         return
     states, file = entry["channels"].values(), runs / f"ALERT-{entry['date']}.txt"
     reached, tried = any(s["status"] == SENT for s in states), all(s["tries"] for s in states)
-    line = f"{entry['subject']}\nqueued {entry['queued']}, reached nobody; id {entry['id']}\n"
+    line = f"{entry['subject']}\nqueued {entry['queued']}, not delivered to anyone; id {entry['id']}\n"
     with storage(f"write {file}"):
         known = file.read_text(encoding="utf-8") if file.is_file() else ""
         if tried and not reached and not entry["marked"]:

@@ -104,7 +104,7 @@ def champion_line(runs: RunsFolder) -> str:
     if "rollback" not in last:
         return plain(who)
     back = last["rollback"]
-    said = f"{who}; back since {back['when']}, rolled back by {back['who']}: {back['reason']}"
+    said = f"{who}; restored {back['when']} by a rollback by {back['who']}: {back['reason']}"
     return plain(said, 500)
 
 
@@ -140,7 +140,7 @@ def _book(place: Path) -> BookOverview:
     try:
         lines = [str(line) for line in views.summary(place)]
     except (ValueError, TypeError):
-        lines = [f"{place.name} book: {views.SUMMARY} cannot be read; openbook views makes it again"]
+        lines = [f"{place.name} book: cannot read {views.SUMMARY}; rebuild it with openbook views"]
     indented = [line[: len(line) - len(line.lstrip(" "))] + plain(line) for line in lines]
     return BookOverview(plain(place.name), place, indented, views.altered(place))
 

@@ -8,7 +8,7 @@ from openbook.record import production
 from openbook.record.runs import RunsFolder, read_run
 
 WIDTH, INDENT = 110, 10
-NOBODY = "There is no champion yet: run train_candidates, compare and select_champion."
+NOBODY = "No champion yet: run train_candidates, compare and select_champion."
 
 
 def champion_lines(folder: str | Path) -> list[str]:
@@ -32,15 +32,15 @@ def _facts(runs: RunsFolder, entries: list[dict]) -> Iterator[tuple[str, str]]:
     yield "since", f"{card.get('selected', 'an unknown session')}, the session of its selection"
     if "rollback" in entry:
         back = entry["rollback"]
-        yield "again", f"since {back['when']}, by a rollback of {back['who']}: {back['reason']}"
+        yield "restored", f"{back['when']}, by a rollback by {back['who']}: {back['reason']}"
     why = str(card.get("reason", "no reason was given")).split("; ")
     own = [part for part in why[1:] if part.startswith(f"{_who(card)} ")]
     yield "why", "; ".join([why[0], *own])
-    yield "learned", f"through {card.get('trained_through', 'an unknown session')}"
+    yield "trained", f"through {card.get('trained_through', 'an unknown session')}"
     there = "" if production.place(runs.folder, entry["sha256"]).is_dir() else ", MISSING"
     yield "bundle", f"{entry['sha256']}{there}"
     led = _runs(runs, card)
-    yield from zip(["led here", *[""] * len(led)], led, strict=False)
+    yield from zip(["lineage", *[""] * len(led)], led, strict=False)
 
 
 def _runs(runs: RunsFolder, card: dict) -> list[str]:
@@ -65,7 +65,7 @@ def _history(entries: list[dict]) -> Iterator[str]:
         day = back["when"][:10] if back else card.get("selected", "?")
         head = f"  {day:10}  {entry['sha256'][: production.SHORT]}  "
         if back:
-            yield _wrap(head, f"{_who(card)} again, by a rollback of {back['who']}: {back['reason']}")
+            yield _wrap(head, f"{_who(card)} restored by a rollback by {back['who']}: {back['reason']}")
         else:
             taken = ", rolled back" if entry["sha256"] in gone else ""
             yield _wrap(head, f"{_who(card)}, {vetted(card)}{taken}")

@@ -30,7 +30,7 @@ def promote(runs: Path, files: Mapping[str, bytes], metadata: Mapping, sha256: s
     person rolled back stays so: the same bundle never comes back by itself, only a new selection does.
     """
     if not (_SHA256.fullmatch(sha256) and sha256 in {sha256_of(data).hexdigest() for data in files.values()}):
-        raise ModelError(f"{sha256!r} is the sha256 of no file of the bundle: {', '.join(sorted(files))}")
+        raise ModelError(f"{sha256!r} does not match any file of the bundle: {', '.join(sorted(files))}")
     entries = history(runs)
     target = place(runs, sha256)
     with storage(f"promote {target}"):
@@ -54,7 +54,9 @@ def rollback(runs: Path, *, who: str, reason: str, when: str, verify: Callable[[
     if entries and said.items() <= entries[-1].get("rollback", {}).items():
         return entries[-1]
     if not earlier:
-        raise UsageError(f"nothing to roll back to: {describe(entries[-1]) if entries else 'nobody'} has none before")
+        raise UsageError(
+            f"nothing to roll back to: {describe(entries[-1]) if entries else 'nobody'} has no predecessor"
+        )
     verify(place(runs, earlier[0]["sha256"]))
     told = {**said, "when": when, "from": entries[-1]["sha256"]}
     entry = {**earlier[0], "rollback": told}
@@ -73,7 +75,9 @@ def champion(runs: Path) -> tuple[Path, dict] | None:
         return None
     folder = place(runs, pointer["sha256"])
     if not folder.is_dir():
-        raise ModelError(f"the champion's bundle {folder} is missing; restore it, promote another or roll back")
+        raise ModelError(
+            f"the champion's bundle {folder} is missing; restore it, promote another champion, or run openbook rollback"
+        )
     return folder, pointer["metadata"]
 
 
@@ -121,9 +125,9 @@ def _read_pointer(runs: Path) -> dict:
     try:
         pointer = json.loads(file.read_bytes())
         if not all(_SHA256.fullmatch(entry["sha256"]) and "metadata" in entry for entry in pointer["history"]):
-            raise ValueError("an entry of its history lacks its sha256 or metadata")
+            raise ValueError("an entry of its history has no sha256 or metadata")
         if not (pointer["sha256"] == pointer["history"][-1]["sha256"] and "metadata" in pointer):
-            raise ValueError("it is not the last of its own history")
+            raise ValueError("it is not the last entry of its history")
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, LookupError, TypeError) as error:
@@ -159,7 +163,7 @@ def _put(target: Path, files: Mapping[str, bytes]) -> None:
     new.mkdir(parents=True)
     for name, data in files.items():
         if len(check_name(name).parts) > 1:
-            raise ModelError(f"a bundle has no folders: {name}")
+            raise ModelError(f"a bundle must not contain folders: {name}")
         write_synced(new / name, data)
     sync(new)
     os.rename(new, target)

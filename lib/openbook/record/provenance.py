@@ -100,7 +100,7 @@ def own_cells(notebook: bytes) -> list[dict]:
         kept = [cell for i, cell in enumerate(cells) if i not in injected[:1]]
         return [cell for cell in kept if isinstance(_source(cell), str) and isinstance(cell["cell_type"], str)]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise UsageError("the notebook cannot be read, it is not of format 4; restore it") from None
+        raise UsageError("cannot read the notebook, it is not nbformat 4; restore it") from None
 
 
 def environment() -> dict:

@@ -51,13 +51,13 @@ def _library(runs: Path, run: Mapping, into: Path) -> tuple[Path | None, list[st
     now, then = provenance.sources(find_desk()), libraries.library_of(runs, run)
     if then is None:
         named = run["code"].get("commit") or "then"
-        return None, [f"the library of {named} is not kept: run with the one that is installed"]
+        return None, [f"the library of {named} was not kept, so the installed one is used"]
     other = libraries.differing(then, now)
     if not other:
         return None, []
     names = f"{', '.join(other[:SHOWN])}{' …' if len(other) > SHOWN else ''}"
     files = "1 file" if len(other) == 1 else f"{len(other)} files"
-    said = f"the library has changed since, in {files} ({names}): run with the one of then"
+    said = f"the library changed since in {files} ({names}), so the recorded one is used"
     libraries.unpack(then, into)
     libraries.bring_compiled(then, into)
     return into, [said]

@@ -23,14 +23,14 @@ PENDING, ORDERS, NOTHING, REDUCED, HALTED = "pending", "orders", "nothing", "red
 FAILURE, NOT_YET, DONE, ODD = "failed", "notyet", "done", "odd"
 SWITCH = {"REDUCE_ONLY": REDUCED, "HALTED": HALTED}
 MARKS = {  # a letter and its words, in the order of a legend: colour is never the only sign
-    PENDING: ("W", "orders wait for approval"),
+    PENDING: ("W", "orders pending approval"),
     ORDERS: ("O", "orders"),
-    NOTHING: ("N", "nothing to do"),
+    NOTHING: ("N", "no orders"),
     REDUCED: ("R", "reduce only"),
     HALTED: ("H", "halted"),
-    NOT_YET: ("Y", "not yet: prices had not come"),
+    NOT_YET: ("Y", "waiting for prices"),
     FAILURE: ("F", "failed"),
-    ODD: ("?", "no verdict that can be read"),
+    ODD: ("?", "verdict cannot be read"),
 }
 _ATTEMPT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})-([0-9]+)", re.ASCII)
 
@@ -147,7 +147,7 @@ def _not_yet(path: Path) -> str:
     except (OSError, ValueError, LookupError, TypeError):
         return ""
     date = path.name.rpartition("-")[0]
-    words = f"not yet: waiting for prices of {date} until {until}; tried at {tried}; {note['why']}"
+    words = f"waiting for prices of {date} until {until}; last tried {tried}; {note['why']}"
     return plain(words) if tried < until else ""
 
 
@@ -167,8 +167,10 @@ def _last_error(notebook: Path) -> str:
     try:
         cells = json.loads(notebook.read_bytes())["cells"]
         errors = [out for cell in cells for out in cell.get("outputs", []) if out.get("output_type") == "error"]
-        return plain(f"{errors[-1]['ename']}: {errors[-1]['evalue']}") if errors else "interrupted: no error was noted"
+        return (
+            plain(f"{errors[-1]['ename']}: {errors[-1]['evalue']}") if errors else "interrupted; no error was recorded"
+        )
     except FileNotFoundError:
         return "interrupted before its first cell"
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return "the notebook that it left cannot be read"
+        return "the notebook of this attempt cannot be read"

@@ -19,7 +19,7 @@ from openbook.record.stage import RUN, Stage
 
 __all__ = ["check_parameters", "execute_notebook", "start_kernel"]
 
-UNBELIEVED = "nothing that it wrote is believed"
+UNBELIEVED = "its output is discarded"
 LONGEST = 300  # characters of an unexpected error that a line can bear
 
 
@@ -54,7 +54,7 @@ class Execution:
     def on_reply(self, reply: dict) -> None:
         """Called after each cell: after quit() the kernel lives on for a moment, and would run more of them."""
         if any(said.get("source") == "ask_exit" for said in reply.get("payload", ())):
-            raise IncompleteRun(f"{self.place} ended the notebook by itself, with quit() or exit(); {UNBELIEVED}")
+            raise IncompleteRun(f"{self.place} ended the notebook with quit() or exit(); {UNBELIEVED}")
 
     def _expire(self) -> None:
         self.expired = True
@@ -134,8 +134,8 @@ def _memory_said(execution: Execution) -> str:
     """That memory ran out, where, and the way out."""
     limit = execution.kernel.memory
     if limit is None:
-        return f"memory ran out in {execution.place}; give the machine more, or the notebook fewer names or jobs"
-    return f"memory limit {limit:g} GiB reached in {execution.place}; raise --memory, or give it fewer names or jobs"
+        return f"out of memory in {execution.place}; use a larger machine, fewer names or fewer jobs"
+    return f"memory limit {limit:g} GiB reached in {execution.place}; raise --memory, or use fewer names or jobs"
 
 
 def _translate(error, place: str) -> OpenbookError:
@@ -144,7 +144,7 @@ def _translate(error, place: str) -> OpenbookError:
     if isinstance(known, type) and issubclass(known, OpenbookError):
         return known(error.evalue)
     if error.ename == "SystemExit":
-        return IncompleteRun(f"{place} ended the notebook by itself (exit {error.evalue or 0}); {UNBELIEVED}")
+        return IncompleteRun(f"{place} ended the notebook (exit {error.evalue or 0}); {UNBELIEVED}")
     text = re.sub(r"\s+", " ", f"{error.ename}: {error.evalue}").strip()
     return OpenbookError(f"{text[:LONGEST]} in {place}")
 
@@ -155,7 +155,7 @@ def _obituary(notebook: Path, error: Exception, execution: Execution) -> Openboo
     if code is None:
         return KernelDied(f"{notebook.name}: the kernel does not answer, in {execution.place}: {error}")
     if code == 0:
-        return IncompleteRun(f"{notebook.name} ended itself before {execution.place} was done; {UNBELIEVED}")
+        return IncompleteRun(f"{notebook.name} exited before {execution.place} finished; {UNBELIEVED}")
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     hint = "; memory may have run out" if code == -signal.SIGKILL else ""
     limit = execution.kernel.memory

@@ -51,8 +51,8 @@ class RunsFolder:
         """UsageError (64) where nothing was ever written: the question was meant for another folder, or comes early."""
         if not (self.folder.is_dir() and any(not path.name.startswith(".") for path in self.folder.iterdir())):
             raise UsageError(
-                f"nothing below {self.folder.absolute()}: no run, no book and no log; is that the right folder? "
-                "A desk begins with openbook demo, or with openbook init --cash AMOUNT"
+                f"no runs, book or log in {self.folder.absolute()}; check the folder, or start with "
+                "openbook demo or openbook init --cash AMOUNT"
             )
 
     @contextmanager
@@ -67,7 +67,9 @@ class RunsFolder:
             except BlockingIOError:
                 file.seek(0)
                 holder = file.read().strip() or "?"
-                raise LockError(f"process {holder} is working on {self.folder}; try again when it is done") from None
+                raise LockError(
+                    f"{self.folder} is locked by process {holder}; try again when it has finished"
+                ) from None
             with storage(f"lock {self.folder}"):
                 os.ftruncate(file.fileno(), 0)
                 os.write(file.fileno(), f"{os.getpid()}\n".encode())  # nothing stays in a buffer, to fail once more
@@ -125,7 +127,7 @@ class RunsFolder:
         name = check_date(run["date"]) + (f".{version}" if version > 1 else "")
         target = self.folder / check_notebook(run["notebook"]) / name
         if target.exists():
-            raise ConflictError(f"{target} is sealed already; a sealed run is never written again")
+            raise ConflictError(f"{target} is already sealed and cannot be overwritten")
         with storage(f"seal {target}"):
             target.parent.mkdir(exist_ok=True)
             os.rename(stage.folder, target)
@@ -238,14 +240,14 @@ def check_date(date) -> str:
             raise ValueError("write YYYY-MM-DD")
         datetime.date.fromisoformat(text)
     except ValueError as error:
-        raise UsageError(f"{str(text)[:80]!r} is no date: {error}") from None
+        raise UsageError(f"{str(text)[:80]!r} is not a date: {error}") from None
     return text
 
 
 def check_notebook(name: str) -> str:
     """A notebook's name, or UsageError (64)."""
     if not (isinstance(name, str) and _is_notebook(name)):
-        raise UsageError(f"{str(name)[:80]!r} is no name of a notebook: use lower case, digits and '_'")
+        raise UsageError(f"{str(name)[:80]!r} is not a valid notebook name: use lower case, digits and '_'")
     return name
 
 
@@ -260,7 +262,7 @@ def page_of(folder: str | Path, date: str | None = None, notebook: str = "daily_
     runs = RunsFolder(folder)
     found = runs.latest(notebook) if date is None else runs.sealed(notebook, date)
     if found is None or not (found / REPORT).is_file():
-        raise UsageError(f"no page of {notebook}{f' for {date}' if date else ''} below {folder}; see openbook status")
+        raise UsageError(f"no page of {notebook}{f' for {date}' if date else ''} in {folder}; see openbook status")
     return found / REPORT
 
 

@@ -104,11 +104,9 @@ def _read(file: Path) -> dict[str, str]:
         with open(file, encoding="utf-8") as opened:
             mode, lines = os.fstat(opened.fileno()).st_mode, opened.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{FILE} names {file}, which cannot be read: {getattr(error, 'strerror', 'no text')}"
-        ) from None
+        raise UsageError(f"cannot read {file}, set in {FILE}: {getattr(error, 'strerror', 'no text')}") from None
     if stat.S_IMODE(mode) & 0o077:
-        raise UsageError(f"{file} holds secrets and can be read by others; chmod 600 {file}")
+        raise UsageError(f"{file} contains secrets and is readable by others; run chmod 600 {file}")
     found = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.lstrip().startswith("#"):

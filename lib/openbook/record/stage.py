@@ -35,7 +35,7 @@ class Stage:
         self._recorded: dict = {}
         self._finished = False
         if not self.folder.is_dir():
-            raise StorageError(f"there is no stage at {folder}; the runner makes one, or leave the parameter at None")
+            raise StorageError(f"no stage at {folder}; openbook run creates one, or leave the parameter at None")
 
     def write(self, name: str, content: bytes | str) -> None:
         """One file; text as UTF-8. `name` may have folders: candidates/ridge/model.json."""
@@ -95,17 +95,19 @@ class Stage:
         found = self._hashes()
         odd = sorted({name for name, _ in found.items() ^ run["outputs"].items()})
         if odd or run.get("complete") is not True:
-            raise IncompleteRun(f"not what finish() listed: {', '.join(odd) or RUN}; run it again")
+            raise IncompleteRun(
+                f"files differ from those that finish() recorded: {', '.join(odd) or RUN}; run it again"
+            )
         return run
 
     def _read_run(self) -> dict:
         file = self.folder / RUN
         if not file.is_file():
-            raise IncompleteRun("the notebook ended before its last cell, finish(): nothing that it wrote is believed")
+            raise IncompleteRun("the notebook ended before its last cell, finish(); its output is discarded")
         try:
             return json.loads(file.read_bytes())
         except ValueError:
-            raise IncompleteRun(f"{RUN} is not whole: nothing that the notebook wrote is believed") from None
+            raise IncompleteRun(f"{RUN} is incomplete; the notebook's output is discarded") from None
 
     def _hashes(self) -> dict[str, str]:
         """sha256 by name of every file, but the runner's own: the executed notebook is saved while it runs."""
@@ -122,7 +124,7 @@ class Stage:
 
     def _require_open(self) -> None:
         if self._finished:
-            raise UsageError("this run is finished: write before finish(), or open the stage again")
+            raise UsageError("this run is finished; write files before finish(), or open a new stage")
 
 
 def open_stage(folder: str | Path | None) -> Stage:
@@ -130,7 +132,7 @@ def open_stage(folder: str | Path | None) -> Stage:
     if folder is not None:
         return Stage(folder)
     stage = Stage(tempfile.mkdtemp(prefix="openbook-"))
-    print(f"No stage was given: this run writes to {stage.folder}, and nothing is kept.")
+    print(f"No stage was given: this run writes to the temporary folder {stage.folder}.")
     return stage
 
 
@@ -138,7 +140,9 @@ def check_name(name: str) -> PurePosixPath:
     """A relative name of plain characters, or UsageError (64)."""
     parts = name.split("/")
     if not all(_PART.fullmatch(part) for part in parts):
-        raise UsageError(f"{name!r} is no file name: use letters, digits, '_', '-', '.', and '/' between folders")
+        raise UsageError(
+            f"{name!r} is not a valid file name: use letters, digits, '_', '-', '.', and '/' between folders"
+        )
     return PurePosixPath(*parts)
 
 
@@ -174,7 +178,7 @@ def _clean_foreign(value):
     if name == "Series":
         return clean(value.to_dict())
     if hasattr(value, "columns") or not hasattr(value, "tolist"):
-        raise TypeError(f"cannot write a {name} as JSON; write a table with table(), or record its numbers")
+        raise TypeError(f"cannot write a {name} as JSON; use table(), or record its numbers")
     return clean(value.tolist())
 
 
@@ -199,7 +203,7 @@ def csv_bytes(table, formats: Mapping[str, str] | None = None) -> bytes:
         table = table.reset_index()
     unknown = sorted(set(formats or {}) - {str(name) for name in table.columns})
     if unknown:
-        raise UsageError(f"formats for columns that the table lacks: {', '.join(unknown)}")
+        raise UsageError(f"formats for columns that are not in the table: {', '.join(unknown)}")
     specs = [(formats or {}).get(str(name), FLOAT) for name in table.columns]
     columns = [[_cell(value, spec) for value in table.iloc[:, i].tolist()] for i, spec in enumerate(specs)]
     head = [_neutral(str(name)) for name in table.columns]

@@ -22,13 +22,13 @@ def void_because(runs: Path, date: str) -> str:
         run = {} if sealed is None else read_run(sealed)
         made, champion = run.get("code") or {}, (run.get("inputs") or {}).get("champion")
     except (ValueError, AttributeError):
-        return f"{sealed / RUN} was altered: it cannot be read"
+        return f"{sealed / RUN} was altered and cannot be read"
     if changed := changed_code(runs, sealed, made) if made else []:
         more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
         return f"the code changed since: {', '.join(changed[:SHOWN])}{more}"
     entries = production.history(runs)
     if champion and entries and entries[-1]["sha256"] != champion:
-        return f"the champion changed since: it is {production.describe(entries[-1])} now"
+        return f"the champion changed since: now {production.describe(entries[-1])}"
     return ""
 
 
@@ -41,7 +41,7 @@ def changed_code(runs: Path, sealed: Path, made: Mapping) -> list[str]:
     if made.get("sha256") == provenance.deciding(notebook)["sha256"]:
         return []
     then = libraries.library_of(runs, {"code": made})
-    sources = ["the library, which was not kept"] if then is None else []
+    sources = ["the library (not kept)"] if then is None else []
     if then is not None:
         sources = libraries.differing(then, provenance.sources(desk))
     return [*sources, *_changed_cells(sealed / f"{notebook}.ipynb", desk)]

@@ -30,7 +30,7 @@ def status_lines(folder: str | Path) -> list[str]:
     if seen.waiting:
         lines.append(f"waiting   for approval: orders of {', '.join(seen.waiting)}; openbook approve DATE --by NAME")
     lines += [*outbox.status_lines(seen.folder, datetime.datetime.now(datetime.UTC)), *_counts(seen)]
-    return lines if seen.rows else [*lines, "no run yet: try openbook demo"]
+    return lines if seen.rows else [*lines, "no runs yet; try openbook demo"]
 
 
 def _warnings(seen: Overview) -> Iterator[str]:
@@ -75,7 +75,7 @@ def _letter(day: datetime.date, days: dict[str, Row]) -> str:
 
 def _book_notes(book: BookOverview) -> list[str]:
     """What the book said after the last command, and which views somebody edited since."""
-    said = [f"  edited by hand: {', '.join(book.edited)}; openbook views makes them again"] if book.edited else []
+    said = [f"  edited by hand: {', '.join(book.edited)}; rebuild with openbook views"] if book.edited else []
     return [*(f"  {line}" for line in book.lines), *said]
 
 
@@ -87,7 +87,7 @@ def _void(folder: Path, book: BookOverview) -> Iterator[str]:
         except OpenbookError as error:
             why = plain(error)
         if why:
-            yield f"  VOID: orders of {date}: {why}; openbook run daily_run --date {date} --supersede decides again"
+            yield f"  VOID: orders of {date}: {why}; to decide again: openbook run daily_run --date {date} --supersede"
 
 
 def _book_line(book: BookOverview) -> str:

@@ -25,8 +25,8 @@ def mark_desk(folder: Path) -> str:
     """
     if not is_unmarked(folder):
         if (desk := desk_or_none()) is not None:
-            return f"desk {desk}: marked already"
-        raise UsageError(f"{folder} is no desk of an older openbook: it has no notebooks/ and params/; go into one")
+            return f"desk {desk}: already marked"
+        raise UsageError(f"{folder} is not a desk of an older openbook (no notebooks/ and params/); change into one")
     with storage(f"mark {folder} as a desk"):
         replace_file(folder / FILE, MARKER)
     return f"desk {folder}: marked with {FILE}"
@@ -38,8 +38,8 @@ def keep_libraries(runs: Path) -> list[str]:
     older = {run: code for run, code in made if "sources" not in code}
     commits = {code["commit"] for code in older.values() if code["commit"] and not code["modified"]}
     missing = libraries.keep_commits(runs, commits)
-    lost = [f"{commit[:SHORT]} is in no repository here" for commit in missing]
+    lost = [f"commit {commit[:SHORT]} is not in a repository here" for commit in missing]
     n = sum(1 for code in older.values() if code["modified"] or not code["commit"])
-    lost += [f"{n} were made from code that no commit has"] if n else []
-    said = f"libraries: {len(older)} runs from before, of {len(commits)} commits"
-    return [said, *(f"  cannot be replayed as then: {line}" for line in lost)]
+    lost += [f"{n} were made from uncommitted code"] if n else []
+    said = f"libraries: {len(older)} older runs, from {len(commits)} commits"
+    return [said, *(f"  cannot be replayed with the original code: {line}" for line in lost)]

@@ -31,8 +31,8 @@ def check_runs(runs: Path) -> list[str]:
     sealed = {_subject(run): run.folder for run in RunsFolder(runs).list()}
     problems = [line for name, folder in sealed.items() for line in _check_run(name, folder, logged.get(name))]
     for name in sorted(set(logged) - set(sealed)):
-        gone = f"its {RUN} is gone" if (runs / name).is_dir() else "it is gone"
-        problems.append(f"{name} is in the log as sealed, but {gone}")
+        gone = f"its {RUN} is missing" if (runs / name).is_dir() else "it is missing"
+        problems.append(f"{name} is sealed according to the log, but {gone}")
     return problems
 
 
@@ -59,7 +59,7 @@ def check_champions(runs: Path, verify: Callable[[Path], object]) -> list[str]:
         elif name not in found:
             problems.append(f"{name} is in the log, but not in the history of {production.POINTER}")
         elif found[name] != logged[name]:
-            problems.append(f"{name} in the history of {production.POINTER} is not what the log knows")
+            problems.append(f"{name} in the history of {production.POINTER} does not match the log")
     return problems
 
 
@@ -100,7 +100,7 @@ def check_libraries(runs: Path) -> list[str]:
         if isinstance(digest, str):
             needed.setdefault(digest, _subject(run))
     missing = [
-        f"{libraries.FOLDER}/{digest}.zip is missing: {subject} was made by it"
+        f"{libraries.FOLDER}/{digest}.zip is missing, but {subject} needs it"
         for digest, subject in sorted(needed.items())
         if not (runs / libraries.FOLDER / f"{digest}.zip").is_file()
     ]
@@ -139,7 +139,7 @@ def _check_run(name: str, folder: Path, logged: str | None) -> list[str]:
     try:
         outputs = dict(read_run(folder)["outputs"])
     except UNREADABLE:
-        return [f"{name}: {RUN} was altered: it cannot be read"]
+        return [f"{name}: {RUN} was altered and cannot be read"]
     found = _hashes(folder)
     told = {key: sha for key, sha in found.items() if key in (RUN, REPORT) or re.fullmatch(r"[^/]*\.ipynb", key)}
     made = {key: sha for key, sha in found.items() if key not in told}
@@ -158,7 +158,7 @@ def _check_run(name: str, folder: Path, logged: str | None) -> list[str]:
 def _check_bundle(folder: Path, verify: Callable[[Path], object]) -> list[str]:
     hashes = _hashes(folder) if folder.is_dir() and _HASH.fullmatch(folder.name) else {}
     if folder.name not in hashes.values():
-        return [f"{folder} is not named by the hash of one of its files: it was altered, or added"]
+        return [f"the name of {folder} is not the hash of one of its files: it was altered or added"]
     try:
         verify(folder)
     except OpenbookError as error:
@@ -183,7 +183,7 @@ def _check_own_cells(run: Run) -> list[str]:
         same = provenance.cells_digest(notebook.read_bytes()) == said
     except OpenbookError:
         same = False
-    return [] if same else [f"{_subject(run)}: the executed notebook has other code cells than {RUN} names"]
+    return [] if same else [f"{_subject(run)}: the code cells of the executed notebook differ from {RUN}"]
 
 
 def _code(run: Run) -> tuple[str, str]:
@@ -192,9 +192,9 @@ def _code(run: Run) -> tuple[str, str]:
         code = read_run(run.folder)["code"]
         commit, modified = code["commit"], code["modified"]
     except UNREADABLE:
-        return "", f"{RUN} does not say which code made it"
+        return "", f"{RUN} does not record the code"
     if not (run.folder / f"{run.notebook}.ipynb").is_file():
-        return "", "there is no executed notebook"
+        return "", "no executed notebook"
     if not (isinstance(commit, str) and _COMMIT.fullmatch(commit)):
         return "", "not made from a checkout"
     return (commit, "") if modified is False else ("", "made from code that was changed after its commit")
@@ -222,12 +222,12 @@ def _compare(run: Run, name: str, source: bytes) -> list[str]:
     try:
         ran = provenance.all_cells((run.folder / f"{run.notebook}.ipynb").read_bytes())
     except OpenbookError:
-        return [f"{_subject(run)}: the executed notebook was altered: it cannot be read"]
+        return [f"{_subject(run)}: the executed notebook was altered and cannot be read"]
     wrote = provenance.all_cells(source)
     if ran == wrote:
         return []
     same = next((i for i, (a, b) in enumerate(zip(ran, wrote, strict=False)) if a != b), min(len(ran), len(wrote)))
-    return [f"{_subject(run)}: cell {same + 1} of the executed notebook is not that of {name}"]
+    return [f"{_subject(run)}: cell {same + 1} of the executed notebook differs from {name}"]
 
 
 def _and(others: int) -> str:

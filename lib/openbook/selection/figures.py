@@ -36,7 +36,10 @@ def regime_consistency(sharpes: Mapping[int, float], shares: Mapping[int, float]
     """
     total = sum(shares.values())
     if not (total > 0 and set(shares) == set(sharpes)):
-        raise DataError(f"regimes of sharpes {sorted(sharpes)} and shares {sorted(shares)} must be the same, not empty")
+        raise DataError(
+            f"Sharpe ratios and session counts must cover the same regimes, at least one: {sorted(sharpes)} "
+            f"and {sorted(shares)}"
+        )
     return sum(shares[regime] for regime in shares if sharpes[regime] > 0) / total
 
 
@@ -58,7 +61,7 @@ def summarise_backtests(
     Raises DataError for no result.
     """
     if not results:
-        raise DataError("no backtest to summarise; give every combination that was tried")
+        raise DataError("no backtests to summarize; pass every combination")
     rows = []
     for (model, optimizer), result in results.items():
         rows.append(
@@ -108,9 +111,9 @@ def judge(
     """
     missing = sorted(set(summary["combination"]) - set(returns.columns))
     if missing:
-        raise DataError(f"no daily returns of {missing[0]}; give those of every combination")
+        raise DataError(f"no daily returns for {missing[0]}; pass those of every combination")
     if not (n_trials >= len(summary)):
-        raise DataError(f"{n_trials} trials are fewer than the {len(summary)} combinations; count every one of them")
+        raise DataError(f"n_trials {n_trials} is below the number of combinations, {len(summary)}; count every trial")
     mine = returns[list(summary["combination"])]
     daily = np.array([metrics.sharpe(column) for _, column in mine.items()]) / metrics.PERIODS**0.5
     known = daily[np.isfinite(daily)]

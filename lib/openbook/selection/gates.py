@@ -34,12 +34,14 @@ class SelectionWeights(BaseModel, frozen=True, extra="forbid"):
     """What each criterion counts for; sums to 1. Sharpe, drawdown and Calmar are close to one bet counted thrice."""
 
     sharpe: float = Field(default=0.30, ge=0, le=1, description="annual, out of sample")
-    max_drawdown: float = Field(default=0.25, ge=0, le=1, description="a negative number")
-    calmar: float = Field(default=0.20, ge=0, le=1, description="CAGR over the size of the maximum drawdown")
+    max_drawdown: float = Field(default=0.25, ge=0, le=1, description="maximum drawdown, a negative number")
+    calmar: float = Field(default=0.20, ge=0, le=1, description="CAGR over absolute maximum drawdown")
     turnover: float = Field(
-        default=0.15, ge=0, le=1, description="mean one-way turnover of a rebalance; less is better"
+        default=0.15, ge=0, le=1, description="mean one-way turnover per rebalance; lower is better"
     )
-    regime_consistency: float = Field(default=0.10, ge=0, le=1, description="see regime_consistency()")
+    regime_consistency: float = Field(
+        default=0.10, ge=0, le=1, description="share of sessions in regimes with a positive Sharpe ratio"
+    )
 
     @model_validator(mode="after")
     def _sum_to_one(self) -> "SelectionWeights":
@@ -54,15 +56,19 @@ class Thresholds(BaseModel, frozen=True, extra="forbid"):
 
     sharpe_min: float = Field(default=1.0, allow_inf_nan=False, description="annual, out of sample")
     max_drawdown_min: float = Field(default=-0.20, ge=-1, le=0, description="max_drawdown >= this; -0.19 passes -0.20")
-    calmar_min: float = Field(default=0.5, allow_inf_nan=False, description="CAGR over the maximum drawdown")
-    turnover_max: float = Field(default=0.40, ge=0, description="mean one-way turnover of a rebalance")
-    deflated_sharpe_min: float = Field(default=0.95, ge=0, le=1, description="probability that it is not luck")
-    pbo_max: float = Field(default=0.5, ge=0, le=1, description="probability of overfitting, of the whole field")
+    calmar_min: float = Field(default=0.5, allow_inf_nan=False, description="CAGR over absolute maximum drawdown")
+    turnover_max: float = Field(default=0.40, ge=0, description="mean one-way turnover per rebalance")
+    deflated_sharpe_min: float = Field(default=0.95, ge=0, le=1, description="deflated Sharpe ratio, a probability")
+    pbo_max: float = Field(
+        default=0.5, ge=0, le=1, description="probability of backtest overfitting, over all combinations"
+    )
     active_low_min: float = Field(
-        default=0.0, allow_inf_nan=False, description="low end of the return above equal weight, for all at once"
+        default=0.0,
+        allow_inf_nan=False,
+        description="lower bound of the annualized return above equal weight, adjusted for multiple testing",
     )
     track_record_min: float = Field(
-        default=1.0, ge=0, allow_inf_nan=False, description="sessions by those that such a Sharpe ratio needs"
+        default=1.0, ge=0, allow_inf_nan=False, description="sessions available over the minimum track record length"
     )
 
     def summary(self) -> pd.DataFrame:
@@ -111,4 +117,4 @@ def require_columns(table: pd.DataFrame, columns: list[str]) -> None:
     """Raise DataError unless the table has these columns and a row."""
     missing = [name for name in columns if name not in table.columns]
     if missing or table.empty:
-        raise DataError(f"the results lack {missing or 'rows'}: give every combination tried, with every figure")
+        raise DataError(f"the results have no {missing or 'rows'}; pass every combination with every metric")

@@ -36,15 +36,15 @@ class Look:
     def sentence(self) -> str:
         """The look in words, for the page."""
         if self.span is None:
-            return "No holdout was kept, so there is nothing to look at."
-        count = "the first look" if self.looks == 1 else f"look number {self.looks}"
-        warning = "" if self.looks == 1 else " Each look leaves less of it unseen."
+            return "No holdout period, so no holdout evaluation."
+        count = "first evaluation" if self.looks == 1 else f"evaluation number {self.looks}"
+        warning = "" if self.looks == 1 else " Every repeated evaluation makes the result less reliable."
         active, low, high = (_figure(x, "+.1%") for x in (self.active_return, self.active_low, self.active_high))
         earned, universe = (_figure(x, ".1%") for x in (self.total_return, self.universe_return))
         return (
-            f"Holdout {self.span} ({self.sessions} sessions), {count} at it: "
-            f"Sharpe ratio {_figure(self.sharpe, '.2f')}, return {earned} beside {universe} of the universe at equal "
-            f"weight; {active} a year above it, 95% interval {low} to {high}.{warning}"
+            f"Holdout {self.span} ({self.sessions} sessions), {count}: Sharpe ratio "
+            f"{_figure(self.sharpe, '.2f')}, return {earned} against {universe} for the equal-weight "
+            f"universe; annualized active return {active}, 95% interval {low} to {high}.{warning}"
         )
 
 
@@ -60,7 +60,9 @@ def holdout_look(returns: pd.DataFrame | None, *, earlier: Sequence[str], seed: 
     if returns is None or returns.empty:
         return Look(None, 0, 0, *[float("nan")] * 6)
     if returns.shape[1] != 2:
-        raise DataError(f"a look takes the combination and the universe, not {returns.shape[1]} columns")
+        raise DataError(
+            f"the holdout evaluation takes two columns, the combination and the universe, not {returns.shape[1]}"
+        )
     first, last = returns.index[0], returns.index[-1]
     spans = [_parse(span) for span in earlier]
     chosen, universe = returns.iloc[:, 0], returns.iloc[:, 1]
@@ -83,7 +85,7 @@ def _parse(span: str) -> tuple[pd.Timestamp, pd.Timestamp]:
     try:
         first, last = (pd.Timestamp(part) for part in span.split(_TO))
     except ValueError:
-        raise DataError(f"no span of sessions: {span!r}; write YYYY-MM-DD to YYYY-MM-DD") from None
+        raise DataError(f"{span!r} is not a date range; write YYYY-MM-DD to YYYY-MM-DD") from None
     return first, last
 
 

@@ -30,40 +30,41 @@ def write_report(
     shown = ["model", "optimizer", "score", *SelectionWeights.model_fields]
     parts = [
         ["# Model selection", f"**{selection.sentence}** {_tried(selection, trials, effective)}"],
-        ["## Ranking", f"Score: {counted}. It ranks; the gates decide.", _table(selection.ranking, shown)],
-        ["## Luck", *_luck(selection.ranking)],
+        ["## Ranking", f"Score: {counted}. The score ranks; the gates decide.", _table(selection.ranking, shown)],
+        ["## Multiple testing", *_luck(selection.ranking)],
         ["## Gates", "A combination passes all of them or is not promoted.", _gates(selection, thresholds)],
-        ["## Stopped", _stopped(selection, thresholds)],
-        [] if stability is None else ["## Under other weights", *_stable(stability)],
-        [] if look is None else ["## Holdout", f"{look.sentence} The verdict was reached before this look."],
+        ["## Rejected by the gates", _stopped(selection, thresholds)],
+        [] if stability is None else ["## Sensitivity to the score weights", *_stable(stability)],
+        [] if look is None else ["## Holdout", f"{look.sentence} The selection was made before this evaluation."],
     ]
     return "\n\n".join(paragraph for part in parts for paragraph in part) + "\n"
 
 
 def _tried(selection: Selection, trials: Trials | None, effective: float | None) -> str:
     """How much was tried, and how much of that was different."""
-    compared = f"{len(selection.ranking)} combinations were compared, {selection.n_trials} trials are counted."
+    compared = f"{len(selection.ranking)} combinations compared, {selection.n_trials} trials counted."
     count = compared if trials is None else trials.sentence
     worth = (
-        "" if effective is None else f" By the correlation of their returns, those compared are worth {effective:.1f}."
+        "" if effective is None else f" Effective number of independent trials among those compared: {effective:.1f}."
     )
-    return f"{count}{worth} The deflated Sharpe ratio is told {selection.n_trials}, not fewer."
+    return f"{count}{worth} The deflated Sharpe ratio uses all {selection.n_trials} trials."
 
 
 def _luck(ranking: pd.DataFrame) -> list[str]:
     """Paragraphs on what chance explains."""
     pbo = ranking["pbo"].iloc[0]
-    verdict = f"{pbo:.0%}" if np.isfinite(pbo) else "undefined, which passes no gate"
+    verdict = f"{pbo:.0%}" if np.isfinite(pbo) else "undefined (fails the gate)"
     told = (
-        f"Probability of overfitting: {verdict}. It is the share of the ways to halve history in which the best "
-        "combination of one half was no better than the median of the other; choosing among worthless ones gives about "
-        "50%."
+        f"Probability of backtest overfitting (PBO): {verdict}. The share of combinatorial splits in "
+        "which the best in-sample combination ranks at or below the out-of-sample median; strategies "
+        "without skill give about 50%."
     )
     above = (
-        "Return a year above the universe at equal weight, after costs, with the 95% interval of a stationary "
-        "bootstrap: one that reaches below zero says that luck would do. deflated_sharpe is the probability that the "
-        "Sharpe ratio is not the luck of so many trials; track_record the sessions there are, by those that such a "
-        "Sharpe ratio needs."
+        "active_return: annualized return above the equal-weight universe, after costs, with its 95% "
+        "stationary bootstrap interval; an interval that includes zero is not significant. "
+        "active_low_all: the lower bound adjusted for multiple testing. deflated_sharpe: probability "
+        "that the true Sharpe ratio exceeds the maximum expected from that many trials without skill. "
+        "track_record: sessions available over the minimum track record length."
     )
     return [told, above, _table(ranking, ["model", "optimizer", *[name for name in LUCK if name in ranking]])]
 
@@ -82,20 +83,20 @@ def _gates(selection: Selection, thresholds: Thresholds) -> str:
 def _stopped(selection: Selection, thresholds: Thresholds) -> str:
     """Who was stopped, by which gates."""
     failed = selection.ranking[~selection.ranking["passed"]]
-    lines = [f"- {combination_name(row)} stopped by {failed_gates(row, thresholds)}" for _, row in failed.iterrows()]
-    return "\n".join(lines or ["- nobody"])
+    lines = [f"- {combination_name(row)} failed {failed_gates(row, thresholds)}" for _, row in failed.iterrows()]
+    return "\n".join(lines or ["- none"])
 
 
 def _stable(stability: pd.DataFrame) -> list[str]:
     """How much of the ranking the weights decide."""
     best = stability.iloc[0]
     said = (
-        f"{best['combination']} is first in {best['first']:.0%} of the draws in which every weight was halved, doubled "
-        "or anything between."
+        f"{best['combination']} ranks first in {best['first']:.0%} of random draws in which each weight "
+        "is scaled by a factor between 1/2 and 2."
     )
     top = stability.iloc[:8]
     lines = [
-        f"- {row.combination}: first {row.first:.0%}, among the first three {row.top_three:.0%}"
+        f"- {row.combination}: first in {row.first:.0%}, in the top three in {row.top_three:.0%}"
         for row in top.itertuples()
     ]
     return [said, "\n".join(lines)]

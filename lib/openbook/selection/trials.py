@@ -34,8 +34,8 @@ class Trials:
     def sentence(self) -> str:
         """The count in words, for the head of a page."""
         return (
-            f"{self.total} trials are counted: {self.combinations} combinations compared now, {self.earlier} others "
-            f"compared before, {self.tuning} of the tuning."
+            f"{self.total} trials counted: {self.combinations} combinations in this comparison, "
+            f"{self.earlier} from earlier comparisons, {self.tuning} from tuning."
         )
 
 
@@ -50,7 +50,7 @@ def count_trials(details_now: dict, earlier: Sequence[dict], ledger: pd.DataFram
     """
     lacking = [name for name in ("trial", "kind") if name not in ledger.columns]
     if lacking:
-        raise DataError(f"the ledger of trials lacks {lacking[0]}; give trials.parquet of the training run")
+        raise DataError(f"the trial ledger has no column {lacking[0]}; pass trials.parquet of the training run")
     now = _trials_of(details_now)
     before = set().union(*(_trials_of(details) for details in earlier)) - now
     tuning = ledger.loc[ledger["kind"] == "tuning", "trial"].nunique()
@@ -62,7 +62,7 @@ def _trials_of(details: dict) -> set[str]:
     try:
         return {row["trial"] for row in details["combinations"]}
     except KeyError as error:
-        raise DataError(f"a comparison lacks {error}: it cannot be counted; compare again") from None
+        raise DataError(f"a comparison has no {error}, so its trials cannot be counted; run compare again") from None
 
 
 def trial_id(recipe: dict, optimizer: str, settings: dict) -> str:
@@ -90,7 +90,7 @@ def detailed_results(
     """
     unknown = sorted(set(summary["model"]) - set(recipes))
     if unknown:
-        raise DataError(f"no recipe of {unknown[0]}: its combinations could not be told from others; give one")
+        raise DataError(f"no candidate settings for {unknown[0]}, which identify its trials; pass them in recipes")
     settings = {
         "portfolio": backtester.settings.model_dump(mode="json"),
         "regime": regime.model_dump(mode="json"),

@@ -120,12 +120,15 @@ def _explain(ranking: pd.DataFrame, thresholds: Thresholds) -> str:
     if champion is None:
         head, stopped = f"no promotion: none of {len(ranking)} combinations passed every gate", ranking
     else:
-        head = f"{combination_name(champion)}: score {champion['score']:.3f}, the best of those that passed every gate"
+        head = (
+            f"{combination_name(champion)}: score {champion['score']:.3f}, the best of the combinations that "
+            "passed every gate"
+        )
         stopped = ranking.iloc[: champion.name]
     return "; ".join(
         [
             head,
-            *(f"{combination_name(row)} stopped by {failed_gates(row, thresholds)}" for _, row in stopped.iterrows()),
+            *(f"{combination_name(row)} failed {failed_gates(row, thresholds)}" for _, row in stopped.iterrows()),
         ]
     )
 
@@ -137,4 +140,4 @@ def _first(table: pd.DataFrame) -> pd.Series | None:
 def _require_unique(results: pd.DataFrame) -> None:
     twice = results[results.duplicated(["model", "optimizer"])]
     if len(twice):
-        raise DataError(f"{combination_name(twice.iloc[0])} is in the results twice; give each combination once")
+        raise DataError(f"{combination_name(twice.iloc[0])} appears twice in the results; pass each combination once")

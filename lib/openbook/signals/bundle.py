@@ -47,10 +47,10 @@ class Schema(Training):
     format: Literal["openbook model"] = "openbook model"
     format_version: Literal[1] = 1
     algorithm: str
-    features: list[str] = Field(min_length=1, description="names, in the order of the columns")
+    features: list[str] = Field(min_length=1, description="feature names, in column order")
     dtype: Literal["float32"] = "float32"
-    data_fingerprint: str = Field(description="content hash of the market that it was trained on")
-    libraries: dict[str, str] = Field(description="versions at the time of training")
+    data_fingerprint: str = Field(description="hash of the training data")
+    libraries: dict[str, str] = Field(description="library versions at training")
     model_file: str
     model_sha256: str = Field(pattern=_SHA256)
     golden: Golden
@@ -69,7 +69,7 @@ def pack_model(model: Model, sample: Features, *, data_fingerprint: str) -> dict
     rows = _golden_rows(sample)
     said = algorithm.predict(algorithm.load(data), rows, 1)
     if not np.array_equal(said, algorithm.predict(model.booster, rows, 1)):
-        raise ModelError(f"{model.training.candidate.name} predicts something else once it is written and read back")
+        raise ModelError(f"{model.training.candidate.name} does not reproduce its predictions after saving and loading")
     schema = Schema(
         **model.training.model_dump(exclude={"candidate"}),
         candidate=model.training.candidate,
@@ -88,7 +88,7 @@ def pack_model(model: Model, sample: Features, *, data_fingerprint: str) -> dict
 def bundle_hash(files: dict[str, bytes]) -> str:
     """The sha256 that names a bundle: of its schema, which pins the model file. ModelError if the two do not agree."""
     if SCHEMA not in files:
-        raise ModelError(f"a bundle needs {SCHEMA}; this has {sorted(files)}")
+        raise ModelError(f"a bundle needs {SCHEMA}; this one has {sorted(files)}")
     schema = _parse(files[SCHEMA], SCHEMA)
     if sorted(files) != sorted([SCHEMA, schema.model_file]):
         raise ModelError(f"a bundle is {SCHEMA} and {schema.model_file}, nothing else; this has {sorted(files)}")
@@ -111,7 +111,9 @@ def load_model(folder, *, sha256: str | None = None) -> tuple[Model, dict]:
         _require_hash(text, sha256, folder / SCHEMA)
     schema = _parse(text, folder / SCHEMA)
     if schema.algorithm not in ALGORITHMS:
-        raise ModelError(f"{folder / SCHEMA} names algorithm {schema.algorithm!r}; there are {', '.join(ALGORITHMS)}")
+        raise ModelError(
+            f"{folder / SCHEMA} has unknown algorithm {schema.algorithm!r}; known: {', '.join(ALGORITHMS)}"
+        )
     algorithm = ALGORITHMS[schema.algorithm]
     if schema.model_file != algorithm.filename:  # also keeps "../../elsewhere" from being opened
         raise ModelError(f"{folder / SCHEMA} points to {schema.model_file!r}, not {algorithm.filename}")
@@ -131,16 +133,20 @@ def require_fresh(schema: dict, date, max_age_days: int) -> None:
     through = schema["trained_through"]
     age = (pd.Timestamp(date) - pd.Timestamp(through)).days
     if not (age >= 0):
-        raise ModelError(f"the model learned from prices through {through}; it may not score {date}, which it has seen")
+        raise ModelError(
+            f"the model was trained on data through {through} and must not score {date}, which is in sample"
+        )
     if not (age <= max_age_days):
-        raise StaleModelError(f"the model learned through {through}, {age} days ago, limit {max_age_days}; retrain it")
+        raise StaleModelError(
+            f"the model was trained through {through}, {age} days ago, above the limit of {max_age_days}; retrain it"
+        )
 
 
 def _golden_rows(sample: Features) -> np.ndarray:
     """GOLDEN_ROWS rows, evenly over the scored rows of the sample; float32."""
     rows = sample.values[scored_rows(sample)]
     if not len(rows):
-        raise ModelError("the sample has no row with a feature; pack the model with a date that it can score")
+        raise ModelError("the sample has no row with features; pack the model with a date that it can score")
     return rows[np.unique(np.linspace(0, len(rows) - 1, GOLDEN_ROWS).astype(int))]
 
 
@@ -162,8 +168,8 @@ def _check_golden(model: Model, schema: Schema, folder: Path) -> None:
         trained = ", ".join(f"{name} {number}" for name, number in schema.libraries.items())
         here = ", ".join(f"{name} {number}" for name, number in _libraries(algorithm).items())
         raise ModelError(
-            f"{folder}: golden predictions differ; trained with {trained}, here {here}: "
-            "install those versions or retrain"
+            f"{folder}: golden predictions differ; trained with {trained}, installed {here}; install "
+            "those versions or retrain"
         )
 
 
@@ -172,7 +178,7 @@ def _parse(text: bytes, where) -> Schema:
         return Schema.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ModelError(f"{where} is no model schema: {'.'.join(map(str, first['loc']))} {first['msg']}") from None
+        raise ModelError(f"{where} is not a model schema: {'.'.join(map(str, first['loc']))} {first['msg']}") from None
 
 
 def _read(path: Path) -> bytes:

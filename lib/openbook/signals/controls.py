@@ -41,12 +41,12 @@ CONTROL = Candidate(
 )
 
 WAYS_OUT = {
-    "purged split": "labels of training dates reach into the test block; purge horizon+1 sessions before it",
-    "shuffled labels": "random labels were predicted: training rows are in the test block; mend the split",
-    "planted leak": "a feature made of the label went unnoticed; lower max_ic, or mend the training",
-    "date-permuted scores": "scores of other dates are worth something: the evaluation looks at the labels; mend it",
-    "plausible": "a rank IC this high is a leak until proven otherwise: look for features that know the future; if it "
-    "is proven to be real, raise max_ic above it",
+    "purged split": "training labels overlap the test block; purge horizon+1 sessions before it",
+    "shuffled labels": "shuffled labels were predicted, so training rows are in the test block; fix the split",
+    "injected leak": "a feature computed from the label was not detected; lower max_ic or fix the training",
+    "date-permuted scores": "scores of other dates predict the labels, so the evaluation leaks; fix it",
+    "plausible": "a rank IC this high indicates leakage; look for features with look-ahead, and raise max_ic only if "
+    "it is proven to be real",
 }
 
 
@@ -84,7 +84,7 @@ def require_controls(table: pd.DataFrame) -> None:
             f"{row.control}: found {row.found:.4f}, limit {row.limit:.4f} ({WAYS_OUT[row.control.split(': ')[0]]})"
             for row in failed.itertuples()
         ]
-        raise DataError(f"{len(failed)} of {len(table)} negative controls failed: {'; '.join(told)}")
+        raise DataError(f"{len(failed)} of {len(table)} leakage tests failed: {'; '.join(told)}")
 
 
 def suspect_leaks(rank_ics: Mapping[str, float], max_ic: float = MAX_IC) -> list[str]:
@@ -124,7 +124,7 @@ def _purged(dataset: MLDataset, split: Split) -> dict:
     """No label of a training date may be unknown when the test block begins."""
     matured = dataset.matured[dataset.dates.get_indexer(split.train)]
     late = int(np.count_nonzero(~(matured < split.test[0])))
-    return _row("purged split", "no training label reaches into the test block", float(late), 0.0, late == 0)
+    return _row("purged split", "no training label overlaps the test block", float(late), 0.0, late == 0)
 
 
 def _shuffled_labels(near: tuple[MLDataset, Split], seed: int) -> dict:
@@ -154,8 +154,8 @@ def _planted_leak(near: tuple[MLDataset, Split], max_ic: float, seed: int) -> di
     found = float(_learn_and_judge(leaking, split)["rank_ic"].mean())
     caught = np.isfinite(found) and suspect_leaks({"leak": found}, max_ic) == ["leak"]
     if np.isnan(found) and _names(near) < FEW:
-        return _row("planted leak", _unjudged(_names(near)), found, max_ic, True)
-    return _row("planted leak", "caught: rank IC above max_ic", found, max_ic, caught)
+        return _row("injected leak", _unjudged(_names(near)), found, max_ic, True)
+    return _row("injected leak", "detected: rank IC above max_ic", found, max_ic, caught)
 
 
 def plausible(name: str, scores: pd.DataFrame, labels: pd.DataFrame, max_ic: float, horizon: int) -> dict:
@@ -172,7 +172,10 @@ def plausible(name: str, scores: pd.DataFrame, labels: pd.DataFrame, max_ic: flo
         return _row(f"plausible: {name}", _unjudged(names), found, max_ic, True)
     if names < FEW and LUCK * error > max_ic:
         limit = max_ic + STANDARD_ERRORS * error
-        told = f"not judged at max_ic: with {names} names on {seen.sum()} dates luck alone reaches {LUCK * error:.2f}"
+        told = (
+            f"not tested against max_ic: with {names} names on {seen.sum()} dates chance alone reaches "
+            f"{LUCK * error:.2f}"
+        )
         return _row(f"plausible: {name}", told, found, limit, found <= limit)
     ok = not suspect_leaks({name: found}, max_ic)
     return _row(f"plausible: {name}", "rank IC not above max_ic", found, max_ic, ok)
@@ -186,7 +189,7 @@ def _names(near: tuple[MLDataset, Split]) -> int:
 
 def _unjudged(names: int) -> str:
     """What is expected of a control that has nothing to judge by."""
-    return f"not judged: {names} names a date give no rank IC; take {FEW} or more"
+    return f"not tested: {names} names per date are too few for a rank IC; use {FEW} or more"
 
 
 def _nearest(dataset: MLDataset, split: Split) -> tuple[MLDataset, Split]:
@@ -195,7 +198,7 @@ def _nearest(dataset: MLDataset, split: Split) -> tuple[MLDataset, Split]:
     test = split.test.intersection(labelled)[:NEAREST]
     train = split.train.intersection(labelled)
     if not (len(train) and len(test)):
-        raise DataError("the split of the negative controls has no labelled date on one side; take fewer folds")
+        raise DataError("the leakage tests' split has no labeled date on one side; use fewer folds")
     at, block = dataset.dates.get_indexer(train), dataset.dates.get_indexer(test)
     distance = np.maximum(block[0] - at, at - block[-1])
     train = train[np.sort(np.argsort(distance, kind="stable")[:NEAREST])]

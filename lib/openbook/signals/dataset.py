@@ -127,7 +127,7 @@ class MLDataset:
         dates = pd.DatetimeIndex(dates)
         at = self.dates.get_indexer(dates)
         if (at < 0).any():
-            raise DataError(f"the dataset has no {dates[at < 0][0].date()}; compute features for that date first")
+            raise DataError(f"{dates[at < 0][0].date()} is not in the dataset; compute features for that date first")
         return at
 
 
@@ -135,7 +135,7 @@ def build_dataset(market: Market, features: Features, horizon: int) -> MLDataset
     """Labels of every date and symbol of `features`, ranked among the names with at least one feature that day."""
     missing = features.dates.difference(market.dates)
     if len(missing) or not features.symbols.isin(market.symbols).all():
-        raise DataError("the features hold dates or symbols that the market lacks; compute them from this market")
+        raise DataError("the features have dates or symbols that are not in the market; compute them from this market")
     labels = compute_labels(market, horizon).loc[features.dates, features.symbols]
     seen = scored_rows(features)
     later = market.dates.get_indexer(features.dates) + 1 + horizon
@@ -193,7 +193,9 @@ def create_time_based_split(
     gap = horizon + 1 + embargo
     first = (len(dates) - gap) // (n_folds + 1) if min_train is None else min_train
     if not (first >= 1 and len(dates) - first - gap >= n_folds):
-        raise ParameterError(f"{len(dates)} dates are too few for {n_folds} folds after {first} + {gap}; take fewer")
+        raise ParameterError(
+            f"{len(dates)} dates are too few for {n_folds} folds after {first} + {gap}; use fewer folds"
+        )
     block = np.array_split(np.arange(first + gap, len(dates)), n_folds)[fold]
     end = block[0] - gap
     start = end - first if kind == "rolling" else 0
@@ -208,7 +210,9 @@ def holdout_split(dates: pd.DatetimeIndex, holdout: int, *, horizon: int, embarg
     start = len(dates) - holdout
     end = start - (horizon + 1 + embargo)
     if not (holdout >= 1 and end >= 1):
-        raise ParameterError(f"a holdout of {holdout} of {len(dates)} dates leaves nothing to learn from; take fewer")
+        raise ParameterError(
+            f"a holdout of {holdout} of {len(dates)} dates leaves no training data; use a shorter holdout"
+        )
     return Split(train=dates[:end], test=dates[start:])
 
 
@@ -217,5 +221,7 @@ def hold_out_last(n_dates: int, fraction: float, horizon: int) -> tuple[int, int
     start = n_dates - max(1, round(n_dates * fraction))
     end = start - horizon - 1
     if end < 1:
-        raise ParameterError(f"{n_dates} dates are too few to stop early, horizon {horizon}; set early_stopping: null")
+        raise ParameterError(
+            f"{n_dates} dates are too few for early stopping with horizon {horizon}; set early_stopping: null"
+        )
     return end, start

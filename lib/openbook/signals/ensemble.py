@@ -41,7 +41,7 @@ def ensemble_scores(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     first = tables[0]
     if any(not (t.index.equals(first.index) and t.columns.equals(first.columns)) for t in tables[1:]):
         raise SchemaError(
-            "the members of an ensemble scored different dates or symbols; score them on the same features"
+            "ensemble members have scores for different dates or symbols; score them on the same features"
         )
     ranks = mean_ranks(np.stack([table.to_numpy(dtype=float) for table in tables]))
     return pd.DataFrame(ranks, index=first.index, columns=first.columns)
@@ -58,7 +58,7 @@ def members_of(models: Mapping[str, Any]) -> tuple[Member, ...]:
 
 
 def _refuse(*_) -> Any:
-    raise ParameterError("an ensemble is put together of trained members, not fitted; name candidates beside it")
+    raise ParameterError("an ensemble is built from trained members, not fitted; add candidates for it")
 
 
 def _predict(members: tuple[Member, ...], X: np.ndarray, n_jobs: int) -> np.ndarray:
@@ -81,7 +81,7 @@ def _load(data: bytes) -> tuple[Member, ...]:
         found = [(entry["name"], entry["algorithm"], entry["model"].encode()) for entry in entries]
         algorithms = [LEARNERS[algorithm] for _, algorithm, _ in found]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"the model file is no ensemble: {error!r}; pack the model again") from None
+        raise ModelError(f"the model file is not an ensemble: {error!r}; pack the model again") from None
     return tuple(
         Member(name, algorithm, learner.load(text))
         for (name, algorithm, text), learner in zip(found, algorithms, strict=True)

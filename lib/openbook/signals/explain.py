@@ -115,7 +115,7 @@ def learning_curve(dataset: MLDataset, candidate: Candidate, split: Split, *, n_
     X, y, _ = dataset.rows(split.train)
     tested, truth, per_date = dataset.rows(split.test)
     if not (len(y) and len(truth)):
-        raise ParameterError(f"no labelled row to draw the learning curve of {candidate.name} on; take another split")
+        raise ParameterError(f"no labeled rows for the learning curve of {candidate.name}; use another split")
     judge = RankJudge.of(truth, per_date[per_date > 0])
     points = []
 
@@ -148,7 +148,7 @@ def _contributions(model: Model, features: Features, rows: np.ndarray) -> np.nda
     )
     silent = [member.algorithm for member in members if ALGORITHMS[member.algorithm].contributions is None]
     if silent:
-        raise ModelError(f"{silent[0]} has no contributions by feature")
+        raise ModelError(f"{silent[0]} provides no feature contributions")
     X = features.values[rows]
     if not len(X):
         return np.zeros((0, len(model.features)))

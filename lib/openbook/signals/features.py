@@ -71,10 +71,10 @@ FEATURES: dict[str, Feature] = _table(
         ("momentum_12_7", "close", lambda p: lag(change(p.close, 126), 126),
          "Return over the first half of the past year."),
         ("up_days_63", "close", lambda p: mean(np.sign(p.returns), 63),
-         "How many more sessions rose than fell in the past quarter."),
+         "Up sessions minus down sessions over the past quarter."),
         ("residual_momentum_252", "close",
          lambda p: (mean(p.returns, 252) - p.market_fit(252).slope * mean(p.market, 252)) / p.market_fit(252).residual,
-         "Return of the past year beyond what the market explains, per unit of its own risk."),
+         "Residual momentum of the past year, per unit of residual volatility."),
     ),
     reversal=(
         ("reversal_1", "close", lambda p: -p.returns,
@@ -82,7 +82,7 @@ FEATURES: dict[str, Feature] = _table(
         ("reversal_5", "close", lambda p: -change(p.close, 5),
          "Minus the return of the past week."),
         ("reversal_5_scaled", "close", lambda p: -change(p.close, 5) / p.volatility(63),
-         "Minus the return of the past week, in units of the stock's usual move."),
+         "Minus the return of the past week, divided by the stock's volatility."),
         ("reversal_36_12", "close", lambda p: -lag(change(p.close, 504), 252),
          "Minus the return of the two years before the last one."),
     ),
@@ -96,9 +96,9 @@ FEATURES: dict[str, Feature] = _table(
         ("volatility_change", "close", lambda p: p.volatility(21) / p.volatility(252),
          "Volatility of the past month against that of the past year."),
         ("downside_volatility_63", "close", lambda p: np.sqrt(mean(np.minimum(p.returns, 0.0) ** 2, 63)),
-         "Size of the falls of the past quarter, rises counted as zero."),
+         "Downside deviation over the past quarter."),
         ("jumpiness_63", "close", lambda p: std(np.abs(p.returns), 63) / mean(np.abs(p.returns), 63),
-         "Whether the moves of the past quarter were even, or few and large."),
+         "Coefficient of variation of absolute daily returns over the past quarter."),
         ("parkinson_21", "high low", lambda p: np.sqrt(mean(np.log(p.high / p.low) ** 2, 21)),
          "Volatility of the past month from each session's high and low."),
         ("true_range_14", "high low close", lambda p: mean(p.true_range, 14) / p.close,
@@ -106,11 +106,11 @@ FEATURES: dict[str, Feature] = _table(
     ),
     beta=(
         ("beta_63", "close", lambda p: p.market_fit(63).slope,
-         "How much the stock moved per move of the market, past quarter."),
+         "Market beta over the past quarter."),
         ("beta_252", "close", lambda p: p.market_fit(252).slope,
-         "How much the stock moved per move of the market, past year."),
+         "Market beta over the past year."),
         ("idiosyncratic_volatility_63", "close", lambda p: p.market_fit(63).residual,
-         "Volatility of the past quarter that the market does not explain."),
+         "Idiosyncratic volatility over the past quarter."),
         ("market_correlation_252", "close", lambda p: p.market_fit(252).correlation,
          "Correlation with the market over the past year."),
     ),
@@ -158,7 +158,7 @@ FEATURES: dict[str, Feature] = _table(
          lambda p: (p.close - highest(p.high, 14)) / (highest(p.high, 14) - lowest(p.low, 14)),
          "Williams %R: place of the close in the range of the past 14 sessions."),
         ("close_location_21", "high low close", lambda p: mean(p.close_location, 21),
-         "Whether the past month's sessions closed near their highs or their lows."),
+         "Whether the past month's closes were near the session highs or lows."),
     ),
     gap=(
         ("gap_1", "open close", lambda p: p.overnight,
@@ -168,7 +168,7 @@ FEATURES: dict[str, Feature] = _table(
         ("intraday_21", "open close", lambda p: mean(p.intraday, 21),
          "Average return between open and close of the past month."),
         ("overnight_share_63", "open close", lambda p: std(p.overnight, 63) / std(p.intraday, 63),
-         "Overnight volatility against that of the trading hours, past quarter."),
+         "Overnight volatility relative to intraday volatility, past quarter."),
     ),
     volume=(
         ("volume_surge_5_63", "volume", lambda p: mean(p.volume, 5) / mean(p.volume, 63) - 1.0,
@@ -177,16 +177,16 @@ FEATURES: dict[str, Feature] = _table(
          "Shares traded in the past month against the past year."),
         ("volume_surprise_63", "volume",
          lambda p: (p.log_volume - mean(p.log_volume, 63)) / std(p.log_volume, 63),
-         "How unusual this session's volume is among those of the past quarter."),
+         "This session's volume against its distribution over the past quarter."),
         ("volume_variability_63", "volume", lambda p: std(p.volume, 63) / mean(p.volume, 63),
-         "How uneven the volume of the past quarter was."),
+         "Variability of volume over the past quarter."),
         ("signed_volume_21", "close volume", lambda p: mean(np.sign(p.returns) * p.volume, 21) / mean(p.volume, 21),
          "Volume of rising minus falling sessions in the past month, as a share of all."),
         ("vwap_distance_21", "close volume",
          lambda p: p.close * mean(p.volume, 21) / mean(p.close * p.volume, 21) - 1.0,
          "Distance of the price from the volume-weighted average of the past month."),
         ("turnover_21", "close volume market_cap", lambda p: mean(p.dollars, 21) / p.market_cap,
-         "Share of the company that changes hands in a session, past month."),
+         "Share turnover: average daily fraction of shares outstanding traded, past month."),
     ),
     liquidity=(
         ("dollar_volume_63", "close volume", lambda p: mean(p.dollars, 63),
@@ -200,7 +200,7 @@ FEATURES: dict[str, Feature] = _table(
     ),
     price_volume=(
         ("return_volume_correlation_63", "close volume", lambda p: correlation(p.returns, p.log_volume, 63),
-         "Whether volume was high on rising or on falling sessions, past quarter."),
+         "Whether volume was higher on up or on down sessions, past quarter."),
         ("price_volume_correlation_21", "close volume", lambda p: correlation(p.close, p.volume, 21),
          "Correlation of price and volume over the past month."),
         ("move_volume_correlation_63", "close volume", lambda p: correlation(np.abs(p.returns), p.log_volume, 63),
@@ -239,9 +239,9 @@ FEATURES: dict[str, Feature] = _table(
          "Earnings per dollar of sales."),
         ("accruals", "earnings cash_flow assets",
          lambda p: (p.latest("earnings") - p.latest("cash_flow")) / p.latest("assets"),
-         "Earnings that did not arrive as cash, per dollar of assets."),
+         "Accruals: earnings minus cash flow, per dollar of assets."),
         ("equity_ratio", "book assets", lambda p: p.latest("book") / p.latest("assets"),
-         "Share of the assets that the owners financed."),
+         "Equity ratio: book equity over assets."),
         ("return_on_equity_12m", "earnings_ttm book",
          lambda p: p.latest("earnings_ttm") / np.where(p.latest("book") > 0, p.latest("book"), np.nan),
          "Earnings of the last twelve months per dollar of book equity, where there is equity."),
@@ -250,7 +250,7 @@ FEATURES: dict[str, Feature] = _table(
          "Gross profit of the last twelve months per dollar of assets (Novy-Marx 2013)."),
         ("accruals_12m", "earnings_ttm cash_flow_ttm assets",
          lambda p: (p.latest("earnings_ttm") - p.latest("cash_flow_ttm")) / p.latest("assets"),
-         "Earnings of the last twelve months that did not arrive as cash, per dollar of assets (Sloan 1996)."),
+         "Trailing twelve-month accruals per dollar of assets (Sloan 1996)."),
         ("net_margin_12m", "earnings_ttm sales_ttm", lambda p: p.latest("earnings_ttm") / p.latest("sales_ttm"),
          "Earnings per dollar of sales over the last twelve months."),
     ),
@@ -326,10 +326,10 @@ def compute_features(market: Market, names=None, *, dates=None) -> Features:
 def _choose(market: Market, names) -> list[Feature]:
     fields = market_fields(market)
     if not len(names):
-        raise SchemaError("no feature was asked for; leave names out for all that the market has")
+        raise SchemaError("no features requested; omit names for all that the market supports")
     for name in names:
         if name not in FEATURES:
-            raise SchemaError(f"no feature is called {name!r}; openbook.signals.features.FEATURES lists them")
+            raise SchemaError(f"unknown feature {name!r}; see openbook.signals.features.FEATURES")
         if missing := sorted(set(FEATURES[name].needs) - fields):
             raise SchemaError(f"feature {name} needs {', '.join(missing)}, which {market.name} does not have")
     return [FEATURES[name] for name in names]
@@ -342,7 +342,7 @@ def _rows(market: Market, dates) -> np.ndarray:
     dates = pd.DatetimeIndex(dates).unique().sort_values()
     rows = market.dates.get_indexer(dates)
     if (rows < 0).any():
-        raise DataError(f"{market.name} has no session {dates[rows < 0][0].date()}; features need a session's bars")
+        raise DataError(f"{market.name} has no session {dates[rows < 0][0].date()}; features need bars for it")
     return rows
 
 

@@ -117,7 +117,7 @@ def boost_xgboost(binned: Binned, recipe: Recipe, watch: Watch | None) -> tuple[
         how = {"evals": [(binned.held_out, "held_out")], "verbose_eval": False, "custom_metric": seen}
         booster = xgb.train(params, binned.train, recipe.trees, callbacks=[stop, *calls], **how)
     except xgb.core.XGBoostError as error:
-        raise ParameterError(f"xgboost refused its parameters: {_reason(error)}") from error
+        raise ParameterError(f"xgboost rejected its parameters: {_reason(error)}") from error
     return booster, booster.best_iteration + 1
 
 
@@ -155,7 +155,7 @@ def grow_forest(binned: Binned, recipe: Recipe, watch: Watch | None) -> tuple[An
     try:
         booster = xgb.train(params, binned.train, recipe.trees, obj=lambda predictions, data: (gradient, hessian))
     except xgb.core.XGBoostError as error:
-        raise ParameterError(f"xgboost refused its parameters: {_reason(error)}") from error
+        raise ParameterError(f"xgboost rejected its parameters: {_reason(error)}") from error
     return booster, recipe.trees
 
 
@@ -188,7 +188,7 @@ def load_xgboost(data: bytes) -> Any:
     import xgboost as xgb
 
     if not data.startswith(b'{"'):
-        raise ModelError("the model file is no XGBoost JSON; pack the model again")
+        raise ModelError("the model file is not XGBoost JSON; pack the model again")
     try:
         return xgb.Booster(model_file=bytearray(data))
     except xgb.core.XGBoostError as error:
@@ -213,7 +213,7 @@ def bin_lightgbm(train: Rows, held_out: Rows | None, recipe: Recipe) -> Binned:
         data = lgb.Dataset(train.X, train.y, feature_name=list(recipe.names), params=params).construct()
         judge = held_out and lgb.Dataset(held_out.X, held_out.y, reference=data, params=params).construct()
     except lgb.basic.LightGBMError as error:
-        raise ParameterError(f"lightgbm refused its parameters: {_reason(error)}") from error
+        raise ParameterError(f"lightgbm rejected its parameters: {_reason(error)}") from error
     return Binned(data, judge)
 
 
@@ -230,7 +230,7 @@ def boost_lightgbm(binned: Binned, recipe: Recipe, watch: Watch | None) -> tuple
         how = {"valid_sets": [binned.held_out], "feval": seen, "callbacks": [*calls, stop]}
         booster = lgb.train(params, binned.train, recipe.trees, **how)
     except lgb.basic.LightGBMError as error:
-        raise ParameterError(f"lightgbm refused its parameters: {_reason(error)}") from error
+        raise ParameterError(f"lightgbm rejected its parameters: {_reason(error)}") from error
     return booster, booster.best_iteration
 
 
@@ -284,7 +284,7 @@ def load_lightgbm(data: bytes) -> Any:
     import lightgbm as lgb
 
     if not data.startswith(b"tree\nversion="):
-        raise ModelError("the model file is no LightGBM text; pack the model again")
+        raise ModelError("the model file is not LightGBM text; pack the model again")
     try:
         return lgb.Booster(model_str=data.decode("ascii"))
     except (lgb.basic.LightGBMError, UnicodeDecodeError) as error:

@@ -28,34 +28,40 @@ MIN_TREES = 25
 class Tuning(BaseModel, frozen=True, extra="forbid", strict=True):
     """How a candidate's settings are searched for: see `tuning`."""
 
-    n_trials: int = Field(default=30, ge=1, description="in all: spread over the folds, the holdout and the final fit")
-    startup: int = Field(default=5, ge=1, description="trials at random before the search learns from them")
+    n_trials: int = Field(default=30, ge=1, description="total number of trials over folds, holdout and final fit")
+    startup: int = Field(default=5, ge=1, description="random trials before the sampler starts")
     space: dict[str, Annotated[tuple[float, float, bool], Field(strict=False)]] = Field(
-        default={}, description="by parameter: lowest, highest, on a logarithmic scale; over the usual space"
+        default={}, description="by parameter: low, high, log scale; overrides the default space"
     )
 
 
 class Candidate(BaseModel, frozen=True, extra="forbid", strict=True):
     """One model to be tried: an algorithm with its settings, or an ensemble of others."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]{0,62}$", description="names its folder and its row in every table")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]{0,62}$", description="name, used for its folder and in every table")
     algorithm: str = Field(description="a key of ALGORITHMS")
-    params: dict[str, float | int] = Field(default={}, description="the library's own, where not the default")
-    n_estimators: int = Field(default=500, ge=1, le=20_000, description="trees, at most")
-    early_stopping: int | None = Field(default=50, ge=1, description="trees without a gain; null: all trees, always")
-    held_out: float = Field(default=0.15, gt=0, lt=0.5, description="share of the dates, the last, that stop early")
-    seed: int = Field(default=0, ge=0, lt=2**31)
-    tuning: Tuning | None = Field(default=None, description="search for better params inside each fold; null: do not")
-    members: tuple[str, ...] = Field(
-        default=(), strict=False, description="of an ensemble, by name; empty: the top ones"
+    params: dict[str, float | int] = Field(
+        default={}, description="parameters of the algorithm that differ from its defaults"
     )
-    top: int = Field(default=3, ge=2, description="of an ensemble without named members: the best so many so far")
+    n_estimators: int = Field(default=500, ge=1, le=20_000, description="maximum number of trees")
+    early_stopping: int | None = Field(
+        default=50, ge=1, description="early-stopping rounds in trees; null: no early stopping"
+    )
+    held_out: float = Field(
+        default=0.15, gt=0, lt=0.5, description="fraction of the dates, the last ones, used for early stopping"
+    )
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    tuning: Tuning | None = Field(default=None, description="nested tuning inside each fold; null: none")
+    members: tuple[str, ...] = Field(
+        default=(), strict=False, description="ensemble members by name; empty: the best ones"
+    )
+    top: int = Field(default=3, ge=2, description="number of best members of an ensemble without named members")
 
     @field_validator("algorithm")
     @classmethod
     def _known(cls, value: str) -> str:
         if value not in ALGORITHMS:
-            raise ValueError(f"unknown algorithm {value!r}; there are {', '.join(ALGORITHMS)}")
+            raise ValueError(f"unknown algorithm {value!r}; choose from {', '.join(ALGORITHMS)}")
         return value
 
     @model_validator(mode="after")
@@ -63,7 +69,7 @@ class Candidate(BaseModel, frozen=True, extra="forbid", strict=True):
         defaults = ALGORITHMS[self.algorithm].defaults
         for key, value in self.params.items():
             if key not in defaults:
-                raise ValueError(f"{self.algorithm} has no parameter {key!r} here; there are {', '.join(defaults)}")
+                raise ValueError(f"{self.algorithm} has no parameter {key!r}; choose from {', '.join(defaults)}")
             whole = isinstance(defaults[key], int)  # 2.5 where a whole number belongs is cut to 2 without a word
             if not (math.isfinite(value) and (isinstance(value, int) or not whole)):
                 raise ValueError(f"{key} must be a {'whole ' if whole else ''}number like {defaults[key]}, not {value}")
@@ -73,13 +79,13 @@ class Candidate(BaseModel, frozen=True, extra="forbid", strict=True):
     def _ensembles_are_not_tuned(self) -> Candidate:
         for key, (low, high, _) in (self.tuning.space if self.tuning else {}).items():
             if not (key in ALGORITHMS[self.algorithm].defaults and low < high):
-                raise ValueError(f"cannot search {key!r} from {low} to {high}: no parameter here, or no range")
+                raise ValueError(f"cannot search {key!r} from {low} to {high}: unknown parameter or empty range")
         if self.algorithm == ENSEMBLE and self.tuning is not None:
-            raise ValueError("an ensemble has nothing to tune; tune its members")
+            raise ValueError("an ensemble has no parameters to tune; tune its members")
         if len(set(self.members)) < len(self.members):  # every member has one vote
             raise ValueError(f"members must be different, not {', '.join(self.members)}")
         if self.algorithm != ENSEMBLE and self.members:
-            raise ValueError(f"only an ensemble has members, not {self.algorithm}")
+            raise ValueError(f"only ensembles have members, not {self.algorithm}")
         return self
 
 
@@ -91,7 +97,7 @@ def define_candidates(entries: list[dict]) -> list[Candidate]:
     names = [candidate.name for candidate in candidates]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ParameterError(f"candidates must have different names; {', '.join(twice)} is there twice")
+        raise ParameterError(f"candidate names must be unique; duplicate {', '.join(twice)}")
     learners = [candidate.name for candidate in candidates if candidate.algorithm != ENSEMBLE]
     for candidate in candidates:
         if candidate.algorithm == ENSEMBLE:
@@ -103,9 +109,9 @@ def _check_members(ensemble: Candidate, learners: list[str]) -> None:
     """Raise ParameterError unless the ensemble has at least two candidates beside it to be made of."""
     strangers = [name for name in ensemble.members if name not in learners]
     if strangers:
-        raise ParameterError(f"{ensemble.name}: {strangers[0]!r} is no candidate beside it; there are {learners}")
+        raise ParameterError(f"{ensemble.name}: {strangers[0]!r} is not a candidate; choose from {learners}")
     if len(set(ensemble.members or learners)) < 2:
-        raise ParameterError(f"{ensemble.name}: an ensemble needs at least two candidates beside it")
+        raise ParameterError(f"{ensemble.name}: an ensemble needs at least two other candidates")
 
 
 def _define(i: int, entry: dict) -> Candidate:
@@ -163,10 +169,13 @@ def check_features(features: Features, expected: tuple[str, ...]) -> None:
     names = tuple(features.names)
     missing, extra = list(Counter(expected) - Counter(names)), list(Counter(names) - Counter(expected))
     if missing or extra:
-        raise SchemaError(f"not the model's features: missing {missing}, extra {extra}; retrain, or compute these")
+        raise SchemaError(
+            f"features do not match the model: missing {missing}, extra {extra}; compute the model's "
+            "features, or retrain"
+        )
     if names != expected:
         i = next(i for i in range(len(names)) if names[i] != expected[i])
-        raise SchemaError(f"features are not in the model's order: column {i} is {names[i]}, not {expected[i]}")
+        raise SchemaError(f"features are not in the model's order: column {i} is {names[i]}, expected {expected[i]}")
     if features.values.dtype != np.float32 or features.values.shape[2] != len(expected):
         raise SchemaError(f"features must be float32 with {len(expected)} columns, not {features.values.dtype}")
 
@@ -182,7 +191,7 @@ def check_scores(scores: pd.Series, *, min_distinct: int) -> None:
         raise SchemaError(f"no finite score for {', '.join(map(str, bad[:10]))} ({len(bad)} of {len(scores)} names)")
     distinct = scores.nunique()
     if not (distinct >= max(2, min_distinct)):
-        raise SchemaError(f"degenerate scores: {distinct} different values for {len(scores)} names; retrain the model")
+        raise SchemaError(f"degenerate scores: {distinct} distinct values for {len(scores)} names; retrain the model")
 
 
 @dataclass(frozen=True)
@@ -202,7 +211,7 @@ class ModelTrainer:
         X, y, per_date = dataset.rows(dates)
         used = pd.DatetimeIndex(dates)[per_date > 0]
         if len(y) == 0:
-            raise ParameterError(f"no labelled row to train {self.candidate.name} on; take an earlier or longer span")
+            raise ParameterError(f"no labeled rows to train {self.candidate.name}; use an earlier or longer period")
         trees = self._count_trees(Rows(X, y), per_date[per_date > 0], dataset)
         recipe = self._recipe(dataset, trees)
         binned = algorithm.bin(Rows(X, y), None, recipe)
@@ -250,9 +259,11 @@ def combine(models: Mapping[str, Model], candidate: Candidate) -> Model:
     members = members_of(models)
     parts = [model.training for model in models.values()]
     if len({(part.horizon, part.label) for part in parts}) != 1:
-        raise SchemaError(f"members of an ensemble must predict the same label: {', '.join(models)}; train them alike")
+        raise SchemaError(
+            f"ensemble members must have the same label: {', '.join(models)}; train them with the same horizon"
+        )
     if any(member.algorithm == ENSEMBLE for member in members):
-        raise SchemaError("an ensemble cannot be a member of another; name the members of both")
+        raise SchemaError("an ensemble cannot be a member of an ensemble; list its members instead")
     training = Training(
         candidate=candidate,
         horizon=parts[0].horizon,

@@ -51,7 +51,7 @@ def _open_storage(url: str | None, *, tries: int = 50) -> optuna.storages.BaseSt
                 raise StorageError(f"cannot open the tuning storage {shown}: {reason}; check its folder") from error
         except (exc.ArgumentError, ImportError) as error:
             raise StorageError(
-                f"{shown} is no tuning storage: {type(error).__name__}; give a URL like sqlite:///tuning.db"
+                f"{shown} is not a tuning storage: {type(error).__name__}; give a URL like sqlite:///tuning.db"
             ) from error
         time.sleep(0.1)
 

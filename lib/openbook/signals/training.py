@@ -28,11 +28,15 @@ FINAL = -1  # the fold number of a final fit in the trial ledger
 class WalkForward(BaseModel, frozen=True, extra="forbid"):
     """How history is cut: folds that judge the candidates, then a holdout that nobody looks at before the end."""
 
-    n_folds: int = Field(5, ge=1, description="test blocks, each judged by a model of the dates before it")
-    embargo: int = Field(5, ge=0, description="sessions left out before each test block, beside the purge")
-    kind: str = Field("expanding", pattern="^(expanding|rolling)$", description="rolling forgets the oldest sessions")
-    min_train: int | None = Field(None, ge=1, description="sessions of the first training; null: as a test block")
-    holdout: int = Field(252, ge=0, description="last sessions, kept for one look after the selection; 0: none")
+    n_folds: int = Field(5, ge=1, description="number of test blocks, each scored by a model trained on earlier dates")
+    embargo: int = Field(5, ge=0, description="embargo before each test block, in sessions, in addition to the purge")
+    kind: str = Field("expanding", pattern="^(expanding|rolling)$", description="expanding or rolling training window")
+    min_train: int | None = Field(
+        None, ge=1, description="length of the first training window in sessions; null: as a test block"
+    )
+    holdout: int = Field(
+        252, ge=0, description="holdout length in sessions, evaluated once after the selection; 0: none"
+    )
 
     def splits(self, dataset: MLDataset) -> dict[int, Split]:
         """By fold: 0 … n_folds - 1 before the holdout, n_folds the holdout itself, FINAL every date."""
@@ -64,7 +68,9 @@ class WalkForward(BaseModel, frozen=True, extra="forbid"):
     def _holdout_start(self, dataset: MLDataset) -> int:
         """Position of the first session of the holdout; ParameterError if nothing lies before it."""
         if not (self.holdout < len(dataset.dates)):
-            raise ParameterError(f"a holdout of {self.holdout} sessions leaves none of {len(dataset.dates)}; take less")
+            raise ParameterError(
+                f"a holdout of {self.holdout} sessions leaves no data of {len(dataset.dates)}; use a shorter holdout"
+            )
         return len(dataset.dates) - self.holdout
 
 

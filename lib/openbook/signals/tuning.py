@@ -224,13 +224,13 @@ def _search_space(candidate: Candidate) -> Space:
     settings = {**ALGORITHMS[candidate.algorithm].defaults, **candidate.params}
     if not space:
         raise ParameterError(
-            f"{candidate.name}: no search space for {candidate.algorithm}; name one, or do not tune it"
+            f"{candidate.name}: no search space for {candidate.algorithm}; define one, or set tuning: null"
         )
     for name, (low, high, log) in space.items():
         if name == "max_bin":
             raise ParameterError(f"{candidate.name}: max_bin cannot be searched: rows are binned once")
         if name not in settings:
-            raise ParameterError(f"{candidate.name}: cannot search {name!r}; there are {', '.join(settings)}")
+            raise ParameterError(f"{candidate.name}: cannot search {name!r}; choose from {', '.join(settings)}")
         low, high = min(low, settings[name]), max(high, settings[name])
         if not (low < high and (low > 0 or not log)):
             raise ParameterError(f"{candidate.name}: {name} from {low} to {high} cannot be searched; widen it, above 0")
@@ -263,7 +263,7 @@ def _run_trial(record: optuna.Study, task: _Task, number: int) -> None:
         trees, daily, pruned = _fit(trial, task, params)
         value = mean_rank_ic(daily)
         if not (pruned or np.isfinite(value)):
-            raise ModelError("the scores of every held-out date are constant")
+            raise ModelError("scores are constant on every validation date")
     except Exception as error:  # whatever it was, it was tried: it stays in the ledger, with its reason
         trial.set_user_attr("error", f"{type(error).__name__}: {error}")
         record.tell(trial, state=TrialState.FAIL)
@@ -321,7 +321,7 @@ def _conclude(task: _Task, judged: list[optuna.trial.FrozenTrial]) -> Tuned:
     complete = [trial for trial in judged if trial.state.name == "COMPLETE"]
     if not complete:
         reasons = "; ".join(sorted({trial.user_attrs.get("error", "pruned") for trial in judged}))
-        raise ModelError(f"no tuning trial of {task.candidate.name} could be judged: {reasons}")
+        raise ModelError(f"every tuning trial of {task.candidate.name} failed: {reasons}")
     best = max(complete, key=lambda trial: trial.value)
     fewest = min(MIN_TREES, task.candidate.n_estimators)  # a trial that stopped sooner was judged on what it had
     settings = {

@@ -87,7 +87,7 @@ class Checkup:
             yield ""
             yield f"{rule}: {len(rows):,} ({rows['symbol'].nunique():,} symbols)" if len(rows) > 1 else f"{rule}: 1"
             yield f"  why: {check.reason}"
-            yield f"  way out: {check.way_out}"
+            yield f"  fix: {check.way_out}"
             for row in rows.head(examples).itertuples():
                 yield f"  {row.symbol:<8} {_span(row)}  {row.detail}"
             if len(rows) > examples:
@@ -100,14 +100,14 @@ class Checkup:
         if self.unpriced:
             return f"Not usable: {self.unpriced}"
         if self.usable:
-            return f"Usable: {len(self.findings):,} findings, none of which stops a run for everybody."
+            return f"Usable: {len(self.findings):,} findings, none of which stops a run."
         whole = [rule for rule in self.stopping if CHECKS[rule].stops == "delivery"]
         if whole:
-            return f"Not usable: {', '.join(whole)}; nothing of it would be admitted."
+            return f"Not usable: {', '.join(whole)}; the whole delivery would be rejected."
         days = self.findings.loc[self.findings["rule"].isin(self.stopping), "last"].drop_duplicates().sort_values()
         span = f"{days.iloc[0]:%Y-%m-%d}" if len(days) == 1 else f"{days.iloc[0]:%Y-%m-%d} to {days.iloc[-1]:%Y-%m-%d}"
         what = ", ".join(self.stopping)
-        return f"Not usable as it is: a run would stop on {len(days):,} sessions, {span} ({what}); mend these first."
+        return f"Not usable as it is: a run would stop on {len(days):,} sessions, {span} ({what}); fix these first."
 
 
 def _span(row) -> str:
@@ -174,8 +174,8 @@ def _on_arrival(bars: Bars, rules: CheckupRules, today: pd.Timestamp) -> tuple[B
 def _no_price(delivery: Delivery, bars: Bars) -> str:
     """How many rows there were, how many had a price, that none can be used, and the way out."""
     return (
-        f"{delivery.name}: not one price can be used of {len(delivery.bars):,} rows, {len(bars.day):,} with a price; "
-        "check its columns and units, and describe them by --source FILE.yaml"
+        f"{delivery.name}: no usable price in {len(delivery.bars):,} rows, {len(bars.day):,} with a "
+        "price; check columns and units, and describe them with --source FILE.yaml"
     )
 
 
@@ -191,7 +191,7 @@ def _tape_beside(delivery: Delivery, tape: Tape) -> Tape:
     if not len(bars.day):
         raise DataError(_no_price(delivery, read))
     if not set(bars.symbols) & set(tape.symbols):
-        raise DataError(f"{delivery.name} has no symbol of the first source: nothing to compare; rename its symbols")
+        raise DataError(f"{delivery.name} shares no symbol with the first source; map its symbols")
     return make_tape(bars, None if delivery.adjusted else delivery.actions)
 
 

@@ -14,37 +14,52 @@ class CheckupRules(BaseModel, frozen=True, extra="forbid"):
 
     max_price: float = Field(20_000.0, gt=0, description="USD; a stock that closes above is priced in another unit")
     dear: tuple[str, ...] = Field(
-        ("BRK-A", "BRK.A", "BRK/A"), description="symbols that really cost more: Berkshire Hathaway A"
+        ("BRK-A", "BRK.A", "BRK/A"),
+        description="symbols whose price is genuinely above max_price: Berkshire Hathaway A",
     )
-    min_session: float = Field(0.8, gt=0, le=1, description="bars of a session, as a share of the usual number")
-    max_frozen: float = Field(0.8, gt=0, le=1, description="share of closes that may equal the session before")
-    max_repeats: int = Field(2, ge=1, description="traded bars in a row that may equal the one before in every field")
-    max_untraded: int = Field(60, ge=1, description="bars of a symbol without a share traded")
-    max_weekends: float = Field(0.5, gt=0, lt=1, description="share of a symbol's weekends that may have bars")
-    max_gap: int = Field(20, ge=1, description="sessions without a bar inside a history")
-    max_late: int = Field(25, ge=0, description="sessions from entering the universe to the first bar")
-    min_break: float = Field(
-        1.12, gt=1, description="a close this many times, or the inverse of, the last is looked at"
+    min_session: float = Field(
+        0.8, gt=0, le=1, description="minimum bars in a session, as a fraction of the usual number"
     )
-    max_jump: float = Field(1.4, gt=1, description="from here on a move that nothing explains is listed")
-    split_tolerance: float = Field(0.02, ge=0, lt=0.2, description="how near to a split a price ratio looks like one")
+    max_frozen: float = Field(0.8, gt=0, le=1, description="maximum fraction of closes equal to the previous session's")
+    max_repeats: int = Field(2, ge=1, description="maximum consecutive traded bars identical to the previous one")
+    max_untraded: int = Field(60, ge=1, description="maximum fraction of a symbol's bars with zero volume")
+    max_weekends: float = Field(0.5, gt=0, lt=1, description="maximum fraction of weekends with bars")
+    max_gap: int = Field(20, ge=1, description="maximum gap inside a history, in sessions")
+    max_late: int = Field(25, ge=0, description="maximum sessions from universe entry to the first bar")
+    min_break: float = Field(1.12, gt=1, description="a close-to-close ratio beyond this, either way, is examined")
+    max_jump: float = Field(1.4, gt=1, description="unexplained moves beyond this are listed")
+    split_tolerance: float = Field(0.02, ge=0, lt=0.2, description="tolerance for matching a price ratio to a split")
     slip_tolerance: float = Field(
-        0.15, ge=0, lt=0.5, description="how near to a power of ten a ratio looks like a slip"
+        0.15, ge=0, lt=0.5, description="tolerance for matching a ratio to a misplaced decimal point"
     )
-    real_turnover: float = Field(3.0, gt=1, description="a move on this many times the usual turnover is real news")
-    real_range: float = Field(3.0, gt=1, description="a move on a day this many times as wide as usual is real news")
-    real_spread: float = Field(20.0, gt=0, description="a move within this many spreads of the night's moves is real")
-    usual_moves: float = Field(10.0, gt=1, description="a move within this many of the name's usual moves is real")
+    real_turnover: float = Field(3.0, gt=1, description="a move on this multiple of usual turnover counts as genuine")
+    real_range: float = Field(
+        3.0, gt=1, description="a move with a daily range of this multiple of usual counts as genuine"
+    )
+    real_spread: float = Field(
+        20.0,
+        gt=0,
+        description="a move within this many standard deviations of that session's cross-section counts as genuine",
+    )
+    usual_moves: float = Field(
+        10.0, gt=1, description="a move within this many of the name's usual moves counts as genuine"
+    )
     min_price: float = Field(1.0, ge=0, description="USD; below it a tick is a large move")
-    thin_jump: float = Field(4.0, gt=1, description="what a name below min_price, or that hardly trades, must exceed")
-    came_back: float = Field(1.25, gt=1, description="after a false level the close is within this factor of the true")
-    max_away: int = Field(250, ge=1, description="bars that a false level may last")
-    other_turnover: float = Field(0.1, gt=0, lt=1, description="usual turnover below this: another instrument")
-    same_moves: float = Field(0.95, gt=0.5, le=1, description="equal moves, as a share, that make two symbols one")
-    min_shared: int = Field(60, ge=20, description="sessions that two histories must share to be compared")
-    min_agreement: float = Field(0.7, gt=0, lt=1, description="share of a quarter's days that the second source shares")
-    same_return: float = Field(0.002, gt=0, description="returns this near are the same: vendors round")
-    max_difference: float = Field(0.05, gt=0, description="how far one day's return may lie from the second source's")
+    thin_jump: float = Field(4.0, gt=1, description="threshold for names below min_price or with little trading")
+    came_back: float = Field(
+        1.25, gt=1, description="after a wrong price level the close returns to within this factor"
+    )
+    max_away: int = Field(250, ge=1, description="maximum length of a wrong price level, in bars")
+    other_turnover: float = Field(
+        0.1, gt=0, lt=1, description="turnover ratio below which the bars belong to another instrument"
+    )
+    same_moves: float = Field(
+        0.95, gt=0.5, le=1, description="fraction of equal returns at which two symbols count as one company"
+    )
+    min_shared: int = Field(60, ge=20, description="minimum common sessions to compare two histories")
+    min_agreement: float = Field(0.7, gt=0, lt=1, description="minimum overlap with the second source per quarter")
+    same_return: float = Field(0.002, gt=0, description="returns this close count as equal, because vendors round")
+    max_difference: float = Field(0.05, gt=0, description="maximum daily return difference from the second source")
     max_lag: int = Field(200, ge=1, description="days from the end of a period to its report")
 
 
@@ -56,68 +71,80 @@ class Check(NamedTuple):
     way_out: str
 
 
-_RECORD = "record the split in the source's actions, or have it read out of an adjusted close, if there is one"
+_RECORD = "record the split in the source's actions, or derive it from an adjusted close"
 # Worst first: the report keeps this order.
 CHECKS = {
-    "refused": Check("delivery", "the door admits nothing of it", "see the sentence"),
-    "conflict": Check(
-        "delivery", "two different bars of one symbol and session: nobody knows which is true", "keep the right one"
-    ),
+    "refused": Check("delivery", "the whole delivery is rejected", "see the message above"),
+    "conflict": Check("delivery", "two different bars for one symbol and session", "keep the right one"),
     "future": Check("delivery", "dated after today", "correct the dates, or this machine's clock"),
-    "tonight": Check("session", "a run of the last session would stop", "see the sentence"),
-    "thin session": Check("session", "a partial delivery is no market to choose from", "get the rest of that day"),
-    "frozen session": Check("session", "closes that repeat are the day before's, sent again", "get that day again"),
-    "unadjusted split": Check("session", "a split that nobody recorded looks like a loss or a gain", _RECORD),
+    "tonight": Check("session", "a run for the last session would stop", "see the message above"),
+    "thin session": Check("session", "the delivery is incomplete", "get the missing bars of that session"),
+    "frozen session": Check("session", "stale closes: the previous session was sent again", "get that session again"),
+    "unadjusted split": Check("session", "an unrecorded split looks like a loss or a gain", _RECORD),
     "half-applied split": Check(
-        "symbol", "a recorded split that the price does not show, or shows twice", "correct the action or the prices"
+        "symbol", "a recorded split that the price does not show or shows twice", "correct the action or the prices"
     ),
     "missing spin-off": Check(
         "symbol",
-        "a fall overnight, and then a calm day at usual turnover: holders were given something",
-        "record it: a dividend of the value, or a split of the same factor",
+        "an overnight drop, then a normal session: probably a spin-off or special dividend",
+        "record it as a dividend of that value, or as a split of that factor",
     ),
     "symbol collision": Check(
-        "symbol", "the bars of another instrument under this symbol", "give each instrument its own symbol"
+        "symbol", "bars of another instrument under this symbol", "give each instrument its own symbol"
     ),
-    "slip": Check("symbol", "the decimal point moved", "correct the price"),
-    "spike": Check("symbol", "one bar at another level, and back", "correct or remove the bar"),
-    "jump": Check("symbol", "a move that no turnover, night or action explains", "look it up: record or correct it"),
+    "slip": Check("symbol", "misplaced decimal point", "correct the price"),
+    "spike": Check("symbol", "a single bar at a different price level", "correct or remove the bar"),
+    "jump": Check(
+        "symbol",
+        "a move not explained by turnover, the market or a corporate action",
+        "check it: record the action or correct the price",
+    ),
     "another company": Check(
-        "symbol", "the second source has another company under this symbol", "map each ticker to its company by date"
+        "symbol",
+        "the second source has another company under this symbol",
+        "map each ticker to its company by date (securities)",
     ),
-    "disagreement": Check("symbol", "the second source has another return", "look up who is right"),
-    "same company": Check("symbol", "one history under two symbols counts twice", "keep one of them"),
+    "disagreement": Check("symbol", "the second source has a different return", "check which source is right"),
+    "same company": Check("symbol", "the same history under two symbols would be held twice", "keep one of them"),
     "recycled ticker": Check(
-        "symbol", "the member left before the first bar: this is another company", "give the two companies two symbols"
+        "symbol", "the membership ended before the first bar: a different company", "give the two companies two symbols"
     ),
-    "late history": Check("symbol", "a member without bars: backtests cannot choose it", "import the earlier bars"),
-    "no history": Check("symbol", "a member without any bar: survivors are all there is", "import its bars"),
-    "gap": Check("symbol", "the return across the gap is no daily return", "import the bars between, or two symbols"),
+    "late history": Check("symbol", "a member without bars, which backtests cannot hold", "import the earlier bars"),
+    "no history": Check("symbol", "a member without any bars: survivorship bias", "import its bars"),
+    "gap": Check(
+        "symbol", "the return across the gap is not a daily return", "import the missing bars, or use two symbols"
+    ),
     "stale line": Check(
-        "symbol", "prices at which nobody traded: a foreign line, or too thin", "start after the first traded bars"
+        "symbol", "prices without trades: a foreign listing, or illiquid", "start the history at the first traded bar"
     ),
-    "repeated bars": Check("symbol", "traded bars equal in every field: the same bar sent again", "get the days again"),
-    "absurd price": Check("symbol", "no stock costs that in USD: another unit or currency", "convert, or leave it out"),
-    "price": Check("symbol", "a price that is zero, negative or infinite; the bar is refused", "correct the price"),
-    "volume": Check("symbol", "a volume that is negative or infinite; the bar is refused", "correct the volume"),
-    "range": Check("symbol", "high below low, or the close outside; the bar is refused", "correct the bar"),
-    "reserved": Check("symbol", "CASH is the row of cash in every table; the symbol is refused", "rename the symbol"),
+    "repeated bars": Check("symbol", "identical traded bars: the same bar was sent again", "get those sessions again"),
+    "absurd price": Check(
+        "symbol", "implausible price in USD: another unit or currency", "convert the prices, or exclude the symbol"
+    ),
+    "price": Check("symbol", "a zero, negative or infinite price; the bar is rejected", "correct the price"),
+    "volume": Check("symbol", "a negative or infinite volume; the bar is rejected", "correct the volume"),
+    "range": Check("symbol", "high below low, or close outside the range; the bar is rejected", "correct the bar"),
+    "reserved": Check("symbol", "CASH is reserved for cash; the symbol is rejected", "rename the symbol"),
     "weekend bars": Check(
         "symbol",
-        "it trades while the exchange is closed; these days are left out, and Monday's return is of three days",
-        "leave it out: the sessions are those of the New York Stock Exchange",
+        "it trades while the exchange is closed; these days are dropped, and Monday's return spans three days",
+        "exclude it: sessions follow the New York Stock Exchange",
     ),
     "open": Check(
-        "nobody", "the open lies outside the day's range: orders would fill where nobody traded", "correct it"
+        "nobody", "the open is outside the day's range, so fills would be at a price without trades", "correct it"
     ),
     "holiday": Check("nobody", "the exchange was closed; the rows are ignored", "nothing, or drop the rows"),
-    "duplicate": Check("nobody", "sent twice and identical; one is kept", "nothing, or drop the copies"),
-    "duplicate key": Check("symbol", "two rows of one symbol and date in a side table", "keep the right one"),
-    "no symbol": Check("nobody", "rows of a side table that name no symbol", "drop them"),
-    "early report": Check("symbol", "reported before the period ended: one of the dates is wrong", "correct the dates"),
-    "late report": Check("nobody", "usable so late after the period that it tells little", "see how it was collected"),
-    "repeated report": Check("nobody", "one report on several days: the first counts", "nothing, or drop the copies"),
-    "amended report": Check("nobody", "the same period with other numbers: each counts from its own day", "nothing"),
+    "duplicate": Check("nobody", "exact duplicate; one is kept", "nothing, or drop the copies"),
+    "duplicate key": Check("symbol", "duplicate symbol and date in a side table", "keep the right one"),
+    "no symbol": Check("nobody", "side-table rows without a symbol", "drop them"),
+    "early report": Check("symbol", "filed before the period ended: one of the dates is wrong", "correct the dates"),
+    "late report": Check(
+        "nobody", "available so late that it carries little information", "check how it was collected"
+    ),
+    "repeated report": Check(
+        "nobody", "the same report on several days; the first is used", "nothing, or drop the copies"
+    ),
+    "amended report": Check("nobody", "amended figures; each is used from its own date", "nothing"),
 }
 
 

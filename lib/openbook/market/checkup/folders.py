@@ -10,7 +10,7 @@ from openbook.market.providers.folder import Understood, are_adjusted, deliver, 
 from openbook.market.providers.reading import column_names, file_name, list_files, read_keys, read_table, shown
 from openbook.market.tables import Delivery
 
-DESCRIBE = "--source FILE.yaml says which column of which file is the close"
+DESCRIBE = "describe the files and columns with --source FILE.yaml"
 
 
 def check_folder(path: str, *, beside: Delivery | None = None, today=None) -> Checkup:
@@ -21,13 +21,13 @@ def check_folder(path: str, *, beside: Delivery | None = None, today=None) -> Ch
         spells = [overlapping_spells(read_table(file, columns)) for file, columns in understood.spells]
         found = rank_findings([*keyed, *spells])
         files = ", ".join(file_name(file) for file, _ in [*understood.keyed, *understood.spells])
-        unpriced = f"no price was read: no file of {shown(path)} has symbol, date and close; {DESCRIBE}"
+        unpriced = f"no prices found: no file in {shown(path)} has symbol, date and close; {DESCRIBE}"
         return Checkup(found, {"Bars": "none", "Keys of": files}, 0.0, tuple(understood.told), unpriced)
     delivery, told = _described(understood.source)
     try:
         checkup = examine(delivery, beside=beside, today=today)
     except DataError as error:
-        raise DataError(f"{error}; column {understood.source.columns['close']!r} was taken for the close") from None
+        raise DataError(f"{error}; column {understood.source.columns['close']!r} was used as the close") from None
     found = rank_findings([checkup.findings, *keyed])
     return replace(checkup, findings=found, told=(*understood.told, told))
 
@@ -37,7 +37,7 @@ def _understood(path: str) -> Understood:
     try:
         return understand(path)
     except DataError as error:
-        raise DataError(f"no price was read: {error}; {DESCRIBE}") from None
+        raise DataError(f"no prices found: {error}; {DESCRIBE}") from None
 
 
 def check_source(source: Source, *, beside: Delivery | None = None, today=None) -> Checkup:
@@ -49,7 +49,7 @@ def delivery_of(path: str) -> Delivery:
     """The bars of a folder that nobody described, as a second source; DataError if it has none."""
     source = understand(path).source
     if source is None:
-        raise DataError(f"no file of {shown(path)} has symbol, date and close to compare with; give --beside FILE.yaml")
+        raise DataError(f"no file in {shown(path)} has symbol, date and close to compare with; use --beside FILE.yaml")
     return _described(source)[0]
 
 

@@ -35,10 +35,11 @@ class EdgarTable(BaseModel, frozen=True, extra="forbid"):
 
     provider: Literal["edgar"] = "edgar"
     user_agent: str | None = Field(
-        None, exclude=True, description=f"who asks, with an e-mail address; nothing: the environment's {USER_AGENT}"
+        None, exclude=True, description=f"user agent with an e-mail address; default: environment variable {USER_AGENT}"
     )
     ciks: SideTable | None = Field(
-        None, description="columns symbol, cik; several rows for a company that changed its number. Nothing: SEC's list"
+        None,
+        description="columns symbol, cik; several rows for a company that changed its CIK. Default: the SEC's list",
     )
     items: tuple[str, ...] = Field(tuple(ITEMS), min_length=1, description="names among edgar_facts.ITEMS")
     patience: Patience = Field(Patience(requests_per_second=8.0), exclude=True, description="pace, retries, timeout")
@@ -50,7 +51,7 @@ class EdgarTable(BaseModel, frozen=True, extra="forbid"):
     def _known(cls, items):
         unknown = sorted(set(items) - set(ITEMS))
         if unknown:
-            raise ValueError(f"no item is called {unknown[0]!r}; there are {', '.join(ITEMS)}")
+            raise ValueError(f"unknown item {unknown[0]!r}; choose from {', '.join(ITEMS)}")
         return items
 
 
@@ -123,9 +124,9 @@ class _Office:
             except ValueError:
                 fault, told = "does not answer in JSON", 0.0
         raise DataNotReady(
-            f"{url} {fault}, {self._patience.retries + 1} times; try again later. The SEC refuses for ten minutes who "
-            "asks too often (fundamentals.patience.requests_per_second) or does not say who asks "
-            f"({USER_AGENT})"
+            f"{url} {fault}, {self._patience.retries + 1} times; try again later. The SEC blocks clients "
+            "for ten minutes that send too many requests (fundamentals.patience.requests_per_second) or "
+            f"no user agent ({USER_AGENT})"
         )
 
     def _answer(self, url: str) -> dict:
@@ -145,8 +146,8 @@ def _user_agent(table: EdgarTable) -> str:
     said = (table.user_agent if table.user_agent is not None else os.environ.get(USER_AGENT, "")).strip()
     if not _CONTACT.fullmatch(said):
         raise ParameterError(
-            f"the SEC wants to know who asks: set {USER_AGENT} (or fundamentals.user_agent) to your name and e-mail "
-            f"address, such as 'Jane Doe jane@example.com'{f', not {said!r}' if said else ''}"
+            f"the SEC requires a user agent: set {USER_AGENT} (or fundamentals.user_agent) to your name "
+            f"and e-mail address, such as 'Jane Doe jane@example.com'{f', not {said!r}' if said else ''}"
         )
     return said
 
@@ -181,7 +182,7 @@ def _from_list(answer: dict | None, url: str) -> dict[str, list[int]]:
     except (TypeError, KeyError, ValueError, AttributeError):
         pairs = []
     if not pairs:
-        raise DataError(f"{url}{TICKERS} is no list of tickers; give the numbers in a file by fundamentals.ciks")
+        raise DataError(f"{url}{TICKERS} is not a list of tickers; provide the CIKs in a file with fundamentals.ciks")
     return _by_name(pairs)
 
 
@@ -197,8 +198,8 @@ def _notes(symbols: list[str], ciks: dict, ambiguous: list[str], unreported: lis
     """Whose reports are missing, and why."""
     unknown = sorted(set(symbols) - set(ciks) - set(ambiguous))
     missing = {
-        "no CIK is known": unknown,
-        "the ticker has several CIKs (name the right ones by fundamentals.ciks)": ambiguous,
+        "no CIK found": unknown,
+        "several CIKs for the ticker (choose with fundamentals.ciks)": ambiguous,
         "no facts are on file": unreported,
     }
     return [

@@ -19,8 +19,8 @@ class Endings(BaseModel, frozen=True, extra="forbid"):
     been the same stock, halted.
     """
 
-    final_return: float = Field(0.0, ge=-1, le=1, description="return after the last close to what a holder got")
-    after: int = Field(20, ge=5, le=252, description="sessions without a bar that end a listing")
+    final_return: float = Field(0.0, ge=-1, le=1, description="assumed delisting return after the last close")
+    after: int = Field(20, ge=5, le=252, description="sessions without a bar after which a listing counts as ended")
 
 
 class Places(NamedTuple):

@@ -38,14 +38,14 @@ class MembersTable(SideTable):
     """When a name was in the universe."""
 
     tickers: Literal["of_the_day", "latest"] = Field(
-        "of_the_day", description="with `securities`: tickers as they were, or each company by its symbol of today"
+        "of_the_day", description="with `securities`: point-in-time tickers, or each company by its current symbol"
     )
 
 
 class IndexTable(SideTable):
     """Closes of a market index."""
 
-    symbol: str | None = Field(None, description="which one, if the file holds several")
+    symbol: str | None = Field(None, description="which one, if the file has several")
 
 
 class FilesSource(BaseModel, frozen=True, extra="forbid"):
@@ -54,8 +54,8 @@ class FilesSource(BaseModel, frozen=True, extra="forbid"):
     provider: Literal["files"] = "files"
     path: str = Field(min_length=1, description="file, folder or URL; parquet or CSV")
     prices: Prices = Field(
-        description="as traded; or already adjusted for splits and dividends; or adjusted, with the splits and "
-        "dividends in columns split and dividend, from which the prices as traded are recovered"
+        description="raw: as traded; adjusted: for splits and dividends; adjusted_with_actions: adjusted, with "
+        "columns split and dividend from which prices as traded are recovered"
     )
     adjusted_as: AdjustedAs = Field(
         "today", description="how the column adjusted_close beside raw prices was made; see `factors.derive_actions`"
@@ -64,13 +64,13 @@ class FilesSource(BaseModel, frozen=True, extra="forbid"):
     layout: Literal["long", "wide"] = Field(
         "long", description="one row per symbol and session; or sessions × symbols, one file of closes or one per field"
     )
-    columns: dict[BarField, str] = Field({}, description="our name → theirs, where they differ")
-    date_format: str | None = Field(None, description="strftime format of text dates; nothing: ISO 8601")
+    columns: dict[BarField, str] = Field({}, description="our column → theirs, where they differ")
+    date_format: str | None = Field(None, description="strftime format of text dates; default: ISO 8601")
     price_unit: Literal["USD", "cents"] = "USD"
     volume_unit: Literal["shares", "thousands", "millions"] = "shares"
     rename: dict[str, str] = Field({}, description="their symbol → ours, in the bars, for example CASH → CASH.O")
-    symbols: tuple[str, ...] | None = Field(None, description="a subset, by our symbols; nothing: all")
-    name: str | None = Field(None, description="what the pages call it; nothing: folder and file name")
+    symbols: tuple[str, ...] | None = Field(None, description="a subset, by our symbols; default: all")
+    name: str | None = Field(None, description="name shown on the pages; default: folder and file name")
     securities: SideTable | None = Field(
         None, description="columns id, ticker, start, end: which company had a ticker when; see `securities.resolve`"
     )
@@ -81,15 +81,17 @@ class FilesSource(BaseModel, frozen=True, extra="forbid"):
     index: IndexTable | None = Field(None, description="columns date, close, and symbol if it holds several")
     actions: SideTable | None = Field(None, description="columns date, symbol, kind, value; see `tables.Delivery`")
     fundamentals: FundamentalsTable | EdgarTable | None = Field(None, description="a table, or reports to the SEC")
-    liquid: Liquid | None = Field(None, description="members made from the bars, where no table says who they were")
-    endings: Endings | None = Field(None, description="delistings that no action records, read from where bars end")
+    liquid: Liquid | None = Field(None, description="universe built from the bars, if there is no membership table")
+    endings: Endings | None = Field(
+        None, description="delistings inferred from where bars end, if no action records them"
+    )
 
     @model_validator(mode="after")
     def _not_contradictory(self):
         if self.prices == "adjusted" and self.actions is not None:
-            raise ValueError("adjusted prices take no actions: they would be applied twice")
+            raise ValueError("adjusted prices must not have actions, which would be applied twice")
         if self.members is not None and self.liquid is not None:
-            raise ValueError("members come from a table or from `liquid`, not from both")
+            raise ValueError("give members or liquid, not both")
         return self
 
     @model_validator(mode="after")
@@ -101,10 +103,10 @@ class FilesSource(BaseModel, frozen=True, extra="forbid"):
             )
         if "adjusted_close" in self.columns:
             if self.prices != "raw" or self.layout == "wide":
-                raise ValueError("adjusted_close tells of actions beside raw long prices only")
+                raise ValueError("adjusted_as needs raw long prices")
             if named or self.actions is not None:
                 raise ValueError(
-                    "actions are in adjusted_close already: leave out split, dividend and the actions table"
+                    "adjusted_close already contains the actions; remove split, dividend and the actions table"
                 )
         return self
 
@@ -198,7 +200,7 @@ def _subset(bars: pd.DataFrame, source: FilesSource) -> pd.DataFrame:
         return bars
     missing = sorted(set(source.symbols) - set(bars["symbol"].unique()))
     if missing:
-        raise DataError(f"{shown(source.path)} has no bars of {', '.join(missing)}; correct `symbols`")
+        raise DataError(f"{shown(source.path)} has no bars for {', '.join(missing)}; correct `symbols`")
     return bars[bars["symbol"].isin(list(source.symbols))].reset_index(drop=True)
 
 
@@ -215,7 +217,9 @@ def _of_companies(bars: pd.DataFrame, master: pd.DataFrame | None) -> tuple[pd.D
     if nobodys.empty:
         return bars, []
     names = ", ".join(sorted(nobodys["symbol"].unique())[:10])
-    return bars, [f"{len(nobodys)} bars of {names} are left out: by the security master nobody had the ticker then."]
+    return bars, [
+        f"{len(nobodys)} bars of {names} were skipped: the ticker was unassigned then, by the security master."
+    ]
 
 
 def _sectors(source: FilesSource) -> pd.Series | pd.DataFrame | None:
@@ -270,7 +274,7 @@ def _as_traded(source: FilesSource, bars: pd.DataFrame) -> tuple[pd.DataFrame, p
         return bars, actions, []
     first = left.iloc[0]
     text = f"{first['symbol']} on {first['date']:%Y-%m-%d}, ×{first['growth']:.4g}"
-    note = f"{len(left)} adjustments of the vendor are neither split nor dividend and not applied; the first: {text}."
+    note = f"{len(left)} vendor adjustments are neither splits nor dividends and were not applied; the first: {text}."
     return bars, actions, [note]
 
 
@@ -310,22 +314,22 @@ def _notes(source: FilesSource, bars: pd.DataFrame, members, unused: list[str]) 
         notes.append("Prices are adjusted by the vendor: past share counts and USD amounts are not historical ones.")
     elif source.prices == "adjusted_with_actions":
         notes.append(
-            "Prices as traded are recovered from adjusted ones: dividends after the last bar lower them a little."
+            "Prices as traded are recovered from adjusted ones; dividends after the last bar lower them slightly."
         )
     elif source.actions is None and not {"split", "dividend", "adjusted_close"} & set(bars.columns):
         notes.append("Raw prices without corporate actions: a split or dividend looks like a loss.")
     if source.endings is not None:
         after, back = source.endings.after, source.endings.final_return
         notes.append(
-            f"A stock without bars for {after} sessions counts as delisted at {back:+.0%} from its last close, or at "
-            "the price of its return where that is lower."
+            f"A stock without bars for {after} sessions counts as delisted at {back:+.0%} from its last "
+            "close, or at its price on return if lower."
         )
     if unused:
-        notes.append(f"Columns {', '.join(unused)} are not applied: the prices are adjusted already.")
+        notes.append(f"Columns {', '.join(unused)} were not applied: the prices are already adjusted.")
     if "open" not in bars:
         notes.append("No opening prices: orders fill at the next close.")
     if source.liquid is not None:
-        notes.append(f"The universe is the {source.liquid.top} most traded names, chosen anew each month.")
+        notes.append(f"The universe is the {source.liquid.top} most traded names, rebalanced monthly.")
     elif members is not None:
         listed = set(members["symbol"])
         lacking = len(listed - set(bars["symbol"].unique()))

@@ -71,7 +71,8 @@ def understand(path: str) -> Understood:
         return Understood(None, keyed, spells, told)
     source, said = _source(path, files, groups[bars[0]], {kinds[c]: (groups[c][0], c) for c in reversed(groups)})
     unread = [
-        f"{_names(groups[other])}: not read, the larger file of bars is; --source names another" for other in bars[1:]
+        (f"{_names(groups[other])}: skipped, because the larger file of bars is used; choose another with --source")
+        for other in bars[1:]
     ]
     return Understood(source, keyed, spells, [*told, *said, *unread])
 
@@ -87,7 +88,7 @@ def _kind(columns: tuple[str, ...]) -> str:
         return "membership"
     if len(_found(columns, KNOWN_AS, KEYS)) == 2:
         return KEYED
-    return f"not understood, left out (columns {', '.join(columns[:8])}{', …' if len(columns) > 8 else ''})"
+    return f"not recognized, skipped (columns {', '.join(columns[:8])}{', …' if len(columns) > 8 else ''})"
 
 
 def _found(columns, known: dict[str, tuple[str, ...]], fields: tuple[str, ...]) -> dict[str, str]:
@@ -104,14 +105,14 @@ def _found(columns, known: dict[str, tuple[str, ...]], fields: tuple[str, ...]) 
 def _source(path: str, files: list[str], bars: list[str], first_of: dict) -> tuple[FilesSource, list[str]]:
     """Settings for the bars and the side tables beside them, and how that was understood."""
     if len(bars) > 1 and len(bars) < len(files):
-        raise DataError(f"{shown(path)} holds {len(bars)} files of bars among others; give them a folder of their own")
+        raise DataError(f"{shown(path)} holds {len(bars)} files of bars among others; move them to a separate folder")
     columns = column_names(bars[0])
     found = _found(columns, KNOWN_AS, tuple(KNOWN_AS))
     told = [f"bars: {', '.join(f'{ours} = {theirs}' for ours, theirs in found.items())}"]
     left = sorted(set(columns) - set(found.values()))
-    told += [f"bars: nothing uses {', '.join(left)}"] if left else []
+    told += [f"bars: unused columns {', '.join(left)}"] if left else []
     told += [
-        f"bars: {name} tells of splits and dividends; a source with columns: {{adjusted_close: {name}}} reads them"
+        f"bars: {name} contains splits and dividends; a source with columns: {{adjusted_close: {name}}} reads them"
         for name in left
         if name.lower() in ADJUSTED_CLOSE
     ]
@@ -159,13 +160,13 @@ def are_adjusted(delivery: Delivery, columns) -> tuple[bool, str]:
     """
     beside = [name for name in columns if name.lower() in ADJUSTED_CLOSE]
     if beside:
-        return False, f"prices: raw, because {beside[0]} stands beside them"
+        return False, f"prices: raw, because {beside[0]} is also there"
     shown_by, n = _splits_that_show(delivery)
     if n:
         adjusted = shown_by < n / 2
         word = "adjusted" if adjusted else "raw"
-        return adjusted, f"prices: {word}, because {shown_by} of {n} recorded splits show in the close"
-    return True, "prices: taken as adjusted, because nothing says otherwise; a source says prices: raw or adjusted"
+        return adjusted, f"prices: {word}, because {shown_by} of {n} recorded splits are visible in the close"
+    return True, "prices: assumed to be adjusted; set prices: raw or adjusted in a source file"
 
 
 def _splits_that_show(delivery: Delivery) -> tuple[int, int]:

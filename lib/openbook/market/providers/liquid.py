@@ -16,8 +16,8 @@ class Liquid(BaseModel, frozen=True, extra="forbid"):
     """
 
     top: int = Field(1000, ge=2, description="names")
-    window: int = Field(63, ge=5, le=504, description="sessions of the median")
-    min_price: float = Field(5.0, ge=0, description="USD; names that closed below it last are left out that month")
+    window: int = Field(63, ge=5, le=504, description="window of the median dollar volume, in sessions")
+    min_price: float = Field(5.0, ge=0, description="USD; names with a last close below it are excluded for the month")
 
 
 def liquid_members(bars: pd.DataFrame, rule: Liquid) -> pd.DataFrame:
@@ -29,7 +29,7 @@ def liquid_members(bars: pd.DataFrame, rule: Liquid) -> pd.DataFrame:
     Raises DataError without volumes.
     """
     if "volume" not in bars:
-        raise DataError("a universe of liquid names needs volumes; the source has none")
+        raise DataError("a liquid universe needs volume, which the source does not have")
     if bars.empty:
         return _intervals([])
     at, close, volume = place(bars), bars["close"].to_numpy("float64"), bars["volume"].to_numpy("float64")

@@ -11,10 +11,10 @@ LONGEST_PAUSE = 300.0  # seconds; whoever asks for more is asked another day
 class Patience(BaseModel, frozen=True, extra="forbid"):
     """How a server is asked; what it answers does not depend on it."""
 
-    requests_per_second: float = Field(4.0, gt=0, le=10, description="at most, retries included")
-    retries: int = Field(4, ge=0, le=10, description="further attempts after a failure")
-    backoff: float = Field(2.0, gt=0, le=60, description="seconds before the second attempt; doubled each time")
-    timeout: float = Field(30.0, gt=0, le=600, description="seconds until silence counts as a failure")
+    requests_per_second: float = Field(4.0, gt=0, le=10, description="maximum requests per second, retries included")
+    retries: int = Field(4, ge=0, le=10, description="retries after a failure")
+    backoff: float = Field(2.0, gt=0, le=60, description="seconds before the first retry, doubled each time")
+    timeout: float = Field(30.0, gt=0, le=600, description="timeout in seconds")
 
     def pauses(self) -> list[float]:
         """Seconds before each further attempt, the same on every run."""

@@ -102,7 +102,7 @@ def _solve(found: Callable[[float], float], ic: float, horizon: int) -> float:
         if abs(reached - ic) <= 1e-3 * ic:
             return drift
         drift *= ic / max(reached, ic / 2)
-    raise ParameterError(f"no drift gives a rank IC of {ic} over {horizon} sessions; lengthen half_life or lower ic")
+    raise ParameterError(f"no drift reaches a rank IC of {ic} over {horizon} sessions; increase half_life or lower ic")
 
 
 def _tilted_ic(latent: np.ndarray, noise: np.ndarray, tilt: np.ndarray, drift: float) -> float:

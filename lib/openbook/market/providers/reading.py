@@ -45,7 +45,7 @@ def list_files(path: str) -> list[str]:
         raise DataError(f"cannot look into {shown(path)}: {error}") from None
     if not names:
         ends = ", ".join(SUFFIXES)
-        raise DataError(f"nothing to read in {shown(path)}: of its {len(there)} entries none ends with {ends}")
+        raise DataError(f"nothing to read in {shown(path)}: none of its {len(there)} entries ends with {ends}")
     return [fs.unstrip_protocol(name) for name in names]
 
 
@@ -202,16 +202,17 @@ def _with_commas(values: pd.Series, where: str) -> pd.Series:
         return plain.astype("float64")
     comma = odd.str.fullmatch(r"[+-]?\d+,\d+")
     if not comma.all():
-        raise DataError(f"{where} holds {odd[~comma].iloc[0]!r}, which is no number{_thousands(odd[~comma])}")
+        raise DataError(f"{where} holds {odd[~comma].iloc[0]!r}, which is not a number{_thousands(odd[~comma])}")
     points = text.dropna()[text.dropna().str.contains(".", regex=False)]
     if len(points):
         raise DataError(
-            f"{where} holds {odd.iloc[0]!r} and {points.iloc[0]!r}: commas and points; write every number with a point"
+            f"{where} holds {odd.iloc[0]!r} and {points.iloc[0]!r}: mixed commas and points; write every "
+            "number with a decimal point"
         )
     if odd.str.fullmatch(r"[+-]?\d{1,3},\d{3}").all() and not odd.str.match(r"[+-]?0,").any():
         raise DataError(
-            f"{where} holds {odd.iloc[0]!r}: a decimal comma, or a comma between thousands? Write it with a point, or "
-            "without the comma"
+            f"{where} holds {odd.iloc[0]!r}: ambiguous comma (decimal or thousands); write numbers with a "
+            "decimal point and without thousands separators"
         )
     return pd.to_numeric(text.str.replace(",", "."), errors="coerce").astype("float64")
 
@@ -219,7 +220,7 @@ def _with_commas(values: pd.Series, where: str) -> pd.Series:
 def _thousands(values: pd.Series) -> str:
     """The way out, if it is a number with marks between its thousands."""
     marked = values.iloc[0].replace(",", "").replace(".", "").replace(" ", "").replace("'", "").lstrip("+-").isdigit()
-    return ": write it without marks between thousands and with a decimal point" if marked else ""
+    return ": write numbers with a decimal point and without thousands separators" if marked else ""
 
 
 @contextmanager
@@ -233,7 +234,7 @@ def _opened(file: str):
             yield stream
     except (pyarrow.ArrowException, OSError, EOFError, zlib.error) as error:
         text = " ".join(str(error).split())
-        raise DataError(f"{shown(file)} is damaged or not what its name says: {text}") from None
+        raise DataError(f"{shown(file)} is damaged or not of the type of its file name: {text}") from None
 
 
 def _file_system(path: str):
@@ -250,7 +251,7 @@ def _is_parquet(file: str) -> bool:
     """By the name's end; a name that tells nothing is an error."""
     plain = file.split("?")[0]
     if not plain.endswith(SUFFIXES):
-        raise DataError(f"cannot tell what {shown(file)} is; its name must end with {', '.join(SUFFIXES)}")
+        raise DataError(f"unknown file type of {shown(file)}; its name must end with {', '.join(SUFFIXES)}")
     return plain.endswith((".parquet", ".pq"))
 
 
@@ -282,7 +283,7 @@ def _numbers(values: pd.Series, where: str) -> pd.Series:
     try:
         return values.astype("float64")
     except (ValueError, TypeError) as error:
-        raise DataError(f"{where} holds something that is no number: {error}") from None
+        raise DataError(f"{where} has a value that is not a number: {error}") from None
 
 
 def _dates(values: pd.Series, where: str, date_format: str | None, field: str) -> pd.Series:

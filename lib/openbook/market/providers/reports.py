@@ -18,7 +18,7 @@ class FundamentalsTable(SideTable):
     FY, beside `items`): then they are as filed, and quarters and twelve months are made of them.
     """
 
-    items: dict[str, str] = Field({}, description="our item → their column; nothing: the file has columns item, value")
+    items: dict[str, str] = Field({}, description="our item → their column; default: the file has columns item, value")
     to_date: tuple[str, ...] = Field((), description="with focus: items that 10-Qs give since the fiscal year's start")
     balances: tuple[str, ...] = Field((), description="with focus: items at the period's end; others are flows")
     limits: FilingLimits = FilingLimits()
@@ -28,7 +28,7 @@ class FundamentalsTable(SideTable):
         if "focus" in self.columns and (not self.items or "period_start" in self.columns):
             raise ValueError("focus tells the periods of `items` in columns; a table of facts has period_start instead")
         if self.as_filed and "available" in self.columns:
-            raise ValueError("figures as filed need the column `filed`: `available` is worked out from it")
+            raise ValueError("figures as filed need the column `filed`, from which `available` is derived")
         if (self.to_date or self.balances) and "focus" not in self.columns:
             raise ValueError("to_date and balances belong to reports with a column `focus`")
         return self

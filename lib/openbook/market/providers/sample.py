@@ -35,9 +35,9 @@ SECTORS = {
     "XOM": "Energy",
 }
 NOTES = (
-    "Sample data: 20 companies that were large in 2022, so every past result is flattered by hindsight.",
-    "Closes only, adjusted by the vendor: orders fill at the next close, share counts are not historical ones, "
-    "and liquidity is not checked for want of volume.",
+    "Sample data: 20 companies that were large in 2022, so every past result has survivorship bias.",
+    "Closes only, adjusted by the vendor: orders fill at the next close, share counts are not historical "
+    "ones, and liquidity is not checked (no volume).",
 )
 
 
@@ -45,8 +45,8 @@ class SampleSource(BaseModel, frozen=True, extra="forbid"):
     """20 US stocks and the S&P 500, 1990-01-02 to 2022-12-28, adjusted closes; no network."""
 
     provider: Literal["sample"] = "sample"
-    symbols: tuple[str, ...] | None = Field(None, description="a subset of the 20; nothing: all")
-    start: date | None = Field(None, description="first session; nothing: 1990-01-02")
+    symbols: tuple[str, ...] | None = Field(None, description="a subset of the 20; default: all")
+    start: date | None = Field(None, description="first session; default: 1990-01-02")
 
 
 def fetch_sample(source: SampleSource) -> Delivery:
@@ -75,7 +75,7 @@ def _data_folder() -> Path:
     """Where the installed skfolio keeps its data sets."""
     found = importlib.util.find_spec("skfolio")
     if found is None or found.origin is None:
-        raise DataError("the sample data comes with the package skfolio, which is not installed; pip install skfolio")
+        raise DataError("the sample data needs the package skfolio; pip install skfolio")
     return Path(found.origin).parent / "datasets" / "data"
 
 

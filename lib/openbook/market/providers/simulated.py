@@ -48,19 +48,23 @@ class SimulatedSource(BaseModel, frozen=True, extra="forbid"):
 
     provider: Literal["simulated"] = "simulated"
     n_symbols: int = Field(100, ge=2, le=9999)
-    n_sessions: int | None = Field(None, ge=2, description=f"nothing: as the dates say, else {DEFAULT_SESSIONS}")
-    start: date | None = Field(None, description=f"first session; nothing: as `end` says, else {DEFAULT_START}")
-    end: date | None = Field(None, description="last session; nothing: as n_sessions says")
+    n_sessions: int | None = Field(None, ge=2, description=f"default: from the dates, otherwise {DEFAULT_SESSIONS}")
+    start: date | None = Field(None, description=f"first session; default: from `end`, otherwise {DEFAULT_START}")
+    end: date | None = Field(None, description="last session; default: from n_sessions")
     seed: int = Field(0, ge=0)
-    ic: float = Field(0.05, ge=0, le=0.5, description="mean rank IC of the planted latent with the label; 0: no signal")
-    horizon: int = Field(20, ge=1, le=252, description="sessions of the label that `ic` speaks of")
-    half_life: float = Field(40.0, ge=1, description="sessions after which half of a latent's lead is gone")
+    ic: float = Field(
+        0.05, ge=0, le=0.5, description="mean rank IC of the simulated signal with the label; 0: no signal"
+    )
+    horizon: int = Field(20, ge=1, le=252, description="label horizon of `ic`, in sessions")
+    half_life: float = Field(40.0, ge=1, description="half-life of the signal, in sessions")
     sectors: tuple[str, ...] = Field(GICS_SECTORS, min_length=1)
     splits_per_year: float = Field(0.05, ge=0, le=2, description="per stock")
-    payers: float = Field(0.6, ge=0, le=1, description="share of stocks that pay quarterly dividends")
+    payers: float = Field(0.6, ge=0, le=1, description="fraction of stocks with quarterly dividends")
     delistings_per_year: float = Field(0.01, ge=0, le=1, description="per stock")
-    late_listings: float = Field(0.05, ge=0, le=1, description="share of stocks listed during the first 120 sessions")
-    missing_bars: float = Field(0.0005, ge=0, le=0.5, description="share of bars that the vendor lost")
+    late_listings: float = Field(
+        0.05, ge=0, le=1, description="fraction of stocks listed during the first 120 sessions"
+    )
+    missing_bars: float = Field(0.0005, ge=0, le=0.5, description="fraction of missing bars")
     reports: bool = Field(True, description="quarterly fundamentals with filing dates")
 
     @model_validator(mode="after")
@@ -96,7 +100,7 @@ def simulate(source: SimulatedSource) -> tuple[Delivery, pd.DataFrame]:
         sectors=pd.Series([source.sectors[i] for i in stocks.sector], index=symbols, dtype="str", name="sector"),
         market_cap=pd.DataFrame(np.where(listed.has_bar, listed.market_cap, np.nan), index=dates, columns=symbols),
         index=pd.Series(1000.0 * np.exp(np.cumsum(returns.market)), index=dates, name="simulated index"),
-        notes=("Simulated prices: nothing here says anything about a real market.",),
+        notes=("Simulated prices: results say nothing about real markets.",),
     )
     return delivery, pd.DataFrame(np.where(listed.has_bar, returns.latent, np.nan), index=dates, columns=symbols)
 

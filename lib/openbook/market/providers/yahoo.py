@@ -26,15 +26,13 @@ class YahooSource(BaseModel, frozen=True, extra="forbid"):
 
     provider: Literal["yahoo"] = "yahoo"
     universe: UniverseTable | None = Field(None, description="file of symbols; or give `symbols`")
-    symbols: tuple[str, ...] | None = Field(None, min_length=1, description="as the book writes them")
+    symbols: tuple[str, ...] | None = Field(None, min_length=1, description="symbols, as in the book")
     start: date = Field(date(2010, 1, 4), description="first session")
-    yahoo_names: dict[str, str] = Field({}, description="our symbol → Yahoo's, where it is not ours with - for .")
+    yahoo_names: dict[str, str] = Field({}, description="our symbol → Yahoo's, where they differ beyond - for .")
     index: str | None = Field("^GSPC", description="market index, as Yahoo writes it")
-    ask_sectors: bool = Field(
-        False, description="ask Yahoo for today's sector of each name, one after the other, if the file has none"
-    )
-    fundamentals: EdgarTable | None = Field(None, description="reports to the SEC; Yahoo's carry no filing date")
-    batch_size: int = Field(50, ge=1, le=1000, exclude=True, description="symbols that are asked and retried together")
+    ask_sectors: bool = Field(False, description="fetch today's sector of each name from Yahoo, if the file has none")
+    fundamentals: EdgarTable | None = Field(None, description="SEC reports; Yahoo's fundamentals have no filing dates")
+    batch_size: int = Field(50, ge=1, le=1000, exclude=True, description="symbols per request batch")
     patience: Patience = Field(Patience(), exclude=True, description="pace, retries, timeout")
 
     @model_validator(mode="after")
@@ -70,7 +68,7 @@ def fetch_yahoo(source: YahooSource, *, since: date | None = None, pace: Pace | 
         sectors = _sectors_of_today(source, chart, universe, answers)
     tables = {symbol: answer.table for symbol, answer in answers.items() if not answer.fault}
     if not tables:
-        raise DataError(f"Yahoo has bars of none of the {len(answers)} symbols; check their spelling and `start`")
+        raise DataError(f"Yahoo has no bars for any of the {len(answers)} symbols; check their spelling and `start`")
     rows = yahoo_chart.together(tables)
     bars, actions = yahoo_chart.as_traded(rows)
     finished, unfinished = _finished(bars)
@@ -104,7 +102,7 @@ def _universe(source: YahooSource) -> Universe:
     rows = read_table(table.path, columns, date_format=table.date_format)
     rows["symbol"] = rows["symbol"].replace(table.rename).astype("str")
     if rows.empty:
-        raise DataError(f"{shown(table.path)} names no symbol")
+        raise DataError(f"{shown(table.path)} lists no symbols")
     if {"start", "end"} & set(columns):
         for missing in {"start", "end"} - set(columns):
             rows[missing] = pd.Series(pd.NaT, index=rows.index, dtype="datetime64[us]")
@@ -145,13 +143,13 @@ def _ask_all(source: YahooSource, chart, symbols: list[str], start: date) -> dic
         faults = {answer.fault for answer in got.values()}
         if "limited" in faults:
             raise DataNotReady(
-                "Yahoo limits our requests, after all retries too; try again later, or lower "
+                "Yahoo's rate limit was reached, after all retries; try again later, or lower "
                 "source.patience.requests_per_second"
             )
         if faults <= {"silent", "garbled"}:
             raise DataNotReady(
-                f"Yahoo gives no readable answer for any of {len(batch)} symbols ({batch[0]}: {got[batch[0]].detail}); "
-                "check the network, or try again later"
+                f"no readable answer from Yahoo for any of {len(batch)} symbols ({batch[0]}: "
+                f"{got[batch[0]].detail}); check the network, or try again later"
             )
         answers |= got
     return answers
@@ -184,7 +182,7 @@ def _round(source: YahooSource, chart, symbols: list[str], start: date) -> Itera
 def _index(symbol: str, answer) -> pd.Series:
     """Closes of the index by finished session."""
     if answer.fault:
-        raise DataNotReady(f"the index {symbol} did not come from Yahoo; try again later, or drop it from the source")
+        raise DataNotReady(f"no data from Yahoo for the index {symbol}; try again later, or remove it from the source")
     close = answer.table["Close"].dropna().astype("float64").round(2)
     return close[close.index <= calendar.last_closed()].rename(symbol)
 
@@ -193,7 +191,7 @@ def _finished(bars: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """The bars of sessions that are over, sorted, and the other days: their bars still form."""
     is_over = bars["date"] <= calendar.last_closed()
     if not is_over.any():
-        raise DataNotReady("Yahoo has no bars of a session that is over yet; try again after the close")
+        raise DataNotReady("Yahoo has no bars of a completed session yet; try again after the close")
     days = bars.loc[~is_over, "date"].drop_duplicates().sort_values()
     return bars[is_over].sort_values(["date", "symbol"], ignore_index=True), days.dt.strftime("%Y-%m-%d").tolist()
 
@@ -201,7 +199,7 @@ def _finished(bars: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 def _fundamentals(source: YahooSource, bars: pd.DataFrame) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
     """Reports by the session after they were filed, and what to tell of them."""
     if source.fundamentals is None:
-        return None, ("No fundamentals: Yahoo's carry no filing date, so they are left out.",)
+        return None, ("No fundamentals: Yahoo's have no filing dates and are not used.",)
     return fetch_reports(source.fundamentals, bars)
 
 
@@ -209,19 +207,19 @@ def _notes(answers: dict, unfinished: list[str], doubtful: list[str], universe: 
     """What a reader of the pages must know about this delivery."""
     from openbook.market.providers.yahoo_chart import FAULTS
 
-    notes = ["Yahoo's prices come adjusted for splits; here they are as traded, by the splits that Yahoo lists."]
+    notes = ["Yahoo's split-adjusted prices were converted to prices as traded, using the splits that Yahoo lists."]
     for fault, reason in FAULTS.items():
         names = sorted(symbol for symbol, answer in answers.items() if answer.fault == fault)
         if names:
             notes.append(f"No bars of {len(names)} of {len(answers)} symbols, {reason}: {_listed(names)}.")
     if unfinished:
-        notes.append(f"The bars of {', '.join(unfinished)} are left out: the session was not over.")
+        notes.append(f"The bars of {', '.join(unfinished)} were skipped: the session was not over.")
     if doubtful:
-        notes.append(f"Yahoo's own adjusted close and its dividends do not agree for {_listed(doubtful)}.")
+        notes.append(f"Yahoo's adjusted close and dividends are inconsistent for {_listed(doubtful)}.")
     if universe.members is None:
-        notes.append("The universe is one of today: past results are flattered by hindsight.")
+        notes.append("The universe is today's, so past results have survivorship bias.")
     else:
-        notes.append("Yahoo drops the history of most delisted names, so past members are missing.")
+        notes.append("Yahoo drops most delisted names, so past members are missing.")
     return notes
 
 
