@@ -122,7 +122,8 @@ def test_the_words_of_a_missed_rebalance():
     assert "The rebalances of 2015-01-05, 2015-01-06 were missed: no page; made up for in this run." in two.sentence
     assert rebalance_on(first, 5, empty=True).sentence == "No positions yet: initial build."
     unfilled = rebalance_on(first, 5, unfilled=[due])
-    said = "The rebalance of 2015-01-05 was missed: its orders were approved, but none was filled; made up for in this run."
+    why = "its orders were approved, but none was filled"
+    said = f"The rebalance of 2015-01-05 was missed: {why}; made up for in this run."
     assert (unfilled.due, unfilled.sentence) == (True, said)
 
 
