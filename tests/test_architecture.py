@@ -3,63 +3,38 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 LIB = Path(__file__).resolve().parents[1] / "lib" / "openbook"
 
-# An arrow means *imports*. A room may always import itself, `errors` and `lazily`; nothing else is allowed.
+# An arrow means *imports*. A room may always import itself, `common` and `lazily`; nothing else is allowed.
 ARROWS = {
-    "errors": set(),
-    "engine": set(),
-    "marker": set(),
+    "common": set(),
     "metrics": set(),
-    "market": {"marker"},
-    "signals": {"engine", "market", "metrics"},
-    "portfolio": {"engine", "market", "metrics"},
-    "selection": {"signals", "portfolio", "metrics"},
-    "desk": {"market", "portfolio", "metrics"},
-    "record": {"marker", "metrics"},
-    "params": {"market", "signals", "portfolio", "selection", "desk", "record"},
-    "standins": {"champion", "market", "signals", "portfolio", "selection", "desk", "record", "metrics", "params"},
-    "champion": {"signals", "portfolio", "selection"},
-    "succession": {"champion", "record"},
-    "closures": {"market", "record"},
-    "upkeep": {"closures", "desk", "market", "marker", "record"},
-    "recheck": {"desk", "market", "record", "upkeep"},
-    "binding": {"desk", "market", "record"},
-    "upgrade": {"champion", "desk", "market", "record", "upkeep"},
-    "telling": {"market", "record"},
-    "operate": {"closures", "desk", "market", "params", "record", "succession", "upkeep"},
-    "evening": {"champion", "desk", "market", "portfolio", "record", "signals"},
-    "auditor": {"champion", "closures", "desk", "evening", "marker", "record", "upkeep"},
-    "diff": {"champion", "evening", "params", "recheck", "record"},
-    "hindsight": {"champion", "desk", "evening", "market", "recheck", "record"},
-    "whatif": {"auditor", "champion", "evening", "market", "marker", "params", "portfolio", "recheck", "record"},
-    "plan": {"binding", "champion", "desk", "market", "params", "record", "succession", "upkeep"},
-    "jobs": {
-        "plan",
-        "marker",
-        "recheck",
-        "succession",
-        "champion",
-        "engine",
-        "upkeep",
-        "market",
-        "signals",
-        "portfolio",
-        "selection",
-        "desk",
-        "record",
-        "params",
+    "market": set(),
+    "signals": {"market", "metrics"},
+    "portfolio": {"market"},
+    "backtest": {"market", "metrics", "portfolio"},
+    "execution": {"backtest", "market", "metrics", "portfolio"},
+    "ledger": {"execution", "market", "portfolio"},
+    "selection": {"backtest", "metrics", "portfolio", "signals"},
+    "monitoring": {"metrics"},
+    "runs": {"market"},
+    "report": {"metrics", "runs"},
+    "notify": {"market", "report", "runs"},
+    "decision": {
+        *("execution", "ledger", "market", "monitoring", "portfolio", "report", "runs", "selection", "signals"),
     },
-    "cli": {
-        *("auditor", "closures", "diff", "hindsight", "jobs", "marker", "operate"),
-        *("record", "succession", "telling", "upgrade", "upkeep", "whatif"),
+    "app": {
+        *("backtest", "decision", "execution", "ledger", "market", "monitoring", "notify", "portfolio", "report"),
+        *("runs", "selection", "signals"),
     },
+    "cli": {"app", "notify", "runs"},
 }
-WRITERS = {"record", "market/store.py", "desk/book.py"}
+WRITERS = {"common", "runs", "report", "notify", "market/store/__init__.py", "ledger/book.py"}
 WRITING_CALLS = {"to_csv", "to_parquet", "to_json", "to_pickle", "write_text", "write_bytes", "write_table", "savefig"}
 HEAVY = ["pandas", "numba", "xgboost", "lightgbm", "sklearn", "matplotlib", "papermill", "nbconvert", "quantstats"]
 
@@ -82,6 +57,23 @@ def imported_rooms(path: Path) -> set[str]:
     return found
 
 
+def imported_modules(path: Path) -> set[str]:
+    """Modules of the library that a file imports anywhere, by their names below it; a package is its `__init__`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "openbook":
+            base = node.module.removeprefix("openbook").lstrip(".")
+            below = {f"{base}.{alias.name}".lstrip(".") for alias in node.names}
+            files = {name for name in below if (LIB / f"{name.replace('.', '/')}.py").is_file()}
+            packages = {name for name in below if (LIB / name.replace(".", "/")).is_dir()}
+            found |= files | packages | ({base} if below - files - packages else set())
+        elif isinstance(node, ast.Import):
+            found |= {
+                alias.name.removeprefix("openbook.") for alias in node.names if alias.name.startswith("openbook.")
+            }
+    return found
+
+
 FILES = sorted(path for path in LIB.rglob("*.py") if path.parent != LIB or path.name != "__init__.py")
 
 
@@ -89,7 +81,14 @@ FILES = sorted(path for path in LIB.rglob("*.py") if path.parent != LIB or path.
 def test_arrows(path):
     here = room(path)
     assert here in ARROWS, f"{here} is a new room: add it to ARROWS and to the README's map"
-    assert imported_rooms(path) <= ARROWS[here] | {here, "errors", "lazily"}
+    assert imported_rooms(path) <= ARROWS[here] | {here, "common", "lazily"}
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """A circle inside a room, or through several, says that nobody knows which of its modules comes first."""
+    names = {".".join(path.relative_to(LIB).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
+    graph = {name: imported_modules(path) & set(names) - {name} for name, path in names.items()}
+    assert list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
 
 
 def test_every_room_exists():
@@ -97,7 +96,7 @@ def test_every_room_exists():
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(LIB)))
-def test_only_the_record_the_store_and_the_book_write(path):
+def test_only_rooms_that_keep_things_write(path):
     if room(path) in WRITERS or str(path.relative_to(LIB)) in WRITERS:
         return
     calls = {
@@ -109,9 +108,9 @@ def test_only_the_record_the_store_and_the_book_write(path):
 
 
 def test_no_pickle_anywhere():
-    """But between the processes of one run: `engine` reads none from a file."""
+    """But between the processes of one run: `parallel` reads none from a file."""
     for path in FILES:
-        if room(path) == "engine":
+        if path.name == "parallel.py":
             continue
         modules = {
             alias.name

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openbook import cli
-from openbook.desk.book import read_book
-from openbook.errors import OpenbookError, UsageError
+from openbook.common.errors import OpenbookError, UsageError
+from openbook.ledger.book import read_book
 from openbook.market import calendar
 from openbook.market.calendar import parse_date
-from openbook.market.providers import PROVIDERS
-from openbook.record.runs import check_date
-from trained_desk import openbook
+from openbook.market.sources import PROVIDERS
+from openbook.runs.runs_folder import check_date
+from support.trained_desk import openbook
 
 COMMANDS = (
     *(
@@ -315,7 +315,7 @@ def test_an_unforeseen_error_is_one_line_and_a_code(runs, monkeypatch, error, co
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("openbook.jobs.init", fail)
+    monkeypatch.setattr("openbook.app.pipeline.init", fail)
     answer = openbook("--runs", runs, "init", "--cash", "1")
     assert answer.code == code
     assert answer.err.startswith("openbook: ")
@@ -328,7 +328,7 @@ def test_v_shows_where_it_happened(runs, monkeypatch):
     def fail(*_, **__):
         raise KeyError("nobody foresaw this")
 
-    monkeypatch.setattr("openbook.jobs.init", fail)
+    monkeypatch.setattr("openbook.app.pipeline.init", fail)
     answer = openbook("-v", "--runs", runs, "init", "--cash", "1")
     assert answer.code == 70
     assert "Traceback" in answer.err
@@ -340,7 +340,7 @@ def test_ctrl_c_is_no_traceback(runs, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("openbook.jobs.init", interrupt)
+    monkeypatch.setattr("openbook.app.pipeline.init", interrupt)
     answer = openbook("--runs", runs, "init", "--cash", "1")
     assert answer.code == 130
     assert "interrupted" in answer.err

@@ -108,8 +108,8 @@ def assigned(cell: dict) -> dict:
 
 
 def test_parameters_are_those_that_the_command_hands_over():
-    from openbook.params import NOTEBOOKS as SETTINGS
-    from openbook.plan import HANDED_AS, NEEDS, ON_A_CLUSTER
+    from openbook.app.plan import HANDED_AS, NEEDS, ON_A_CLUSTER
+    from openbook.app.settings import NOTEBOOKS as SETTINGS
 
     for name, settings in SETTINGS.items():
         found = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import programs
+from support import programs
 
 HERE = Path(__file__).parent
 TESTS = """
-import programs
+from support import programs
 
 def test_of_a_real_part():
     programs.lack("strace", "it was taken away")

@@ -1,4 +1,4 @@
-"""The commands. Each is a few lines: it says what it does, calls `jobs`, prints, and returns an exit code."""
+"""The commands. Each is a few lines: it says what it does, calls `app`, prints, and returns an exit code."""
 
 import os
 import sys
@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from openbook import marker
-from openbook.errors import ApprovalError, AuditError, OpenbookError, StorageError, UsageError
+from openbook.common import desk_folder
+from openbook.common.errors import ApprovalError, AuditError, OpenbookError, StorageError, UsageError
 
 app = typer.Typer(
     name="openbook",
@@ -30,10 +30,10 @@ class _Runs:
     """The runs folder, looked for when a command first asks for it: `key` and --help need none."""
 
     def __get__(self, _, state) -> Path:
-        runs = marker.runs_folder(state.asked)
+        runs = desk_folder.runs_folder(state.asked)
         os.environ.pop("OPENBOOK_CLOSURES", None)  # of another desk
         if (runs / "closures.json").exists():
-            from openbook.closures import announce
+            from openbook.runs.closures import announce
 
             announce(runs)
         return runs
@@ -60,15 +60,15 @@ def options(
     """Every trading decision is an executed notebook that anyone can open, check and replay."""
     State.asked, State.verbose = runs, verbose
     if desk is not None:
-        os.environ[marker.DESK] = str(marker.named_desk(desk))
+        os.environ[desk_folder.DESK] = str(desk_folder.named_desk(desk))
 
 
 @app.command(rich_help_panel=START)
 def demo() -> None:
     """Run everything on the bundled data: train, compare, select, then 20 daily pages."""
-    from openbook import jobs
+    from openbook.app import pipeline
 
-    jobs.demo(State.runs, say=_say)
+    pipeline.demo(State.runs, say=_say)
 
 
 @app.command(rich_help_panel=START)
@@ -78,19 +78,19 @@ def init(
     parts: Annotated[int, typer.Option(help="Units per share in a paper book; 1: whole shares only.")] = 1,
 ) -> None:
     """Open a book."""
-    from openbook import jobs
+    from openbook.app import pipeline
 
-    _say(jobs.init(State.runs, cash=cash, kind=book, share_units=parts))
+    _say(pipeline.init(State.runs, cash=cash, kind=book, share_units=parts))
 
 
 @app.command(rich_help_panel=START)
 def upgrade() -> None:
     """Upgrade books of an older openbook to the current format; backups are kept, sealed runs stay as they are."""
-    from openbook.record.upgrade import mark_desk
+    from openbook.runs.upgrade import mark_desk
 
-    if not (State.asked or os.environ.get(marker.RUNS)):
+    if not (State.asked or os.environ.get(desk_folder.RUNS)):
         _say(mark_desk(Path.cwd()))
-    from openbook.upgrade import upgrade
+    from openbook.app.upgrade import upgrade
 
     upgrade(State.runs, _say)
 
@@ -112,21 +112,22 @@ def run(
     ] = False,
 ) -> int:
     """Run one notebook headless and seal its outputs. Exit code 20: the book is HALTED, 21: REDUCE_ONLY."""
-    from openbook.record.kernel import start_kernel
-    from openbook.record.preload import FOR_NOTEBOOKS
+    from openbook.runs.kernel import start_kernel
+    from openbook.runs.preload import FOR_NOTEBOOKS
 
     runs = State.runs
     # It imports what the notebook needs while we import what the command needs.
     with start_kernel(FOR_NOTEBOOKS, memory=memory) as kernel:
-        from openbook import jobs, telling
+        from openbook.app import pipeline
+        from openbook.notify import alerts
 
         def act() -> int:
             given = {"profile": profile, "sets": tuple(set_ or ()), "engine": engine, "supersede": supersede}
-            done = jobs.run(notebook, date, runs, kernel=kernel, **given)
+            done = pipeline.run(notebook, date, runs, kernel=kernel, **given)
             _say(done.sentence)
             return done.exit_code
 
-        return telling.watched(runs, f"run {notebook}", date, act, _say)
+        return alerts.watched(runs, f"run {notebook}", date, act, _say)
 
 
 @app.command(rich_help_panel=DAY)
@@ -145,13 +146,14 @@ def backfill(
     its last orders can still be approved. Past sessions cannot be approved any more; simulate them on the paper book
     with --set require_manual_approval=false, otherwise exit code 78.
     """
-    from openbook import jobs, telling
+    from openbook.app import pipeline
+    from openbook.notify import alerts
 
     def act() -> int:
-        done = jobs.backfill(notebook, start, end, State.runs, profile=profile, sets=tuple(set_ or ()), say=_say)
+        done = pipeline.backfill(notebook, start, end, State.runs, profile=profile, sets=tuple(set_ or ()), say=_say)
         return done[-1].exit_code if done else 0
 
-    return telling.watched(State.runs, f"backfill {notebook}", end, act, _say)
+    return alerts.watched(State.runs, f"backfill {notebook}", end, act, _say)
 
 
 @app.command(rich_help_panel=DAY)
@@ -162,14 +164,14 @@ def approve(
     key: Annotated[Path | None, typer.Option(help="Key with which the token was signed.")] = None,
 ) -> None:
     """Show the orders of a session and approve them."""
-    from openbook import operate
+    from openbook.app import commands
 
     if (token is None) == (not by) or (token is None) != (key is None):
         raise UsageError("give either --by NAME, or --token FILE and --key FILE")
     if token is None:
-        _say(operate.approve(State.runs, date, who=by, ask=_ask))
+        _say(commands.approve(State.runs, date, who=by, ask=_ask))
     else:
-        _say(operate.approve_by_token(State.runs, date, token=token, key=key))
+        _say(commands.approve_by_token(State.runs, date, token=token, key=key))
 
 
 @app.command(rich_help_panel=DAY)
@@ -179,9 +181,9 @@ def reject(
     by: Annotated[str, typer.Option(help="Name, recorded in the book.")],
 ) -> None:
     """Reject the orders of a session, approved or not."""
-    from openbook import operate
+    from openbook.app import commands
 
-    _say(operate.reject(State.runs, date, who=by, reason=reason))
+    _say(commands.reject(State.runs, date, who=by, reason=reason))
 
 
 @app.command(rich_help_panel=DAY)
@@ -191,10 +193,10 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Output file, outside the runs folder; default: print.")] = None,
 ) -> None:
     """Write the approved orders of a session in a broker's format; nothing is sent."""
-    from openbook import operate
-    from openbook.record.disk import hand_out
+    from openbook.app import commands
+    from openbook.common.files import hand_out
 
-    _, data, left_out = operate.export(State.runs, date, form)
+    _, data, left_out = commands.export(State.runs, date, form)
     if left_out:
         typer.echo(left_out, err=True)
     if out is None:
@@ -214,9 +216,9 @@ def fills(
     reason: Annotated[str, typer.Option(help="Reason, recorded in the book.")] = "",
 ) -> None:
     """Import broker fills into the live book; with --who also late fills and fills without an approved order."""
-    from openbook import operate
+    from openbook.app import commands
 
-    _say(operate.fills(State.runs, date, file, accepted=(who, reason)))
+    _say(commands.fills(State.runs, date, file, accepted=(who, reason)))
 
 
 @app.command(rich_help_panel=DAY)
@@ -227,9 +229,9 @@ def reconcile(
     reason: Annotated[str, typer.Option(help="Reason, recorded in the book.")] = "",
 ) -> None:
     """Compare a broker statement with the book; with --who, correct the book to it."""
-    from openbook import operate
+    from openbook.app import commands
 
-    _say(operate.reconcile(State.runs, file, kind=book, accepted=(who, reason)))
+    _say(commands.reconcile(State.runs, file, kind=book, accepted=(who, reason)))
 
 
 @app.command(rich_help_panel=DAY)
@@ -242,9 +244,9 @@ def rename(
     book: Annotated[str, typer.Option(help="paper or live; required if both exist.")] = "",
 ) -> None:
     """Record a ticker change; positions, orders and cost basis carry over to the new ticker."""
-    from openbook import operate
+    from openbook.app import commands
 
-    _say(operate.rename(State.runs, symbol=symbol, to=new, date=date, who=who, reason=reason, kind=book))
+    _say(commands.rename(State.runs, symbol=symbol, to=new, date=date, who=who, reason=reason, kind=book))
 
 
 @app.command(rich_help_panel=DAY)
@@ -255,9 +257,9 @@ def closure(
     close: Annotated[str, typer.Option(help="For an early close: HH:MM New York time.")] = "",
 ) -> None:
     """Record an unscheduled exchange closure: the day is not a session, and its orders move to the next one."""
-    from openbook import operate
+    from openbook.app import commands
 
-    _say(operate.closure(State.runs, date, who=who, reason=reason, close=close))
+    _say(commands.closure(State.runs, date, who=who, reason=reason, close=close))
 
 
 @app.command(rich_help_panel=DAY)
@@ -270,10 +272,10 @@ def cash(
     again: Annotated[bool, typer.Option("--again", help="Record an identical entry a second time.")] = False,
 ) -> None:
     """Record a cash flow without a trade; an identical repeat is ignored unless --again."""
-    from openbook import operate
+    from openbook.app import commands
 
     said = {"flow": flow, "amount": amount, "who": who, "reason": reason}
-    _say(operate.cash(State.runs, **said, kind=book, again=again))
+    _say(commands.cash(State.runs, **said, kind=book, again=again))
 
 
 @app.command(rich_help_panel=DAY)
@@ -281,9 +283,9 @@ def views(
     book: Annotated[str, typer.Option(help="paper or live; required if both exist.")] = "",
 ) -> None:
     """Rebuild the CSV views of a book, overwriting manual edits."""
-    from openbook import upkeep
+    from openbook.app import service
 
-    _say(upkeep.rebuild_views(State.runs, book))
+    _say(service.rebuild_views(State.runs, book))
 
 
 @app.command(rich_help_panel=DANGER)
@@ -293,10 +295,11 @@ def halt(
     book: Annotated[str, typer.Option(help="paper or live; default: all books.")] = "",
 ) -> None:
     """Halt: void every open order and block new buys until openbook reset."""
-    from openbook import operate, telling
+    from openbook.app import commands
+    from openbook.notify import alerts
 
-    _say(operate.halt(State.runs, who=who, reason=reason, kind=book))
-    telling.alarm(State.runs, f"HALTED by {who}", reason, _say)
+    _say(commands.halt(State.runs, who=who, reason=reason, kind=book))
+    alerts.alarm(State.runs, f"HALTED by {who}", reason, _say)
 
 
 @app.command(rich_help_panel=DANGER)
@@ -309,15 +312,15 @@ def reset(
     ] = False,
 ) -> None:
     """Reset the kill switch of a book to ACTIVE."""
-    from openbook import operate
+    from openbook.app import commands
 
-    _say(operate.reset(State.runs, who=who, reason=reason, kind=book, rearm=rearm))
+    _say(commands.reset(State.runs, who=who, reason=reason, kind=book, rearm=rearm))
 
 
 @app.command(rich_help_panel=DANGER)
 def key(file: Annotated[Path, typer.Argument(help="Key file to create, outside the runs folder.")]) -> None:
     """Create a key for signing approvals on another machine; copy it there securely."""
-    from openbook.record.keys import create_key
+    from openbook.runs.key_files import create_key
 
     create_key(file, _runs_or_none_here())
     _say(f"{file}: new key created; anyone who has it can approve orders")
@@ -332,11 +335,11 @@ def sign(
     out: Annotated[Path, typer.Option(help="Token file to write.")],
 ) -> None:
     """Sign the approval of a batch, on any machine that has the key."""
-    from openbook import operate
-    from openbook.record.disk import hand_out
+    from openbook.app import commands
+    from openbook.common.files import hand_out
 
     runs = _runs_or_none_here()
-    hand_out(out, operate.sign(batch, date, who=by, key=key, runs=runs), runs=runs)
+    hand_out(out, commands.sign(batch, date, who=by, key=key, runs=runs), runs=runs)
     _say(f"{out}: approves {date}; use it with: openbook approve {date} --token")
 
 
@@ -345,9 +348,9 @@ def verify(
     head: Annotated[str, typer.Option(help="Log head from a mail or an earlier verify; detects a truncated log.")] = "",
 ) -> int:
     """Check all hashes and list what was altered. Exit code 90 if anything was."""
-    from openbook import auditor
+    from openbook.app import audit
 
-    problems, notes = auditor.verify(_something(), head=head or None)
+    problems, notes = audit.verify(_something(), head=head or None)
     for line in [*notes, *problems]:
         _say(line)
     return AuditError.exit_code if problems else 0
@@ -358,9 +361,9 @@ def replay(
     date: Annotated[str, typer.Argument(help="Session of a sealed daily run, YYYY-MM-DD.")],
 ) -> int:
     """Re-run a sealed day in a scratch folder and compare its outputs byte for byte."""
-    from openbook import auditor
+    from openbook.app import audit
 
-    different, lines = auditor.replay(State.runs, date)
+    different, lines = audit.replay(State.runs, date)
     for line in lines:
         _say(line)
     return AuditError.exit_code if different else 0
@@ -372,7 +375,7 @@ def diff(
     second: Annotated[str, typer.Argument(help="Second session, usually a later one.")],
 ) -> None:
     """Compare two days: attribution of the change in target weights, parameters, champion, code, orders."""
-    from openbook.diff import diff
+    from openbook.app.diff import diff
 
     for line in diff(State.runs, first, second).lines:
         _say(line)
@@ -387,7 +390,7 @@ def whatif(
     out: Annotated[Path | None, typer.Option(help="Folder in which to keep the page, outside the runs folder.")] = None,
 ) -> None:
     """Re-run a sealed day with changed parameters in a scratch folder: orders, risk and cost."""
-    from openbook.whatif import try_it
+    from openbook.app.whatif import try_it
 
     for line in try_it(State.runs, date, tuple(set_), out=out).lines:
         _say(line)
@@ -396,7 +399,7 @@ def whatif(
 @app.command(rich_help_panel=LOOK)
 def status() -> None:
     """Show the book, the champion and the latest runs."""
-    from openbook.record.status import status_lines
+    from openbook.app.status import status_lines
 
     for line in status_lines(_something()):
         _say(line)
@@ -407,7 +410,7 @@ def open_page(
     date: Annotated[str | None, typer.Argument(help="Session of the page; default: the latest.")] = None,
 ) -> None:
     """Open the daily page in the browser."""
-    from openbook.record.runs import page_of
+    from openbook.runs.runs_folder import page_of
 
     page = page_of(State.runs, date)
     _say(str(page))
@@ -418,7 +421,7 @@ def open_page(
 @app.command(rich_help_panel=MODEL)
 def champion() -> None:
     """Who the champion is, since when and why, and who was champion before."""
-    from openbook.record.pedigree import champion_lines
+    from openbook.runs.lineage import champion_lines
 
     for line in champion_lines(_something()):
         _say(line)
@@ -430,17 +433,17 @@ def rollback(
     reason: Annotated[str, typer.Option(help="Reason, recorded in the history.")],
 ) -> None:
     """Restore the previous champion; a rolled-back one returns only through a new selection."""
-    from openbook import succession
+    from openbook.app import champions
 
-    _say(succession.rollback(State.runs, who=who, reason=reason))
+    _say(champions.rollback(State.runs, who=who, reason=reason))
 
 
 @app.command(rich_help_panel=DAY)
 def notify() -> int:
     """Send queued messages. Exit code 80 if some could not be sent."""
-    from openbook import telling
+    from openbook.notify import alerts
 
-    return telling.deliver(_something(), _say)
+    return alerts.deliver(_something(), _say)
 
 
 data = typer.Typer(no_args_is_help=True, help="Price store and data checks.")
@@ -458,9 +461,9 @@ def data_update(
     ] = False,
 ) -> None:
     """Fetch new sessions into the store."""
-    from openbook import jobs
+    from openbook.app import pipeline
 
-    _say(jobs.update_data(State.runs, through, profile=profile, whole=whole))
+    _say(pipeline.update_data(State.runs, through, profile=profile, whole=whole))
 
 
 @data.command("check")
@@ -470,9 +473,9 @@ def data_check(
     beside: Annotated[str, typer.Option(help="A second source to compare with: a folder, or YAML.")] = "",
 ) -> int:
     """Check a full price history: findings, worst first, and how to fix them. Exit code 30: it would stop a run."""
-    from openbook import jobs
+    from openbook.app import pipeline
 
-    return jobs.check_data(folder, source=source, beside=beside, say=_say)
+    return pipeline.check_data(folder, source=source, beside=beside, say=_say)
 
 
 @data.command("compact")
@@ -480,9 +483,9 @@ def data_compact(
     profile: Annotated[str, typer.Option(help="Parameter profile: a folder in params/.")] = "demo",
 ) -> None:
     """Merge the deltas of the store into one; what is read from it does not change."""
-    from openbook import jobs
+    from openbook.app import pipeline
 
-    _say(jobs.compact_data(State.runs, profile=profile))
+    _say(pipeline.compact_data(State.runs, profile=profile))
 
 
 @data.command("revisions")
@@ -490,21 +493,21 @@ def data_revisions(
     date: Annotated[str, typer.Argument(help="Session of a sealed daily run, YYYY-MM-DD.")],
 ) -> None:
     """List restatements since a sealed day and their impact on its orders; changes nothing."""
-    from openbook import hindsight
+    from openbook.app import revision_impact
 
-    for line in hindsight.look_back(State.runs, date).lines:
+    for line in revision_impact.look_back(State.runs, date).lines:
         _say(line)
 
 
 def _runs_or_none_here() -> Path:
     """The runs folder, for a command that must only not write into it: a machine that signs needs no desk."""
-    named = State.asked or os.environ.get(marker.RUNS)
-    return State.runs if named or marker.desk_or_none() else Path("runs")
+    named = State.asked or os.environ.get(desk_folder.RUNS)
+    return State.runs if named or desk_folder.desk_or_none() else Path("runs")
 
 
 def _something() -> Path:
     """The runs folder, once there is something in it: a mistyped one must not read as a desk in order."""
-    from openbook.record.runs import RunsFolder
+    from openbook.runs.runs_folder import RunsFolder
 
     RunsFolder(State.runs).require_something()
     return State.runs
@@ -554,7 +557,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _end(error: Exception, code: int, said: str) -> int:
     """Say why in one line, after the traceback if -v asked for more; returns the exit code."""
-    from openbook.record.secrets import redact
+    from openbook.common.secrets import redact
 
     if State.verbose:
         typer.echo(redact("".join(traceback.format_exception(error))), err=True)

@@ -15,14 +15,14 @@ from statistics import median
 import pandas as pd
 import pytest
 
-import backtest_peers as peers
-from openbook.portfolio.backtest import VectorizedBacktester
-from openbook.portfolio.decision import PortfolioSettings
-from openbook.portfolio.grid import backtest_grid
+from openbook.backtest.engine import VectorizedBacktester
+from openbook.backtest.grid import backtest_grid
+from openbook.backtest.sensitivity import sensitivity
+from openbook.backtest.simulate import read_tape
 from openbook.portfolio.optimizers import OPTIMIZERS
 from openbook.portfolio.regime import detect_regime
-from openbook.portfolio.sensitivity import sensitivity
-from openbook.portfolio.simulate import read_tape
+from openbook.portfolio.target_weights import PortfolioSettings
+from support import backtest_peers as peers
 
 pytestmark = pytest.mark.benchmark
 

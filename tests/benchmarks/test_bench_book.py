@@ -12,16 +12,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from openbook import auditor
-from openbook.desk import acts
-from openbook.desk.book import audit_book, commit_session, event_hashes, open_book, read_book, settle, views
-from openbook.desk.killswitch import KillSwitch
+from openbook.app import audit
+from openbook.execution.kill_switch import KillSwitch
+from openbook.ledger import book_commands
+from openbook.ledger.book import audit_book, commit_session, event_hashes, open_book, read_book, settle, views
 from openbook.market.calendar import sessions
 from openbook.market.tables import Market, empty_actions
 from openbook.portfolio.costs import Costs
-from openbook.record import audit
-from openbook.record.runs import RunsFolder
-from openbook.record.verification import run_digest
+from openbook.runs import audit_log
+from openbook.runs.runs_folder import RunsFolder
+from openbook.runs.verification import run_digest
 
 pytestmark = pytest.mark.benchmark
 
@@ -78,9 +78,9 @@ def test_committing_an_evening_of_45_orders_and_acts_upon_it(tmp_path):
     audit_book(path)
     say("commit, first evenings", first)
     say(f"commit, after {EVENINGS} evenings ({path.stat().st_size / 2**20:.0f} MB)", last)
-    batch = acts.read_batch(path, f"{market.dates[EVENINGS + 9]:%Y-%m-%d}")
+    batch = book_commands.read_batch(path, f"{market.dates[EVENINGS + 9]:%Y-%m-%d}")
     how = {"digest": batch.digest, "about": batch.about, "who": "Ann", "when": "now", "how": "terminal"}
-    say("approve", [timed(lambda: acts.approve(path, batch.session, **how))])
+    say("approve", [timed(lambda: book_commands.approve(path, batch.session, **how))])
     say("read", [timed(lambda: read_book(path)) for _ in range(5)])
     say("views", [timed(lambda: views(path)) for _ in range(3)])
     say("whole audit", [timed(lambda: audit_book(path)) for _ in range(3)])
@@ -102,9 +102,9 @@ def test_verifying_a_year(tmp_path):
         (stage.folder / "daily_run.ipynb").write_text("{}")
         (stage.folder / "report.html").write_bytes(rng.bytes(200_000))
         sealed = folder.seal(stage)
-        audit.record(tmp_path, [("run", f"daily_run/{sealed.name}", run_digest(sealed))], when=NOW)
+        audit_log.record(tmp_path, [("run", f"daily_run/{sealed.name}", run_digest(sealed))], when=NOW)
     found = [("event", f"paper/{seq}", digest) for seq, digest in event_hashes(path)]
-    audit.record(tmp_path, found, when=NOW)
-    seconds = [timed(lambda: print(auditor.verify(tmp_path)[1][-2:])) for _ in range(3)]
+    audit_log.record(tmp_path, found, when=NOW)
+    seconds = [timed(lambda: print(audit.verify(tmp_path)[1][-2:])) for _ in range(3)]
     say(f"verify {EVENINGS} days", seconds)
     assert np.median(seconds) < 20

@@ -15,14 +15,14 @@ from statistics import median
 
 import pytest
 
-from calendar_lab import write_day, write_history
-from openbook.record.calendar_page import publish_calendar
-from openbook.record.rows import KNOWN
+from openbook.report.calendar_page import publish_calendar
+from openbook.runs.summaries import KNOWN
+from support.many_runs import write_day, write_history
 
 pytestmark = pytest.mark.benchmark
 
 N_RUNS, ROUNDS, LIMIT = 1000, 7, 2.0
-PUBLISH = "import sys; from openbook.record.calendar_page import publish_calendar; publish_calendar(sys.argv[1])"
+PUBLISH = "import sys; from openbook.report.calendar_page import publish_calendar; publish_calendar(sys.argv[1])"
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import time
 import psutil
 import pytest
 
-from openbook import jobs
+from openbook.app import pipeline
 from openbook.cli import main
 from openbook.market import calendar
 
@@ -87,7 +87,7 @@ def test_memory_of_a_backfill_does_not_grow(tmp_path):
     open_desk(tmp_path, SMALL, first="2021-06-01", date="2022-08-31", top_n=10)
     me, resident = psutil.Process(), []
     for day in calendar.sessions("2022-09-01", "2022-12-30")[:SESSIONS]:
-        jobs.run("daily_run", f"{day:%Y-%m-%d}", tmp_path, sets=(SMALL,))
+        pipeline.run("daily_run", f"{day:%Y-%m-%d}", tmp_path, sets=(SMALL,))
         resident.append(me.memory_info().rss / 1e6)
     print(f"\nresident MB of the runner after each of {SESSIONS} sessions")
     print("  " + "  ".join(f"{value:.0f}" for value in resident))

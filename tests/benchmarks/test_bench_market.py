@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from openbook.market.calendar import sessions
-from openbook.market.providers import FilesSource, SimulatedSource, fetch
-from openbook.market.quality import admit, check_session
+from openbook.market.checks.session import admit, check_session
+from openbook.market.sources import FilesSource, SimulatedSource, fetch
 from openbook.market.store import (
     BLIND,
     COMPARED,

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from openbook.backtest.engine import VectorizedBacktester
 from openbook.market.tables import Market, empty_actions
-from openbook.portfolio.backtest import VectorizedBacktester
+from openbook.portfolio.constraints import Limits
 from openbook.portfolio.construct import PortfolioSettings
-from openbook.portfolio.limits import Limits
 from openbook.portfolio.optimizers import OPTIMIZERS, expected_returns, hrp_raw, shrunk_covariance
-from openbook.portfolio.verify import pypfopt_weights
+from openbook.portfolio.pypfopt_check import pypfopt_weights
 
 pytestmark = pytest.mark.benchmark
 ROUNDS = 9

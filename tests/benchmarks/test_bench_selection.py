@@ -11,7 +11,7 @@ import pytest
 
 from openbook import metrics
 from openbook.selection import SelectionWeights, Thresholds, rank_stability, select_champion, write_report
-from worthless import field_of, worthless
+from support.worthless import field_of, worthless
 
 pytestmark = pytest.mark.benchmark
 

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from openbook.market.arrival import admit
-from openbook.market.providers import fetch, parse_source
+from openbook.backtest.engine import BacktestResult, VectorizedBacktester, equal_weight_universe
+from openbook.market.ingest import admit
+from openbook.market.sources import fetch, parse_source
 from openbook.market.tables import Market
-from openbook.portfolio.backtest import BacktestResult, VectorizedBacktester, equal_weight_universe
 from openbook.portfolio.construct import PortfolioSettings
 from openbook.signals.features import compute_features
-from real_lab import all_members, survivors
+from support.real_histories import all_members, survivors
 
 pytestmark = pytest.mark.benchmark
 

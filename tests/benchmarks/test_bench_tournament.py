@@ -13,8 +13,8 @@ import numpy as np
 import psutil
 import pytest
 
-from openbook.market.providers import SimulatedSource, fetch
-from openbook.market.quality import admit
+from openbook.market.checks.session import admit
+from openbook.market.sources import SimulatedSource, fetch
 from openbook.signals.dataset import MLDataset, build_dataset
 from openbook.signals.features import available_features, compute_features
 from openbook.signals.models import Candidate, ModelTrainer

@@ -10,9 +10,9 @@ import time
 import pandas as pd
 import pytest
 
-from openbook.engine import run_tasks
-from openbook.market.providers import SimulatedSource, fetch
-from openbook.market.quality import admit
+from openbook.common.parallel import run_tasks
+from openbook.market.checks.session import admit
+from openbook.market.sources import SimulatedSource, fetch
 from openbook.signals.dataset import MLDataset, build_dataset
 from openbook.signals.features import available_features, compute_features
 from openbook.signals.models import Candidate

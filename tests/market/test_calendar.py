@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from openbook.errors import CalendarError, NoSession, UsageError
+from openbook.common.errors import CalendarError, NoSession, UsageError
 from openbook.market import calendar
 
 

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from openbook.errors import DataError
+from openbook.common.errors import DataError
 from openbook.market import calendar
 from openbook.market.fundamentals import FACT_COLUMNS, FilingLimits, facts_of, known_items
-from openbook.market.providers import FilesSource, fetch
+from openbook.market.sources import FilesSource, fetch
 
 SESSIONS = calendar.sessions("2015-01-02", "2018-12-31").as_unit("us")
 

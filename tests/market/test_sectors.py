@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal, assert_series_equal
 
-from openbook.errors import DataError
+from openbook.backtest.decision_dates import gather_evenings
+from openbook.common.errors import DataError
 from openbook.market import calendar
-from openbook.market.arrival import admit
-from openbook.market.fingerprints import fingerprint, session_digests
-from openbook.market.providers import FilesSource, fetch
+from openbook.market.ingest import admit
+from openbook.market.sources import FilesSource, fetch
 from openbook.market.store import put_market, read_store
+from openbook.market.store.fingerprints import fingerprint, session_digests
 from openbook.market.tables import SPELL_COLUMNS, refused_rows, sectors_on
-from openbook.portfolio.evenings import gather_evenings
 
 
 def days(values) -> pd.Series:

@@ -7,10 +7,9 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from openbook.errors import DataError
+from openbook.common.errors import DataError
 from openbook.market import calendar
-from openbook.market.arrival import admit
-from openbook.market.providers import FilesSource, fetch
+from openbook.market.ingest import admit
 from openbook.market.securities import (
     CAP_BUCKETS,
     CAP_COVERAGE,
@@ -21,7 +20,8 @@ from openbook.market.securities import (
     split_at,
     symbols_of,
 )
-from real_lab import all_members
+from openbook.market.sources import FilesSource, fetch
+from support.real_histories import all_members
 
 # Life Technologies was bought in February 2014; aTyr Pharma took the ticker in May 2015. Google became Alphabet and
 # GOOG a share class; Facebook became Meta Platforms in June 2022.

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openbook.errors import DataError
-from openbook.market.quality import admit
+from openbook.common.errors import DataError
+from openbook.market.checks.session import admit
 from openbook.market.tables import Market, adjust, empty_actions
 
 DATES = pd.bdate_range("2024-01-01", periods=6).as_unit("us")

@@ -4,14 +4,13 @@ import math
 
 import numpy as np
 import pandas as pd
-import portfolio_lab as lab
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openbook.errors import DataError, OptimizerError
+from openbook.common.constants import CASH
+from openbook.common.errors import DataError, OptimizerError
 from openbook.portfolio.construct import (
-    CASH,
     PortfolioSettings,
     RegimeAdaptation,
     construct_portfolio,
@@ -22,6 +21,7 @@ from openbook.portfolio.construct import (
 )
 from openbook.portfolio.optimizers import OPTIMIZERS
 from openbook.portfolio.regime import NORMAL, RISK_OFF
+from support import portfolios as lab
 
 BASE = PortfolioSettings(top_n=12, lookback=120, score_half_life=2.0)
 

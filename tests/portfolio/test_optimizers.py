@@ -2,13 +2,12 @@
 
 import numpy as np
 import pandas as pd
-import portfolio_lab as lab
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openbook.errors import OptimizerError
-from openbook.portfolio.limits import free_limits
+from openbook.common.errors import OptimizerError
+from openbook.portfolio.constraints import free_limits
 from openbook.portfolio.optimizers import (
     OPTIMIZERS,
     equal_weight,
@@ -22,7 +21,8 @@ from openbook.portfolio.optimizers import (
     shrunk_covariance,
     z_scores,
 )
-from openbook.portfolio.verify import pypfopt_weights
+from openbook.portfolio.pypfopt_check import pypfopt_weights
+from support import portfolios as lab
 
 seeds = st.integers(0, 10**6)
 

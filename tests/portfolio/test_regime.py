@@ -2,10 +2,9 @@
 
 import numpy as np
 import pandas as pd
-import portfolio_lab as lab
 import pytest
 
-from openbook.errors import DataError
+from openbook.common.errors import DataError
 from openbook.portfolio.regime import (
     NORMAL,
     RISK_OFF,
@@ -15,6 +14,7 @@ from openbook.portfolio.regime import (
     market_level,
     regime_summary,
 )
+from support import portfolios as lab
 
 QUICK = RegimeSettings(
     trend_window=40,

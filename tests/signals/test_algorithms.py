@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from openbook.errors import ModelError, ParameterError
+from openbook.common.errors import ModelError, ParameterError
 from openbook.signals.algorithms import ALGORITHMS, ENSEMBLE, Recipe, Rows
 from openbook.signals.ensemble import Member
 from openbook.signals.learners import LEARNERS

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lab import planted_dataset
 from pandas.testing import assert_frame_equal
 
-from openbook.errors import ModelError, SchemaError, StaleModelError
+from openbook.common.errors import ModelError, SchemaError, StaleModelError
 from openbook.signals.algorithms import ALGORITHMS, ENSEMBLE
 from openbook.signals.bundle import bundle_hash, load_model, pack_model, require_fresh
 from openbook.signals.learners import LEARNERS
 from openbook.signals.models import Candidate, ModelTrainer, combine
+from support.signal_markets import planted_dataset
 
 EACH = pytest.mark.parametrize("algorithm", list(ALGORITHMS))
 

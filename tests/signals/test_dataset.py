@@ -7,10 +7,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lab import features_of, market_of, noise_features, random_market, sessions
 from pandas.testing import assert_frame_equal
 
-from openbook.errors import DataError, ParameterError
+from openbook.common.errors import DataError, ParameterError
 from openbook.signals.dataset import (
     MLDataset,
     build_dataset,
@@ -21,6 +20,7 @@ from openbook.signals.dataset import (
     rank_by_date,
     scored_rows,
 )
+from support.signal_markets import features_of, market_of, noise_features, random_market, sessions
 
 NAN = float("nan")
 

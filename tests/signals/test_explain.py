@@ -5,10 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from lab import features_of, planted_dataset, random_market
 
 from openbook import metrics
-from openbook.errors import ModelError, ParameterError, SchemaError
+from openbook.common.errors import ModelError, ParameterError, SchemaError
 from openbook.signals.algorithms import ALGORITHMS
 from openbook.signals.dataset import build_dataset, create_time_based_split, scored_rows
 from openbook.signals.ensemble import members_of
@@ -21,6 +20,7 @@ from openbook.signals.explain import (
     top_contributions,
 )
 from openbook.signals.models import Candidate, ModelTrainer, evaluate_scores
+from support.signal_markets import features_of, planted_dataset, random_market
 
 BOOSTERS = ["lightgbm", "xgboost"]
 CONSTANT = "feature_5"

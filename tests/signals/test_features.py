@@ -6,11 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from feature_twins import REPORT_ITEMS, ReportTwin, TwinPanel, WideWords, lab_market, newest, respoken, wide_fields
-from openbook.errors import DataError, SchemaError
+from openbook.common.errors import DataError, SchemaError
 from openbook.signals.features import FEATURES, available_features, compute_features
 from openbook.signals.operators import mean
 from openbook.signals.panel import Panel, prepare
+from support.feature_reference import (
+    REPORT_ITEMS,
+    ReportTwin,
+    TwinPanel,
+    WideWords,
+    lab_market,
+    newest,
+    respoken,
+    wide_fields,
+)
 
 BAR_FEATURES = [name for name, f in FEATURES.items() if {"open", "high", "low", "close", "volume"}.issuperset(f.needs)]
 REPORT_FEATURES = [name for name, f in FEATURES.items() if f.family in ("value", "quality", "growth")]

@@ -6,11 +6,10 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
-from lab import features_of, noise_features, planted_dataset, random_market
 from pandas.testing import assert_frame_equal
 
 from openbook import metrics
-from openbook.errors import ParameterError, SchemaError
+from openbook.common.errors import ParameterError, SchemaError
 from openbook.signals.algorithms import ALGORITHMS
 from openbook.signals.dataset import build_dataset, create_time_based_split
 from openbook.signals.learners import LEARNERS
@@ -24,6 +23,7 @@ from openbook.signals.models import (
     evaluate_scores,
 )
 from openbook.signals.training import WalkForward, train_candidates
+from support.signal_markets import features_of, noise_features, planted_dataset, random_market
 
 EACH = pytest.mark.parametrize("algorithm", list(LEARNERS))
 BOOSTERS = pytest.mark.parametrize("algorithm", ["xgboost", "lightgbm"])

@@ -6,15 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from lab import features_of, planted_dataset, random_market
 from pandas.testing import assert_frame_equal
 
-from openbook import metrics, standins
-from openbook.errors import ParameterError
+from openbook import metrics
+from openbook.app import inputs
+from openbook.common.errors import ParameterError
 from openbook.signals.algorithms import ENSEMBLE
 from openbook.signals.dataset import MLDataset, build_dataset
 from openbook.signals.models import Candidate, ModelTrainer, Tuning, evaluate_scores
 from openbook.signals.training import FINAL, Trained, WalkForward, stack_scores, train_candidates, trials_per_fold
+from support.signal_markets import features_of, planted_dataset, random_market
 
 FOLDS, HOLDOUT = 3, 40
 PLAN = WalkForward(n_folds=FOLDS, embargo=2, holdout=HOLDOUT)
@@ -282,7 +283,7 @@ def test_scores_come_back_from_the_file_as_they_were(trained, tmp_path):
     assert stacked.index.is_monotonic_increasing
     assert (stacked.dtypes == "float64").all()
     stacked.to_parquet(tmp_path / "scores.parquet")
-    again = standins.read_scores(tmp_path / "scores.parquet")
+    again = inputs.read_scores(tmp_path / "scores.parquet")
     assert list(again) == list(trained.oos_scores)
     for name, scores in trained.oos_scores.items():
         assert_frame_equal(again[name], scores, check_exact=True, check_names=False, check_freq=False)
@@ -300,5 +301,5 @@ def test_a_name_that_nobody_scored_has_no_row(trained, tmp_path):
     assert pd.isna(stacked.loc[(date, "S008"), "leaves"])
     assert np.isfinite(stacked.loc[(date, "S008"), "depth"])
     stacked.to_parquet(tmp_path / "scores.parquet")
-    again = standins.read_scores(tmp_path / "scores.parquet")["leaves"]
+    again = inputs.read_scores(tmp_path / "scores.parquet")["leaves"]
     assert again.loc[date, [symbol, "S008"]].isna().all()

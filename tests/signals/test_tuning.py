@@ -11,17 +11,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from lab import planted_dataset
 from pandas.testing import assert_frame_equal
 
 from openbook import metrics
-from openbook.errors import ModelError, ParameterError, StorageError
-from openbook.signals import studies, tuning
+from openbook.common.errors import ModelError, ParameterError, StorageError
+from openbook.signals import optuna_storage, tuning
 from openbook.signals.algorithms import ALGORITHMS
 from openbook.signals.dataset import hold_out_last
 from openbook.signals.learners import boost_lightgbm
 from openbook.signals.models import Candidate, ModelTrainer, Tuning, define_candidates
 from openbook.signals.tuning import COLUMNS, SPACES, RankJudge, tune
+from support import environment
+from support.signal_markets import planted_dataset
 
 TRIALS = 9
 
@@ -122,9 +123,9 @@ def test_hopeless_trials_are_given_up_but_kept(dataset):
     pruned = trials[trials["state"] == "pruned"]
     assert pruned["number"].nunique() >= 2
     assert (pruned["trees"] % tuning.REPORT_EVERY == 0).all()
-    assert (pruned["trees"] >= studies.WARMUP).all()
+    assert (pruned["trees"] >= optuna_storage.WARMUP).all()
     assert pruned["rank_ic"].notna().all()
-    assert (pruned["number"] >= studies.PEERS).all()
+    assert (pruned["number"] >= optuna_storage.PEERS).all()
 
 
 def test_nothing_after_the_dates_is_looked_at(dataset):
@@ -167,7 +168,7 @@ def test_a_study_is_taken_up_for_identical_work_only(dataset, tmp_path):
     def run(one=None, data=dataset, dates=None):
         dates = data.dates if dates is None else dates
         tune(one or candidate(), data, dates, n_trials=1, storage=url_of(tmp_path), study="same")
-        return studies()
+        return optuna_storage()
 
     assert run() == 1
     assert run() == 1
@@ -182,10 +183,9 @@ def test_a_study_is_taken_up_for_identical_work_only(dataset, tmp_path):
 
 
 KILLED = """
-import os, signal, sys
-sys.path.insert(0, {tests!r})
+import os, signal
 from dataclasses import replace
-from test_tuning import candidate, planted_dataset
+from signals.test_tuning import candidate, planted_dataset
 from openbook.signals import algorithms, learners, tuning
 import optuna
 
@@ -216,9 +216,11 @@ tuning.tune(candidate(), dataset, dataset.dates, n_trials={trials}, storage={url
 @pytest.mark.parametrize(("fit", "tell"), [pytest.param(1, 0, marks=pytest.mark.long), (4, 0), (0, 3)])
 def test_a_killed_study_ends_as_if_it_had_not_been(dataset, tmp_path, fit, tell):
     """kill −9 in the middle of the first trial, in the middle of the fourth, and before the third got its verdict."""
-    values = {"tests": str(Path(__file__).parent), "url": url_of(tmp_path), "trials": 6}
+    values = {"url": url_of(tmp_path), "trials": 6}
     program = KILLED.format(fit=fit, tell=tell, **values)
-    died = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    died = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, check=False
+    )
     assert died.returncode == -signal.SIGKILL, died.stderr
     resumed = tune(candidate(), dataset, dataset.dates, n_trials=6, storage=url_of(tmp_path))
     straight = tune(candidate(), dataset, dataset.dates, n_trials=6)
@@ -228,8 +230,7 @@ def test_a_killed_study_ends_as_if_it_had_not_been(dataset, tmp_path, fit, tell)
 
 BESIDE = """
 import sys, time
-sys.path.insert(0, {tests!r})
-from test_tuning import candidate, planted_dataset
+from signals.test_tuning import candidate, planted_dataset
 from openbook.signals.tuning import tune
 dataset = planted_dataset()
 print("ready", flush=True)
@@ -240,8 +241,14 @@ print(repr(tuned.value), flush=True)
 
 
 def test_two_studies_at_once_on_a_fresh_file(dataset, tmp_path):
-    program = BESIDE.format(tests=str(Path(__file__).parent), url=url_of(tmp_path))
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    program = BESIDE.format(url=url_of(tmp_path))
+    pipes = {
+        "stdin": subprocess.PIPE,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+        "env": environment(),
+    }
     running = [subprocess.Popen([sys.executable, "-c", program, f"fold {i}"], **pipes) for i in range(2)]
     for one in running:
         assert one.stdout.readline() == "ready\n", one.stderr.read()
@@ -260,7 +267,7 @@ def test_a_study_lies_where_its_folder_is_whatever_that_is_called(tmp_path, name
     folder = tmp_path / "desk" / name
     folder.mkdir(parents=True)
     for tried in (1, 2):  # made, and taken up again
-        study = studies.open_study(f"sqlite:///{folder / 'studies.db'}", "one")
+        study = optuna_storage.open_study(f"sqlite:///{folder / 'studies.db'}", "one")
         study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
         assert len(study.trials) == tried
     assert [path.relative_to(folder) for path in folder.iterdir()] == [Path("studies.db")]

@@ -1,4 +1,4 @@
-"""The world: calendar, providers, quality, store, tables."""
+"""The world: calendar, tables, ingest, sources, checks, store."""
 
 from openbook import lazily
 

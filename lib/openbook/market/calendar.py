@@ -7,7 +7,7 @@ from functools import cache
 
 import pandas as pd
 
-from openbook.errors import CalendarError, NoSession, UsageError
+from openbook.common.errors import CalendarError, NoSession, UsageError
 
 EXCHANGE = "XNYS"
 FIRST = "1960-01-01"
@@ -18,7 +18,7 @@ APPROVABLE = pd.Timedelta(minutes=30)  # after the open
 ACTABLE = pd.Timedelta(hours=2)
 REHEARSAL = "OPENBOOK_NOW"
 # Days that the exchange closed without notice, and sessions that it cut short: YYYY-MM-DD or YYYY-MM-DDTHH:MM in New
-# York, with commas between. `openbook closure` writes them down; see `openbook.closures`.
+# York, with commas between. `openbook closure` writes them down; see `openbook.runs.closures`.
 CLOSURES = "OPENBOOK_CLOSURES"
 SETTLING = pd.Timedelta(minutes=30)  # from the close until a vendor's bar of the session is final
 NEW_YORK = "America/New_York"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field
 
-from openbook.errors import DataError
+from openbook.common.errors import DataError
 from openbook.market.tables import FUNDAMENTAL_COLUMNS
 
 FACT_COLUMNS = ["symbol", "item", "period_start", "period_end", "value", "filed"]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from openbook.market.restated import RESTATED_COLUMNS, in_order, put_cells, restated_rows
+from openbook.market.restatements import RESTATED_COLUMNS, in_order, put_cells, restated_rows
 
 DAY = "datetime64[D]"
 # So many cells are a rewrite; fewer are kept as they are.

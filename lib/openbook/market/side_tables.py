@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from openbook.errors import DataError
+from openbook.common.errors import DataError
 from openbook.market.tables import (
     ACTION_COLUMNS,
     ACTION_KINDS,

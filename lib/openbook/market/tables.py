@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import pandas as pd
 
-from openbook.errors import DataError
-from openbook.market.restated import WIDE_TABLES, in_order, put_index, put_rows, restated_rows
+from openbook.common.errors import DataError
+from openbook.market.restatements import WIDE_TABLES, in_order, put_index, put_rows, restated_rows
 from openbook.market.rewrites import Grid, put_in_turn, rewrite_rows, spelled_out
 
 BAR_FIELDS = ("open", "high", "low", "close", "volume")
@@ -32,7 +32,7 @@ def empty_actions() -> pd.DataFrame:
 
 
 def refused_rows(date, symbol, rule: str, detail) -> pd.DataFrame:
-    """Lines of the table of what the door refused, REFUSED_COLUMNS; `rule` names a rule of `arrival.DOOR`."""
+    """Lines of the table of what ingest refused, REFUSED_COLUMNS; `rule` names a rule of `ingest.DOOR`."""
     table = {"date": np.asarray(date, dtype="datetime64[us]"), "symbol": symbol, "rule": rule, "detail": detail}
     return pd.DataFrame(table).astype(dict.fromkeys(("symbol", "rule", "detail"), "str"))
 
@@ -80,7 +80,7 @@ class Market:
         is known of that. The tables above hold the newest values
     rewritten : whole histories of it that were multiplied by one factor, `rewrites.rewrite_rows`; None: none was.
         `restatements` has them cell by cell
-    doubtful : date, symbol, close of the bars that the door's rule `level` refused: no table above has them, and yet
+    doubtful : date, symbol, close of the bars that ingest's rule `level` refused: no table above has them, and yet
         their name is not worth what it was before; None: there were none
     """
 

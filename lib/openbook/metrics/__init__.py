@@ -5,7 +5,7 @@ Undefined is NaN, never 0 and never infinity: a check written as `not (x >= limi
 """
 
 from openbook import lazily
-from openbook.metrics.alarms import (
+from openbook.metrics.change_detection import (
     Cusum,
     FalseAlarm,
     cusum,
@@ -24,15 +24,7 @@ from openbook.metrics.drift import (
     population_stability_index,
     structure_drift,
 )
-from openbook.metrics.live import (
-    CONE_LEVELS,
-    TRACKING_PARTS,
-    Standing,
-    backtest_cone,
-    standing,
-    tracking_difference,
-)
-from openbook.metrics.luck import (
+from openbook.metrics.inference import (
     EULER_GAMMA,
     Overfitting,
     deflated_sharpe,
@@ -77,6 +69,14 @@ from openbook.metrics.returns import (
     turnover,
     volatility,
     win_rate,
+)
+from openbook.metrics.tracking import (
+    CONE_LEVELS,
+    TRACKING_PARTS,
+    Standing,
+    backtest_cone,
+    standing,
+    tracking_difference,
 )
 
 __all__ = [

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from openbook.errors import DataError, ParameterError
+from openbook.common.errors import DataError, ParameterError
 from openbook.metrics.ranking import average_ranks
 
 FLOOR = 1e-4  # share that an empty bin counts as: a logarithm of zero says nothing

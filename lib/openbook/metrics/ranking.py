@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from openbook.errors import DataError, ParameterError
+from openbook.common.errors import DataError, ParameterError
 from openbook.metrics.returns import ROUNDING, is_constant, known, sharpe_per_period
 
 

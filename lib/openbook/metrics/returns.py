@@ -5,9 +5,10 @@ from functools import reduce
 import numpy as np
 import pandas as pd
 
-from openbook.errors import DataError
+from openbook.common.constants import SESSIONS_A_YEAR
+from openbook.common.errors import DataError
 
-PERIODS = 252
+PERIODS = SESSIONS_A_YEAR
 # Below this share of the mean's size a standard deviation is rounding: 0.001 repeated has std 2e-19, "Sharpe" 1e16.
 ROUNDING = 1e-12
 

@@ -1,4 +1,4 @@
-"""What we would hold: regime, optimizers, construct, costs, backtest."""
+"""What we would hold: regime, optimizers, constraints, target weights, costs."""
 
 from openbook import lazily
 

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from openbook.errors import DataError
-from openbook.portfolio.decision import (
+from openbook.common.constants import CASH
+from openbook.common.errors import DataError
+from openbook.portfolio.constraints import Limits
+from openbook.portfolio.regime import NORMAL, REGIME_NAMES
+from openbook.portfolio.target_weights import (
     DUST,
     Decision,
     Evening,
@@ -19,8 +22,6 @@ from openbook.portfolio.decision import (
     turnover,
     unchosen,
 )
-from openbook.portfolio.limits import Limits
-from openbook.portfolio.regime import NORMAL, REGIME_NAMES
 
 __all__ = [
     "CASH",
@@ -32,7 +33,6 @@ __all__ = [
     "smooth_scores",
 ]
 
-CASH = "CASH"
 UNKNOWN = "unknown"
 AT_LIMIT = 1e-6  # a weight this close to its limit is bound by it
 
@@ -154,7 +154,7 @@ def weights_table(weights: pd.Series, scores: pd.Series, sectors: pd.Series | No
     )
 
 
-# ---- the door ----
+# ---- checks of the inputs ----
 
 
 def _sorted_columns(table: pd.DataFrame, name: str) -> pd.DataFrame:

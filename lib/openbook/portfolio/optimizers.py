@@ -10,8 +10,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from openbook.errors import OptimizerError
-from openbook.portfolio.limits import (
+from openbook.common.errors import OptimizerError
+from openbook.portfolio.constraints import (
     MAX_ITERATIONS,
     SLACK,
     Limits,

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field
 
-from openbook.errors import DataError
+from openbook.common.constants import SESSIONS_A_YEAR
+from openbook.common.errors import DataError
 from openbook.market.tables import Market
 
 RISK_OFF, NORMAL, RISK_ON = 0, 1, 2
 REGIME_NAMES = {RISK_OFF: "risk-off", NORMAL: "normal", RISK_ON: "risk-on"}
-SESSIONS_A_YEAR = 252
 
 
 class RegimeSettings(BaseModel, frozen=True, extra="forbid"):

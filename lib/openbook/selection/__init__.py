@@ -1,7 +1,7 @@
 """Whom we trust: a score to rank by, gates to pass, luck to account for, and a champion, or none."""
 
 from openbook import lazily
-from openbook.selection.figures import FIGURES, against, judge, regime_consistency, summarise_backtests
+from openbook.selection.combination_metrics import FIGURES, against, judge, regime_consistency, summarise_backtests
 from openbook.selection.gates import (
     GATES,
     SCALES,

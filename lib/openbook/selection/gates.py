@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field, model_validator
 
-from openbook.errors import DataError
+from openbook.common.errors import DataError
 
 # The value that scores 0 and the value that scores 1, each clipped beyond.
 SCALES = {

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from openbook import metrics
-from openbook.errors import DataError
-from openbook.selection.figures import against
+from openbook.common.errors import DataError
+from openbook.selection.combination_metrics import against
 
 _TO = " to "
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from openbook.errors import DataError
-from openbook.portfolio.backtest import VectorizedBacktester
+from openbook.backtest.engine import VectorizedBacktester
+from openbook.common.errors import DataError
 from openbook.portfolio.regime import RegimeSettings
 
 _DIGITS = 16

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from openbook.errors import DataError, ParameterError
-from openbook.portfolio.grid import label
+from openbook.backtest.grid import label
+from openbook.common.errors import DataError, ParameterError
 from openbook.selection.gates import (
     SCALES,
     SelectionWeights,

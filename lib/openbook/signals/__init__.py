@@ -1,4 +1,4 @@
-"""What we predict: features, dataset, models."""
+"""What we predict: features, labels, learners, training, tuning."""
 
 from openbook import lazily
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field, ValidationError
 
-from openbook.errors import ModelError, StaleModelError
+from openbook.common.errors import ModelError, StaleModelError
 from openbook.signals.algorithms import ALGORITHMS, Algorithm
 from openbook.signals.dataset import scored_rows
 from openbook.signals.models import Model, Training, check_features

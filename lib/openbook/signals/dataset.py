@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from openbook.errors import DataError, ParameterError
+from openbook.common.errors import DataError, ParameterError
 from openbook.market.tables import Market
 
 if TYPE_CHECKING:  # features brings numba in, which loading a model does not need

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from openbook.errors import ModelError, ParameterError, SchemaError
+from openbook.common.errors import ModelError, ParameterError, SchemaError
 from openbook.metrics import average_ranks
 from openbook.signals.learners import LEARNERS, Algorithm
 

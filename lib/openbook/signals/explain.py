@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from openbook import metrics
-from openbook.errors import ModelError, ParameterError
+from openbook.common.errors import ModelError, ParameterError
 from openbook.market.tables import Market
 from openbook.signals.algorithms import ALGORITHMS, ENSEMBLE, Recipe, Rows
 from openbook.signals.dataset import MLDataset, Split, compute_labels, scored_rows

@@ -13,7 +13,7 @@ from math import ceil
 import numpy as np
 import pandas as pd
 
-from openbook.errors import DataError, SchemaError
+from openbook.common.errors import DataError, SchemaError
 from openbook.market.tables import Market
 from openbook.signals.operators import (
     change,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from openbook.errors import ModelError, ParameterError
+from openbook.common.errors import ModelError, ParameterError
 
 Watch = Callable[[int, np.ndarray], bool]
 SAMPLED = 100_000  # rows that XGBoost takes its quantiles from

@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from openbook import metrics
-from openbook.errors import ParameterError, SchemaError
+from openbook.common.errors import ParameterError, SchemaError
 from openbook.signals.algorithms import ALGORITHMS, ENSEMBLE, Recipe, Rows
 from openbook.signals.dataset import MLDataset, hold_out_last, scored_rows
 from openbook.signals.ensemble import members_of

@@ -13,8 +13,8 @@ import pandas as pd
 from pydantic import BaseModel, Field
 
 from openbook import metrics
-from openbook.engine import run_tasks
-from openbook.errors import ParameterError
+from openbook.common.errors import ParameterError
+from openbook.common.parallel import run_tasks
 from openbook.signals.algorithms import ALGORITHMS, ENSEMBLE
 from openbook.signals.dataset import MLDataset, Split, create_time_based_split, holdout_split
 from openbook.signals.ensemble import ensemble_scores

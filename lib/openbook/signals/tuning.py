@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from openbook.errors import ModelError, ParameterError
+from openbook.common.errors import ModelError, ParameterError
 from openbook.metrics import average_ranks
 from openbook.signals.algorithms import ALGORITHMS, Algorithm, Binned, Recipe, Rows
 from openbook.signals.dataset import MLDataset, hold_out_last
 from openbook.signals.models import MIN_TREES, Candidate
-from openbook.signals.studies import fail_left_running, finished, open_study
+from openbook.signals.optuna_storage import fail_left_running, finished, open_study
 
 if TYPE_CHECKING:  # imported where used: it takes half a second, and most of what trains never tunes
     import optuna

@@ -1,0 +1,94 @@
+"""Who follows whom: the champion of an evening, the one crowned by a selection, and the way back."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+from openbook.common.errors import ModelError, UsageError
+from openbook.runs import registry
+from openbook.runs.runs_folder import RunsFolder, read_run
+from openbook.selection.champion import CARD, champion_hash, read_champion
+
+
+def champion_of(runs: Path, fallback: str) -> tuple[Path, str]:
+    """The champion's folder and "", or the one before and what its page must say, if `fallback` is "previous".
+
+    Only a missing bundle is stood in for. An altered one, or one that predicts something else, always ends the run.
+    """
+    entries = registry.history(runs)
+    if not entries:
+        raise ModelError("no champion yet; run train_candidates, compare and select_champion first")
+    if fallback == "none" or registry.place(runs, entries[-1]["sha256"]).is_dir():
+        return registry.champion(runs)[0], ""
+    lost = registry.describe(entries[-1])
+    for entry in registry.before(runs):
+        folder = registry.place(runs, entry["sha256"])
+        if _is_whole(folder):
+            return folder, (
+                f"The champion's bundle ({lost}) is missing; the previous champion, "
+                f"{registry.describe(entry)}, is used instead."
+            )
+    raise ModelError(
+        f"the champion's bundle ({lost}) is missing and no earlier champion is intact; restore one from a backup"
+    )
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a bundle has every file, with its hash, and predicts what it did when it was saved."""
+    try:
+        read_champion(folder)
+    except ModelError:
+        return False
+    return True
+
+
+def incumbent_of(runs: Path, date: str) -> Path | None:
+    """The bundle of the champion that a selection of `date` challenges: the last one selected before; None if none is.
+
+    Not the champion of the moment: a selection that is run again must find what it found.
+    """
+    earlier = [entry for entry in registry.history(runs) if entry["metadata"].get("selected", "") < date]
+    folder = registry.place(runs, earlier[-1]["sha256"]) if earlier else None
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def comparisons_before(folder: RunsFolder, last: Path) -> list[Path]:
+    """The sealed comparisons up to the one in `last`, without it: what they tried was tried too."""
+    found = folder.list("compare")
+    mine = next(run for run in found if run.folder.name == last.name)
+    return [run.folder for run in found if run < mine]
+
+
+def looks_before(folder: RunsFolder, date: str, version: int) -> list[str]:
+    """The holdouts that selections before version `version` of `date` have looked at, as spans of sessions."""
+    before = [run for run in folder.list("select_champion") if (run.date, run.version) < (date, version)]
+    recorded = [read_run(run.folder)["recorded"] for run in before]
+    return [found["holdout_looked_at"] for found in recorded if found.get("holdout_looked_at")]
+
+
+def crown(runs: Path, files: dict[str, bytes]) -> None:
+    """Point to a new champion, unless its card says to keep the one there is, or that one passed and it did not."""
+    card, entries = json.loads(files[CARD]), registry.history(runs)
+    incumbent = entries[-1]["metadata"] if entries else None  # of the pointer: a missing bundle must not stop a new one
+    kept = incumbent is not None and (card.get("decision") == "keep" or (incumbent["vetted"] and not card["vetted"]))
+    if not kept:
+        registry.promote(runs, files, card, champion_hash(files))
+
+
+def rollback(runs: Path, *, who: str, reason: str) -> str:
+    """Make the champion before the champion again, because a person says so; says what came of it.
+
+    Its bundle must be whole and predict what it predicted when it was saved: ModelError (40), and nothing moves.
+    """
+    if not registry.history(runs):
+        raise UsageError("nothing to roll back: no champion yet")
+    when = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    with RunsFolder(runs).lock():
+        was = registry.history(runs)[-1]
+        entry = registry.rollback(runs, who=who, reason=reason, when=when, verify=read_champion)
+    said = f"{registry.describe(entry)} is the champion again"
+    if entry == was:
+        return f"already done: {said} since {entry['rollback']['when']}; to roll back further, give a different reason"
+    card = entry["metadata"]
+    unvetted = "" if card["vetted"] else "; NOT VETTED: paper only"
+    return f"{said}, replacing {registry.describe(was)}; trained through {card['trained_through']}{unvetted}"

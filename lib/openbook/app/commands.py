@@ -1,0 +1,389 @@
+"""What people do to a book from the command line: approve, reject, fill, reconcile, halt, reset, export.
+
+Each shows first, then changes one thing under the lock, then brings views and log up to date; each can be repeated.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+
+from openbook.app import champions
+from openbook.app.service import (
+    KINDS,
+    MOMENT,
+    book_place,
+    parameters_digest,
+    publish_views,
+    read_trades,
+    require_own_clock,
+    store_of,
+    the_book,
+    when,
+    working,
+)
+from openbook.app.settings import check_params
+from openbook.common.errors import ApprovalError, BookError, IncompleteRun, StorageError, UsageError
+from openbook.execution import brokers
+from openbook.execution.ticker_spellings import recognised
+from openbook.ledger import approval_tokens, book, book_commands
+from openbook.ledger.book_commands import Batch
+from openbook.ledger.records import BookState, owed_text
+from openbook.market import calendar
+from openbook.market.sources import origin
+from openbook.market.store import store_fingerprint
+from openbook.market.store.manifest import require_manifest
+from openbook.runs import closures, provenance
+from openbook.runs.code_changes import void_because
+from openbook.runs.key_files import read_key, read_once
+from openbook.runs.runs_folder import RunsFolder, check_date, read_run
+from openbook.runs.stage import Stage
+
+ORDERS = ["symbol", "side", "shares", "price", "notional", "commission_est", "slippage_est", "reason"]
+
+Said = TypeVar("Said")
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """A batch, the sealed run that proposed it, and until when it may be approved (UTC)."""
+
+    batch: Batch
+    run: dict
+    folder: Path
+    kind: str
+    place: Path | str
+    expires: pd.Timestamp
+
+    @property
+    def trades(self) -> pd.DataFrame:
+        """trades.csv of the sealed run."""
+        return read_trades(self.folder / "trades.csv")
+
+    def lines(self) -> list[str]:
+        """The orders, their costs and the checks, as a person should see them before saying yes."""
+        trades, recorded = self.trades, self.run["recorded"]
+        table = trades[ORDERS].to_string(index=False, float_format="{:,.2f}".format) if len(trades) else "no orders"
+        costs = float(trades["commission_est"].sum() + trades["slippage_est"].sum())
+        by_side = trades.groupby("side")["notional"].sum()
+        bought, sold = by_side.get("BUY", 0.0), by_side.get("SELL", 0.0)
+        said = [(row["check"], row["status"], row["detail"]) for row in recorded["not_passed"]]
+        notes = [f"check {name}: {status}: {detail.removeprefix(f'{status}: ')}" for name, status, detail in said]
+        where = f"{self.run['date']}, {self.kind} book, kill switch {recorded['switch']}"
+        return [
+            f"{where}: {recorded['verdict']}",
+            *table.splitlines(),
+            f"buys {bought:,.2f} USD, sells {sold:,.2f} USD, estimated costs {costs:,.2f} USD",
+            *(notes or ["all checks passed"]),
+            f"batch {self.batch.digest}; approval deadline {self.expires:%Y-%m-%d %H:%M} UTC",
+        ]
+
+
+def proposal(runs: Path, date: str) -> Proposal:
+    """What was proposed on the evening of `date`; UsageError (64) if that run is not sealed.
+
+    Raises ApprovalError (55) for the live book while something stands in for the clock.
+    """
+    folder = RunsFolder(runs).sealed("daily_run", date)
+    if folder is None:
+        raise UsageError(f"no sealed daily_run of {check_date(date)} in {runs}; see openbook status")
+    run = read_run(folder)
+    kind = "paper" if run["params"]["dry_run"] else "live"
+    require_own_clock(kind)
+    place = book_place(runs, kind)
+    return Proposal(book_commands.read_batch(place, date), run, folder, kind, place, calendar.approval_deadline(date))
+
+
+def approve(runs: Path, date: str, *, who: str, ask: Callable[[Proposal], str]) -> str:
+    """Approve the orders of an evening, if whoever is asked answers with the last six characters of their hash."""
+    seen = proposal(runs, date)
+    _require_time(seen)
+    _require_standing(runs, seen)
+    answer = ask(seen).strip().lower()
+    if answer != seen.batch.code:
+        raise ApprovalError(
+            f"{answer!r} does not match the last six characters of the batch hash of {date}; nothing was approved"
+        )
+    return _approve(runs, date, seen.batch.digest, who=who, how="terminal")
+
+
+def approve_by_token(runs: Path, date: str, *, token: Path, key: Path) -> str:
+    """Approve with a token that was signed elsewhere; its file is read once."""
+    said = approval_tokens.read(read_once(token), read_key(key, runs))
+    if said["session"] != date:
+        raise ApprovalError(f"the token approves {said['session']}, not {date}")
+    if not calendar.now() <= pd.Timestamp(said["expires"]):
+        raise ApprovalError(f"the token expired at {said['expires']}; sign the batch again with openbook sign")
+    return _approve(runs, date, said["batch"], who=said["who"], how=said["nonce"])
+
+
+def sign(batch: str, date: str, *, who: str, key: Path, runs: Path) -> bytes:
+    """A token that approves the batch of that hash; it expires when the batch does. Needs no runs folder."""
+    if not (len(batch) == 64 and set(batch) <= set("0123456789abcdef")):
+        raise UsageError(
+            f"{batch!r} is not a batch hash; copy all 64 characters from openbook approve or openbook status"
+        )
+    deadline = calendar.approval_deadline(calendar.require_session(calendar.parse_date(date)))
+    said = {"batch": batch, "session": date, "who": book_commands.line(who, "--by"), "when": when()}
+    return approval_tokens.sign(said | {"expires": deadline.isoformat()}, read_key(key, runs))
+
+
+def _approve(runs: Path, date: str, digest: str, *, who: str, how: str) -> str:
+    """The approval itself: everything is looked at again, under the lock."""
+    with working(runs) as folder:
+        found = proposal(runs, date)
+        _require_time(found)
+        _require_unaltered(found)
+        _require_standing(runs, found)
+        about = standing_on(folder, found)
+        n = book_commands.approve(found.place, date, digest=digest, about=about, who=who, when=when(), how=how)
+        publish_views(folder, found.kind)
+    return f"{n} orders of {date} approved by {who}, for execution on {found.batch.orders['session'].iloc[0]}"
+
+
+def _require_time(found: Proposal) -> None:
+    """ApprovalError once the orders can no longer be approved."""
+    if not calendar.now() <= found.expires:
+        date = found.run["date"]
+        raise ApprovalError(f"the approval deadline for the orders of {date} was {found.expires:%Y-%m-%d %H:%M} UTC")
+
+
+def _require_unaltered(found: Proposal) -> None:
+    """ApprovalError if the sealed run, or the orders in it, are not what the book was told."""
+    try:
+        Stage(found.folder).require_finished()
+    except IncompleteRun as error:
+        raise ApprovalError(f"the sealed run of {found.run['date']} was altered: {error}") from None
+    written = found.trades.set_index("symbol")["shares"].astype(float).to_dict()
+    if written != dict(zip(found.batch.orders["symbol"], found.batch.orders["shares"].astype(float), strict=True)):
+        raise ApprovalError(
+            f"trades.csv of {found.run['date']} does not match the orders in the book; see openbook verify"
+        )
+
+
+def _require_standing(runs: Path, found: Proposal) -> None:
+    """ApprovalError naming the file or the champion that is not as it was when the orders were decided."""
+    date = found.run["date"]
+    if why := void_because(runs, date):
+        raise ApprovalError(
+            f"the orders of {date} are void: {why}; undo the change, or decide again: openbook run "
+            f"daily_run --date {date} --supersede"
+        )
+
+
+def standing_on(folder: RunsFolder, found: Proposal) -> dict[str, str]:
+    """Hashes of model, data, parameters and code as they are now; an approval is void if one is not as it was."""
+    settings = check_params("daily_run", found.run["params"])
+    champion, _ = champions.champion_of(folder.folder, settings.fallback_champion)
+    return {
+        "model": champion.name,
+        "data": store_fingerprint(store_of(folder.folder, settings.source), pd.Timestamp(found.run["date"])),
+        "parameters": parameters_digest(found.run["params"]),
+        "code": provenance.deciding("daily_run")["sha256"],
+        "source": origin(settings.source),
+    }
+
+
+def reject(runs: Path, date: str, *, who: str, reason: str) -> str:
+    """Reject the orders of an evening."""
+    proposal(runs, date)  # whether it can be, before the folder is held
+    with working(runs) as folder:
+        found = proposal(runs, date)
+        n = book_commands.reject(found.place, date, who=who, reason=reason, when=when())
+        publish_views(folder, found.kind)
+    return f"{n} orders of {date} rejected by {who}: {reason}"
+
+
+def export(runs: Path, date: str, form: str) -> tuple[str, bytes, str]:
+    """Name and bytes of the approved orders of an evening, in the shape that a broker reads, and what was left out;
+    never sent anywhere. Of an order that is filled in part what is still open is written.
+
+    ApprovalError (55) unless every order was approved, in time, and stands on what it was approved on.
+    """
+    if form not in brokers.FORMATS:
+        raise UsageError(f"unknown format {form!r}; choose from {', '.join(brokers.FORMATS)}")
+    found = proposal(runs, date)
+    orders = found.batch.orders
+    states = set(orders["status"])
+    waits = orders["status"].isin(["APPROVED", "PARTIALLY_FILLED"])
+    if not (waits.any() and states <= {"APPROVED", "PARTIALLY_FILLED", "FILLED"}):
+        raise ApprovalError(
+            f"the orders of {date} are {', '.join(sorted(states)) or 'none'}; only approved orders can be exported"
+        )
+    if not calendar.now() <= found.expires:
+        raise ApprovalError(f"the approval of {date} expired at {found.expires:%Y-%m-%d %H:%M} UTC")
+    _require_unaltered(found)
+    _require_standing(runs, found)
+    about = standing_on(RunsFolder(runs), found)
+    if about != found.batch.about or found.batch.moved:
+        raise ApprovalError(f"the approval of {date} is void because its inputs changed; nothing was exported")
+    left = orders[waits].assign(shares=orders["open"], symbol=orders["ticker"])
+    return brokers.FILENAMES[form], brokers.FORMATS[form](left, _execution(runs, found.run)), _left_out(orders)
+
+
+def _left_out(orders: pd.DataFrame) -> str:
+    """What of some orders is filled, and is not exported again; empty if nothing is."""
+    filled = orders[orders["open"] != orders["shares"]]
+    said = [f"{row.symbol} {abs(row.shares - row.open)} of {abs(row.shares)}" for row in filled.itertuples()]
+    return f"already filled, not exported: {', '.join(said)}" if said else ""
+
+
+def _execution(runs: Path, run: dict) -> str:
+    """When the orders of a sealed run execute, next_open or next_close; if it did not record it, as its store says."""
+    recorded = run["recorded"].get("execution")
+    if recorded in brokers.AUCTIONS:
+        return recorded
+    source = check_params("daily_run", run["params"]).source
+    return require_manifest(store_of(runs, source))["execution"]
+
+
+def fills(runs: Path, date: str, file: Path, *, accepted: tuple[str, str] = ("", "")) -> str:
+    """Record what the broker did with the orders of an evening; what no order explains only in somebody's name."""
+    data = read_once(file)
+    table = _understood(brokers.parse_fills, data, file)
+    proposal(runs, date)  # whether it can be, before the folder is held
+    with working(runs) as folder:
+        found = proposal(runs, date)
+        brokers.require_named_alike(table, found.batch.orders)
+        digest = hashlib.sha256(data).hexdigest()
+        n = book_commands.record_fills(found.place, date, table, when=when(), source=digest, accepted=accepted)
+        publish_views(folder, found.kind)
+    known = f", {len(table) - n} already recorded" if n < len(table) else ""
+    return f"{n} fills of {date} recorded{known}"
+
+
+def _understood(parse: Callable[[bytes], Said], data: bytes, file: Path) -> Said:
+    """What a file of the broker says; BookError (60) names the file."""
+    try:
+        return parse(data)
+    except BookError as error:
+        raise BookError(f"{file}: {error}") from None
+
+
+def reconcile(runs: Path, file: Path, *, kind: str = "", accepted: tuple[str, str] = ("", "")) -> str:
+    """Compare the broker's statement with the book; BookError (60) names every difference, unless somebody takes the
+    statement for right: then the book is corrected by that name, and agrees."""
+    data = read_once(file)
+    shares, cash = _understood(brokers.parse_statement, data, file)
+    prices = _understood(brokers.parse_prices, data, file)
+    closed = f"{calendar.last_closed():%Y-%m-%d}"
+    kind, place = _own_book(runs, kind)
+    with working(runs) as folder:
+        names = _our_names(book.read_book(place), shares.index)
+        prices = {names[symbol]: price for symbol, price in prices.items()}
+        how = {"closed": closed, "when": when(), "accepted": accepted, "prices": prices}
+        difference = book_commands.reconcile(place, shares.rename(names).sort_index(), cash, **how)
+        publish_views(folder, kind)
+    if difference and not accepted[0]:
+        raise BookError(
+            f"the statement differs: {difference}; runs stop until a statement agrees, or book the difference "
+            "with --who and --reason"
+        )
+    said = f"booked by {accepted[0]}: {difference}" if difference else f"{kind} book and statement agree"
+    owed = book.read_book(place).receivables_now
+    return f"{said}; outstanding receivables: {owed_text(owed)}" if owed and not difference else said
+
+
+def _our_names(state: BookState, said: Iterable[str]) -> dict[str, str]:
+    """The book's symbol for each of a statement; one that the book does not know stays as it is."""
+    waits = state.pending["security"].map(state.names).fillna(state.pending["symbol"])
+    return recognised(said, held={*state.positions_now.index, *waits}, known=state.securities)
+
+
+def cash(runs: Path, *, flow: str, amount: str, who: str, reason: str, kind: str = "", again: bool = False) -> str:
+    """Record a deposit, a withdrawal, a fee or interest; the same once more only if `again` says it is a second."""
+    said = {"flow": flow, "cents": _cents(amount), "who": who, "reason": reason}
+    kind, place = _own_book(runs, kind)
+    with working(runs) as folder:
+        before = "" if again else book_commands.cash_recorded(place, **said)
+        now = book_commands.record_cash(place, **said, when=when(), again=again)
+        publish_views(folder, kind)
+    done = f"already recorded at {before}; use --again to record a second one" if before else "recorded"
+    return f"{flow} of {said['cents'] / 100:,.2f} USD {done}; cash is {now / 100:,.2f} USD"
+
+
+def rename(runs: Path, *, symbol: str, to: str, date: str, who: str, reason: str, kind: str = "") -> str:
+    """Record that a security of a book is called something else from a session on."""
+    day = calendar.require_session(calendar.parse_date(date))
+    said = {"symbol": symbol, "to": to, "date": f"{day:%Y-%m-%d}", "who": who, "reason": reason}
+    kind, place = _own_book(runs, kind)
+    with working(runs) as folder:
+        book_commands.rename(place, **said, when=when())
+        publish_views(folder, kind)
+    return f"{symbol} is renamed to {to} from {day:%d %B %Y}; its shares, orders and cost basis stay the same"
+
+
+def _cents(amount: str) -> int:
+    """USD as text in whole cents; UsageError (64) for anything else."""
+    if not brokers.USD.fullmatch(amount):
+        raise UsageError(f"{amount!r} is not an amount in USD; write it like 1234.56")
+    return int(Decimal(amount) * 100)
+
+
+def _own_book(runs: Path, kind: str) -> tuple[str, Path | str]:
+    """Kind and place of the book that is meant; ApprovalError (55) for a live one under a rehearsed clock."""
+    kind, place = the_book(runs, kind)
+    require_own_clock(kind)
+    return kind, place
+
+
+def closure(runs: Path, date: str, *, who: str, reason: str, close: str = "") -> str:
+    """Write down that the exchange did not open on a day, or closed early; the calendar of this desk follows it.
+
+    UsageError (64) for a day that is no session, that lies ahead, or of which a daily run is sealed.
+    """
+    day = calendar.parse_date(date)
+    said = {"date": date, "close": close, "who": who, "reason": reason}
+    if not calendar.is_session(day) and date not in {row["date"] for row in closures.closures(runs)}:
+        raise UsageError(f"{date} is not an exchange session; there is nothing to record")
+    if day > calendar.today():
+        raise UsageError(f"{date} is in the future; record a closure on the day itself or later")
+    if RunsFolder(runs).sealed("daily_run", date) is not None and not close:
+        raise UsageError(f"{date} already has a sealed daily run with prices of that session, so the exchange was open")
+    with working(runs) as folder:
+        new = closures.close_session(folder.folder, when=when(), **said)
+        closures.announce(folder.folder)
+    how = (
+        f"recorded as closing early, at {close} New York time"
+        if close
+        else "recorded as closed; its orders move to the next session"
+    )
+    return f"{date} {how}{'' if new else ' (already recorded)'}"
+
+
+def halt(runs: Path, *, who: str, reason: str, kind: str = "") -> str:
+    """Halt a book, or all there are, and void what waits; a server that does not answer does not save the others.
+
+    No clock hinders it: it is dated by this machine's, whatever OPENBOOK_NOW says, and even behind the log.
+    """
+    now = f"{calendar.machine_now():{MOMENT}}"
+    with working(runs, whatever_the_clock=True) as folder:
+        kinds, voided, failed = [kind] if kind else list(KINDS), {}, []
+        for each in kinds:
+            try:
+                place = the_book(runs, each)[1]
+                if kind or book.exists(place):
+                    voided[each] = book_commands.halt(place, who=who, reason=reason, when=now)
+                    publish_views(folder, each)
+            except StorageError as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
+        if not voided:
+            raise UsageError(f"no book in {runs}")
+    return f"HALTED: {', '.join(voided)}; {sum(voided.values())} open orders voided; to resume: openbook reset"
+
+
+def reset(runs: Path, *, who: str, reason: str, kind: str = "", rearm: bool = False) -> str:
+    """Arm the kill switch of a book again; one that is ACTIVE only if `rearm` says that it may forget."""
+    kind, place = _own_book(runs, kind)
+    with working(runs) as folder:
+        if (runs / "KILL").exists():
+            raise UsageError(f"the file {runs / 'KILL'} still exists; remove it first")
+        was = book_commands.reset(place, who=who, reason=reason, when=when(), rearm=rearm)
+        publish_views(folder, kind)
+    return f"the {kind} book was {was} and is now ACTIVE; the kill switch restarts from here, without earlier losses"

@@ -1,0 +1,79 @@
+"""The committer's own look at what a daily run wrote: the files, not the notebook's word for them.
+
+Whatever a notebook computed, and whoever edited it, nothing reaches the book that breaks a limit, or that adds exposure
+while the kill switch says no.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from pydantic import ValidationError
+
+from openbook.app.service import read_trades
+from openbook.common.errors import BookError
+from openbook.execution.orders import current_weights, median_dollar_volume
+from openbook.execution.risk_checks import SafetyValidator, profile_of
+from openbook.ledger.book import judge
+from openbook.ledger.records import BookState, Settlement
+from openbook.market.store import load_market
+from openbook.runs.runs_folder import read_run
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """What a daily run wrote: trades as TRADE_COLUMNS, weights by symbol with CASH, what was settled, what was said."""
+
+    trades: pd.DataFrame
+    weights: pd.Series
+    settlement: Settlement
+    recorded: dict
+
+
+def read_written(folder: Path) -> Written:
+    """The files of a stage or of a sealed run; BookError if the settlement is none."""
+    weights = pd.read_csv(folder / "portfolio_weights.csv", dtype={"symbol": "str"}, keep_default_na=False)
+    try:
+        settlement = Settlement.model_validate_json((folder / "settlement.json").read_bytes())
+    except ValidationError as error:
+        raise BookError(f"the settlement cannot be read: {error.errors()[0]['msg']}") from None
+    return Written(
+        trades=read_trades(folder / "trades.csv"),
+        weights=pd.to_numeric(weights.set_index("symbol")["weight"], errors="coerce"),
+        settlement=settlement,
+        recorded=read_run(folder)["recorded"],
+    )
+
+
+def require_safe(written: Written, state: BookState, settings, *, store, session: pd.Timestamp) -> None:
+    """LimitError (51) naming every check that stops, BookError (60) if the page and the book disagree on the switch.
+
+    state : the book before this session; settings : of the daily run; prices come from the store again
+    """
+    settled = written.settlement
+    verdict = judge(state, settled, settings.kill_switch)
+    if written.recorded.get("switch") != verdict.state:
+        raise BookError(
+            f"kill switch state differs: {written.recorded.get('switch')} on the page, {verdict.state} in the "
+            "book; run it again"
+        )
+    market = load_market(settings.source, store=store, through=session)[0].upto(session)
+    prices, positions = settled.priced(market.close.loc[session]), settled.positions
+    validator, volume = SafetyValidator(settings.limits), median_dollar_volume(market)
+    market_cap = None if market.market_cap is None else market.market_cap.loc[session]
+    held = current_weights(positions, settled.cash, prices)
+    profile = profile_of(positions, verdict.state)
+    checks = [
+        validator.validate_portfolio(written.weights, market.sectors, market_cap, held=held),
+        validator.validate_trades(
+            written.trades,
+            positions,
+            settled.cash,
+            prices,
+            settled.equity,
+            volume=volume,
+            profile=profile,
+            share_units=state.share_units,
+        ),
+    ]
+    validator.require(pd.concat(checks, ignore_index=True))

@@ -1,0 +1,157 @@
+"""What the vendor says today of a sealed day, and what that would have done to its orders. Nothing is changed by it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from openbook.app.pre_trade_recheck import read_written
+from openbook.common.errors import OpenbookError
+from openbook.decision.daily_decision import (
+    Data,
+    Difference,
+    Evening,
+    Holdings,
+    compare,
+    evening_of,
+    handed,
+    sealed_day,
+)
+from openbook.execution.orders import TradeGenerator, current_weights
+from openbook.execution.risk_checks import SafetyLimits, profile_of
+from openbook.ledger.records import Settlement
+from openbook.market.checks.session import QualityRules, check_session
+from openbook.market.ingest import admit
+from openbook.market.restatements import restated_rows
+from openbook.market.sources import fetch, parse_source
+from openbook.market.store.revisions import find_revisions
+from openbook.market.tables import Market
+from openbook.runs.runs_folder import read_run
+from openbook.selection.champion import read_champion
+
+SHOWN = 20  # revisions that a terminal shows
+
+
+@dataclass(frozen=True, eq=False)
+class Hindsight:
+    """A sealed day under the history that the vendor sends now.
+
+    revisions : `find_revisions`, up to that day; difference : of its target weights
+    orders : symbol, sealed, revised (signed shares), only those that differ
+    """
+
+    date: str
+    revisions: pd.DataFrame
+    difference: Difference
+    orders: pd.DataFrame
+
+    @property
+    def lines(self) -> list[str]:
+        """All of it for a terminal."""
+        if self.revisions.empty:
+            return [f"no restatements up to {self.date}: the vendor's data are as they were on that date"]
+        more = len(self.revisions) - SHOWN
+        orders = ["no order would change"] if self.orders.empty else self.orders.to_string(index=False).splitlines()
+        return [
+            f"{len(self.revisions)} restatements of data known on {self.date}",
+            *self.revisions.head(SHOWN).to_string(index=False).splitlines(),
+            *([f"… and {more} more"] if more > 0 else []),
+            "revision impact on target weights and orders:",
+            *self.difference.sentence.splitlines(),
+            *orders,
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class SaidLater:
+    """What the vendor has said since a page about sessions that the page had used, and what that would have done to it.
+
+    restated : symbol, what, date, before, after, largest change first; a missing number was not there, or is no more
+    sentence : what it would have done to the page's target weights, or why there is nothing to tell
+    """
+
+    restated: pd.DataFrame
+    sentence: str
+
+
+def said_later(previous: str | None, market: Market, source: Mapping) -> SaidLater:
+    """What is in the store since the sealed daily run in the folder `previous`.
+
+    market, source : of tonight, as the notebook has them
+    """
+    if previous is None:
+        return SaidLater(_told(None), "No earlier daily run to compare with.")
+    sealed = Path(previous)
+    run = read_run(sealed)
+    if parse_source(run["params"]["source"]) != parse_source(source):
+        return SaidLater(_told(None), "The previous daily run used another price source.")
+    rows = market.restatements(since=pd.Timestamp(run["date"]))
+    if rows.empty:
+        return SaidLater(_told(None), "No restatements since the previous daily run.")
+    try:
+        then = evening_of(sealed, market)
+        revised = _revised(then, market.upto(run["date"]), read_written(sealed).settlement, run["params"]["quality"])
+        said = f"Revision impact on the target weights of {run['date']}: {compare(then, revised).sentence or 'none.'}"
+    except OpenbookError as error:  # a page about tonight does not fail for want of another
+        said = f"The impact on the previous daily run could not be computed: {error}"
+    return SaidLater(_told(rows), said)
+
+
+def _told(rows: pd.DataFrame | None) -> pd.DataFrame:
+    """Rows of `Market.restated` for a reader."""
+    rows = restated_rows() if rows is None else rows
+    change = (rows["after"] / rows["before"] - 1).abs().fillna(np.inf)
+    order = np.lexsort((rows["date"], rows["symbol"], -change))
+    return rows.rename(columns={"field": "what"})[["symbol", "what", "date", "before", "after"]].iloc[order]
+
+
+def look_back(runs: str | Path, date: str) -> Hindsight:
+    """Fetch the vendor's history again, and decide a sealed day under it. Stored prices stay as they are.
+
+    Raises UsageError (64) if the day is not sealed, DataError (30) if what the vendor sends now is refused, whatever
+    `evening_of` raises.
+    """
+    sealed = sealed_day(Path(runs), date)
+    then, written, params = evening_of(sealed), read_written(sealed), read_run(sealed)["params"]
+    now = admit(fetch(parse_source(params["source"])), through=date)[0].upto(date)
+    revisions = find_revisions(then.data.market, now)
+    revised = then if revisions.empty else _revised(then, now, written.settlement, params["quality"])
+    difference = compare(then, revised)
+    orders = written.trades if revisions.empty else _orders(sealed, written.settlement, now, difference.after)
+    return Hindsight(date, revisions, difference, _beside(written.trades, orders))
+
+
+def _revised(then: Evening, market: Market, settled: Settlement, quality: dict) -> Evening:
+    """The evening under another history: what could be traded, and what the holdings were worth."""
+    session, held = market.dates[-1], tuple(settled.positions.index)
+    rules = QualityRules.model_validate_json(json.dumps(quality))
+    tradable = check_session(market, session, held=held, rules=rules).tradable
+    weights = current_weights(settled.positions, settled.cash, market.close.loc[session])
+    return replace(then, data=Data(market, tradable), holdings=Holdings(weights, then.holdings.due))
+
+
+def _orders(sealed: Path, settled: Settlement, market: Market, target: pd.Series) -> pd.DataFrame:
+    """The orders of a sealed day for another target, as its page makes them."""
+    run, card = read_run(sealed), read_champion(handed(sealed)["champion"])[2]
+    recorded, allowed = run["recorded"], SafetyLimits.model_validate_json(json.dumps(run["params"]["limits"]))
+    profile = profile_of(settled.positions, recorded["switch"])
+    return TradeGenerator(
+        costs=card.costs, min_trade_size=run["params"]["min_trade_size"], share_units=settled.share_units
+    ).generate_trades(
+        settled.positions,
+        settled.cash,
+        target,
+        market.close.iloc[-1],
+        room=allowed.room(card.portfolio, recorded["regime"], profile, market.sectors),
+    )
+
+
+def _beside(sealed: pd.DataFrame, revised: pd.DataFrame) -> pd.DataFrame:
+    """The orders that differ: symbol, sealed, revised; shares are signed, a missing order is 0."""
+    sides = {"sealed": sealed, "revised": revised}
+    shares = pd.DataFrame({name: side.set_index("symbol")["shares"] for name, side in sides.items()})
+    shares = shares.fillna(0).astype("int64").sort_index().rename_axis("symbol").reset_index()
+    return shares[shares["sealed"] != shares["revised"]].reset_index(drop=True)

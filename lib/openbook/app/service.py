@@ -1,0 +1,207 @@
+"""What every command that changes something does around its change: hold the folder, trust the clock, keep the log."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pandas as pd
+
+from openbook.common.desk_folder import inside
+from openbook.common.errors import ApprovalError, CalendarError, DataNotReady, UsageError
+from openbook.execution.kill_switch import HALTED
+from openbook.ledger import book, book_commands
+from openbook.market import calendar
+from openbook.report.calendar_page import publish_calendar
+from openbook.runs import audit_log, closures, registry, views
+from openbook.runs.runs_folder import BOOKS, STORE, UPGRADED, RunsFolder
+from openbook.runs.stage import csv_bytes, json_bytes, plain_text
+from openbook.runs.verification import run_digest
+
+KINDS = ("paper", "live")
+KILL = "KILL"  # a file of this name in the runs folder halts every book
+MOMENT = "%Y-%m-%d %H:%M:%S UTC"  # text that sorts by time
+SLACK = pd.Timedelta(minutes=5)  # by which two machines that share a folder may differ
+
+
+@contextmanager
+def working(runs: Path, *, whatever_the_clock: bool = False) -> Iterator[RunsFolder]:
+    """The runs folder, held alone; its log is brought up to date before and after, its calendar after, failed or not.
+
+    whatever_the_clock : for a halt, which no clock may hinder
+
+    Raises LockError (61), CalendarError (32) if the clock ran backwards, AuditError (90) if what the log knows changed.
+    """
+    folder = RunsFolder(runs)
+    with folder.lock():
+        if not whatever_the_clock:
+            require_clock(runs)
+        at = log_time(runs) if whatever_the_clock else None
+        note(folder, at=at)
+        try:
+            yield folder
+            note(folder, at=at)
+        finally:
+            publish_calendar(folder.folder)
+
+
+@contextmanager
+def awaited(folder: RunsFolder, notebook: str, session: pd.Timestamp) -> Iterator[None]:
+    """Note an attempt that ends because prices of `session` have not come (31): until the deadline it only waits."""
+    try:
+        yield
+    except DataNotReady as error:
+        until = calendar.prices_deadline(session)
+        folder.wait(notebook, session, error, tried=clock_time(calendar.now()), until=clock_time(until))
+        raise
+
+
+def clock_time(moment: pd.Timestamp) -> str:
+    """A moment to the minute; text that sorts by time."""
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def require_clock(runs: Path) -> None:
+    """CalendarError (32) if this machine's clock stands before what was done last."""
+    last = audit_log.last_when(runs)
+    if last is not None and calendar.now() + SLACK < pd.Timestamp(last.removesuffix(" UTC"), tz="UTC"):
+        raise CalendarError(f"the clock shows {when()}, before the last log entry at {last}; correct the clock")
+
+
+def log_time(runs: Path) -> str:
+    """The time of an entry that must be written whatever the clock says: never before the last entry, so that the log
+    runs forwards, and never ahead of this machine for the sake of a rehearsal."""
+    moment = calendar.machine_now()
+    with suppress(CalendarError):  # OPENBOOK_NOW is no moment
+        moment = min(moment, calendar.now())
+    return max(f"{moment:{MOMENT}}", audit_log.last_when(runs) or "")
+
+
+def require_own_clock(kind: str) -> None:
+    """ApprovalError (55) for a live book while something stands in for the clock."""
+    if kind == "live" and os.environ.get(calendar.REHEARSAL):
+        raise ApprovalError(f"{calendar.REHEARSAL} is for simulating past days on the paper book; unset it")
+
+
+def note(folder: RunsFolder, sealed: Path | None = None, *, at: str | None = None) -> None:
+    """Write into the log what it does not know yet: events of the books, promotions, closures of the exchange, and a
+    run that was just sealed.
+
+    at : the time of the entries; now if left out
+    """
+    found = [
+        (f"{kind}/{seq}", digest)
+        for kind, place in books(folder.folder).items()
+        for seq, digest in book.event_hashes(place)
+    ]
+    told = [("event", *pair) for pair in found]
+    entries = enumerate(registry.history(folder.folder), start=1)
+    told += [("promotion", f"champion/{n}", registry.entry_digest(entry)) for n, entry in entries]
+    told += [("closure", f"closures/{row['date']}", closures.digest(row)) for row in closures.closures(folder.folder)]
+    if sealed is not None:
+        told.append(("run", f"{sealed.parent.name}/{sealed.name}", run_digest(sealed)))
+    audit_log.record(folder.folder, told, when=at or when())
+
+
+def when() -> str:
+    """This moment, for the ledger and the log."""
+    return f"{calendar.now():{MOMENT}}"
+
+
+def book_place(runs: Path, kind: str) -> Path | str:
+    """Where the paper or the live book lies: a file in the runs folder, or what OPENBOOK_BOOK_PAPER or _LIVE says, the
+    URL of a PostgreSQL server; a relative path starts at the desk."""
+    named = os.environ.get(f"OPENBOOK_BOOK_{kind.upper()}")
+    return inside(named) if named else (runs / BOOKS / f"{kind}.db").resolve()
+
+
+def kept_book(runs: Path, kind: str, version: int) -> Path:
+    """Where an upgrade keeps the copy of a book that had another format."""
+    return runs / UPGRADED / f"book-{version}" / f"{kind}.db"
+
+
+def books(runs: Path) -> dict[str, Path | str]:
+    """The books that were begun, by kind."""
+    places = {kind: book_place(runs, kind) for kind in KINDS}
+    return {kind: place for kind, place in places.items() if book.exists(place)}
+
+
+def the_book(runs: Path, kind: str = "") -> tuple[str, Path | str]:
+    """Kind and place of the book of that kind, or of the only one there is; UsageError (64) where that is in doubt."""
+    if kind and kind not in KINDS:
+        raise UsageError(f"unknown book {kind!r}; choose {' or '.join(KINDS)}")
+    found = [kind] if kind else list(books(runs))
+    if len(found) != 1:
+        raise UsageError(f"{len(found)} books in {runs}; choose one with --book paper or --book live")
+    return found[0], book_place(runs, found[0])
+
+
+def obey_kill_file(folder: RunsFolder, place: Path | str) -> None:
+    """Halt a book while a file named KILL lies in the runs folder; what it says is the reason."""
+    file = folder.folder / KILL
+    if file.exists() and book.read_book(place).switch != HALTED:
+        book_commands.halt(place, who="the KILL file", reason=_first_line(file), when=when())
+
+
+def _first_line(file: Path) -> str:
+    """What the file says in its first line, if that is plain text."""
+    text = file.read_bytes()[:1000].decode("utf-8", "replace") if file.is_file() else ""
+    line = "".join(c for c in text.strip().partition("\n")[0] if c.isprintable())[:150]
+    return line or "no reason given"
+
+
+def store_of(runs: Path, source) -> Path:
+    """Each source has a store of its own: settings that differ must not share bars."""
+    said = json.dumps(source.model_dump(mode="json"), sort_keys=True)
+    return runs / STORE / f"{source.provider}-{hashlib.sha256(said.encode()).hexdigest()[:8]}"
+
+
+def publish_views(folder: RunsFolder, kind: str, *, rebuild: bool = False) -> None:
+    """Bring the CSV views of a book and its summary up to date; what somebody edited stays, unless `rebuild`."""
+    place = book_place(folder.folder, kind)
+    made = {f"{name}.csv": csv_bytes(table) for name, table in book.views(place).items()}
+    summary = json_bytes(book_lines(kind, place))
+    views.publish(folder.folder / BOOKS / kind, {**made, views.SUMMARY: summary}, rebuild=rebuild)
+
+
+def rebuild_views(runs: Path, kind: str = "") -> str:
+    """Make the views of a book again, whatever somebody wrote into them."""
+    with working(runs) as folder:
+        kind, _ = the_book(runs, kind)
+        edited = views.altered(runs / BOOKS / kind)
+        publish_views(folder, kind, rebuild=True)
+    return f"views of the {kind} book rebuilt; edited by hand before: {', '.join(edited) or 'none'}"
+
+
+def book_lines(kind: str, place: Path | str) -> list[str]:
+    """A book in a few lines: its kill switch, what waits for whom, and where a statement differs."""
+    state = book.read_book(place)
+    why = f" ({state.switch_reason})" if state.switch_reason else ""
+    lines = [f"{kind} book: {state.switch}{why}, cash {state.cash_now_cents / 100:,.2f} USD"]
+    if len(state.pending):
+        decided = f"{state.pending['decided'].max():%Y-%m-%d}"
+        batch, until = book_commands.read_batch(place, decided), calendar.approval_deadline(decided)
+        counts = ", ".join(f"{n} {status}" for status, n in batch.orders["status"].value_counts().items())
+        if batch.moved and "PENDING" in counts:
+            lines.append(f"  orders of {decided}: void, the book changed since ({batch.moved})")
+        else:
+            waits = f"approval deadline {until:%Y-%m-%d %H:%M} UTC" if "PENDING" in counts else "for the next session"
+            lines.append(f"  orders of {decided}: {counts}; {waits}")
+            lines.append(f"  batch {batch.digest}")
+    if state.unsettled:
+        lines.append(f"  the broker's statement differs: {state.unsettled}")
+    return lines
+
+
+def read_trades(file: Path) -> pd.DataFrame:
+    """trades.csv as it was before it was written; a ticker NA, TRUE, 1E5 or =A stays that text."""
+    text = {"symbol": "str", "side": "str", "reason": "str", "liquidity_warning": "str"}
+    table = pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"price": [""], "notional": [""]})
+    return table.assign(**{name: table[name].map(plain_text).astype("str") for name in text})
+
+
+def parameters_digest(params: dict) -> str:
+    """One hash of the parameters of a run."""
+    return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,80 @@
+"""A book is bound to the source of its prices: what it holds must not be marked at somebody else's."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from openbook.common.errors import ParameterError
+from openbook.ledger import book, book_commands
+from openbook.market.sources import Source, origin, parse_source
+from openbook.market.store import load_market
+from openbook.runs.runs_folder import RunsFolder, read_run
+
+WAYS = (
+    "use a separate runs folder (openbook --runs FOLDER …) or a separate desk (openbook.yaml, "
+    "notebooks/, params/) for this source"
+)
+INVENTED = ("sample", "simulated")  # providers whose prices are no desk's own
+ALIKE = 1e-3  # relative; two vendors' closes of one session differ by less, a split or a dividend by more
+
+
+def bound_to(runs: Path, place: Path | str) -> str | None:
+    """Where the prices of a book's last evening came from; None for a book without an evening, or if nothing says."""
+    state = book.read_book(place)
+    if state.last_session is None:
+        return None
+    said = book_commands.read_batch(place, f"{state.last_session:%Y-%m-%d}").about.get("source")
+    return said or _of_its_page(runs, state)
+
+
+def require_own_source(runs: Path, places: dict[str, Path | str], source: Source) -> None:
+    """ParameterError (78) if the books of these runs live on bundled or simulated prices, and this source does not, or
+    the other way round.
+
+    places : of the books that the run is about, by kind
+    """
+    bound = {kind: said for kind, place in places.items() if (said := bound_to(runs, place))}
+    apart = [kind for kind, said in bound.items() if said != origin(source) and _is_invented(said, source)]
+    if apart and len(apart) == len(bound):
+        raise ParameterError(_refusal(runs, apart[0], bound[apart[0]], source))
+
+
+def require_same_marks(runs: Path, kind: str, place: Path | str, source: Source, store: Path) -> None:
+    """ParameterError (78) if prices come from another place than those of the book's last evening, and are others.
+
+    A vendor's files may move, and a desk may change its vendor: where every held name has the close there at which the
+    book marked it, nothing of what it holds changes its value by that.
+    """
+    said = bound_to(runs, place)
+    if said in (None, origin(source)):
+        return
+    state, marked = book.read_book(place), book.marked_prices(place)
+    market, _ = load_market(source, store=store, through=state.last_session)
+    known = market.close.loc[state.last_session :].reindex(columns=marked.index)
+    closes = known.iloc[0] if len(known) else pd.Series(np.nan, index=marked.index)
+    other = [symbol for symbol, price in marked.items() if not abs(closes[symbol] / price - 1) <= ALIKE]
+    if other:
+        symbol, day = other[0], f"{state.last_session:%Y-%m-%d}"
+        found = f"{closes[symbol]:,.4f}" if closes[symbol] > 0 else "missing"
+        example = f" (close of {symbol} on {day}: {marked[symbol]:,.4f} in the book, {found} here)"
+        raise ParameterError(_refusal(runs, kind, said, source, example))
+
+
+def _refusal(runs: Path, kind: str, said: str, source: Source, example: str = "") -> str:
+    """Why a run is refused, and the two ways on."""
+    mine = f"this run uses {origin(source)}{example}"
+    return f"the {kind} book in {runs} is bound to the price source {said}, {mine}; {WAYS}"
+
+
+def _is_invented(said: str, source: Source) -> bool:
+    """Whether one of the two is the bundled or simulated world: its positions are nobody's."""
+    return said.partition(" ")[0] in INVENTED or source.provider in INVENTED
+
+
+def _of_its_page(runs: Path, state) -> str | None:
+    """The source of the sealed page of the book's last evening, for a book from before books said it."""
+    sealed = RunsFolder(runs).sealed("daily_run", state.last_session)
+    if sealed is None or read_run(sealed)["params"]["dry_run"] != (state.kind == "paper"):
+        return None
+    return origin(parse_source(read_run(sealed)["params"]["source"]))

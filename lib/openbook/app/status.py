@@ -1,0 +1,104 @@
+"""`openbook status`: how things stand, in a few lines for a terminal."""
+
+import datetime
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from openbook.common.errors import OpenbookError
+from openbook.notify import outbox
+from openbook.report.overview import BookOverview, Overview, read_history, read_overview
+from openbook.runs.code_changes import void_because
+from openbook.runs.runs_folder import read_run
+from openbook.runs.summaries import DAILY, FAILURE, MARKS, ODD, Row, plain
+
+WEEKS = 4
+AMOUNT = re.compile(r"-?[0-9]{1,15}\.?[0-9]*", re.ASCII)
+NONE = "·"  # a weekday without a run
+
+
+def status_lines(folder: str | Path) -> list[str]:
+    """The champion, the books and the runs, in a few lines; reads small files only, and writes none."""
+    seen = read_overview(folder)
+    lines = [f"runs      {seen.folder.absolute()}", f"champion  {seen.champion}"]
+    for book in seen.books:
+        lines += [f"book      {_book_line(book)}", *_book_notes(book), *_void(seen.folder, book)]
+    if seen.last is not None:
+        failed = "failed: " if seen.last.kind == FAILURE else ""
+        lines.append(f"last      {seen.last.notebook} {seen.last.date}: {failed}{seen.last.said}")
+        lines += [*_strip(seen.days()), *_warnings(seen)]
+    if seen.waiting:
+        lines.append(f"waiting   for approval: orders of {', '.join(seen.waiting)}; openbook approve DATE --by NAME")
+    lines += [*outbox.status_lines(seen.folder, datetime.datetime.now(datetime.UTC)), *_counts(seen)]
+    return lines if seen.rows else [*lines, "no runs yet; try openbook demo"]
+
+
+def _warnings(seen: Overview) -> Iterator[str]:
+    """What the last comparison and the last daily page warn of."""
+    last = {row.notebook: row for row in seen.sealed if row.notebook in ("compare", DAILY) and row.kind != ODD}
+    for row in last.values():
+        if warning := read_run(seen.folder / row.folder)["recorded"].get("warning"):
+            yield f"warning   {row.notebook} {row.date}: {plain(warning)}"
+
+
+def _counts(seen: Overview) -> Iterator[str]:
+    """How many runs of each notebook, and how many that failed."""
+    for name in sorted({row.notebook for row in seen.sealed}):
+        found = [row for row in seen.sealed if row.notebook == name]
+        yield f"{name}: {len(found)} sealed, the last of {found[-1].date}"
+    if seen.failed:
+        last = seen.failed[-1]
+        yield f"failed: {len(seen.failed)}, the last at {seen.folder / last.folder}"
+        yield f"  {last.said}"
+
+
+def _strip(days: dict[str, Row]) -> Iterator[str]:
+    """A letter for each weekday of the four weeks that end with the last daily run, and what the letters mean."""
+    if not days:
+        return
+    last = datetime.date.fromisoformat(max(days))
+    monday = last - datetime.timedelta(days=last.weekday() + 7 * (WEEKS - 1))
+    weeks = [[monday + datetime.timedelta(days=7 * week + day) for day in range(7)] for week in range(WEEKS)]
+    said = ["".join(_letter(day, days) for day in week if day <= last) for week in weeks]
+    yield f"4 weeks   {' '.join(said)}   Mondays from {monday} on"
+    shown = {row.kind for date, row in days.items() if date >= monday.isoformat()}
+    yield f"          {', '.join(f'{letter} {words}' for kind, (letter, words) in MARKS.items() if kind in shown)}"
+
+
+def _letter(day: datetime.date, days: dict[str, Row]) -> str:
+    """The letter of a day; a weekend has none unless there was a run."""
+    row = days.get(day.isoformat())
+    if row is None:
+        return NONE if day.weekday() < 5 else ""
+    return MARKS[row.kind][0]
+
+
+def _book_notes(book: BookOverview) -> list[str]:
+    """What the book said after the last command, and which views somebody edited since."""
+    said = [f"  edited by hand: {', '.join(book.edited)}; rebuild with openbook views"] if book.edited else []
+    return [*(f"  {line}" for line in book.lines), *said]
+
+
+def _void(folder: Path, book: BookOverview) -> Iterator[str]:
+    """A line for the open orders that can no longer be approved or exported, because something changed since."""
+    for date in book.open:
+        try:
+            why = void_because(folder, date)
+        except OpenbookError as error:
+            why = plain(error)
+        if why:
+            yield f"  VOID: orders of {date}: {why}; to decide again: openbook run daily_run --date {date} --supersede"
+
+
+def _book_line(book: BookOverview) -> str:
+    """A book and the last row of its published history, if there is one."""
+    try:
+        last = read_history(book.place)[-1:]
+    except ValueError as error:
+        return f"{book.kind}: {plain(error)}"
+    return ": ".join([book.kind, *(", ".join(f"{name} {_said(row[name])}" for name in list(row)[:4]) for row in last)])
+
+
+def _said(cell: str) -> str:
+    """A cell of the history; an amount in USD with commas and cents."""
+    return f"{float(cell):,.2f}" if AMOUNT.fullmatch(cell) else plain(cell)

@@ -1,0 +1,124 @@
+"""A desk is a folder with a marker file, found upward from the current folder, as git finds its own.
+
+Its notebooks, parameters and runs lie below it; a relative path in its parameters starts there, wherever a command is
+given and wherever a kernel stands.
+"""
+
+import os
+import re
+import stat
+from pathlib import Path
+
+from openbook.common.errors import UsageError
+
+FILE = "openbook.yaml"
+FORMAT = "1"
+DESK = "OPENBOOK_DESK"  # names the desk; kernels and their workers inherit it
+RUNS = "OPENBOOK_RUNS"
+WAYS = f"change into a desk folder, or name one with --desk FOLDER or {DESK}"
+
+
+def find_desk() -> Path:
+    """The desk that OPENBOOK_DESK names, or the nearest one at or above the current folder; absolute.
+
+    Raises UsageError (64) where there is none, or where the marker belongs to another user: a desk's Python runs as
+    whoever gives the command. A desk that is named needs no owner: naming it says that one means it.
+    """
+    desk = desk_or_none()
+    if desk is None:
+        here = Path.cwd()
+        old = " (for a desk of an older openbook, run: openbook upgrade)" if is_unmarked(here) else ""
+        raise UsageError(f"no desk at or above {here}: file {FILE} not found{old}; {WAYS}")
+    return desk
+
+
+def desk_or_none() -> Path | None:
+    """The desk as `find_desk` finds it, or None where nothing names or marks one."""
+    named = os.environ.get(DESK)
+    return named_desk(named) if named else _nearest(Path.cwd())
+
+
+def is_unmarked(folder: Path) -> bool:
+    """Whether a folder looks like a desk from before there were marker files."""
+    there = all((folder / name).is_dir() for name in ("notebooks", "params"))
+    return there and not os.path.lexists(folder / FILE)
+
+
+def named_desk(folder: str | Path) -> Path:
+    """The desk in that very folder, absolute; UsageError (64) if there is no marker file in it."""
+    desk = Path(folder).resolve()
+    if not os.path.lexists(desk / FILE):
+        raise UsageError(f"{desk} is not a desk: file {FILE} not found; {WAYS}")
+    _require_marker(desk / FILE)
+    return desk
+
+
+def runs_folder(asked: str | Path | None = None) -> Path:
+    """The runs folder that was asked for, or that OPENBOOK_RUNS names, or that of the desk; absolute.
+
+    A relative one that was asked for starts at the current folder, one of OPENBOOK_RUNS at the desk.
+
+    Raises UsageError (64) where none was asked for and there is no desk, and where the folder asked for belongs to
+    another desk than the one that the command stands in: its parameters and notebooks are not those of that desk.
+    """
+    named = os.environ.get(RUNS)
+    if not (asked or named):
+        return find_desk() / "runs"
+    runs = Path(asked or inside(named)).resolve()
+    theirs, ours = desk_of(runs), desk_or_none()
+    if theirs is not None and ours is not None and theirs != ours:
+        raise UsageError(
+            f"{runs} belongs to the desk {theirs}, not to {ours}; change into that desk, or pass --desk {theirs}"
+        )
+    return runs
+
+
+def desk_of(runs: Path) -> Path | None:
+    """The desk that a runs folder lies in; None for a folder elsewhere."""
+    return next((folder for folder in runs.parents if os.path.lexists(folder / FILE)), None)
+
+
+def inside(path: str) -> str:
+    """A path of the parameters: a relative one starts at the desk, where there is one; a URL stays as it is."""
+    if "://" in path or os.path.isabs(path):
+        return path
+    desk = desk_or_none()
+    return path if desk is None else str(desk / path)
+
+
+def _nearest(here: Path) -> Path | None:
+    """The nearest folder at or above `here` with a marker that belongs to us."""
+    desk = next((folder for folder in (here, *here.parents) if os.path.lexists(folder / FILE)), None)
+    if desk is not None:
+        _require_marker(desk / FILE)
+        _require_own(desk)
+    return desk
+
+
+def _require_marker(marker: Path) -> None:
+    """UsageError (64) unless that is a plain file of a format that we know."""
+    try:
+        plain = stat.S_ISREG(marker.lstat().st_mode)
+        said = marker.read_text(encoding="utf-8", errors="replace") if plain else ""
+    except OSError as error:
+        raise UsageError(f"{marker} cannot be read: {error.strerror}") from None
+    if not plain:
+        raise UsageError(f"{marker} is a link or a folder; it must be a regular file")
+    found = re.search(r"^format: *(\S+)", said, re.MULTILINE)
+    if found is None or found[1] != FORMAT:
+        what = f"has format {found[1]}" if found else "has no format line"
+        raise UsageError(
+            f"{marker} {what}, this openbook reads format {FORMAT}; update openbook, or write `format: {FORMAT}`"
+        )
+
+
+def _require_own(desk: Path) -> None:
+    """UsageError (64) unless desk and marker belong to this user, to root, or to whoever became root by sudo."""
+    ours = {os.getuid(), 0, int(os.environ.get("SUDO_UID", os.getuid()))}
+    for place in (desk / FILE, desk):
+        owner = place.lstat().st_uid
+        if owner not in ours:
+            raise UsageError(
+                f"{place} belongs to another user (uid {owner}), whose desk code would run under your "
+                f"account; if you trust it, pass --desk {desk}"
+            )

@@ -1,0 +1,132 @@
+"""What a page says of an evening in words: its verdict, and why each order is there, from score to cost."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from openbook.execution.kill_switch import ACTIVE, HALTED, REDUCE_ONLY
+
+MEANS = {
+    REDUCE_ONLY: "No new buys.",
+    HALTED: "Only closing orders, and each needs a person's approval.",
+}
+COUNTED = ("weights", "orders", "prices", "holdings", "max_trades")  # checks of a number of things
+SHOWN = 7  # digits of a number of shares that follows from a weight
+UNITS = {**dict.fromkeys(COUNTED, ",.0f"), "cash": ",.2f", "sharpe": ".2f"}  # of a check; others are fractions
+
+
+def spoken(checks: pd.DataFrame) -> pd.DataFrame:
+    """Checks as a page shows them: check, status, value, limit, detail, the numbers in words of their unit.
+
+    checks : CHECK_COLUMNS of the safety checks or of the kill switch; a value that is NaN shows as –
+    """
+    forms = [UNITS.get(check, ".2%") for check in checks["check"]]
+    said = {name: [_number(v, f) for v, f in zip(checks[name], forms, strict=True)] for name in ("value", "limit")}
+    return checks.assign(**said)[["check", "status", "value", "limit", "detail"]]
+
+
+def _number(value: float, form: str) -> str:
+    return "–" if np.isnan(value) else format(value + 0.0, form)  # + 0.0: no negative zero
+
+
+def chances(rates: Mapping[str, float]) -> dict[str, str]:
+    """How likely each check of the kill switch trips within a year, in words.
+
+    rates : fractions by check, estimated from resampled paths, so never surely 0% or 100%; NaN: not yet known
+    """
+    return {
+        f"Probability that {name.replace('_', ' ')} trips within a year": _chance(rate) for name, rate in rates.items()
+    }
+
+
+def _chance(rate: float) -> str:
+    if np.isnan(rate):
+        return "not yet known"
+    return "<1%" if rate < 0.005 else ">99%" if rate > 0.995 else f"{rate:.0%}"
+
+
+def order_stories(
+    trades: pd.DataFrame,
+    story: pd.DataFrame,
+    because: pd.Series,
+    value: float,
+    unbought: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """One row per order: symbol, side, story; then one per name that is wanted and not bought, its side NONE.
+
+    trades : TRADE_COLUMNS; story : of the portfolio, by symbol, of which score and rank are read; because : by symbol,
+    what moved its score most; value : of the whole portfolio, USD; unbought : of `Unbought.table`, or None
+
+    The story names score and rank, the reason with every limit that binds, the target in shares before and after
+    rounding, and the cost.
+    """
+    known = story.reindex(trades["symbol"])
+    rows = zip(trades.itertuples(), known["score"], because.reindex(trades["symbol"]).fillna(""), strict=True)
+    said = [(order.symbol, order.side, _story(order, score, why, value)) for order, score, why in rows]
+    if unbought is not None:
+        said += [(row.symbol, "NONE", f"Target not bought: {row.why}.") for row in unbought.itertuples()]
+    return pd.DataFrame(said, columns=["symbol", "side", "story"], dtype="str")
+
+
+def _story(order, score: float, because: str, value: float) -> str:
+    """One order in words."""
+    cost = order.commission_est + order.slippage_est
+    parts = [
+        f"{order.reason[:1].upper()}{order.reason[1:]}",
+        "" if np.isnan(score) else f"Score {score:+.3f}{f' ({because})' if because else ''}",
+        _rounding(order, value),
+        f"Estimated cost {cost:,.2f} USD",
+        f"Liquidity {order.liquidity_warning}" if order.liquidity_warning else "",
+    ]
+    return ". ".join(filter(None, parts)) + "."
+
+
+def _rounding(order, value: float) -> str:
+    """The target in shares, and what the order makes of it."""
+    wanted = order.weight_target * value / order.price
+    before = order.weight_before * value / order.price
+    after = float(f"{before + order.shares:.{SHOWN}g}")  # of a value that is rounded to the cent no more is known
+    return f"Target {order.weight_target:.2%} is {wanted:,.1f} shares, after the order {after:,.10g}"
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What a reader wants to know first: a verdict of a few words, a sentence, and how the page colours it."""
+
+    verdict: str
+    sentence: str
+    kind: str  # of a callout: ok, warn or stop
+
+
+def headline(
+    trades: pd.DataFrame,
+    due,
+    *,
+    switch: str,
+    why: str,
+    by_rule: bool,
+    warning: str,
+    because: str = "",
+    unbought: str = "",
+) -> Headline:
+    """Orders wait, nothing to do, reduce only, or halted, with the reason.
+
+    trades : TRADE_COLUMNS; due : the session they are for; switch : state of the kill switch, and why it is not ACTIVE
+    warning : what else a reader must not miss, such as a champion that failed a gate
+    because : why there are orders tonight, or none, while the kill switch is ACTIVE
+    unbought : which names the book is too small for (`Unbought.sentence`), or that it is worth nothing; a warning, too
+    """
+    nothing = "no order is possible" if unbought else "no orders"
+    orders = f"{len(trades)} order{'s' if len(trades) != 1 else ''} for {due:%d %B}" if len(trades) else nothing
+    warning = "\n".join(filter(None, [unbought, warning]))
+    verdict = f"{switch}: {orders}" if switch != ACTIVE else orders[:1].upper() + orders[1:]
+    cost = trades["commission_est"].sum() + trades["slippage_est"].sum()
+    money = f"{trades['notional'].sum():,.0f} USD traded, estimated cost {cost:,.2f} USD."
+    waits = "Approved automatically." if by_rule and switch == ACTIVE else "Pending approval by a person."
+    says = f"{money} {waits}" if len(trades) else "Holdings stay unchanged."
+    parts = [f"{because} {says}".strip()] if switch == ACTIVE else [f"{MEANS[switch]} {why}".strip()]
+    parts += [says] if switch != ACTIVE and len(trades) else []
+    kind = {ACTIVE: "warn" if warning else "ok", REDUCE_ONLY: "warn", HALTED: "stop"}[switch]
+    return Headline(verdict, "\n".join(filter(None, [*parts, warning])), kind)

@@ -1,5 +1,0 @@
-"""What we do: trades, safety, book."""
-
-from openbook import lazily
-
-__getattr__ = lazily(__name__)

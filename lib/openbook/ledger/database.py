@@ -1,0 +1,65 @@
+"""Where a book is kept: a file, or a PostgreSQL server where the place is a URL; the same functions for both.
+
+`sqlite` does it for files, `postgres` for servers; nothing else imports the latter.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from openbook.common.errors import UsageError
+from openbook.ledger import sqlite
+
+T = TypeVar("T")
+LAST = "9999-99-99"  # later than any session
+
+
+def place(path) -> Path | str:
+    """Where a book lies: the path of a file, or the URL of a server, which a Path would spoil (// becomes /)."""
+    return path if isinstance(path, str) and "://" in path else Path(path)
+
+
+def exists(path: Path | str) -> bool:
+    """Whether a book was begun there; whole or damaged is another question. StorageError if a server cannot say."""
+    return _remote().exists(path) if isinstance(path, str) else path.is_file()
+
+
+def create(path: Path | str, begin: Callable[[sqlite3.Connection], None]) -> None:
+    """A new book with what `begin` writes; it is there whole, or not at all. BookError if there is one already."""
+    _kept(path).create(path, begin)
+
+
+def read(path: Path | str, query: Callable[[sqlite3.Connection], T]) -> T:
+    """What `query` returns, from a connection that cannot write; the book is checked first.
+
+    Raises BookError for a missing, cut or foreign book, and for a broken chain of events; creates nothing.
+    """
+    return _kept(path).read(path, query)
+
+
+@contextmanager
+def write(path: Path | str, *, older: bool = False) -> Iterator[sqlite3.Connection]:
+    """A connection inside one transaction: all of it is kept, durably, or nothing.
+
+    older : also to a book of an older format on a server, for its upgrade
+
+    Raises BookError as `read` does, LockError while somebody else writes, StorageError if the disk refuses.
+    """
+    with sqlite.write(path) if isinstance(path, Path) else _remote().write(path, older=older) as db:
+        yield db
+
+
+def _kept(path: Path | str):
+    """The module for this kind of place."""
+    return sqlite if isinstance(path, Path) else _remote()
+
+
+def _remote():
+    """The module for books on a server; imported late, for SQLAlchemy takes its time and may not be installed."""
+    try:
+        from openbook.ledger import postgres
+    except ImportError as error:
+        raise UsageError(f"a book on a server needs `pip install 'openbook[postgres]'`: {error}") from error
+    return postgres

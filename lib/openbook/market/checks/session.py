@@ -1,0 +1,177 @@
+"""The second look at the data, tonight: which names can be traded, which are left out and why, and when to stop.
+
+The first look, on arrival, is `arrival.admit`. A name that is not held is left out and listed; a held one with a wrong
+bar stops the run, because it is never valued at a guess. A held one without a bar is not traded, and keeps its last
+price for as long as a halt may last (`ledger.settlement`).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from openbook.common.errors import DataError
+from openbook.market import calendar
+from openbook.market.checks.jumps import judge_jumps
+from openbook.market.checks.session_bars import Night, look
+from openbook.market.checks.spin_offs import judge_spin_offs
+from openbook.market.checks.suspect_bars import judge_bars, judge_levels
+from openbook.market.checks.thresholds import RULES, WAY_OUT, Finding, QualityRules, found
+from openbook.market.ingest import BAR_RULES, DOOR, admit
+from openbook.market.tables import Market
+
+__all__ = ["DOOR", "RULES", "Checked", "QualityRules", "admit", "check_session"]
+
+LEFT_OUT_COLUMNS = ["symbol", "rule", "detail"]
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """What tonight's data allows.
+
+    tradable : symbols with a sound bar tonight on which shares were traded
+    left_out : symbol, rule, detail; one row for each active or held symbol that is not tradable
+    coverage : share of the active names that have a bar
+    notes : sentences for the page
+    """
+
+    date: pd.Timestamp
+    tradable: pd.Index
+    left_out: pd.DataFrame
+    coverage: float
+    notes: tuple[str, ...]
+
+
+def check_session(market: Market, date, *, held=(), rules: QualityRules | None = None, refused=None) -> Checked:
+    """Look at the session `date` as known at its close; later rows are not looked at.
+
+    held : symbols in the book
+    refused : the table of `admit`, which then says why a bar is missing
+
+    Raises NoSession, CalendarError, DataNotReady if `date` has not arrived, and DataError with all that must stop the
+    run, each with its name and the way out.
+    """
+    rules = rules or QualityRules()
+    date = calendar.require_session(date)
+    held = sorted({str(symbol) for symbol in held})
+    night = look(market.upto(date), date, held, rules)
+    jumps, notes = judge_jumps(night, rules)
+    findings = (
+        judge_bars(night, held, rules)
+        | _untraded(night)
+        | judge_levels(night, rules)
+        | judge_spin_offs(night, rules)
+        | jumps
+    )
+    findings |= _absent(night, held, rules, refused)
+    problems = [*_session_problems(night, findings, rules), *_symbol_problems(findings, held)]
+    if problems:
+        raise DataError(f"{date:%Y-%m-%d}: {'; '.join(problems)}; after fixing the source, run `openbook data update`")
+    left_out = [(symbol, finding.rule, finding.detail) for symbol, finding in sorted(findings.items())]
+    if night.volume is None:
+        notes = ["Untraded names cannot be detected: the source has no volume.", *notes]
+    return Checked(
+        date=date,
+        tradable=night.symbols[night.concerned & night.bar[-1] & ~night.symbols.isin(list(findings))],
+        left_out=pd.DataFrame(left_out, columns=LEFT_OUT_COLUMNS, dtype="str"),
+        coverage=_coverage(night),
+        notes=tuple(notes),
+    )
+
+
+def _absent(night: Night, held: list[str], rules: QualityRules, refused) -> dict[str, Finding]:
+    """Names that should have a bar tonight and have none, by symbol."""
+    unknown = [symbol for symbol in held if symbol not in night.symbols]
+    out = {symbol: found("unknown", "the source has no bars for it") for symbol in unknown}
+    why = {} if refused is None else _refused_tonight(refused, night.dates[-1])
+    for column in np.flatnonzero(~night.bar[-1] & night.concerned):
+        symbol = night.symbols[column]
+        last = night.market.close[symbol].last_valid_index()
+        gap = len(night.market.dates) if last is None else int((night.market.dates > last).sum())
+        since = "no bar yet" if last is None else f"no bar on this session, the latest is of {last:%Y-%m-%d}"
+        if night.delisted[column]:
+            out[symbol] = found("delisted", since)
+        elif symbol in why:
+            out[symbol] = why[symbol]
+        elif gap >= rules.gone_after:
+            out[symbol] = found("gone", f"{since}, {gap} sessions ago")
+        else:
+            out[symbol] = found("missing", since)
+    return out
+
+
+def _refused_tonight(refused: pd.DataFrame, date: pd.Timestamp) -> dict[str, Finding]:
+    """Why ingest refused a bar of `date`, by symbol."""
+    rows = refused[(refused["date"] == date) & refused["rule"].isin(BAR_RULES)]
+    return {
+        row.symbol: Finding(row.rule, f"its bar was rejected on arrival ({row.rule}: {row.detail})", "held")
+        for row in rows.itertuples()
+    }
+
+
+def _untraded(night: Night) -> dict[str, Finding]:
+    """Names with a bar tonight on which no share was traded."""
+    if night.volume is None:
+        return {}
+    none = night.concerned & night.bar[-1] & ~(night.volume[-1] > 0)
+    return {symbol: found("zero volume", "no share traded") for symbol in night.symbols[none]}
+
+
+def _coverage(night: Night) -> float:
+    """Share of the expected names that have a bar tonight; 0 if none is expected."""
+    return float(night.bar[-1, night.expected].mean()) if night.expected.any() else 0.0
+
+
+def _session_problems(night: Night, findings: dict[str, Finding], rules: QualityRules) -> list[str]:
+    """What is wrong with the night as a whole."""
+    problems = []
+    coverage, n = _coverage(night), int(night.expected.sum())
+    if not coverage >= rules.min_coverage:
+        absent = night.symbols[night.expected & ~night.bar[-1]]
+        problems.append(
+            f"coverage {_below(coverage, rules.min_coverage)} < {rules.min_coverage:.0%}: {len(absent)} "
+            f"of {n} active names have no bar ({_names(absent)}); get the missing bars"
+        )
+    both = night.expected & night.bar[-1] & night.bar[-2:-1].any(axis=0)
+    same = (night.close[-1, both] == night.close[-2:-1, both]).mean() if both.any() else 0.0
+    if not same <= rules.max_frozen:
+        problems.append(
+            f"frozen feed: {same:.0%} of closes equal those of {night.dates[-2]:%Y-%m-%d}; get the session again"
+        )
+    untraded = [symbol for symbol in night.symbols[night.expected] if _is(findings.get(symbol), "zero volume")]
+    again = [symbol for symbol in night.symbols[night.expected] if _is(findings.get(symbol), "repeated bars")]
+    if same <= rules.max_frozen and not len(again) <= rules.max_repeated * n:
+        problems.append(
+            f"bars sent again for {len(again)} of {n} names ({_names(again)}), more than "
+            f"{rules.max_repeated:.0%}; get that session again"
+        )
+    if not len(untraded) <= rules.max_zero_volume * n:
+        problems.append(
+            f"no volume for {len(untraded)} of {n} names ({_names(untraded)}), more than {rules.max_zero_volume:.0%}; "
+            "get bars with volume"
+        )
+    return problems
+
+
+def _below(share: float, limit: float) -> str:
+    """A share in whole percent that does not read as the limit: 94.9% is not 95%."""
+    return f"{share:.0%}" if round(100 * share) < 100 * limit else f"{np.floor(100 * share):.0f}%"
+
+
+def _is(finding: Finding | None, rule: str) -> bool:
+    return finding is not None and finding.rule == rule
+
+
+def _symbol_problems(findings: dict[str, Finding], held: list[str]) -> list[str]:
+    """What is wrong with single names that must stop the run, and the way out of each."""
+    problems = []
+    for symbol, (rule, detail, stops) in sorted(findings.items()):
+        if stops == "session" or (stops == "held" and symbol in held):
+            who = f"held {symbol}" if symbol in held else symbol
+            problems.append(f"{who}: {detail}; {WAY_OUT.get(rule, 'correct the source')}")
+    return problems
+
+
+def _names(symbols) -> str:
+    """The first few symbols of many."""
+    return ", ".join([*symbols[:5], "…"] if len(symbols) > 5 else symbols)

@@ -1,0 +1,60 @@
+"""`openbook data check`: a vendor's folder, described or not, from its file names to the report."""
+
+from dataclasses import replace
+
+from openbook.common.errors import DataError
+from openbook.market.checks.gaps import overlapping_spells, repeated_keys
+from openbook.market.checks.history import Checkup, examine, rank_findings
+from openbook.market.sources import Source
+from openbook.market.sources.folder import Understood, are_adjusted, deliver, understand
+from openbook.market.sources.reading import column_names, file_name, list_files, read_keys, read_table, shown
+from openbook.market.tables import Delivery
+
+DESCRIBE = "describe the files and columns with --source FILE.yaml"
+
+
+def check_folder(path: str, *, beside: Delivery | None = None, today=None) -> Checkup:
+    """Guess what the files at `path` are, say so, and look at all of them. DataError if nothing can be understood."""
+    understood = _understood(path)
+    keyed = [repeated_keys(*read_keys(file, columns)) for file, columns in understood.keyed]
+    if understood.source is None:
+        spells = [overlapping_spells(read_table(file, columns)) for file, columns in understood.spells]
+        found = rank_findings([*keyed, *spells])
+        files = ", ".join(file_name(file) for file, _ in [*understood.keyed, *understood.spells])
+        unpriced = f"no prices found: no file in {shown(path)} has symbol, date and close; {DESCRIBE}"
+        return Checkup(found, {"Bars": "none", "Keys of": files}, 0.0, tuple(understood.told), unpriced)
+    delivery, told = _described(understood.source)
+    try:
+        checkup = examine(delivery, beside=beside, today=today)
+    except DataError as error:
+        raise DataError(f"{error}; column {understood.source.columns['close']!r} was used as the close") from None
+    found = rank_findings([checkup.findings, *keyed])
+    return replace(checkup, findings=found, told=(*understood.told, told))
+
+
+def _understood(path: str) -> Understood:
+    """What the files at `path` are; DataError says that no price was read, and the way out."""
+    try:
+        return understand(path)
+    except DataError as error:
+        raise DataError(f"no prices found: {error}; {DESCRIBE}") from None
+
+
+def check_source(source: Source, *, beside: Delivery | None = None, today=None) -> Checkup:
+    """Look at what a described source delivers."""
+    return examine(deliver(source), beside=beside, today=today)
+
+
+def delivery_of(path: str) -> Delivery:
+    """The bars of a folder that nobody described, as a second source; DataError if it has none."""
+    source = understand(path).source
+    if source is None:
+        raise DataError(f"no file in {shown(path)} has symbol, date and close to compare with; use --beside FILE.yaml")
+    return _described(source)[0]
+
+
+def _described(source: Source) -> tuple[Delivery, str]:
+    """What a guessed source delivers, raw or adjusted as its numbers say, and the sentence about that."""
+    delivery = deliver(source)
+    adjusted, told = are_adjusted(delivery, column_names(list_files(source.path)[0]))
+    return replace(delivery, adjusted=adjusted), told

@@ -1,0 +1,388 @@
+"""The market on disk: parquet with page checksums, and a manifest of hashes that is replaced as a whole.
+
+A store is a folder of deltas, one for each update that had something to say: its new bars by calendar year, the rows of
+the other tables that came with them, and what it says otherwise than before about earlier sessions (`restated`, and
+`rewritten` where a whole history was multiplied by one factor). Each file is named by its content and never changed;
+`manifest.json` says which of them count, in which order, and covers each delta by a running hash. So the past can be
+read as it was known on any session, and what is said later never changes that. `compact` folds the deltas into one: the
+same history then gives the same bytes, whether it came in one update or in a thousand.
+
+A crash at any point leaves the old manifest with all of its files; what the crash left behind is removed by the next
+update that has something to write. One writer at a time: the runner's lock sees to that.
+"""
+
+import hashlib
+import json
+import os
+import re
+from bisect import bisect_right
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from openbook.common.errors import DataError, StorageError
+from openbook.market import calendar
+from openbook.market.ingest import LEVEL_MEMORY, admit, doubtful_closes
+from openbook.market.restatements import in_order, restated_rows
+from openbook.market.sources import Source, fetch, takes_since
+from openbook.market.store.fingerprints import Earlier, fingerprint, session_digests
+from openbook.market.store.layout import fold, frame_of, from_tables, pack, refused_until, stacked, to_tables, unpack
+from openbook.market.store.manifest import (
+    MANIFEST,
+    chained,
+    dated,
+    describe,
+    exists,
+    files_of,
+    format_of,
+    last_parts,
+    read_manifest,
+    read_parts,
+    require_manifest,
+    require_same_source,
+    seal_of,
+    sessions_of,
+)
+from openbook.market.store.merge import late_bars, require_same_tables
+from openbook.market.store.revisions import find_revisions
+from openbook.market.store.update import (
+    first_delta,
+    joined,
+    mended,
+    names_known,
+    newly_refused,
+    next_delta,
+    next_step,
+    sealed,
+)
+from openbook.market.tables import REFUSED_COLUMNS, Market
+
+__all__ = [
+    "StoreReport",
+    "compact",
+    "fingerprint",
+    "load_market",
+    "put_market",
+    "read_store",
+    "restatements",
+    "store_fingerprint",
+    "update_store",
+]
+
+# So many updates may lie side by side before the next one folds them together.
+DELTAS = 20
+# Of a partial delivery, the sessions in which ingest may lack a believed level, and what is asked for beside them.
+BLIND, COMPARED = LEVEL_MEMORY + 1, 40
+_PART = re.compile(r"(bars-\d{4}|[a-z]+)-[0-9a-f]{16}\.parquet")
+
+
+@dataclass(frozen=True, eq=False)
+class StoreReport:
+    """What an update did.
+
+    new_sessions : sessions that were appended
+    revisions : how what the vendor sends now contradicts what was stored (`revisions.find_revisions`)
+    restated : what was taken of that, `restated.restated_rows`; late bars too
+    late : bars of stored sessions that came only now: symbol, first, last, values
+    refused : what ingest refused, of everything sent up to now
+    earlier : sessions sent that lie before the first of the store, and were left out
+    fingerprint : of the market as known at the last session that was sent
+    """
+
+    new_sessions: pd.DatetimeIndex
+    revisions: pd.DataFrame
+    restated: pd.DataFrame
+    late: pd.DataFrame
+    refused: pd.DataFrame
+    earlier: int
+    fingerprint: str
+
+
+def update_store(folder, source: Source, *, through, today=None, whole: bool = False) -> StoreReport:
+    """Bring the store up to `through`: fetch, admit, and write what is new; without news not a byte changes.
+
+    Of a provider that can send the last weeks alone, only those are asked for, unless `whole`. What it says otherwise
+    than before of sessions that it had delivered is taken as a restatement, dated by the last session sent, or by the
+    last one stored; but the last stored session may be corrected in place until a later one is stored.
+
+    Raises ConflictError if the store was made with other settings of the source, and whatever `fetch` and `admit` do.
+    """
+    folder, settings = Path(folder), source.model_dump(mode="json")
+    manifest = read_manifest(folder) if exists(folder) else None
+    require_same_source(manifest, settings, folder)
+    since = None if manifest is None or whole or not takes_since(source) else _overlap(manifest)
+    market, refused = admit(fetch(source, since=since), through=through, today=today)
+    return put_market(folder, market, refused, settings=settings, since=since)
+
+
+def _is_rewritten(manifest: dict) -> bool:
+    """Whether the source sends adjusted prices, whose histories are rewritten by every dividend.
+
+    Of other stores the format stays what it was: an older openbook, kept to replay the pages that it made, reads them.
+    Adjusted prices carry no book, and have no such pages.
+    """
+    return manifest["source"].get("prices") == "adjusted"
+
+
+def _overlap(manifest: dict) -> pd.Timestamp | None:
+    """The first session that a partial delivery must have; None: the store is so short that all is asked for."""
+    sessions = sessions_of(manifest)
+    return None if len(sessions) <= BLIND + COMPARED else sessions[-BLIND - COMPARED]
+
+
+def put_market(folder, sent: Market, refused: pd.DataFrame, *, settings: dict, since=None) -> StoreReport:
+    """Write what `sent`, an admitted market, adds to the store; `settings` say where it came from.
+
+    since : `sent` begins only here; what it lacks before is no news, and its first BLIND sessions are not compared
+    """
+    folder, settings = Path(folder), json.loads(json.dumps(settings))
+    manifest = read_manifest(folder) if exists(folder) else None
+    require_same_source(manifest, settings, folder)
+    begins = manifest is None or (
+        len(manifest["sessions"]) == 1 and f"{sent.dates[-1]:%Y-%m-%d}" in manifest["sessions"]
+    )
+    put = _begin if begins else _go_on
+    return put(folder, manifest, sent, refused, describe(sent, settings), since)
+
+
+def _begin(folder: Path, manifest: dict | None, sent: Market, refused: pd.DataFrame, about: dict, _) -> StoreReport:
+    """A store of its first delivery, or of the only session of it, delivered again."""
+    stored = None
+    if manifest is not None:
+        stored, had = _read(folder, manifest)
+        require_same_tables(stored, sent)
+        refused = pd.concat([had, refused]).drop_duplicates().sort_values(REFUSED_COLUMNS, ignore_index=True)
+    entry, parts = _entry(to_tables(first_delta(sent, refused)), first=sent.dates[0], known=sent.dates[-1])
+    digests = session_digests(sent)
+    sessions = dict(zip(sent.dates.strftime("%Y-%m-%d"), digests, strict=True))
+    listed = dated(names_known(sent))
+    _write(folder, manifest, about | {"sessions": sessions, "listed": listed, "deltas": chained([entry])}, parts)
+    return StoreReport(
+        new_sessions=sent.dates if stored is None else sent.dates.difference(stored.dates),
+        revisions=find_revisions(stored, sent),
+        restated=restated_rows(),
+        late=late_bars(restated_rows()),
+        refused=refused,
+        earlier=0,
+        fingerprint=digests[-1],
+    )
+
+
+def _go_on(folder: Path, manifest: dict, sent: Market, refused: pd.DataFrame, about: dict, since) -> StoreReport:
+    """One delta more, or the last one again."""
+    sessions = sessions_of(manifest)
+    compared = sessions[0] if since is None else sent.dates[min(BLIND, len(sent.dates) - 1)]
+    step, listed = next_step(sessions, sent), _listed(folder, manifest)
+    # What was said at this close as one factor is told cell by cell again before more is said at it.
+    again = not step.appends and "rewritten" in manifest["deltas"][-1]["files"]
+    stored, had = _read(folder, manifest, first=None if since is None or again else compared)
+    require_same_tables(stored, sent)
+    kept, last = ({}, {}) if step.appends else last_parts(folder, manifest, step.known.year)
+    last = unpack(last, stored, step.before)
+    if step.mends:
+        last, listed = mended(last, listed, step, sessions)
+    refused = newly_refused(refused[refused["date"] >= compared], had, step)
+    delta = next_delta(step, sent, stored, listed.index, since=compared)._replace(refused=refused)
+    tables = to_tables(delta) if step.appends else joined(last, to_tables(delta), step, sessions)
+    before = Earlier(manifest["sessions"][f"{step.before:%Y-%m-%d}"], sessions[0], listed)
+    digests, listed = sealed(tables, step, about, before)
+    known = manifest["sessions"] | dict(zip(step.redone.strftime("%Y-%m-%d"), digests, strict=True))
+    deltas = manifest["deltas"]
+    first = step.redone[0] if step.appends else pd.Timestamp(deltas[-1]["first"])
+    tables = pack(tables) if _is_rewritten(about) else tables
+    entry, parts = _entry(tables, first=first, known=step.known, kept=kept)
+    deltas = chained([*(deltas if step.appends else deltas[:-1]), entry])
+    about = about | {"format": format_of(deltas)}
+    _write(folder, manifest, about | {"sessions": known, "listed": dated(listed), "deltas": deltas}, parts)
+    if len(deltas) > DELTAS:
+        compact(folder)
+    return StoreReport(
+        new_sessions=step.redone.difference(sessions),
+        revisions=find_revisions(stored, sent, since=None if since is None else compared),
+        restated=delta.restated,
+        late=late_bars(delta.restated),
+        refused=pd.concat([had, refused[REFUSED_COLUMNS]]).sort_values(REFUSED_COLUMNS, ignore_index=True),
+        earlier=int((sent.dates < sessions[0]).sum()),
+        fingerprint=known[f"{sent.dates[-1]:%Y-%m-%d}"],
+    )
+
+
+def compact(folder) -> int:
+    """Fold the deltas of a store into one: the same market, the same past, the same fingerprints, in fewer files.
+
+    Returns how many deltas there were; one is left as it is.
+    """
+    folder = Path(folder)
+    manifest = require_manifest(folder)
+    deltas, sessions = manifest["deltas"], sessions_of(manifest)
+    if len(deltas) > 1:
+        names = sorted({name for delta in deltas for name in delta["files"]})
+        found = {name: [delta["files"][name] for delta in deltas if name in delta["files"]] for name in names}
+        # A store of before has rewrites among the restated rows.
+        said = {"restated", "rewritten"} if _is_rewritten(manifest) else set()
+        kept = {name: files[0] for name, files in found.items() if len(files) == 1 and name not in said}
+        several = {name for name in names if name not in kept}
+        tables = fold([read_parts(folder, delta, several) for delta in deltas], sessions)
+        tables = pack(tables) if _is_rewritten(manifest) else tables
+        known = pd.Timestamp(deltas[-1]["known"])
+        entry, parts = _entry(tables, first=sessions[0], known=known, kept=kept)
+        _write(folder, manifest, manifest | {"format": format_of([entry]), "deltas": chained([entry])}, parts)
+    return len(deltas)
+
+
+def restatements(folder, *, known=None) -> pd.DataFrame:
+    """What was said later about sessions delivered before, `restated.restated_rows`, oldest first.
+
+    known : only what was said at the close of this session; nothing: all of it
+    """
+    folder = Path(folder)
+    manifest = require_manifest(folder)
+    parts = stacked([read_parts(folder, delta, {"restated", "rewritten"}) for delta in manifest["deltas"]])
+    if "rewritten" in parts:
+        since = None if known is None else calendar.as_day(known) - pd.Timedelta(days=1)
+        parts = unpack(parts, _read(folder, manifest)[0], since)
+    rows = in_order(frame_of(parts, "restated"))
+    return rows if known is None else rows[rows["known"] == calendar.as_day(known)].reset_index(drop=True)
+
+
+def read_store(folder, *, through=None, as_known_on=None, first=None) -> tuple[Market, pd.DataFrame]:
+    """The stored market up to `through`, and what ingest refused; every byte is checked before a number is used.
+
+    as_known_on : the session at whose close the values were known; nothing: `through`. So what a vendor says later
+        never changes what is read of an earlier session. Without either, the newest values
+    first : only sessions from here on, of the files that they need; `adjusted` then starts anew
+
+    Raises DataError if there is no store, if it begins after `through`, or if a file is damaged.
+    """
+    folder = Path(folder)
+    return _read(folder, require_manifest(folder), through, as_known_on, first)
+
+
+def has_session(folder, date) -> bool:
+    """Whether the store has bars of that session, read from the manifest alone; False where there is no store."""
+    folder = Path(folder)
+    return exists(folder) and f"{calendar.as_day(date):%Y-%m-%d}" in read_manifest(folder)["sessions"]
+
+
+def store_fingerprint(folder, date) -> str:
+    """`fingerprint` of the stored market as known at the close of `date`, read from the manifest alone.
+
+    It is that of `read_store(folder, through=date)`, and of `market.upto(date, as_known_on=date)`, read later.
+    """
+    folder, day = Path(folder), f"{calendar.as_day(date):%Y-%m-%d}"
+    digests = require_manifest(folder)["sessions"]
+    known = sorted(digests)
+    at = bisect_right(known, day)
+    if not at:
+        raise DataError(f"the store at {folder} starts on {known[0]}, after {day}")
+    return digests[known[at - 1]]
+
+
+def load_market(source: Source, *, store=None, through=None) -> tuple[Market, pd.DataFrame]:
+    """The market up to `through` and what ingest refused: from the store if one is given, else from the provider.
+
+    From the store it is the market as known at the close of `through`: what the vendor said later changes nothing.
+    Raises ConflictError if the store was made with other settings of the source.
+    """
+    if store is None:
+        return admit(fetch(source), through=through)
+    if exists(Path(store)):
+        require_same_source(read_manifest(Path(store)), source.model_dump(mode="json"), Path(store))
+    return read_store(store, through=through)
+
+
+def _listed(folder: Path, manifest: dict) -> pd.Series:
+    """Symbols and the session that first knew them; a store of the first format does not say it, so it is read."""
+    if manifest["listed"] is None:
+        return names_known(_read(folder, manifest)[0])
+    listed = manifest["listed"]
+    return pd.Series(pd.DatetimeIndex(list(listed.values())).as_unit("us"), index=pd.Index(list(listed), dtype="str"))
+
+
+def _read(folder: Path, manifest: dict, through=None, as_known_on=None, first=None) -> tuple[Market, pd.DataFrame]:
+    """The market that a manifest describes, from `first` up to `through`, as known then, and the refused bars."""
+    dates = sessions_of(manifest)
+    known = through if as_known_on is None else as_known_on
+    known = None if known is None else calendar.as_day(known)
+    ends = [calendar.as_day(day) for day in (through, known) if day is not None]
+    kept = dates[dates <= min(ends)] if ends else dates
+    if kept.empty:
+        raise DataError(f"the store at {folder} starts on {dates[0]:%Y-%m-%d}, after {min(ends):%Y-%m-%d}")
+    kept = kept if first is None else kept[kept >= calendar.as_day(first)]
+    if kept.empty:
+        raise DataError(f"the store at {folder} has no session from {calendar.as_day(first):%Y-%m-%d} on")
+    years = {f"bars-{year}" for year in range(kept[0].year, kept[-1].year + 1)}
+    deltas = [delta for delta in manifest["deltas"] if known is None or pd.Timestamp(delta["first"]) <= known]
+    wanted = [years | {name for name in delta["files"] if not name.startswith("bars-")} for delta in deltas]
+    tables = stacked([read_parts(folder, *pair) for pair in zip(deltas, wanted, strict=True)])
+    refused = refused_until(tables, kept[-1], known)
+    market = from_tables(tables, kept, manifest, known=known)
+    return replace(market, doubtful=doubtful_closes(refused)), refused
+
+
+def _entry(
+    tables: dict[str, pa.Table], *, first: pd.Timestamp, known: pd.Timestamp, kept: dict[str, dict] | None = None
+) -> tuple[dict, dict[str, bytes]]:
+    """A delta for the manifest, and the files that it needs beside those that are `kept`, by file name."""
+    parts = {name: _encode(table) for name, table in tables.items()}
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in parts.items()}
+    files = {name: {"file": f"{name}-{sha[:16]}.parquet", "sha256": sha} for name, sha in hashes.items()}
+    about = {"first": f"{first:%Y-%m-%d}", "known": f"{known:%Y-%m-%d}"}
+    return about | {"files": (kept or {}) | files}, {files[name]["file"]: data for name, data in parts.items()}
+
+
+def _write(folder: Path, old: dict | None, manifest: dict, parts: dict[str, bytes]) -> None:
+    """Put the parts beside the files of the old manifest, then replace it; if nothing differs, touch nothing."""
+    if manifest == old:
+        return
+    kept = set() if old is None else files_of(old)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder, kept)
+        for name, data in parts.items():
+            if name not in kept:
+                _put(folder / name, data)
+        _sync(folder)
+        text = json.dumps(manifest | {"seal": seal_of(manifest)}, sort_keys=True, indent=1)
+        _put(folder / f"{MANIFEST}.tmp", text.encode())
+        os.replace(folder / f"{MANIFEST}.tmp", folder / MANIFEST)
+        _sync(folder)
+    except OSError as error:
+        raise StorageError(f"cannot write the store at {folder}: {error.strerror or error}") from error
+
+
+def _encode(table: pa.Table) -> bytes:
+    """A table as parquet bytes with a checksum on every page."""
+    sink = pa.BufferOutputStream()
+    texts = [name for name in table.column_names if not pa.types.is_floating(table.schema.field(name).type)]
+    pq.write_table(
+        table, sink, compression="zstd", write_page_checksum=True, use_dictionary=texts, write_statistics=False
+    )
+    return sink.getvalue().to_pybytes()
+
+
+def _sweep(folder: Path, kept: set[str]) -> None:
+    """Remove what earlier updates superseded and what a crash left behind."""
+    for path in folder.iterdir():
+        if (_PART.fullmatch(path.name) and path.name not in kept) or path.name == f"{MANIFEST}.tmp":
+            path.unlink()
+
+
+def _put(path: Path, data: bytes) -> None:
+    """Write a file through to the disk."""
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    """Write a folder's names through to the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,150 @@
+"""The manifest of a store: what counts, in which order, and how its files are read; nothing is written here."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from openbook.common.errors import ConflictError, DataError, StorageError
+from openbook.market.tables import Market
+
+MANIFEST = "manifest.json"
+FORMAT = 2
+# With a table `rewritten`, which an openbook that does not know it must not pass over.
+REWRITTEN = 3
+_REPAIR = "restore the folder from a backup, or delete it and run `openbook data update`"
+
+
+def exists(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file()
+
+
+def require_same_source(manifest: dict | None, settings: dict, folder: Path) -> None:
+    """ConflictError names the settings that differ from those that the store was made with."""
+    if manifest is None or manifest["source"] == settings:
+        return
+    had = manifest["source"]
+    changed = [key for key in sorted(had.keys() | settings.keys()) if had.get(key) != settings.get(key)]
+    told = "; ".join(f"{key} was {had.get(key)!r}, is {settings.get(key)!r}" for key in changed)
+    raise ConflictError(f"the store at {folder} belongs to a different source ({told}); use another folder")
+
+
+def describe(market: Market, settings: dict) -> dict:
+    """The manifest without its sessions, names and deltas."""
+    known = ("fundamentals", "index", "members", "sector_spells", "sectors")
+    optional = [name for name in known if getattr(market, name) is not None]
+    return {
+        "format": FORMAT,
+        "source": settings,
+        "name": market.name,
+        "execution": market.execution,
+        "notes": list(market.notes),
+        "fields": [*market.bar_fields, *([] if market.market_cap is None else ["market_cap"])],
+        "tables": ["actions", *optional],
+        "index": None if market.index is None else market.index.name,
+    }
+
+
+def sessions_of(manifest: dict) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(list(manifest["sessions"]), name="date").as_unit("us")
+
+
+def dated(listed: pd.Series) -> dict[str, str]:
+    """Symbols and the session that first knew them, as the manifest says it."""
+    days = pd.DatetimeIndex(listed).strftime("%Y-%m-%d")
+    return dict(sorted(zip(listed.index, days, strict=True)))
+
+
+def read_parts(folder: Path, delta: dict, wanted: set[str]) -> dict[str, pa.Table]:
+    """The wanted tables that a delta has."""
+    return {name: read_part(folder, **entry) for name, entry in delta["files"].items() if name in wanted}
+
+
+def last_parts(folder: Path, manifest: dict, year: int) -> tuple[dict[str, dict], dict[str, pa.Table]]:
+    """Of the last delta, the files of other years' bars, and all other tables."""
+    delta = manifest["deltas"][-1]
+    other = {name for name in delta["files"] if name.startswith("bars-") and name != f"bars-{year}"}
+    return {name: delta["files"][name] for name in sorted(other)}, read_parts(
+        folder, delta, delta["files"].keys() - other
+    )
+
+
+def read_part(folder: Path, file: str, sha256: str) -> pa.Table:
+    """One file, its hash compared before any parser sees a byte, and its page checksums before any number is used."""
+    path = folder / file
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing; {_REPAIR}") from None
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise DataError(f"{path} is damaged: its sha256 differs from {MANIFEST}; {_REPAIR}")
+    try:
+        return pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read()
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is damaged: {str(error).splitlines()[0]}; {_REPAIR}") from None
+
+
+def require_manifest(folder: Path) -> dict:
+    if not exists(folder):
+        raise DataError(f"no market store at {folder}; create it with `openbook data update`")
+    return read_manifest(folder)
+
+
+def read_manifest(folder: Path) -> dict:
+    """The manifest, if it is as it was written; one of the first format as a store of one delta."""
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+        seal = manifest.pop("seal")
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise DataError(f"{path} is damaged; {_REPAIR}") from None
+    if seal != seal_of(manifest):
+        raise DataError(f"{path} is damaged: it does not match its seal; {_REPAIR}")
+    if manifest["format"] == 1:
+        return from_first_format(manifest)
+    if manifest["format"] not in (FORMAT, REWRITTEN):
+        known = f"{FORMAT} and {REWRITTEN}"
+        raise DataError(f"{path} has format {manifest['format']}, this openbook reads {known}; use a new folder")
+    if manifest["deltas"] != chained(manifest["deltas"]):
+        raise DataError(f"{path} is damaged: broken chain of deltas; {_REPAIR}")
+    return manifest
+
+
+def from_first_format(manifest: dict) -> dict:
+    """What the first format called files is the first delta; its digests are those of today."""
+    files, days = manifest["files"], list(manifest["sessions"])
+    tables = ["actions", *(name for name in ("fundamentals", "index", "members", "sectors") if name in files)]
+    deltas = chained([{"first": days[0], "known": days[-1], "files": files}])
+    rest = {name: value for name, value in manifest.items() if name != "files"}
+    return rest | {"format": FORMAT, "tables": tables, "listed": None, "deltas": deltas}
+
+
+def seal_of(manifest: dict) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def chained(deltas: list[dict]) -> list[dict]:
+    """The deltas, each with a running hash that covers it and all before it."""
+    out, chain = [], ""
+    for delta in deltas:
+        body = {name: delta[name] for name in ("first", "known", "files")}
+        chain = seal_of({"after": chain} | body)
+        out.append(body | {"chain": chain})
+    return out
+
+
+def format_of(deltas: list[dict]) -> int:
+    """The format that these deltas are in."""
+    return REWRITTEN if any("rewritten" in delta["files"] for delta in deltas) else FORMAT
+
+
+def files_of(manifest: dict) -> set[str]:
+    """Names of the files that a manifest counts."""
+    return {entry["file"] for delta in manifest["deltas"] for entry in delta["files"].values()}

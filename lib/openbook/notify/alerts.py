@@ -1,0 +1,79 @@
+"""Who is told how a command ended: messages to people, a heartbeat for a machine that watches, and an exit code."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from openbook.common.errors import DataNotReady, LockError, OpenbookError, Undelivered, UsageError
+from openbook.market import calendar
+from openbook.notify import channels, message, outbox
+from openbook.runs import audit_log
+from openbook.runs.runs_folder import RunsFolder
+
+Say = Callable[[str], None]
+# Try again later, or somebody sits at the terminal: nobody's phone needs to ring; but see `late_prices`.
+QUIET = (DataNotReady.exit_code, LockError.exit_code, UsageError.exit_code)
+
+
+def watched(runs: Path, command: str, date: str, act: Callable[[], int], say: Say) -> int:
+    """Do what a command does, then tell how it ended; its exit code, or 80 if it is 0 and a message still waits.
+
+    A mistake in the settings of a channel ends it before it begins. What was told, or could not be, changes nothing of
+    what was done. An error of `act` is told, and raised again.
+    """
+    channels.configured()
+    try:
+        code = act()
+    except Exception as error:
+        code = getattr(error, "exit_code", OpenbookError.exit_code)
+        with suppress(OpenbookError):  # the first error is the one that counts
+            _tell_failure(runs, command, date, str(error), code)
+            outbox.beat(runs, command, exit_code=code, date=date, now=calendar.now())
+        raise
+    late = deliver(runs, say)
+    code = code or late
+    outbox.beat(runs, command, exit_code=code, date=date, now=calendar.now())
+    return code
+
+
+def deliver(runs: Path, say: Say) -> int:
+    """Send what waits; 80 if something still does, else 0."""
+    done = outbox.tell(runs, calendar.now(), *late_prices(runs))
+    for line in done.lines:
+        say(line)
+    return Undelivered.exit_code if done.waiting else 0
+
+
+def alarm(runs: Path, title: str, reason: str, say: Say) -> None:
+    """Tell everybody that a person halted the books; what reaches nobody leaves a file ALERT-<date>.txt."""
+    now = calendar.machine_now()  # of the halt
+    lines = [reason, "To resume: openbook reset --who NAME --reason WHY"]
+    told = message.compose_alarm(title, f"{now:%Y-%m-%d}", lines, event=audit_log.head(runs) or "")
+    for line in outbox.tell(runs, now, told).lines:
+        say(line)
+
+
+def late_prices(runs: Path) -> list[message.Message]:
+    """The one message of a session whose prices came too late to act upon; none before, and none once it is sealed.
+
+    It has the same id at every call, so the outbox takes it once.
+    """
+    waits = RunsFolder(runs).waits("daily_run")
+    if waits is None:
+        return []
+    date, note = waits
+    following = calendar.next_session(date)
+    if not (calendar.now() >= calendar.prices_deadline(date) and calendar.last_closed() <= following):
+        return []  # still time; or long ago, when somebody at a terminal looks at the past
+    title = f"no prices of {date} by {note['until']}: no daily page and no orders"
+    steps = [str(note.get("why", "")), f"Ask the vendor, then run: openbook run daily_run --date {date}"]
+    return [message.compose_alarm(title, date, steps, event="late prices")]
+
+
+def _tell_failure(runs: Path, command: str, date: str, error: str, code: int) -> None:
+    if not (channels.configured() and runs.is_dir()):
+        return
+    if code == DataNotReady.exit_code and (late := late_prices(runs)):
+        outbox.tell(runs, calendar.now(), *late)
+    if code not in QUIET:
+        outbox.tell(runs, calendar.now(), message.compose_failure(command, date, error, code))

@@ -1,0 +1,77 @@
+"""Days on which the exchange did not open, or closed early, against its calendar: said once, by name, in
+`runs/closures.json`.
+
+Commands hand them to this process and to its kernels in an environment variable, which `market.calendar` reads. The
+log knows every entry, and `verify` compares them.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+
+from openbook.common.errors import AuditError, UsageError
+from openbook.market.calendar import CLOSURES, parse_date
+from openbook.runs import audit_log
+from openbook.common.files import replace_file, storage
+from openbook.runs.registry import one_line
+from openbook.runs.stage import json_bytes
+
+FILE = "closures.json"
+_TIME = re.compile(r"[0-2]\d:[0-5]\d", re.ASCII)
+
+
+def closures(runs: Path) -> list[dict]:
+    """Every closure, oldest entry first: date, close (HH:MM in New York of a session cut short, else empty), who,
+    reason and when. Raises AuditError (90) if the file cannot be read."""
+    file = runs / FILE
+    try:
+        found = json.loads(file.read_bytes())
+        if not all(parse_date(row["date"]) and {"close", "who", "reason", "when"} <= row.keys() for row in found):
+            raise ValueError("incomplete entry")
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, LookupError, TypeError, UsageError) as error:
+        raise AuditError(f"{file} cannot be read: {error}; restore it from a copy") from None
+    return found
+
+
+def announce(runs: Path) -> None:
+    """Tell the calendar of this process, and of the kernels that it will start."""
+    said = (f"{row['date']}T{row['close']}" if row["close"] else row["date"] for row in closures(runs))
+    os.environ[CLOSURES] = ",".join(said)
+
+
+def close_session(runs: Path, *, date: str, close: str, who: str, reason: str, when: str) -> bool:
+    """Write a closure down; whether it is new. The caller holds the folder.
+
+    UsageError (64) for a day that is written down already, in another way, or for a time that is none.
+    """
+    day, known = f"{parse_date(date):%Y-%m-%d}", closures(runs)
+    if close and not _TIME.fullmatch(close):
+        raise UsageError(f"{close!r} is not a time; write HH:MM in New York time, such as 13:00")
+    entry = {"date": day, "close": close, "when": when}
+    entry |= {"who": one_line(who, "--who", "the list"), "reason": one_line(reason, "--reason", "the list")}
+    before = next((row for row in known if row["date"] == day), None)
+    if before is not None and before["close"] == close:
+        return False
+    if before is not None:
+        raise UsageError(f"{day} is already recorded by {before['who']}: {before['reason']}")
+    with storage(f"write {runs / FILE}"):
+        replace_file(runs / FILE, json_bytes([*known, entry]))
+    return True
+
+
+def digest(entry: Mapping) -> str:
+    """sha256 of an entry."""
+    return sha256(json_bytes(entry)).hexdigest()
+
+
+def altered(runs: Path) -> list[str]:
+    """What was altered in the list, in words, against the log. Raises AuditError (90) if either cannot be read."""
+    found = {f"closures/{row['date']}": digest(row) for row in closures(runs)}
+    logged = {entry["subject"]: entry["digest"] for entry in audit_log.entries(runs) if entry["kind"] == "closure"}
+    names = sorted({*found, *logged})
+    return [f"{name} of {FILE} does not match the log" for name in names if found.get(name) != logged.get(name)]

@@ -1,0 +1,60 @@
+"""Whether what a sealed evening was decided by still stands: the code, by the file that changed, and the champion."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from openbook.common.desk_folder import find_desk
+from openbook.runs import libraries, provenance, registry
+from openbook.runs.runs_folder import RunsFolder, read_run
+from openbook.runs.stage import RUN
+
+DAILY = "daily_run"
+SHOWN = 4  # files that a line names
+
+
+def void_because(runs: Path, date: str) -> str:
+    """Why open orders of that evening can no longer be approved or exported; empty if code and champion are the same.
+
+    Of the data and the parameters nothing is said here: to compare them costs more than a glance.
+    """
+    sealed = RunsFolder(runs).sealed(DAILY, date)
+    try:
+        run = {} if sealed is None else read_run(sealed)
+        made, champion = run.get("code") or {}, (run.get("inputs") or {}).get("champion")
+    except (ValueError, AttributeError):
+        return f"{sealed / RUN} was altered and cannot be read"
+    if changed := changed_code(runs, sealed, made) if made else []:
+        more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
+        return f"the code changed since: {', '.join(changed[:SHOWN])}{more}"
+    entries = registry.history(runs)
+    if champion and entries and entries[-1]["sha256"] != champion:
+        return f"the champion changed since: now {registry.describe(entries[-1])}"
+    return ""
+
+
+def changed_code(runs: Path, sealed: Path, made: Mapping) -> list[str]:
+    """The files that decide and are not as they were when a run was sealed, as they lie on the desk; none: the same.
+
+    made : the `code` of its run.json. Of the notebook the first code cell that differs is named.
+    """
+    desk, notebook = find_desk(), sealed.parent.name
+    if made.get("sha256") == provenance.deciding(notebook)["sha256"]:
+        return []
+    then = libraries.library_of(runs, {"code": made})
+    sources = ["the library (not kept)"] if then is None else []
+    if then is not None:
+        sources = libraries.differing(then, provenance.sources(desk))
+    return [*sources, *_changed_cells(sealed / f"{notebook}.ipynb", desk)]
+
+
+def _changed_cells(executed: Path, desk: Path) -> list[str]:
+    """The notebook of the desk and its first code cell that is not the one that was executed."""
+    file = provenance.notebook_file(desk, executed.stem)
+    name = file.relative_to(desk).as_posix()
+    if not (executed.is_file() and file.is_file()):
+        return [f"{name} is missing"]
+    then, now = (provenance.code_cells(path.read_bytes()) for path in (executed, file))
+    if then == now:
+        return []
+    same = next((i for i, (a, b) in enumerate(zip(then, now, strict=False)) if a != b), min(len(then), len(now)))
+    return [f"{name}, code cell {same + 1}"]

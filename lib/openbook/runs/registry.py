@@ -1,0 +1,170 @@
+"""Model bundles in production: immutable folders, and one pointer that is replaced in a single step.
+
+The pointer's history has one entry for each promotion and each rollback, oldest first; the last is the champion.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from hashlib import sha256 as sha256_of
+from pathlib import Path
+
+from openbook.common.errors import ModelError, UsageError
+from openbook.common.files import replace_file, storage, sync, write_synced
+from openbook.runs.stage import check_name, clean, json_bytes
+
+FOLDER = "production"
+POINTER = "champion.json"
+SHORT = 12  # characters of a hash that a person compares
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+def promote(runs: Path, files: Mapping[str, bytes], metadata: Mapping, sha256: str) -> Path:
+    """Put a bundle into production, then point to it; the pointer's history grows by one.
+
+    sha256 : names the folder; it must be the hash of one of `files`, which pins the others
+
+    A crash before the last rename leaves the old pointer. Promoting the champion again changes nothing, and what a
+    person rolled back stays so: the same bundle never comes back by itself, only a new selection does.
+    """
+    if not (_SHA256.fullmatch(sha256) and sha256 in {sha256_of(data).hexdigest() for data in files.values()}):
+        raise ModelError(f"{sha256!r} does not match any file of the bundle: {', '.join(sorted(files))}")
+    entries = history(runs)
+    target = place(runs, sha256)
+    with storage(f"promote {target}"):
+        _put(target, files)
+        if sha256 not in {*rolled_back(entries), *(entry["sha256"] for entry in entries[-1:])}:
+            _point(runs, entries, {"sha256": sha256, "metadata": metadata})
+    return target
+
+
+def rollback(runs: Path, *, who: str, reason: str, when: str, verify: Callable[[Path], object]) -> dict:
+    """Point back to the champion before; returns its new entry in the history.
+
+    when : of the rollback, UTC, as text. verify : raises if the bundle of that folder is missing or altered; then the
+        pointer stays, and no older champion is tried
+
+    The same person with the same reason again changes nothing: a rollback that was killed can be repeated, and a
+    second step back needs a reason of its own. Raises UsageError (64) if there is nothing to go back to.
+    """
+    said = {"who": one_line(who, "who"), "reason": one_line(reason, "reason")}
+    entries, earlier = history(runs), before(runs)
+    if entries and said.items() <= entries[-1].get("rollback", {}).items():
+        return entries[-1]
+    if not earlier:
+        raise UsageError(
+            f"nothing to roll back to: {describe(entries[-1]) if entries else 'nobody'} has no predecessor"
+        )
+    verify(place(runs, earlier[0]["sha256"]))
+    told = {**said, "when": when, "from": entries[-1]["sha256"]}
+    entry = {**earlier[0], "rollback": told}
+    with storage(f"roll back to {entry['sha256']}"):
+        _point(runs, entries, entry)
+    return entry
+
+
+def champion(runs: Path) -> tuple[Path, dict] | None:
+    """Folder and metadata of the champion, or None before the first promotion.
+
+    Raises ModelError (40) if the pointer cannot be read or points to a bundle that is not there.
+    """
+    pointer = _read_pointer(runs)
+    if not pointer:
+        return None
+    folder = place(runs, pointer["sha256"])
+    if not folder.is_dir():
+        raise ModelError(
+            f"the champion's bundle {folder} is missing; restore it, promote another champion, or run openbook rollback"
+        )
+    return folder, pointer["metadata"]
+
+
+def history(runs: Path) -> list[dict]:
+    """Every promotion and rollback, oldest first; the last is the champion. Empty before the first promotion.
+
+    An entry is `sha256` and `metadata`; one of a rollback has `rollback` too: who, reason, when, from (a sha256).
+    """
+    return _read_pointer(runs).get("history", [])
+
+
+def entry_digest(entry: Mapping) -> str:
+    """sha256 of an entry of the history."""
+    return sha256_of(json_bytes(entry)).hexdigest()
+
+
+def before(runs: Path) -> list[dict]:
+    """The entries of the champions before this one, newest first; none that was rolled back."""
+    entries = history(runs)
+    passed = {*rolled_back(entries), *(entry["sha256"] for entry in entries[-1:])}
+    return [entry for entry in reversed(entries) if "rollback" not in entry and entry["sha256"] not in passed]
+
+
+def rolled_back(entries: list[dict]) -> dict[str, dict]:
+    """sha256 -> who, reason and when, of every champion that a person took back."""
+    return {entry["rollback"]["from"]: entry["rollback"] for entry in entries if "rollback" in entry}
+
+
+def place(runs: Path, sha256: str) -> Path:
+    """Where a bundle lies, or would."""
+    return runs / FOLDER / sha256
+
+
+def describe(entry: Mapping) -> str:
+    """A champion in a few words: model × optimizer, the session of its selection, and the hash that names it."""
+    metadata = entry["metadata"]
+    who = " × ".join(str(metadata[key]) for key in ("model", "optimizer") if key in metadata) or "unnamed"
+    selected = f", selected {metadata['selected']}" if "selected" in metadata else ""
+    return f"{who}{selected}, {entry['sha256'][:SHORT]}"
+
+
+def _read_pointer(runs: Path) -> dict:
+    """The content of champion.json; empty before the first promotion."""
+    file = runs / FOLDER / POINTER
+    try:
+        pointer = json.loads(file.read_bytes())
+        if not all(_SHA256.fullmatch(entry["sha256"]) and "metadata" in entry for entry in pointer["history"]):
+            raise ValueError("an entry of its history has no sha256 or metadata")
+        if not (pointer["sha256"] == pointer["history"][-1]["sha256"] and "metadata" in pointer):
+            raise ValueError("it is not the last entry of its history")
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        way_out = "restore it, or move it away and run select_champion again"
+        raise ModelError(f"{file} cannot be read: {error}; {way_out}") from None
+    return pointer
+
+
+def _point(runs: Path, entries: list[dict], entry: Mapping) -> None:
+    """The one step: `entry` is the champion, and the last of the history."""
+    entry = clean(entry)
+    content = {"schema_version": 1, **entry, "history": [*entries, entry]}
+    replace_file(runs / FOLDER / POINTER, json_bytes(content))
+
+
+def one_line(text: str, name: str, keeper: str = "the history") -> str:
+    """One printable line of at most 200 characters, for what keeps it; UsageError (64) names what is not."""
+    line = text.strip()
+    if not (0 < len(line) <= 200 and line.isprintable()):
+        raise UsageError(f"{name} must be one line of 1 to 200 characters: {keeper} keeps it")
+    return line
+
+
+def _put(target: Path, files: Mapping[str, bytes]) -> None:
+    """A complete bundle at `target`: the one that is there if it has the same bytes, else a new one by one rename."""
+    if target.exists():
+        if {path.name: path.read_bytes() for path in target.iterdir()} != dict(files):
+            raise ModelError(f"{target} was altered; move it away and promote again")
+        return
+    new = target.with_name(f".{target.name}")
+    if new.exists():  # what a crash left
+        shutil.rmtree(new)
+    new.mkdir(parents=True)
+    for name, data in files.items():
+        if len(check_name(name).parts) > 1:
+            raise ModelError(f"a bundle must not contain folders: {name}")
+        write_synced(new / name, data)
+    sync(new)
+    os.rename(new, target)
+    sync(target.parent)

@@ -1,0 +1,285 @@
+"""The runs folder: where a run is staged, and where it is sealed or kept as failed.
+
+A sealed run is never written again. Everything goes to the disk in full before a rename makes it visible, so that a
+crash at any point leaves the old state or the new one.
+"""
+
+import datetime
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from openbook.common.errors import ConflictError, LockError, OpenbookError, UsageError
+from openbook.runs import libraries, provenance, registry
+from openbook.common.files import replace_file, storage, sync
+from openbook.common.secrets import redact, redact_folder
+from openbook.runs.stage import ABOUT, REPORT, RUN, Stage, check_name, csv_bytes, json_bytes, open_stage
+
+__all__ = ["Run", "RunsFolder", "Stage", "check_date", "csv_bytes", "json_bytes", "open_stage"]
+
+STAGE, FAILED, BOOKS, STORE, OUTBOX = ".stage", "failed", "books", "store", "outbox"
+UPGRADED = "upgraded"  # what an upgrade found, as it was before
+WHY = "failure.json"  # beside what a failed attempt left
+KEPT = {FAILED, BOOKS, STORE, OUTBOX, UPGRADED, registry.FOLDER, libraries.FOLDER}  # folders that are no notebooks
+_NOTEBOOK = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_SEALED = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.([0-9]+))?", re.ASCII)
+
+
+@dataclass(frozen=True, order=True)
+class Run:
+    """One sealed run."""
+
+    date: str
+    notebook: str
+    version: int  # 1, or more where a run superseded another
+    folder: Path
+
+
+class RunsFolder:
+    """Everything that openbook writes, below one folder. It is made by the first write, never by a question."""
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+
+    def require_something(self) -> None:
+        """UsageError (64) where nothing was ever written: the question was meant for another folder, or comes early."""
+        if not (self.folder.is_dir() and any(not path.name.startswith(".") for path in self.folder.iterdir())):
+            raise UsageError(
+                f"no runs, book or log in {self.folder.absolute()}; check the folder, or start with "
+                "openbook demo or openbook init --cash AMOUNT"
+            )
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the runs folder alone; LockError (61) names the process that holds it. A dead process holds nothing."""
+        with storage(f"lock {self.folder}"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = open(self.folder / ".lock", "a+", encoding="ascii")  # noqa: SIM115
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or "?"
+                raise LockError(
+                    f"{self.folder} is locked by process {holder}; try again when it has finished"
+                ) from None
+            with storage(f"lock {self.folder}"):
+                os.ftruncate(file.fileno(), 0)
+                os.write(file.fileno(), f"{os.getpid()}\n".encode())  # nothing stays in a buffer, to fail once more
+            yield
+
+    def stage(
+        self,
+        notebook: str,
+        date,
+        *,
+        profile: str,
+        params: Mapping,
+        inputs_hash: str,
+        inputs: Mapping | None = None,
+        formats: Mapping[str, int] | None = None,
+    ) -> Stage:
+        """A new stage for one run, with what it is about. What a crashed run of that date left becomes failed.
+
+        inputs : hashes by name of what decides the outputs, all of them in `inputs_hash`
+        formats : version by name of what the run reads that an upgrade may rewrite
+
+        No stage is used twice: a kernel that outlives its runner writes to the old one.
+        """
+        date = check_date(date)
+        above = self.folder / STAGE / check_notebook(notebook)
+        about = {"notebook": notebook, "date": date, "profile": profile, "params": params, "inputs_hash": inputs_hash}
+        about |= {"inputs": dict(inputs or {}), "formats": dict(formats or {})}
+        about |= {"code": provenance.code(notebook), "environment": provenance.environment()}
+        with storage(f"make a stage in {above}"):
+            for left in sorted(above.glob(f"{date}-*")):
+                self._fail(left)
+            folder = above / f"{date}-{self._attempts(notebook, date) + 1}"
+            folder.mkdir(parents=True)
+            (folder / ABOUT).write_bytes(json_bytes(about))
+        return Stage(folder)
+
+    def prepare(self, stage: Stage) -> dict:
+        """Check a finished stage and bring it to the disk in full; returns its run.json. IncompleteRun (73)."""
+        run = stage.require_finished()
+        with storage(f"bring {stage.folder} to the disk"):
+            (stage.folder / ABOUT).unlink(missing_ok=True)  # it is in run.json
+            for path in sorted(stage.folder.rglob("*")):
+                if path.is_file():
+                    path.chmod(0o444)
+                sync(path)
+            sync(stage.folder)
+        return run
+
+    def seal(self, stage: Stage, version: int = 1) -> Path:
+        """Prepare a stage and rename it to its place among the runs, for good. ConflictError (62) if that is taken.
+
+        version : above 1 for a run that supersedes others of its date; its place is <date>.<version>
+        """
+        run = self.prepare(stage)
+        name = check_date(run["date"]) + (f".{version}" if version > 1 else "")
+        target = self.folder / check_notebook(run["notebook"]) / name
+        if target.exists():
+            raise ConflictError(f"{target} is already sealed and cannot be overwritten")
+        with storage(f"seal {target}"):
+            target.parent.mkdir(exist_ok=True)
+            os.rename(stage.folder, target)
+            sync(target.parent)
+            sync(self.folder)
+        return target
+
+    def fail(self, stage: Stage, error: OpenbookError | None = None) -> Path:
+        """Move what a failed attempt left to failed/<notebook>/<date>-<attempt>, and note there why it failed."""
+        with storage(f"keep the failed run {stage.folder}"):
+            target = self._fail(stage.folder)
+        if error is not None:
+            with suppress(OSError):  # a disk that takes no note must not hide the error that it is about
+                (target / WHY).write_text(
+                    json.dumps({"exit_code": error.exit_code, "why": redact(str(error))}, indent=1)
+                )
+        return target
+
+    def wait(self, notebook: str, date, error: OpenbookError, *, tried: str, until: str) -> Path:
+        """Note that an attempt only came too early for its prices; one note for all such attempts in a row.
+
+        tried, until : moments as text that sorts by time; after `until` it counts as a failure
+        """
+        above, date = self.folder / FAILED / check_notebook(notebook), check_date(date)
+        number = self._attempts(notebook, date)
+        note = {"exit_code": error.exit_code, "why": redact(str(error)), "tried": tried, "until": until}
+        with storage(f"note in {above} that {date} waits"):
+            if _noted(above / f"{date}-{number}").get("exit_code") != error.exit_code:
+                number += 1
+            target = above / f"{date}-{number}"
+            target.mkdir(parents=True, exist_ok=True)
+            replace_file(target / WHY, json_bytes(note))
+        return target
+
+    def waits(self, notebook: str) -> tuple[str, dict] | None:
+        """Date and note of the last attempt, if it came before its prices and nothing as late was sealed since."""
+        attempts = (self.folder / FAILED / check_notebook(notebook)).glob("*-*")
+        found = {_attempt(path)[0]: path for path in sorted(attempts, key=_attempt) if _attempt(path)[0]}
+        last, sealed = max(found, default=""), self.latest(notebook)
+        note = _noted(found[last]) if found else {}
+        over = sealed is not None and sealed.name[:10] >= last
+        return None if over or not isinstance(note.get("until"), str) else (last, note)
+
+    def sealed(self, notebook: str, date) -> Path | None:
+        """The folder of the sealed run of that date, the newest if one superseded another; 2024-06-25.1: the first."""
+        match = _SEALED.fullmatch(date) if isinstance(date, str) else None
+        date, version = (match[1], match[2]) if match else (date, None)
+        date = check_date(date)
+        runs = [run for run in self.list(notebook) if run.date == date]
+        found = [run for run in runs if version in (None, str(run.version))]
+        return found[-1].folder if found else None
+
+    def version(self, notebook: str, date) -> int:
+        """Of the newest sealed run of that date; 0 if there is none."""
+        return max((run.version for run in self.list(notebook) if run.date == check_date(date)), default=0)
+
+    def latest(self, notebook: str, upto=None) -> Path | None:
+        """The folder of the last sealed run, of those up to and including a date if one is given."""
+        last = "9999-12-31" if upto is None else check_date(upto)
+        runs = [run for run in self.list(notebook) if run.date <= last]
+        return runs[-1].folder if runs else None
+
+    def list(self, notebook: str | None = None) -> list[Run]:
+        """Sealed runs by date; of one notebook or of all."""
+        names = (
+            [check_notebook(notebook)] if notebook is not None else sorted(path.name for path in self.folder.glob("*"))
+        )
+        found = []
+        for name in filter(_is_notebook, names):
+            for folder in (self.folder / name).glob("*"):
+                match = _SEALED.fullmatch(folder.name)
+                if match and (folder / RUN).is_file():
+                    found.append(Run(match[1], name, int(match[2] or 1), folder))
+        return sorted(found)
+
+    def publish(self, name: str, content: bytes) -> Path:
+        """Replace one file below the runs folder in one step: a view of a book, an index of pages."""
+        file = self.folder / check_name(name)
+        with storage(f"write {file}"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(file, content)
+        return file
+
+    def promote(self, files: Mapping[str, bytes], metadata: Mapping, sha256: str) -> Path:
+        """See `production.promote`."""
+        return registry.promote(self.folder, files, metadata, sha256)
+
+    def champion(self) -> tuple[Path, dict] | None:
+        """See `production.champion`."""
+        return registry.champion(self.folder)
+
+    def _fail(self, left: Path) -> Path:
+        target = self.folder / FAILED / left.parent.name / left.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(left, target)
+        redact_folder(target)
+        return target
+
+    def _attempts(self, notebook: str, date: str) -> int:
+        """The highest attempt of that date so far."""
+        names = [path.name for path in (self.folder / FAILED / notebook).glob(f"{date}-*")]
+        return max((int(name.rpartition("-")[2]) for name in names), default=0)
+
+
+def check_date(date) -> str:
+    """A day as YYYY-MM-DD, from text or anything with strftime; UsageError (64) if there is no such day."""
+    text = date.strftime("%Y-%m-%d") if hasattr(date, "strftime") else date
+    try:
+        if not (isinstance(text, str) and _DATE.fullmatch(text)):
+            raise ValueError("write YYYY-MM-DD")
+        datetime.date.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"{str(text)[:80]!r} is not a date: {error}") from None
+    return text
+
+
+def check_notebook(name: str) -> str:
+    """A notebook's name, or UsageError (64)."""
+    if not (isinstance(name, str) and _is_notebook(name)):
+        raise UsageError(f"{str(name)[:80]!r} is not a valid notebook name: use lower case, digits and '_'")
+    return name
+
+
+def read_run(folder: Path) -> dict:
+    """The run.json of a sealed run."""
+    with storage(f"read {folder / RUN}"):
+        return json.loads((folder / RUN).read_bytes())
+
+
+def page_of(folder: str | Path, date: str | None = None, notebook: str = "daily_run") -> Path:
+    """The report of a sealed run, the latest if no date is given; UsageError (64) if there is none."""
+    runs = RunsFolder(folder)
+    found = runs.latest(notebook) if date is None else runs.sealed(notebook, date)
+    if found is None or not (found / REPORT).is_file():
+        raise UsageError(f"no page of {notebook}{f' for {date}' if date else ''} in {folder}; see openbook status")
+    return found / REPORT
+
+
+def _attempt(path: Path) -> tuple[str, int]:
+    """Date and number of a failed attempt; a folder that is none comes first."""
+    date, _, number = path.name.rpartition("-")
+    return (date, int(number)) if _DATE.fullmatch(date) and number.isdecimal() else ("", 0)
+
+
+def _noted(attempt: Path) -> dict:
+    """What was noted of a failed attempt; empty where nothing was that can be read."""
+    try:
+        note = json.loads((attempt / WHY).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def _is_notebook(name: str) -> bool:
+    return _NOTEBOOK.fullmatch(name) is not None and name not in KEPT

@@ -1,0 +1,176 @@
+"""One small row per run, sealed or failed: what the calendar and `openbook status` tell of all of them.
+
+A sealed run never changes, so its row is kept beside the runs, with the time and the size of the file that it was read
+from, and a thousand runs need not be read again. Deleting what is kept costs time, nothing else.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from openbook.common.errors import OpenbookError, UsageError
+from openbook.common.files import replace_file, storage
+from openbook.runs.runs_folder import FAILED, RunsFolder, WHY, check_date, check_notebook, read_run
+from openbook.runs.stage import REPORT, RUN, json_bytes
+
+KNOWN = ".index.json"
+SCHEMA_VERSION = 1
+DAILY = "daily_run"
+LONGEST = 300  # characters of a verdict or an error
+PENDING, ORDERS, NOTHING, REDUCED, HALTED = "pending", "orders", "nothing", "reduced", "halted"
+FAILURE, NOT_YET, DONE, ODD = "failed", "notyet", "done", "odd"
+SWITCH = {"REDUCE_ONLY": REDUCED, "HALTED": HALTED}
+MARKS = {  # a letter and its words, in the order of a legend: colour is never the only sign
+    PENDING: ("W", "orders pending approval"),
+    ORDERS: ("O", "orders"),
+    NOTHING: ("N", "no orders"),
+    REDUCED: ("R", "reduce only"),
+    HALTED: ("H", "halted"),
+    NOT_YET: ("Y", "waiting for prices"),
+    FAILURE: ("F", "failed"),
+    ODD: ("?", "verdict cannot be read"),
+}
+_ATTEMPT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})-([0-9]+)", re.ASCII)
+
+
+@dataclass(frozen=True, order=True)
+class Row:
+    """One run: when, what, where it lies, and what it said."""
+
+    date: str
+    notebook: str
+    number: int  # version of a sealed run, attempt of a failed one
+    folder: str  # below the runs folder
+    kind: str  # of MARKS, or DONE for a notebook that decides no orders
+    said: str  # verdict, or why it failed; one printable line
+    page: str  # what to open, below the runs folder
+
+
+def read_rows(folder: str | Path, *, keep: bool = False) -> list[Row]:
+    """Every sealed run and every failed attempt, by date; reads only what is new since rows were kept.
+
+    keep : keep the rows for the next time; a question keeps nothing
+    """
+    runs = RunsFolder(folder)
+    known, rows, now = _known(runs.folder), [], {}
+    for date, notebook, number, path in _found(runs):
+        name = path.relative_to(runs.folder).as_posix()
+        stamp = _stamp(path)
+        kept = known.get(name)
+        now[name] = kept if kept is not None and kept[:2] == stamp else [*stamp, *_read(path, notebook)]
+        kind, said, page = now[name][2:]
+        rows.append(Row(date, notebook, number, name, kind, said, f"{name}/{page}"))
+    if keep and now != known:
+        with storage(f"write {runs.folder / KNOWN}"):
+            replace_file(runs.folder / KNOWN, json_bytes({"schema_version": SCHEMA_VERSION, "rows": now}))
+    return sorted(rows)
+
+
+def plain(value, longest: int = LONGEST) -> str:
+    """Any value as one printable line: a terminal obeys no control character of it, a page turns no text around."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def _known(folder: Path) -> dict[str, list]:
+    """The rows that were kept, by folder; none where they cannot be read, or were kept by another version."""
+    try:
+        kept = json.loads((folder / KNOWN).read_bytes())
+        rows = kept["rows"] if kept["schema_version"] == SCHEMA_VERSION else {}
+        return {name: row for name, row in rows.items() if [type(item) for item in row] == [int, int, str, str, str]}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
+
+
+def _found(runs: RunsFolder) -> Iterator[tuple[str, str, int, Path]]:
+    """Date, notebook, version or attempt, and folder of every sealed run and of what every failed attempt left."""
+    for run in runs.list():
+        if _named(run.date, run.notebook):
+            yield run.date, run.notebook, run.version, run.folder
+    for path in (runs.folder / FAILED).glob("*/*"):
+        match = _ATTEMPT.fullmatch(path.name)
+        if match and _named(match[1], path.parent.name) and path.is_dir():
+            yield match[1], path.parent.name, int(match[2]), path
+
+
+def _named(date: str, notebook: str) -> bool:
+    """Whether a run can have these names: a folder that somebody made by hand is no run."""
+    try:
+        return bool(check_date(date) and check_notebook(notebook))
+    except UsageError:
+        return False
+
+
+def _failed(path: Path) -> bool:
+    return path.parent.parent.name == FAILED
+
+
+def _stamp(path: Path) -> list[int]:
+    """Time and size of what a row is read from: run.json, or the folder that a failed attempt left."""
+    file = path if _failed(path) else path / RUN
+    with storage(f"look at {file}"):
+        found = file.stat()
+    return [found.st_mtime_ns, found.st_size]
+
+
+def _read(path: Path, notebook: str) -> tuple[str, str, str]:
+    """Kind, words, and what to open in the folder of one run."""
+    if _failed(path):
+        waits = _not_yet(path)
+        return (NOT_YET, waits, "") if waits else (FAILURE, _why(path, notebook), "")
+    page = REPORT if (path / REPORT).is_file() else ""
+    try:
+        recorded = read_run(path)["recorded"]
+        said = plain(recorded.get("verdict", "no verdict was recorded"))
+    except (OpenbookError, ValueError, LookupError, TypeError, AttributeError):
+        return ODD, f"{RUN} cannot be read", page
+    return _kind(recorded) if notebook == DAILY else DONE, said, page
+
+
+def _kind(recorded: dict) -> str:
+    """What a daily run decided: the kill switch first, then whether there are orders."""
+    switch, orders = recorded.get("switch"), recorded.get("orders")
+    if switch in SWITCH:
+        return SWITCH[switch]
+    if switch != "ACTIVE" or not (isinstance(orders, int) and orders >= 0):
+        return ODD
+    return ORDERS if orders else NOTHING
+
+
+def _not_yet(path: Path) -> str:
+    """What an attempt waits for that came before its prices, and in time; empty for one that failed."""
+    try:
+        note = json.loads((path / WHY).read_bytes())
+        tried, until = str(note["tried"]), str(note["until"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+    date = path.name.rpartition("-")[0]
+    words = f"waiting for prices of {date} until {until}; last tried {tried}; {note['why']}"
+    return plain(words) if tried < until else ""
+
+
+def _why(path: Path, notebook: str) -> str:
+    """Why an attempt failed: what was noted then, or the error that its notebook ended with."""
+    try:
+        note = json.loads((path / WHY).read_bytes())
+        return plain(f"{note['why']} (exit code {note['exit_code']})")
+    except FileNotFoundError:
+        return _last_error(path / f"{notebook}.ipynb")
+    except (OSError, ValueError, LookupError, TypeError):
+        return f"{WHY} cannot be read"
+
+
+def _last_error(notebook: Path) -> str:
+    """The error in an executed notebook; one whose kernel was ended from outside has none."""
+    try:
+        cells = json.loads(notebook.read_bytes())["cells"]
+        errors = [out for cell in cells for out in cell.get("outputs", []) if out.get("output_type") == "error"]
+        return (
+            plain(f"{errors[-1]['ename']}: {errors[-1]['evalue']}") if errors else "interrupted; no error was recorded"
+        )
+    except FileNotFoundError:
+        return "interrupted before its first cell"
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return "the notebook of this attempt cannot be read"

@@ -1,0 +1,264 @@
+"""The champion's bundle: a model, and the card that says what was selected with it and why."""
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+from pydantic import BaseModel, Field, ValidationError
+
+from openbook.backtest.grid import label
+from openbook.common.errors import ModelError
+from openbook.portfolio.construct import PortfolioSettings
+from openbook.portfolio.costs import Costs
+from openbook.portfolio.regime import RegimeSettings
+from openbook.selection import Selection, SelectionWeights, against
+from openbook.signals.bundle import SCHEMA, bundle_hash, load_model
+from openbook.signals.models import Model
+
+CARD = "champion_metadata.json"
+PROMISE = "promise.json"  # beside it: what a later evening compares the champion with
+METRICS = ("cagr", "volatility", *SelectionWeights.model_fields, "beta", "active_return", "active_low", "active_high")
+METRICS += ("active_low_all", "deflated_sharpe", "pbo", "track_record")
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What a champion is chosen from: figures, daily returns and files of everything that was compared.
+
+    summary : one row per combination; see `summarise_backtests`
+    returns : sessions × combination, the baselines among them, by the names in `baselines`, the universe first
+    unseen : likewise over the holdout: a file, of which only the chosen columns are read, or a table; None without one
+    models : by candidate, its bundle as file name -> bytes
+    portfolio, regime, costs : the settings of the comparison; runs : notebook -> inputs hash of what led here
+    code : notebook -> identity of the code of the same runs, where they say it
+    details : backtest_detailed_results.json; ledger : trials.parquet of the training
+    """
+
+    summary: pd.DataFrame
+    returns: pd.DataFrame
+    unseen: Path | pd.DataFrame | None
+    baselines: tuple[str, ...]
+    models: dict[str, dict[str, bytes]]
+    portfolio: PortfolioSettings
+    regime: RegimeSettings
+    costs: Costs
+    runs: dict[str, str]
+    details: dict
+    ledger: pd.DataFrame
+    code: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def alone(self) -> pd.DataFrame:
+        """The daily returns of the combinations, without the baselines."""
+        return self.returns[list(self.summary["combination"])]
+
+    @property
+    def universe(self) -> pd.Series:
+        """The daily returns of the whole universe at equal weight, after costs."""
+        return self.returns[self.baselines[0]]
+
+    def look(self, combination: str) -> pd.DataFrame | None:
+        """Daily returns of one combination and of the universe over the holdout; None without one. Count each call."""
+        columns = [combination, self.baselines[0]]
+        if self.unseen is None or isinstance(self.unseen, pd.DataFrame):
+            return None if self.unseen is None else self.unseen[columns]
+        return pd.read_parquet(self.unseen, columns=columns)
+
+    @property
+    def sentence(self) -> str:
+        """What was compared, for the head of a page."""
+        models, optimizers = self.summary["model"].nunique(), self.summary["optimizer"].nunique()
+        return f"Models: {models}. Optimizers: {optimizers}. Combinations: {len(self.summary)}."
+
+
+class ChampionCard(BaseModel, frozen=True, extra="forbid"):
+    """What was selected is what trades: the settings that travel with a model, and how it came to be chosen."""
+
+    format_version: Literal[1] = 1
+    model: str
+    optimizer: str
+    vetted: bool = Field(description="passed every gate; an unvetted champion may only run the paper book")
+    reason: str
+    selected: str = Field(description="date of selection, YYYY-MM-DD")
+    score: float = Field(description="weighted score, 0 to 1")
+    n_trials: int = Field(ge=1, description="number of trials, tuning included")
+    metrics: dict[str, float | None]
+    features: tuple[str, ...]
+    horizon: int
+    trained_through: str = Field(description="last session in the training labels")
+    portfolio: PortfolioSettings
+    regime: RegimeSettings
+    costs: Costs
+    model_sha256: str
+    data_fingerprint: str
+    promise_sha256: str = Field("", description=f"hash of {PROMISE}; empty if there is no expected performance")
+    runs: dict[str, str] = Field(description="notebook → inputs hash of the sealed runs behind the champion")
+    code: dict[str, str] = Field({}, description="notebook → code hash of those runs")
+
+    def to_bytes(self) -> bytes:
+        """The same card gives the same bytes."""
+        return (json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True) + "\n").encode()
+
+    @property
+    def sentence(self) -> str:
+        """Who it is and whether it passed, for the head of a page."""
+        who = f"{self.model} × {self.optimizer}, selected {self.selected} after {self.n_trials} trials"
+        mine = [part for part in self.reason.split("; ") if part.startswith(f"{self.model} × {self.optimizer} ")]
+        return (
+            f"{who}: passed every gate."
+            if self.vetted
+            else f"{who}: NOT VETTED, paper only; {(mine or [self.reason])[0]}"
+        )
+
+    def summary(self, date) -> dict[str, str]:
+        """What a reader of a page should know of it, by name."""
+        age = (pd.Timestamp(date) - pd.Timestamp(self.trained_through)).days
+        return {
+            "Model": self.model,
+            "Optimizer": self.optimizer,
+            "Passed every gate": "yes" if self.vetted else "no: paper only",
+            "Trained through": f"{self.trained_through}, {age} days ago",
+            "Label horizon": f"{self.horizon} sessions",
+            "Features": f"{len(self.features)}",
+            "Score": f"{self.score:.2f}, after {self.n_trials} trials",
+        }
+
+
+class Promise(BaseModel, frozen=True, extra="forbid"):
+    """What a champion was seen to do out of sample, before it was chosen; the best of many looks better than it is.
+
+    rank_ic : mean and standard deviation over dates, None with fewer than two; returns : by session, YYYY-MM-DD, of its
+    combination after costs
+    """
+
+    rank_ic: tuple[float, float] | None
+    returns: dict[str, float]
+
+    @property
+    def series(self) -> pd.Series:
+        """The returns by session, oldest first."""
+        days = pd.to_datetime(list(self.returns), format="%Y-%m-%d").astype("datetime64[us]")
+        return pd.Series(list(self.returns.values()), index=days, name="backtest", dtype="float64").sort_index()
+
+
+def champion_hash(files: dict[str, bytes]) -> str:
+    """The sha256 that names a champion: of its card, which pins the model's schema, which pins the model."""
+    return hashlib.sha256(files[CARD]).hexdigest()
+
+
+def read_champion(folder) -> tuple[Model, dict, ChampionCard]:
+    """The model, its schema and its card from a bundle folder that is named by its hash.
+
+    Raises ModelError (40) if anything is missing or altered; no parser sees a byte before its hash was compared.
+    """
+    folder = Path(folder)
+    try:
+        data = (folder / CARD).read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read the champion's {folder / CARD}: {error.strerror}; promote it again") from None
+    if hashlib.sha256(data).hexdigest() != folder.name:
+        raise ModelError(
+            f"{folder / CARD} was altered: its hash differs from the folder name; promote the champion again"
+        )
+    try:
+        card = ChampionCard.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ModelError(f"{folder / CARD}: {'.'.join(map(str, first['loc']))} {first['msg']}") from None
+    read_promise(folder, card)
+    model, schema = load_model(folder, sha256=card.model_sha256)
+    return model, schema, card
+
+
+def read_promise(folder, card: ChampionCard) -> Promise | None:
+    """What the champion of a bundle folder promised, None if nothing; ModelError (40) if the file was altered."""
+    if not card.promise_sha256:
+        return None
+    file = Path(folder) / PROMISE
+    data = file.read_bytes() if file.is_file() else b""
+    if hashlib.sha256(data).hexdigest() != card.promise_sha256:
+        raise ModelError(f"{file} was altered: its hash differs from the one in {CARD}; promote the champion again")
+    return Promise.model_validate_json(data)
+
+
+def bundle_champion(
+    chosen: pd.Series, *, vetted: bool, selection: Selection, compared: Comparison, selected
+) -> tuple[dict[str, bytes], ChampionCard]:
+    """The files of a champion and its card.
+
+    chosen : row of the ranking; compared : what it was chosen from. Raises ModelError if its model cannot be read.
+    """
+    files, promise = compared.models[chosen["model"]], _promise(chosen, compared)
+    schema = json.loads(files[SCHEMA])
+    card = ChampionCard(
+        model=chosen["model"],
+        optimizer=chosen["optimizer"],
+        vetted=vetted,
+        reason=selection.reason,
+        selected=f"{pd.Timestamp(selected):%Y-%m-%d}",
+        score=float(chosen["score"]),
+        n_trials=selection.n_trials,
+        metrics={name: _number(chosen[name]) for name in METRICS},
+        features=tuple(schema["features"]),
+        horizon=schema["horizon"],
+        trained_through=schema["trained_through"],
+        portfolio=compared.portfolio.model_copy(update={"optimizer": chosen["optimizer"]}),
+        regime=compared.regime,
+        costs=compared.costs,
+        model_sha256=bundle_hash(files),
+        data_fingerprint=schema["data_fingerprint"],
+        promise_sha256=hashlib.sha256(promise).hexdigest(),
+        runs=compared.runs,
+        code=compared.code,
+    )
+    return {**files, PROMISE: promise, CARD: card.to_bytes()}, card
+
+
+def _promise(chosen: pd.Series, compared: Comparison) -> bytes:
+    """What the chosen combination did before it was chosen; the same comparison gives the same bytes."""
+    returns, tried = compared.returns[chosen["combination"]].dropna(), compared.ledger
+    mine = (tried["kind"] == "candidate") & (tried["candidate"] == chosen["model"])
+    daily = tried.loc[mine & (tried["date"] <= returns.index.max()), "rank_ic"].dropna()  # the holdout stays unseen
+    said = Promise(
+        rank_ic=(float(daily.mean()), float(daily.std(ddof=1))) if len(daily) > 1 else None,
+        returns={f"{day:%Y-%m-%d}": float(value) for day, value in returns.items()},
+    )
+    return (json.dumps(said.model_dump(mode="json"), indent=1, sort_keys=True) + "\n").encode()
+
+
+def against_incumbent(
+    incumbent: str | None, chosen: pd.Series, ranking: pd.DataFrame, returns: pd.DataFrame, *, seed: int
+) -> pd.DataFrame:
+    """The champion until tonight beside its challenger, on the same dates; no row if there is none to compare.
+
+    incumbent : folder of its bundle, by whose combination it is found among those compared tonight
+
+    Columns: who, combination, score, the criteria, and difference_low, difference, difference_high: return a year of
+    the challenger above the champion with its 95% interval (stationary bootstrap).
+    """
+    shown = ["combination", "score", *SelectionWeights.model_fields]
+    gaps = ["difference_low", "difference", "difference_high"]
+    name = None if incumbent is None else label(_combination(Path(incumbent)))
+    old = ranking[ranking["combination"] == name]
+    if old.empty:
+        return pd.DataFrame(columns=["who", *shown, *gaps])
+    found = against(returns[chosen["combination"]], returns[name], seed=seed)
+    rows = pd.DataFrame([old.iloc[0][shown], chosen[shown]]).reset_index(drop=True)
+    rows[gaps] = float("nan")
+    rows.loc[1, gaps] = [found["active_low"], found["active_return"], found["active_high"]]
+    return rows.assign(who=["incumbent", "challenger"])[["who", *shown, *gaps]]
+
+
+def _combination(folder: Path) -> tuple[str, str]:
+    """Model and optimizer of a champion, from its card."""
+    card = json.loads((folder / CARD).read_bytes())
+    return card["model"], card["optimizer"]
+
+
+def _number(value) -> float | None:
+    """A plain number, or None for what is undefined or infinite, which JSON has no word for."""
+    return float(value) if pd.notna(value) and math.isfinite(value) else None

@@ -1,0 +1,49 @@
+"""Small things that the tests of the record share."""
+
+import random
+
+from openbook.runs.runs_folder import RunsFolder, Stage
+
+DATE = "2022-12-28"
+OPEN = "from openbook.runs.runs_folder import open_stage\nrun = open_stage(stage)\nsession = date"
+FINISH = "run.finish()"
+
+
+def new_stage(runs: RunsFolder, date: str = DATE) -> Stage:
+    """A stage of the daily run of one date."""
+    return runs.stage("daily_run", date, profile="demo", params={"top_n": 3}, inputs_hash="ab" * 32)
+
+
+def cell(text: str, number: int, *tags: str) -> dict:
+    if text.startswith("# ") or text.startswith("## "):
+        return {"cell_type": "markdown", "id": f"cell-{number}", "metadata": {}, "source": text}
+    first, _, rest = text.partition("\n")
+    if first.startswith("#tag "):
+        tags, text = (*tags, first.removeprefix("#tag ")), rest
+    return {
+        "cell_type": "code",
+        "id": f"cell-{number}",
+        "metadata": {"tags": [*filter(None, tags)]},
+        "source": text,
+        "outputs": [],
+        "execution_count": None,
+    }
+
+
+def hostile_texts(n: int) -> list[str]:
+    """Markup, header breaks, directions, halves of characters, and noise, in any order."""
+    pieces = [
+        "<script>alert(1)</script>",
+        "<SCRIPT",
+        "\r\nBcc: x@y.z",
+        "\n",
+        "\x00",
+        "\x1b[31m",
+        "\u202e",
+        "\u2028",
+        "\x85",
+    ]
+    pieces += ["\u2028", "\ud800", "&lt;script&gt;", "'\"><img src=x onerror=alert(1)>", "=?utf-8?q?=0A?=", "AAPL"]
+    pieces += ["<!channel>", "${x}", "{{1}}", "é", "中", "\U0001f600", " ", ".", "]]>", "<!--", "</style><script>"]
+    chance = random.Random(5)
+    return ["".join(chance.choices(pieces, k=chance.randint(1, 8))) for _ in range(n)]
