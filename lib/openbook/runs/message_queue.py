@@ -1,0 +1,26 @@
+"""The messages of a runs folder that wait, were sent, or were given up: one small JSON file each; here they are read."""
+
+import json
+from pathlib import Path
+
+from openbook.runs.runs_folder import OUTBOX
+
+WAITING, SENT, GIVEN_UP = "waiting", "sent", "given up"
+
+
+def entries(runs: Path) -> list[dict]:
+    """Everything that was ever queued, oldest first; a broken file is left out, and `status_lines` names it."""
+    found = [read_entry(path) for path in (runs / OUTBOX).glob("*.json")]
+    return sorted(filter(None, found), key=lambda entry: (entry["queued"], entry["id"]))
+
+
+def read_entry(path: Path) -> dict | None:
+    """An entry; None for a file that is none."""
+    try:
+        entry = json.loads(path.read_bytes())
+        for state in entry["channels"].values():
+            _ = state["tries"], state["status"], state["left"], state["error"], state["next_try"]
+        _ = entry["recipe"], entry["subject"], entry["marked"], entry["date"], entry["kind"], entry["alarm"]
+        return entry if entry["queued"] and entry["id"] == path.stem else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
