@@ -57,7 +57,7 @@ def test_no_error_shows_a_line_of_the_file(tmp_path, monkeypatch):
         secrets.settings()
     assert "sekret123" not in str(told.value)
     monkeypatch.setenv("OPENBOOK_SECRETS", str(tmp_path / "none"))
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="cannot read"):
         secrets.settings()
 
 

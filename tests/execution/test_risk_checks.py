@@ -87,7 +87,7 @@ def test_p02_nan_sum_and_negative_weights_stop():
     with pytest.raises(LimitError, match="long_only: negative: CASH"):
         VALIDATOR.require(VALIDATOR.validate_portfolio(pd.Series({**dict.fromkeys(names(10), 0.101), "CASH": -0.01})))
     twice = pd.concat([spread(A=0.1), pd.Series({"A": 0.0})])
-    with pytest.raises(LimitError, match="twice: A"):
+    with pytest.raises(LimitError, match="duplicate: A"):
         VALIDATOR.require(VALIDATOR.validate_portfolio(twice))
 
 

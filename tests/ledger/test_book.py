@@ -15,7 +15,7 @@ from pandas.testing import assert_frame_equal, assert_series_equal
 
 from openbook.common.errors import BookError, ConflictError, LockError, OutOfOrderError, StorageError
 from openbook.execution.orders import TradeGenerator
-from openbook.ledger import book_commands, database, event_chain, projection, schema
+from openbook.ledger import book_commands, database, event_chain, projection, schema, sqlite
 from openbook.ledger.book import (
     HISTORY_COLUMNS,
     ORDER_COLUMNS,
@@ -463,7 +463,7 @@ def crashing_commit(path, where: str) -> None:
     code = f"""
 import os
 from support.books import commit, make_market, make_trades
-from openbook.desk import database, ledger
+from openbook.ledger import projection, sqlite
 
 def die(function):
     def wrapped(*args):
@@ -535,7 +535,7 @@ def test_killed_inside_the_transaction_leaves_the_old_book(path, tmp_path):
     twin = tmp_path / "twin.db"
     shutil.copy(path, twin)
     text = dump(path)
-    crashing_commit(path, "ledger.apply = die(ledger.apply)")
+    crashing_commit(path, "projection.apply = die(projection.apply)")
     assert read_book(path).last_session == DAYS[0]
     for file in (path, twin):
         commit(file, MARKET, 1, make_trades(A=-20), inputs="second")
@@ -592,7 +592,7 @@ def test_a_read_that_a_commit_garbles_is_done_again(path):
 
 
 def test_a_second_writer_waits_and_then_says_so(path, monkeypatch):
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.1)
     with database.write(path), pytest.raises(LockError, match="locked by another process"):
         commit(path, MARKET, 0)
 

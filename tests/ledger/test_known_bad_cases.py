@@ -156,7 +156,7 @@ def test_a_set_that_begins_late_cannot_carry_a_book_that_holds_the_name(tmp_path
     assert "AAPL" not in late.symbols
     with pytest.raises(DataError, match="AAPL"):
         settle(read_book(path), late, FREE, pd.Timestamp("2014-03-28"))
-    with pytest.raises(DataError, match="held AAPL: this source never had a bar of it"):
+    with pytest.raises(DataError, match="held AAPL: the source has no bars for it"):
         check_session(late, "2014-03-28", held=["AAPL"], refused=refused)
 
 
@@ -165,7 +165,7 @@ def test_another_company_under_the_ticker_in_another_set_stops(tmp_path, bars):
     market, _ = admitted(bars(RAW), "CB", day="2015-06-30")
     path = held(tmp_path, market, "CB", market.dates[-3:])
     other, _ = admitted(bars(FIRST), "CB", day="2015-07-01")
-    with pytest.raises(DataError, match=r"held CB was marked at 95\.1400 on 2015-06-30.*83\.4158, 0\.8768 times"):
+    with pytest.raises(DataError, match=r"held name CB was marked at 95\.1400 on 2015-06-30.*83\.4158, 0\.8768 times"):
         settle(read_book(path), other, FREE, pd.Timestamp("2015-07-01"))
 
 
@@ -228,7 +228,7 @@ def test_prices_of_zero_are_no_prices(tmp_path, bars):
     assert set(refused.loc[refused["symbol"] == "CUI", "rule"]) == {"price", "level"}
     for evening in market.dates[6:]:
         assert worth(go_on(path, market, evening), "CUI") == 1.00
-    with pytest.raises(DataError, match=r"held CUI: its bar was refused at the door \(price: open 0"):
+    with pytest.raises(DataError, match=r"held CUI: its bar was rejected on arrival \(price: open 0"):
         check_session(market, market.dates[-1], held=["CUI"], refused=refused)
 
 

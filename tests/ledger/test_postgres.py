@@ -26,7 +26,7 @@ from openbook.common.errors import (
 )
 from openbook.execution.kill_switch import KillSwitch
 from openbook.execution.orders import TradeGenerator
-from openbook.ledger import book_commands, database, event_chain
+from openbook.ledger import book_commands, database, event_chain, sqlite
 from openbook.ledger.book import (
     audit_book,
     commit_session,
@@ -365,7 +365,7 @@ def test_two_that_begin_the_first_book_of_a_server(server, admin):
 
 
 def test_a_second_writer_waits_and_then_says_so(url, monkeypatch):
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.1)
     with database.write(url), pytest.raises(LockError, match="locked by another process"):
         commit(url, MARKET, 0)
     commit(url, MARKET, 0)

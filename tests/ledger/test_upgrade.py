@@ -174,7 +174,7 @@ def test_a_book_whose_tables_and_events_disagree_is_not_upgraded(tmp_path, chang
     assert set(os.listdir(tmp_path)) <= {"paper.db", "kept.db"}
 
 
-STEPS = ["_keep", "_write", "os.replace", "sync"]
+STEPS = ["upgrade._keep", "upgrade._write", "os.replace", "upgrade.sync"]
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -185,7 +185,7 @@ def test_killed_at_any_step_leaves_the_old_or_the_new_and_a_rerun_heals(tmp_path
     code = f"""
 import os
 from pathlib import Path
-from openbook.desk import database, upgrade
+from openbook.ledger import upgrade
 from openbook.ledger.upgrade import upgrade_book
 
 def dying(act):
@@ -195,7 +195,7 @@ def dying(act):
         os._exit(9)
     return wrapped
 
-{"upgrade." if step.startswith("_") else ""}{step} = dying({"upgrade." if step.startswith("_") else ""}{step})
+{step} = dying({step})
 upgrade_book({str(path)!r}, Path({str(keep)!r}), when={NOW!r})
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9

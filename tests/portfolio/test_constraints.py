@@ -31,7 +31,7 @@ def test_no_name_at_all_is_an_error_unless_nothing_is_to_be_invested():
 
 @pytest.mark.parametrize("field", ["upper", "cap", "exposure"])
 def test_nan_never_passes_as_a_limit(field):
-    with pytest.raises(OptimizerError, match="not a number"):
+    with pytest.raises(OptimizerError, match="is NaN"):
         check_feasible(lab.make_limits(8, **{field: np.nan}))
 
 

@@ -339,7 +339,7 @@ def test_short_history_is_said(market, scores):
         ({"S000": 1.2}, "sum to 1.200000"),
         ({"S000": -0.1, CASH: 1.1}, "S000 is negative or missing"),
         ({"S000": np.nan, CASH: 1.0}, "S000 is negative or missing"),
-        ({"GONE": 0.5, CASH: 0.5}, "held GONE has no price tonight"),
+        ({"GONE": 0.5, CASH: 0.5}, "held name GONE has no price on this session"),
     ],
 )
 def test_held_weights_are_checked(market, scores, held, said):
@@ -356,7 +356,7 @@ def test_a_held_name_without_a_price_tonight_must_be_locked(market, scores, drif
     close = market.adjusted.copy()
     close.iloc[-1, 0] = np.nan
     rules = {"held": drifted, "sectors": market.sectors, "settings": BASE}
-    with pytest.raises(DataError, match="held S000 has no price tonight"):
+    with pytest.raises(DataError, match="held name S000 has no price on this session"):
         construct_portfolio(scores, close, **rules)
     found = construct_portfolio(scores, close, locked=("S000",), **rules)
     assert found.weights["S000"] == drifted["S000"]
@@ -373,7 +373,7 @@ def test_tables_that_do_not_fit_are_refused(market, scores):
         construct_portfolio(scores, market.adjusted[["S000", "S000"]])
     with pytest.raises(DataError, match="no rows"):
         construct_portfolio(scores.iloc[:0], market.adjusted)
-    with pytest.raises(OptimizerError, match="no regime 7"):
+    with pytest.raises(OptimizerError, match="unknown regime 7"):
         build(market, scores, regime=7)
 
 

@@ -66,7 +66,7 @@ def test_candidates_of_a_parameter_file():
     ("entry", "message"),
     [
         ({"name": "a"}, "algorithm"),
-        ({"name": "a", "algorithm": "oracle"}, "unknown algorithm 'oracle'; there are xgboost"),
+        ({"name": "a", "algorithm": "oracle"}, "unknown algorithm 'oracle'; choose from xgboost"),
         ({"name": "../../a", "algorithm": "xgboost"}, "name"),
         ({"name": "a", "algorithm": "xgboost", "trees": 5}, "trees"),
         ({"name": "a", "algorithm": "xgboost", "n_estimators": "5"}, "n_estimators"),
@@ -280,7 +280,7 @@ def test_a_name_without_a_bar_has_no_score_and_one_missing_feature_does_no_harm(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda n: (*n[1:], n[0]), "not in the model's order: column 0 is feature_1, not feature_0"),
+        (lambda n: (*n[1:], n[0]), "not in the model's order: column 0 is feature_1, expected feature_0"),
         (lambda n: ("other", *n[1:]), r"missing \['feature_0'\], extra \['other'\]"),
         (lambda n: n[:-1], r"missing \['feature_4'\]"),
         (lambda n: (*n, "other"), r"extra \['other'\]"),
@@ -311,7 +311,7 @@ def test_m04_a_score_that_is_no_number_is_refused_by_name(bad):
 
 
 def test_m05_constant_scores_are_degenerate():
-    with pytest.raises(SchemaError, match="degenerate scores: 1 different values for 40"):
+    with pytest.raises(SchemaError, match="degenerate scores: 1 distinct values for 40"):
         check_scores(pd.Series(0.25, index=range(40)), min_distinct=1)
     with pytest.raises(SchemaError, match="degenerate"):
         check_scores(pd.Series([], dtype=float), min_distinct=1)
