@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -89,6 +90,13 @@ def test_no_module_imports_itself_by_way_of_others():
     names = {".".join(path.relative_to(LIB).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
     graph = {name: imported_modules(path) & set(names) - {name} for name, path in names.items()}
     assert list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+
+
+def test_no_class_name_is_used_twice():
+    names = Counter(
+        node.name for path in FILES for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, times in names.items() if times > 1] == []
 
 
 def test_every_room_exists():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from openbook import metrics
 from openbook.backtest import kernels
 from openbook.backtest.engine import VectorizedBacktester, equal_weight_universe, random_scores
-from openbook.backtest.simulate import rates, read_tape
+from openbook.backtest.simulate import rates, read_prices
 from openbook.common.constants import CASH
 from openbook.common.errors import DataError, LimitError, OptimizerError
 from openbook.market import calendar
@@ -398,17 +398,17 @@ def test_the_kernel_leaves_the_cash_that_one_evening_leaves(seed, invested):
 
 
 def test_closes_are_carried_over_gaps_and_age_counts_the_sessions_since(gappy):
-    tape = read_tape(gappy)
+    tape = read_prices(gappy)
     seen = gappy.adjusted.notna()
     np.testing.assert_array_equal(tape.close, gappy.adjusted.ffill())
     np.testing.assert_array_equal(tape.age == 0, seen)
-    by_hand = read_tape(lab.make_market(table({"A": [np.nan, 5, np.nan, np.nan, 6]})))
+    by_hand = read_prices(lab.make_market(table({"A": [np.nan, 5, np.nan, np.nan, 6]})))
     np.testing.assert_array_equal(by_hand.age[:, 0], [-1, 0, 1, 2, 0])
     np.testing.assert_array_equal(by_hand.close[:, 0], [np.nan, 5, 5, 5, 6])
 
 
 def test_one_tape_serves_every_backtest_and_cannot_be_written_on(gappy):
-    tape, tester = read_tape(gappy), VectorizedBacktester(costs=ONE_PERCENT)
+    tape, tester = read_prices(gappy), VectorizedBacktester(costs=ONE_PERCENT)
     for step in (5, 20):
         weights = equal_weight_universe(gappy, gappy.dates[20:300:step])
         pd.testing.assert_series_equal(

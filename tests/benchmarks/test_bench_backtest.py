@@ -18,7 +18,7 @@ import pytest
 from openbook.backtest.engine import VectorizedBacktester
 from openbook.backtest.grid import backtest_grid
 from openbook.backtest.sensitivity import sensitivity
-from openbook.backtest.simulate import read_tape
+from openbook.backtest.simulate import read_prices
 from openbook.portfolio.optimizers import OPTIMIZERS
 from openbook.portfolio.regime import detect_regime
 from openbook.portfolio.target_weights import PortfolioSettings
@@ -81,7 +81,7 @@ def test_one_backtest_of_given_weights(market, evenings):
     tester, close, tape = (
         VectorizedBacktester(costs=peers.COSTS, capital=peers.CAPITAL),
         market.close,
-        read_tape(market),
+        read_prices(market),
     )
     calls = {"openbook": lambda: tester.run(weights, market), "on a shared tape": lambda: tester.run_on(weights, tape)}
     ours = calls["openbook"]().equity.iloc[-1]

@@ -17,8 +17,8 @@ from openbook.decision.daily_decision import (
     Scorer,
     compare,
     decide,
+    decision_inputs,
     difference,
-    evening_of,
     handed,
     score,
     sealed_day,
@@ -48,7 +48,7 @@ def week(trained, tmp_path_factory):
 @pytest.fixture(scope="module")
 def evenings(week):
     """The inputs of those four pages."""
-    return [evening_of(week.page(day)) for day in week.days[1:5]]
+    return [decision_inputs(week.page(day)) for day in week.days[1:5]]
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,13 @@ def test_the_four_pages_are_what_they_are_meant_to_be(evenings):
 
 
 def test_a_market_that_goes_further_gives_the_same_evening(week, evenings):
-    known = evening_of(week.page(week.days[1]), evenings[3].data.market)
+    known = decision_inputs(week.page(week.days[1]), evenings[3].data.market)
     pd.testing.assert_series_equal(decide(known), decide(evenings[0]))
 
 
 def test_deciding_again_changes_nothing_below_the_runs_folder(week):
     before = hashes(week.runs)
-    compare(evening_of(week.page(week.days[1])), evening_of(week.page(week.days[2])))
+    compare(decision_inputs(week.page(week.days[1])), decision_inputs(week.page(week.days[2])))
     assert hashes(week.runs) == before
 
 
@@ -120,7 +120,7 @@ def test_the_change_adds_up_and_what_did_not_change_has_no_effect(evenings):
 
 
 def test_an_evening_differs_from_itself_in_nothing(week, evenings):
-    found = compare(evenings[1], evening_of(week.page(week.days[2])))
+    found = compare(evenings[1], decision_inputs(week.page(week.days[2])))
     assert (found.effects == 0).all(axis=None)
     assert found.table.empty
     assert found.sentence == "The target weights did not change."

@@ -13,7 +13,7 @@ from email.policy import default
 import pytest
 
 from openbook.notify.message import compose, compose_alarm, compose_failure
-from openbook.notify.outbox import Delivery, beat, catch_up, deliver, enqueue, entries, status_lines, tell
+from openbook.notify.outbox import DeliveryReport, beat, catch_up, deliver, enqueue, entries, status_lines, tell
 from support.mail_servers import free_port, http_server, mail_to, no_channels, seal_run, smtp_server
 from support.small_runs import DATE
 
@@ -49,7 +49,7 @@ def test_nothing_configured_leaves_nothing(folder):
     before = sorted(folder.rglob("*"))
     assert not enqueue(folder, FAILURE, NOW)
     assert not catch_up(folder, NOW)
-    assert deliver(folder, NOW) == Delivery((), 0)
+    assert deliver(folder, NOW) == DeliveryReport((), 0)
     assert status_lines(folder, NOW) == []
     assert sorted(folder.rglob("*")) == before
 
@@ -64,7 +64,7 @@ def test_queued_once_and_sent_once(folder, monkeypatch):
         done = deliver(folder, NOW)
         assert done.waiting == 0
         assert done.lines == (f"mail: sent {message.subject}", f"slack: sent {message.subject}")
-        assert deliver(folder, NOW + HOUR) == Delivery()
+        assert deliver(folder, NOW + HOUR) == DeliveryReport()
         assert not enqueue(folder, message, NOW + HOUR)
         assert not catch_up(folder, NOW + HOUR)
     assert len(mailbox.taken) == len(taken) == 1
@@ -72,11 +72,11 @@ def test_queued_once_and_sent_once(folder, monkeypatch):
 
 
 def test_tell_queues_and_sends_what_is_given_and_what_was_missed(folder, monkeypatch):
-    assert tell(folder, NOW, FAILURE) == Delivery()
+    assert tell(folder, NOW, FAILURE) == DeliveryReport()
     with smtp_server() as (port, mailbox):
         mail_to(monkeypatch, port)
         assert len(tell(folder, NOW, FAILURE).lines) == 2  # the failure, and the sealed run that nobody told of
-        assert tell(folder, NOW, FAILURE) == Delivery()
+        assert tell(folder, NOW, FAILURE) == DeliveryReport()
     assert len(mailbox.taken) == 2
 
 
@@ -263,7 +263,7 @@ def test_one_process_delivers_at_a_time(folder, monkeypatch):
         enqueue(folder, FAILURE, NOW)
         with open(folder / "outbox" / ".lock", "a") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
-            assert deliver(folder, NOW) == Delivery(("another process is sending the outbox",), 1)
+            assert deliver(folder, NOW) == DeliveryReport(("another process is sending the outbox",), 1)
         assert mailbox.taken == []
         assert deliver(folder, NOW).waiting == 0
 

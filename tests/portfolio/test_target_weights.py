@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from openbook.common.errors import OptimizerError
 from openbook.portfolio.target_weights import (
     DUST,
-    Evening,
     PortfolioSettings,
     RegimeAdaptation,
+    WeightInputs,
     apply_band,
     choose,
     decide,
@@ -161,7 +161,7 @@ def test_part_of_way_by_hand():
 # ---- every limit, after every step ----
 
 
-def random_evening(seed: int, n: int, half_life: float) -> Evening:
+def random_evening(seed: int, n: int, half_life: float) -> WeightInputs:
     """Anything that may come: few or many sectors, drifted weights over every limit, locked names, missing scores."""
     rng = np.random.default_rng(seed)
     close = np.exp(np.cumsum(rng.normal(size=(80, n)) * rng.uniform(0.005, 0.04, n), axis=0))
@@ -171,7 +171,7 @@ def random_evening(seed: int, n: int, half_life: float) -> Evening:
     held[held < 0.01] = 0.0
     locked = (held > 0) & ((rng.random(n) < 0.1) | np.isnan(close[-1]))
     count = int(rng.integers(1, 6))
-    return Evening(
+    return WeightInputs(
         ranks=ranks,
         close=close,
         held=held,
@@ -230,10 +230,10 @@ def test_every_limit_holds_after_every_step(seed, n, optimizer, cap, band):
 @given(seeds)
 def test_deciding_again_from_the_target_changes_nothing(seed):
     evening = random_evening(seed, 20, 2.0)
-    evening = Evening(**{**vars(evening), "held": np.zeros(20), "locked": np.zeros(20, dtype=bool)})
+    evening = WeightInputs(**{**vars(evening), "held": np.zeros(20), "locked": np.zeros(20, dtype=bool)})
     rules = PortfolioSettings(optimizer="inverse_vol", top_n=8, lookback=79, cash_absorbs=True)
     first = decide(evening, rules)
-    again = decide(Evening(**{**vars(evening), "held": first.weights}), rules)
+    again = decide(WeightInputs(**{**vars(evening), "held": first.weights}), rules)
     np.testing.assert_array_equal(again.weights, first.weights)
     assert turnover(again.weights, first.weights) == 0
 

@@ -21,7 +21,7 @@ import pytest
 
 from openbook.app.audit import verify
 from openbook.common.errors import ModelError
-from openbook.decision.daily_decision import evening_of
+from openbook.decision.daily_decision import decision_inputs
 from openbook.ledger.book import views
 from openbook.market.calendar import sessions, today
 from openbook.market.sources import parse_source
@@ -73,18 +73,18 @@ def test_d15_a_rewritten_history_that_is_stored_changes_no_sealed_day(desk):
     held, store = at_held(desk), next((desk.runs / "store").iterdir())
     old = pd.Timestamp(sorted(desk.vendor.files.bars["date"].unique())[-30])
     sealed, prints = hashes(desk.page(desk.days[2])), [store_fingerprint(store, day) for day in desk.days[:3]]
-    seen = evening_of(desk.page(desk.days[2])).data.market
+    seen = decision_inputs(desk.page(desk.days[2])).data.market
     files = desk.evening()
     bar = files.bars[(files.bars["symbol"] == held) & (files.bars["date"] == old)].iloc[0]
     moved = {field: bar[field] * 1.02 for field in ("open", "high", "low", "close")}
     succeed(desk.daily(files.edited(held, old, **moved)))
     said = restatements(store)
     assert {(row.symbol, row.known, row.date) for row in said.itertuples()} == {(held, desk.tonight, old)}
-    now = evening_of(desk.page()).data.market
+    now = decision_inputs(desk.page()).data.market
     assert now.close.loc[old, held] == pytest.approx(1.02 * seen.close.loc[old, held])
     assert prints == [store_fingerprint(store, day) for day in desk.days[:3]]
     assert hashes(desk.page(desk.days[2])) == sealed
-    again = evening_of(desk.page(desk.days[2])).data.market
+    again = decision_inputs(desk.page(desk.days[2])).data.market
     pd.testing.assert_frame_equal(again.close, seen.close)
     pd.testing.assert_frame_equal(again.adjusted, seen.adjusted)
     assert fingerprint(again) == fingerprint(seen) == prints[2]

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from openbook.app.pre_trade_recheck import read_written
-from openbook.decision.daily_decision import decide, evening_of
+from openbook.decision.daily_decision import decide, decision_inputs
 from openbook.ledger import book_commands
 from openbook.ledger.book import read_book
 from openbook.market import calendar
@@ -49,7 +49,7 @@ def text_of(desk, n: int) -> str:
 def agrees(desk, n: int) -> bool:
     """Whether the evening is decided again as it was, and played again to the same bytes."""
     page = desk.page(desk.days[n])
-    again, was = evening_of(page), read_written(page).weights
+    again, was = decision_inputs(page), read_written(page).weights
     np.testing.assert_allclose(decide(again), was, rtol=0, atol=1e-9)
     with clock(f"{desk.days[n]:%Y-%m-%d}T23:10Z"):
         succeed(openbook("--runs", desk.runs, "replay", f"{desk.days[n]:%Y-%m-%d}"))
@@ -190,4 +190,4 @@ def test_pages_that_did_not_record_it_keep_the_rule_of_their_time(skipped, tmp_p
     del run["recorded"]["due"]
     file.chmod(0o644)
     file.write_text(json.dumps(run))
-    assert evening_of(desk.page(desk.days[4])).holdings.due is False
+    assert decision_inputs(desk.page(desk.days[4])).holdings.due is False

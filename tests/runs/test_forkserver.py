@@ -10,8 +10,8 @@ import time
 import psutil
 import pytest
 
-from openbook.decision import daily_decision
 from openbook.common.errors import KernelDied
+from openbook.decision import daily_decision
 from openbook.runs import kernel as kernel_module
 from openbook.runs.kernel import forking, start_kernel
 from openbook.runs.preload import FOR_NOTEBOOKS, preload

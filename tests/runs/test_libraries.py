@@ -4,8 +4,8 @@ import zipfile
 
 import pytest
 
-from openbook.common.errors import AuditError
 from openbook.common.desk_folder import find_desk
+from openbook.common.errors import AuditError
 from openbook.runs import libraries, provenance
 
 FILES = {"openbook/__init__.py": b"", "openbook/a/b.py": b"b = 1\n", "extensions/mine.py": b"mine = 2\n"}
@@ -84,7 +84,10 @@ def test_a_commit_of_before_has_its_library_in_the_repository(tmp_path):
     if commit is None:
         pytest.skip("this is no checkout with git")
     found = libraries.committed(commit)
-    assert provenance._git("show", f"{commit}:lib/openbook/common/parallel.py").encode() == found["openbook/common/parallel.py"].rstrip()
+    assert (
+        provenance._git("show", f"{commit}:lib/openbook/common/parallel.py").encode()
+        == found["openbook/common/parallel.py"].rstrip()
+    )
     assert libraries.keep_commits(tmp_path, {commit, "0" * 40}) == ["0" * 40]
     run = {"code": {"commit": commit, "modified": False}}
     assert libraries.library_of(tmp_path, run) == found

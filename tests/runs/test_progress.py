@@ -8,14 +8,14 @@ import sys
 import threading
 
 import pytest
-from support.small_runs import DATE, FINISH, OPEN, new_stage
 
-from openbook.runs import progress
 from openbook.report.elements import bar
+from openbook.runs import progress
 from openbook.runs.kernel import start_kernel
 from openbook.runs.progress import following
 from openbook.runs.runner import execute_notebook
 from openbook.runs.stage import ABOUT
+from support.small_runs import DATE, FINISH, OPEN, new_stage
 
 LONG = """import time
 from openbook.report.page import bar

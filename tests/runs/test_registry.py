@@ -7,14 +7,14 @@ import json
 from pathlib import Path
 
 import pytest
-from support.state_changes import bundle
-from support.state_changes import promoted as history
 
+from openbook.app.status import status_lines
 from openbook.common.errors import ModelError, UsageError
 from openbook.runs import registry
 from openbook.runs.lineage import NOBODY, champion_lines
 from openbook.runs.runs_folder import RunsFolder
-from openbook.app.status import status_lines
+from support.state_changes import bundle
+from support.state_changes import promoted as history
 
 POINTER = "production/champion.json"
 WHEN = "2024-06-10 20:46:00 UTC"

@@ -10,14 +10,22 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.small_runs import DATE, FINISH, OPEN, new_stage
 
-from openbook.common.errors import DataError, IncompleteRun, KernelDied, OpenbookError, ParameterError, RunTimeout, UsageError
+from openbook.common.errors import (
+    DataError,
+    IncompleteRun,
+    KernelDied,
+    OpenbookError,
+    ParameterError,
+    RunTimeout,
+    UsageError,
+)
 from openbook.runs import kernel as kernel_module
 from openbook.runs.notebook_source import check_parameters
 from openbook.runs.preload import lean_imports
 from openbook.runs.runner import execute_notebook, start_kernel
 from openbook.runs.runs_folder import read_run
+from support.small_runs import DATE, FINISH, OPEN, new_stage
 
 
 @pytest.fixture(autouse=True, params=["launched", "forked"])

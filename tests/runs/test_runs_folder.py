@@ -18,12 +18,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.small_runs import DATE, new_stage
 
+from openbook.app.status import status_lines
 from openbook.common.errors import ConflictError, IncompleteRun, LockError, ModelError, StorageError, UsageError
 from openbook.runs.runs_folder import RunsFolder, Stage, check_date, open_stage, page_of, read_run
 from openbook.runs.stage import clean, csv_bytes, json_bytes
-from openbook.app.status import status_lines
+from support.small_runs import DATE, new_stage
 
 
 def snapshot(folder) -> dict:

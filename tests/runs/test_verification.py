@@ -6,12 +6,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.state_changes import bundle, promoted
-from support.small_runs import DATE, cell, new_stage
 
 from openbook.common.errors import ModelError
 from openbook.runs import audit_log, libraries, provenance, registry
 from openbook.runs import verification as v
+from support.small_runs import DATE, cell, new_stage
+from support.state_changes import bundle, promoted
 
 NAME = f"daily_run/{DATE}"
 WHEN = "2022-12-28 22:00:00 UTC"

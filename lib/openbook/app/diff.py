@@ -8,7 +8,15 @@ import pandas as pd
 
 from openbook.app.pre_trade_recheck import Written, read_written
 from openbook.app.settings import differences
-from openbook.decision.daily_decision import INPUTS, Difference, Evening, compare, evening_of, handed, sealed_day
+from openbook.decision.daily_decision import (
+    INPUTS,
+    DecisionInputs,
+    Difference,
+    compare,
+    decision_inputs,
+    handed,
+    sealed_day,
+)
 from openbook.runs.provenance import versions
 from openbook.runs.runs_folder import read_run
 from openbook.selection.champion import CARD
@@ -53,13 +61,13 @@ def diff(runs: str | Path, first: str, second: str) -> Diff:
     return Diff((first, second), difference, tuple(beside))
 
 
-def _evenings(sealed: list[Path]) -> list[Evening]:
+def _evenings(sealed: list[Path]) -> list[DecisionInputs]:
     """The inputs of both; where both read the same source, prices are read once."""
     runs = [read_run(folder) for folder in sealed]
     late = 0 if runs[0]["date"] > runs[1]["date"] else 1
     same = runs[0]["params"]["source"] == runs[1]["params"]["source"]
-    evenings = {late: evening_of(sealed[late])}
-    evenings[1 - late] = evening_of(sealed[1 - late], evenings[late].data.market if same else None)
+    evenings = {late: decision_inputs(sealed[late])}
+    evenings[1 - late] = decision_inputs(sealed[1 - late], evenings[late].data.market if same else None)
     return [evenings[0], evenings[1]]
 
 

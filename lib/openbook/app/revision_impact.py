@@ -12,11 +12,11 @@ from openbook.app.pre_trade_recheck import read_written
 from openbook.common.errors import OpenbookError
 from openbook.decision.daily_decision import (
     Data,
+    DecisionInputs,
     Difference,
-    Evening,
     Holdings,
     compare,
-    evening_of,
+    decision_inputs,
     handed,
     sealed_day,
 )
@@ -92,7 +92,7 @@ def said_later(previous: str | None, market: Market, source: Mapping) -> SaidLat
     if rows.empty:
         return SaidLater(_told(None), "No restatements since the previous daily run.")
     try:
-        then = evening_of(sealed, market)
+        then = decision_inputs(sealed, market)
         revised = _revised(then, market.upto(run["date"]), read_written(sealed).settlement, run["params"]["quality"])
         said = f"Revision impact on the target weights of {run['date']}: {compare(then, revised).sentence or 'none.'}"
     except OpenbookError as error:  # a page about tonight does not fail for want of another
@@ -112,10 +112,10 @@ def look_back(runs: str | Path, date: str) -> Hindsight:
     """Fetch the vendor's history again, and decide a sealed day under it. Stored prices stay as they are.
 
     Raises UsageError (64) if the day is not sealed, DataError (30) if what the vendor sends now is refused, whatever
-    `evening_of` raises.
+    `decision_inputs` raises.
     """
     sealed = sealed_day(Path(runs), date)
-    then, written, params = evening_of(sealed), read_written(sealed), read_run(sealed)["params"]
+    then, written, params = decision_inputs(sealed), read_written(sealed), read_run(sealed)["params"]
     now = admit(fetch(parse_source(params["source"])), through=date)[0].upto(date)
     revisions = find_revisions(then.data.market, now)
     revised = then if revisions.empty else _revised(then, now, written.settlement, params["quality"])
@@ -124,7 +124,7 @@ def look_back(runs: str | Path, date: str) -> Hindsight:
     return Hindsight(date, revisions, difference, _beside(written.trades, orders))
 
 
-def _revised(then: Evening, market: Market, settled: Settlement, quality: dict) -> Evening:
+def _revised(then: DecisionInputs, market: Market, settled: Settlement, quality: dict) -> DecisionInputs:
     """The evening under another history: what could be traded, and what the holdings were worth."""
     session, held = market.dates[-1], tuple(settled.positions.index)
     rules = QualityRules.model_validate_json(json.dumps(quality))

@@ -10,7 +10,7 @@ from openbook.notify import outbox
 from openbook.report.overview import BookOverview, Overview, read_history, read_overview
 from openbook.runs.code_changes import void_because
 from openbook.runs.runs_folder import read_run
-from openbook.runs.summaries import DAILY, FAILURE, MARKS, ODD, Row, plain
+from openbook.runs.summaries import DAILY, FAILURE, MARKS, ODD, RunSummary, plain
 
 WEEKS = 4
 AMOUNT = re.compile(r"-?[0-9]{1,15}\.?[0-9]*", re.ASCII)
@@ -52,7 +52,7 @@ def _counts(seen: Overview) -> Iterator[str]:
         yield f"  {last.said}"
 
 
-def _strip(days: dict[str, Row]) -> Iterator[str]:
+def _strip(days: dict[str, RunSummary]) -> Iterator[str]:
     """A letter for each weekday of the four weeks that end with the last daily run, and what the letters mean."""
     if not days:
         return
@@ -65,7 +65,7 @@ def _strip(days: dict[str, Row]) -> Iterator[str]:
     yield f"          {', '.join(f'{letter} {words}' for kind, (letter, words) in MARKS.items() if kind in shown)}"
 
 
-def _letter(day: datetime.date, days: dict[str, Row]) -> str:
+def _letter(day: datetime.date, days: dict[str, RunSummary]) -> str:
     """The letter of a day; a weekend has none unless there was a run."""
     row = days.get(day.isoformat())
     if row is None:

@@ -21,7 +21,7 @@ from openbook.app.settings import DailyRun, check_params, in_words, set_value
 from openbook.common.constants import CASH
 from openbook.common.desk_folder import runs_folder
 from openbook.common.errors import ConflictError, OpenbookError, ParameterError, UsageError
-from openbook.decision.daily_decision import Evening, evening_of, handed, sealed_day
+from openbook.decision.daily_decision import DecisionInputs, decision_inputs, handed, sealed_day
 from openbook.portfolio.target_weights import recent_covariance
 from openbook.report.elements import Element
 from openbook.report.page import callout, render_report, table
@@ -106,7 +106,7 @@ def try_it(runs: str | Path, date: str, sets: Sequence[str], *, out: str | Path 
             stage.write(REPORT, render_report(stage.folder / "daily_run.ipynb"))
             kept = scratch.seal(stage)
     verdicts = (was.recorded["verdict"], now.recorded["verdict"])
-    return WhatIf(date, sets, _orders(was, now), _figures(was, now, evening_of(sealed)), verdicts, kept)
+    return WhatIf(date, sets, _orders(was, now), _figures(was, now, decision_inputs(sealed)), verdicts, kept)
 
 
 # ---- what is changed ----
@@ -176,7 +176,7 @@ def _orders(was: Written, now: Written) -> pd.DataFrame:
     return table.assign(what=words).rename_axis("symbol").reset_index()
 
 
-def _figures(was: Written, now: Written, evening: Evening) -> pd.DataFrame:
+def _figures(was: Written, now: Written, evening: DecisionInputs) -> pd.DataFrame:
     """`FIGURES` × sealed, tried, change. evening : the sealed one, whose prices both share"""
     names = was.weights.index.union(now.weights.index).drop(CASH)
     close = evening.data.market.adjusted[names].to_numpy(dtype=float)[-(evening.settings.lookback + 1) :]

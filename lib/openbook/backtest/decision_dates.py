@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from openbook.backtest.simulate import Tape, read_tape
+from openbook.backtest.simulate import PriceArrays, read_prices
 from openbook.common.errors import DataError
 from openbook.market.tables import Market, sectors_on
 from openbook.portfolio.construct import sector_codes
 from openbook.portfolio.regime import NORMAL
-from openbook.portfolio.target_weights import Evening, PortfolioSettings, rank_rows
+from openbook.portfolio.target_weights import PortfolioSettings, WeightInputs, rank_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Evenings:
     symbols : (n,) objects; sectors : (k, n) codes into sector_names; sector_caps False if the source has no sectors
     """
 
-    tape: Tape
+    tape: PriceArrays
     rows: list[int]
     places: np.ndarray
     ranks: np.ndarray
@@ -39,10 +39,10 @@ class Evenings:
         """The decision dates."""
         return self.tape.dates[self.rows]
 
-    def on(self, k: int, held: np.ndarray, settings: PortfolioSettings) -> Evening:
+    def on(self, k: int, held: np.ndarray, settings: PortfolioSettings) -> WeightInputs:
         """What is known on the k-th of them, without a later row. held : (n,) weights at that close"""
         row, place = self.rows[k], self.places[k]
-        return Evening(
+        return WeightInputs(
             ranks=self.ranks[max(place + 1 - settings.score_window, 0) : place + 1],
             close=self.close[max(row - settings.lookback, 0) : row + 1],
             held=held,
@@ -60,7 +60,7 @@ class Evenings:
 
 
 def gather_evenings(
-    scores: pd.DataFrame, market: Market, regimes: pd.Series | None, dates, tape: Tape | None = None
+    scores: pd.DataFrame, market: Market, regimes: pd.Series | None, dates, tape: PriceArrays | None = None
 ) -> Evenings:
     """The evenings of `dates`, increasing sessions of the market that have scores and a regime; DataError names others.
 
@@ -74,7 +74,7 @@ def gather_evenings(
         raise DataError(f"no scores for {market.dates[rows][places < 0][0]:%Y-%m-%d}")
     sectors, names = _sectors_on(market, market.dates[rows])
     return Evenings(
-        tape=read_tape(market) if tape is None else tape,
+        tape=read_prices(market) if tape is None else tape,
         rows=rows,
         places=places,
         ranks=rank_rows(scores.to_numpy(dtype=float)),

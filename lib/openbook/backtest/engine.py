@@ -8,12 +8,21 @@ from pydantic import BaseModel, Field
 
 from openbook import metrics
 from openbook.backtest.decision_dates import Evenings, decision_rows, gather_evenings
-from openbook.backtest.simulate import IN_DOUBT, LIMIT, SILENT, Tape, Walk, read_tape, walk_deciding, walk_given
+from openbook.backtest.simulate import (
+    IN_DOUBT,
+    LIMIT,
+    SILENT,
+    PriceArrays,
+    Walk,
+    read_prices,
+    walk_deciding,
+    walk_given,
+)
 from openbook.common.constants import CASH
 from openbook.common.errors import DataError, LimitError, OptimizerError
 from openbook.market.tables import Market
 from openbook.portfolio.costs import Costs
-from openbook.portfolio.target_weights import Decision, Evening, PortfolioSettings, decide, turnover, unchosen
+from openbook.portfolio.target_weights import Decision, PortfolioSettings, WeightInputs, decide, turnover, unchosen
 
 LOG_COLUMNS = ["regime", "optimizer", "outcome", "reason", "ranked", "names", "invested", "turnover", "way"]
 LOCKED_COLUMNS = ["date", "symbol", "why", "usd"]
@@ -166,9 +175,9 @@ class VectorizedBacktester(BaseModel, frozen=True, extra="forbid"):
         weights : dates × symbols, with or without CASH; a name left at its drifted weight is no order
         Raises LimitError if a row is negative, not a number, or sums to more than 1 (to other than 1 with CASH).
         """
-        return self.run_on(weights, read_tape(market))
+        return self.run_on(weights, read_prices(market))
 
-    def run_on(self, weights: pd.DataFrame, tape: Tape) -> BacktestResult:
+    def run_on(self, weights: pd.DataFrame, tape: PriceArrays) -> BacktestResult:
         """The same, on a tape that is there already, as it is when several backtests share it."""
         rows = decision_rows(tape.dates, weights.index)
         done = walk_given(tape, rows, _check_weights(weights, tape.symbols), self.costs, self.capital)
@@ -197,7 +206,7 @@ def random_scores(market: Market, seed: int) -> pd.DataFrame:
 # ---- inside ----
 
 
-def _try(evening: Evening, settings: PortfolioSettings) -> tuple[np.ndarray, dict]:
+def _try(evening: WeightInputs, settings: PortfolioSettings) -> tuple[np.ndarray, dict]:
     """The decided weights and their row of the log; what is held stays where no portfolio can be made."""
     try:
         decision = decide(evening, settings)
@@ -207,7 +216,7 @@ def _try(evening: Evening, settings: PortfolioSettings) -> tuple[np.ndarray, dic
     return decision.weights, {"regime": evening.regime, **_entry(decision, evening), **_size(decision.weights)}
 
 
-def _entry(decision: Decision, evening: Evening) -> dict:
+def _entry(decision: Decision, evening: WeightInputs) -> dict:
     """Optimizer, why it was not the first choice, and how far the portfolio moved."""
     failed = "; ".join(f"{step.optimizer}: {step.reason}" for step in decision.chain if step.outcome == "failed")
     moved = turnover(decision.weights, evening.held)
@@ -253,7 +262,7 @@ def _check_weights(weights: pd.DataFrame, symbols: pd.Index) -> np.ndarray:
     return out
 
 
-def _result(done: Walk, rows: list[int], tape: Tape) -> BacktestResult:
+def _result(done: Walk, rows: list[int], tape: PriceArrays) -> BacktestResult:
     """The arrays of a walk as frames."""
     dates, decided = tape.dates[rows[0] :], tape.dates[rows]
     equity = pd.Series(done.equity, index=dates, name="equity")
@@ -273,7 +282,7 @@ def _result(done: Walk, rows: list[int], tape: Tape) -> BacktestResult:
     )
 
 
-def _locked(done: Walk, tape: Tape) -> pd.DataFrame:
+def _locked(done: Walk, tape: PriceArrays) -> pd.DataFrame:
     """Names that are held at the end without a believed bar; see `BacktestResult`."""
     names = np.flatnonzero((done.shares > 0) & (tape.age[-1] > 0))
     table = {
@@ -311,7 +320,7 @@ def _told(locked: pd.DataFrame, equity: float) -> str:
     )
 
 
-def _notes(done: Walk, rows: list[int], tape: Tape) -> list[str]:
+def _notes(done: Walk, rows: list[int], tape: PriceArrays) -> list[str]:
     """Sentences about what else a reader would not expect."""
     notes = []
     higher = sorted({str(tape.symbols[name]) for _, name, kind, _ in done.gone if kind == "another level"})

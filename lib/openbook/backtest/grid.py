@@ -8,7 +8,7 @@ import pandas as pd
 from openbook import metrics
 from openbook.backtest.decision_dates import Evenings, decision_rows, gather_evenings
 from openbook.backtest.engine import BacktestResult, VectorizedBacktester, equal_weight_universe, random_scores
-from openbook.backtest.simulate import read_tape
+from openbook.backtest.simulate import read_prices
 from openbook.common.constants import CASH
 from openbook.common.errors import DataError
 from openbook.common.parallel import run_tasks
@@ -95,7 +95,7 @@ def gather_all(
     scores: Mapping[str, pd.DataFrame], market: Market, regimes: pd.Series, dates: pd.DatetimeIndex
 ) -> dict[str, Evenings]:
     """The evenings of each model, on one tape."""
-    tape = read_tape(market)
+    tape = read_prices(market)
     return {model: gather_evenings(table, market, regimes, dates, tape) for model, table in scores.items()}
 
 

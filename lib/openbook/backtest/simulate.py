@@ -26,7 +26,7 @@ KINDS = ("delisting", "another level")
 
 
 @dataclass(frozen=True, eq=False)
-class Tape:
+class PriceArrays:
     """A market as the walk needs it; made once, good for every backtest of that market. Its arrays are read-only.
 
     dates, symbols : the sessions and the n names; notes : sentences that every page shows
@@ -84,7 +84,7 @@ class Walk:
     shares: np.ndarray
 
 
-def read_tape(market: Market) -> Tape:
+def read_prices(market: Market) -> PriceArrays:
     """The tape of a market; all of it is known on the session it belongs to."""
     from openbook.backtest.kernels import carry
 
@@ -95,7 +95,7 @@ def read_tape(market: Market) -> Tape:
     sessions, names, growth, kinds = (np.array(column) for column in zip(*events, strict=True)) if events else [[]] * 4
     counts = np.bincount(np.asarray(sessions, dtype=np.int64), minlength=len(age))
     late = ("executed at the next close: the source has no opens",) if market.execution == "next_close" else ()
-    return Tape(
+    return PriceArrays(
         dates=market.dates,
         symbols=market.symbols,
         notes=(*market.notes, *late),
@@ -196,7 +196,7 @@ def rates(costs: Costs) -> tuple[float, float, float]:
     return costs.commission_bps * BPS, costs.slippage_bps * BPS, costs.min_commission
 
 
-def walk_given(tape: Tape, rows: Sequence[int], targets: np.ndarray, costs: Costs, capital: float) -> Walk:
+def walk_given(tape: PriceArrays, rows: Sequence[int], targets: np.ndarray, costs: Costs, capital: float) -> Walk:
     """Walk target weights (k, n) that are known beforehand, from the first decision to the end of the tape.
 
     rows : sessions of the decisions, increasing
@@ -210,7 +210,11 @@ def walk_given(tape: Tape, rows: Sequence[int], targets: np.ndarray, costs: Cost
 
 
 def walk_deciding(
-    tape: Tape, rows: Sequence[int], decide: Callable[[int, np.ndarray], np.ndarray], costs: Costs, capital: float
+    tape: PriceArrays,
+    rows: Sequence[int],
+    decide: Callable[[int, np.ndarray], np.ndarray],
+    costs: Costs,
+    capital: float,
 ) -> Walk:
     """The same walk where each decision depends on what is held by then.
 
@@ -235,7 +239,7 @@ def walk_deciding(
     return Walk(lines[0][first:], lines[1][first:], targets, helds, turnover, paid, _gone(tape, received), shares)
 
 
-def _gone(tape: Tape, received: np.ndarray) -> list[tuple[int, int, str, float]]:
+def _gone(tape: PriceArrays, received: np.ndarray) -> list[tuple[int, int, str, float]]:
     """The exits of names that were held, in the order of their sessions."""
     found = np.flatnonzero(np.isfinite(received))
     sessions = np.searchsorted(tape.exit_starts, found, side="right") - 1

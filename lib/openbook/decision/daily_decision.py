@@ -90,7 +90,7 @@ class Caps:
 
 
 @dataclass(frozen=True, eq=False)
-class Evening:
+class DecisionInputs:
     """Everything that decides the target weights of one evening.
 
     regime : 0 risk-off, 1 normal, 2 risk-on; optimizer : the settings of the portfolio, its limits left at defaults
@@ -114,7 +114,7 @@ class Evening:
         return self.optimizer.model_copy(update={name: getattr(self.limits, name) for name in CAPS})
 
 
-INPUTS = tuple(field.name for field in fields(Evening))
+INPUTS = tuple(field.name for field in fields(DecisionInputs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +161,7 @@ class Difference:
 # ---- deciding ----
 
 
-def decide(evening: Evening, scores: Scores | None = None) -> pd.Series:
+def decide(evening: DecisionInputs, scores: Scores | None = None) -> pd.Series:
     """The target weights of an evening, by symbol, CASH last, as in portfolio_weights.csv; sums to 1.
 
     scores : how (data, model) are scored, where several evenings share them
@@ -188,7 +188,7 @@ def decide(evening: Evening, scores: Scores | None = None) -> pd.Series:
     return restrict(wanted.weights, wanted.held, evening.limits.switch, debit)
 
 
-def _sessions(evening: Evening) -> int:
+def _sessions(evening: DecisionInputs) -> int:
     """How many sessions of scores a decision looks at: those that smooth tonight's, of those that the page has."""
     return min(evening.settings.score_window, SCORED)
 
@@ -202,10 +202,12 @@ def score(data: Data, model: Scorer, sessions: int) -> pd.DataFrame:
 # ---- the inputs ----
 
 
-def gather(data: Data, model: Model, card: ChampionCard, holdings: Holdings, regime: int, switch: str) -> Evening:
+def gather(
+    data: Data, model: Model, card: ChampionCard, holdings: Holdings, regime: int, switch: str
+) -> DecisionInputs:
     """An evening from what the daily page has in hand. switch : state of the kill switch"""
     defaults = {name: PortfolioSettings.model_fields[name].default for name in CAPS}
-    return Evening(
+    return DecisionInputs(
         data=data,
         holdings=holdings,
         model=Scorer(model, card.features, card.model_sha256),
@@ -215,7 +217,7 @@ def gather(data: Data, model: Model, card: ChampionCard, holdings: Holdings, reg
     )
 
 
-def evening_of(sealed: Path, known: Market | None = None) -> Evening:
+def decision_inputs(sealed: Path, known: Market | None = None) -> DecisionInputs:
     """The inputs of a sealed daily run, from what it recorded, its champion's bundle, and the store.
 
     known : a market of the same source that goes as far or further, in the place of the store
@@ -293,12 +295,14 @@ def handed(sealed: Path) -> dict:
 # ---- comparing ----
 
 
-def difference(before: Evening, after: Evening) -> pd.DataFrame:
+def difference(before: DecisionInputs, after: DecisionInputs) -> pd.DataFrame:
     """The change of target weights by input, symbols × inputs and their sum, `total`; see `split_change`."""
     return compare(before, after).effects
 
 
-def compare(before: Evening, after: Evening, scored: Mapping[str, pd.DataFrame] | None = None) -> Difference:
+def compare(
+    before: DecisionInputs, after: DecisionInputs, scored: Mapping[str, pd.DataFrame] | None = None
+) -> Difference:
     """Both decisions, and the change between them by input; (data, model) pairs are scored once each.
 
     scored : by a model's hash, its scores of a market that the data of both evenings are parts of, dates × symbols,
@@ -313,7 +317,7 @@ def compare(before: Evening, after: Evening, scored: Mapping[str, pd.DataFrame] 
     made, stuck = {_key(evening): decide(evening, scores) for evening in (before, last)}, []
 
     def mix(inputs) -> pd.Series:
-        evening = Evening(**inputs)
+        evening = DecisionInputs(**inputs)
         if _key(evening) in made:
             return made[_key(evening)]
         try:
@@ -337,7 +341,7 @@ def _scores(scored: Mapping[str, pd.DataFrame], sessions: int) -> Scores:
     return scores
 
 
-def since(previous: str | None, tonight: Evening, source: dict, scores: pd.DataFrame) -> Difference:
+def since(previous: str | None, tonight: DecisionInputs, source: dict, scores: pd.DataFrame) -> Difference:
     """What changed since the sealed run in the folder `previous`; nothing, and why, where that cannot be told.
 
     source, scores : of tonight, as the notebook has them. With the source of then, its market and what the same model
@@ -348,7 +352,7 @@ def since(previous: str | None, tonight: Evening, source: dict, scores: pd.DataF
     try:
         then = read_run(Path(previous))["params"]["source"]
         same = parse_source(then) == parse_source(source)
-        before = evening_of(Path(previous), tonight.data.market if same else None)
+        before = decision_inputs(Path(previous), tonight.data.market if same else None)
         alike = same and not tonight.data.market.is_restated_since(before.data.session)
         return compare(before, tonight, {tonight.model.sha256: scores} if alike else None)
     except OpenbookError as error:  # a page about tonight does not fail for want of another
@@ -367,7 +371,7 @@ def sentences(effects: pd.DataFrame) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _notes(before: Evening, after: Evening, stuck: list[str]) -> tuple[str, ...]:
+def _notes(before: DecisionInputs, after: DecisionInputs, stuck: list[str]) -> tuple[str, ...]:
     """What a reader should know of a comparison."""
     notes = []
     if before.holdings.due and not after.holdings.due:
@@ -386,13 +390,13 @@ def _notes(before: Evening, after: Evening, stuck: list[str]) -> tuple[str, ...]
     return tuple(notes)
 
 
-def _nothing(tonight: Evening, why: str) -> Difference:
+def _nothing(tonight: DecisionInputs, why: str) -> Difference:
     """No difference, and why."""
     weights, effects = tonight.holdings.weights.iloc[:0], pd.DataFrame(columns=[*INPUTS, TOTAL], dtype="float64")
     return Difference(weights, weights, effects.rename_axis("symbol"), (why,))
 
 
-def _key(evening: Evening) -> tuple[int, ...]:
+def _key(evening: DecisionInputs) -> tuple[int, ...]:
     """Which objects an evening is made of."""
     return tuple(id(part) for part in evening.inputs.values())
 

@@ -31,7 +31,7 @@ LONGEST_WAIT = timedelta(days=1)  # that a server may ask for
 
 
 @dataclass(frozen=True)
-class Delivery:
+class DeliveryReport:
     """What a delivery did: lines to say, and how many messages some channel still waits for."""
 
     lines: tuple[str, ...] = ()
@@ -82,7 +82,7 @@ def catch_up(runs: Path, now: datetime) -> bool:
     return enqueue(runs, compose(latest), now)
 
 
-def tell(runs: Path, now: datetime, *messages: "Message") -> Delivery:
+def tell(runs: Path, now: datetime, *messages: "Message") -> DeliveryReport:
     """Queue these messages and whatever was missed, then deliver what is due. What a command does last."""
     for message in messages:
         enqueue(runs, message, now)
@@ -90,22 +90,22 @@ def tell(runs: Path, now: datetime, *messages: "Message") -> Delivery:
     return deliver(runs, now)
 
 
-def deliver(runs: Path, now: datetime) -> Delivery:
+def deliver(runs: Path, now: datetime) -> DeliveryReport:
     """Send what is due, alarms first, oldest first. It never raises for a channel that fails: the outbox keeps it.
 
     An alarm that reaches nobody leaves a file ALERT-<date>.txt in the runs folder, until a channel takes it.
     """
     if not (runs / OUTBOX).is_dir():
-        return Delivery()
+        return DeliveryReport()
     from openbook.notify.channels import configured
 
     with _alone(runs) as mine:
         if not mine:
-            return Delivery(("another process is sending the outbox",), _waiting(entries(runs)))
+            return DeliveryReport(("another process is sending the outbox",), _waiting(entries(runs)))
         channels, lines, down = configured(), [], set()
         for entry in sorted(entries(runs), key=lambda entry: (not entry["alarm"], entry["queued"], entry["id"])):
             lines += _deliver_one(runs, entry, channels, down, now)
-        return Delivery(tuple(lines), _waiting(entries(runs)))
+        return DeliveryReport(tuple(lines), _waiting(entries(runs)))
 
 
 def status_lines(runs: Path, now: datetime) -> list[str]:

@@ -13,9 +13,9 @@ from openbook.portfolio.regime import NORMAL, REGIME_NAMES
 from openbook.portfolio.target_weights import (
     DUST,
     Decision,
-    Evening,
     PortfolioSettings,
     RegimeAdaptation,
+    WeightInputs,
     decide,
     rank_rows,
     smooth,
@@ -102,7 +102,7 @@ def construct_portfolio(
     scores = _scores_like(scores, close)
     symbols = close.columns
     codes, names = sector_codes(sectors, symbols)
-    evening = Evening(
+    evening = WeightInputs(
         ranks=rank_rows(scores.to_numpy(dtype=float)[-settings.score_window :]),
         close=close.to_numpy(dtype=float)[-(settings.lookback + 1) :],
         held=_held_weights(held, close, locked),
@@ -208,7 +208,7 @@ def _held_weights(held: pd.Series | None, close: pd.DataFrame, locked: tuple[str
 # ---- the account of it ----
 
 
-def _portfolio(date, evening: Evening, decision: Decision, settings: PortfolioSettings) -> Portfolio:
+def _portfolio(date, evening: WeightInputs, decision: Decision, settings: PortfolioSettings) -> Portfolio:
     """The arrays of a decision as frames."""
     symbols = pd.Index(evening.symbols, dtype="str", name="symbol")
     chosen = symbols[decision.chosen]
@@ -249,7 +249,7 @@ def cash_of(weights: np.ndarray) -> float:
     return max(1.0 - math.fsum(weights[weights > 0]), 0.0)
 
 
-def _binding(evening: Evening, decision: Decision, settings: PortfolioSettings) -> list[tuple]:
+def _binding(evening: WeightInputs, decision: Decision, settings: PortfolioSettings) -> list[tuple]:
     """Rows limit, name, value, cap of what held the optimizer back, then of what slowed the way there."""
     limits, hard, target = decision.limits, decision.hard, decision.target
     found = target[decision.chosen]
@@ -276,14 +276,14 @@ def _binding(evening: Evening, decision: Decision, settings: PortfolioSettings) 
     return rows
 
 
-def _capped(evening: Evening, decision: Decision, settings: PortfolioSettings) -> np.ndarray:
+def _capped(evening: WeightInputs, decision: Decision, settings: PortfolioSettings) -> np.ndarray:
     """Positions of the names that may not grow as far as the optimizer wants in one evening."""
     if not (evening.held > DUST).any():
         return np.array([], dtype=np.intp)
     return np.flatnonzero(decision.target - evening.held > settings.max_trade + AT_LIMIT)
 
 
-def _story(symbols: pd.Index, evening: Evening, decision: Decision, settings: PortfolioSettings) -> pd.DataFrame:
+def _story(symbols: pd.Index, evening: WeightInputs, decision: Decision, settings: PortfolioSettings) -> pd.DataFrame:
     """One row per chosen or held symbol, with the reason for its weight."""
     chosen = np.zeros(len(symbols), dtype=bool)
     chosen[decision.chosen] = True
@@ -305,7 +305,7 @@ def _story(symbols: pd.Index, evening: Evening, decision: Decision, settings: Po
     return table.assign(reason=pd.array(reasons, dtype="str"))
 
 
-def _reason(i: int, chosen: bool, evening: Evening, decision: Decision, settings: PortfolioSettings) -> str:
+def _reason(i: int, chosen: bool, evening: WeightInputs, decision: Decision, settings: PortfolioSettings) -> str:
     """Why symbol i has its weight, in one sentence."""
     if evening.locked[i]:
         return "cannot trade tonight: kept as it is"
@@ -326,7 +326,7 @@ def _reason(i: int, chosen: bool, evening: Evening, decision: Decision, settings
     return "; ".join([said, *bounds])
 
 
-def _move(i: int, chosen: bool, evening: Evening, decision: Decision, settings: PortfolioSettings) -> str:
+def _move(i: int, chosen: bool, evening: WeightInputs, decision: Decision, settings: PortfolioSettings) -> str:
     """What happens to symbol i and what its rank has to do with it."""
     rank, ranked = decision.rank[i], int(np.count_nonzero(decision.rank))
     held, weight = evening.held[i], decision.weights[i]
@@ -354,7 +354,7 @@ def _why_not(i: int, decision: Decision, settings: PortfolioSettings) -> str:
     return f"rank {rank}, and {settings.top_n} held names rank better"
 
 
-def _notes(evening: Evening, decision: Decision, settings: PortfolioSettings) -> tuple[str, ...]:
+def _notes(evening: WeightInputs, decision: Decision, settings: PortfolioSettings) -> tuple[str, ...]:
     """Sentences that the page shows beside the weights."""
     notes = []
     if not evening.sector_caps:

@@ -27,7 +27,7 @@ from openbook.portfolio.constraints import (
 __all__ = [
     "OPTIMIZERS",
     "Limits",
-    "Step",
+    "OptimizerStep",
     "check_feasible",
     "equal_weight",
     "expected_returns",
@@ -221,7 +221,7 @@ def _bisect(covariance: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Step:
+class OptimizerStep:
     """One optimizer that was tried, and what came of it; `reason` is empty for the one that was used."""
 
     optimizer: str
@@ -235,7 +235,7 @@ def optimize(
     covariance: np.ndarray,
     limits: Limits,
     max_iterations: int = MAX_ITERATIONS,
-) -> tuple[np.ndarray, tuple[Step, ...]]:
+) -> tuple[np.ndarray, tuple[OptimizerStep, ...]]:
     """Weights of the first optimizer in `names` that succeeds, and the chain of those tried.
 
     Raises OptimizerError at once if the limits cannot be met, and with the reason of each if all of them fail: there
@@ -243,13 +243,13 @@ def optimize(
     """
     check_feasible(limits)
     if not (limits.exposure > SLACK):
-        return np.zeros(len(limits.upper)), (Step("cash", "used", "exposure is zero"),)
-    steps: list[Step] = []
+        return np.zeros(len(limits.upper)), (OptimizerStep("cash", "used", "exposure is zero"),)
+    steps: list[OptimizerStep] = []
     for name in dict.fromkeys(names):
         try:
             weights = OPTIMIZERS[name](expected, covariance, limits, max_iterations)
         except OptimizerError as error:
-            steps.append(Step(name, "failed", str(error)))
+            steps.append(OptimizerStep(name, "failed", str(error)))
         else:
-            return weights, (*steps, Step(name, "used"))
+            return weights, (*steps, OptimizerStep(name, "used"))
     raise OptimizerError("no optimizer succeeded: " + "; ".join(f"{step.optimizer}: {step.reason}" for step in steps))

@@ -8,7 +8,14 @@ from pydantic import BaseModel, Field, field_validator
 from openbook.common.constants import SESSIONS_A_YEAR
 from openbook.common.errors import OptimizerError
 from openbook.portfolio.constraints import MAX_ITERATIONS, Limits, reduce_to
-from openbook.portfolio.optimizers import OPTIMIZERS, Step, expected_returns, optimize, shrunk_covariance, z_scores
+from openbook.portfolio.optimizers import (
+    OPTIMIZERS,
+    OptimizerStep,
+    expected_returns,
+    optimize,
+    shrunk_covariance,
+    z_scores,
+)
 from openbook.portfolio.regime import NORMAL, REGIME_NAMES, RISK_OFF, RISK_ON
 
 HALF_LIVES = 6  # what lies further back weighs less than 2% of tonight
@@ -103,7 +110,7 @@ class PortfolioSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 @dataclass(frozen=True, eq=False)
-class Evening:
+class WeightInputs:
     """What is known at the close of one session, for n symbols in sorted order.
 
     ranks : (≤ score_window, n) within-date ranks of the scores, oldest first, NaN where none
@@ -146,7 +153,7 @@ class Decision:
     covariance: np.ndarray
     limits: Limits
     hard: Limits
-    chain: tuple[Step, ...]
+    chain: tuple[OptimizerStep, ...]
     kept: np.ndarray
     floor: np.ndarray
     wanted: float
@@ -158,7 +165,7 @@ class Decision:
         return self.chain[-1].optimizer
 
 
-def decide(evening: Evening, settings: PortfolioSettings) -> Decision:
+def decide(evening: WeightInputs, settings: PortfolioSettings) -> Decision:
     """Tonight's weights: smooth, rank, choose, estimate, optimize, then move from the held weights towards them.
 
     Raises OptimizerError if no portfolio can be made; what is held then stays as it is.
@@ -272,7 +279,7 @@ def recent_covariance(close: np.ndarray) -> np.ndarray:
 # ---- which limits ----
 
 
-def hard_limits(evening: Evening, settings: PortfolioSettings, rule: RegimeAdaptation) -> Limits:
+def hard_limits(evening: WeightInputs, settings: PortfolioSettings, rule: RegimeAdaptation) -> Limits:
     """What tonight's tradable weights may not break, over all n names; locked names have used up their part."""
     locked = np.where(evening.locked, evening.held, 0.0)
     cap = settings.max_sector_weight if evening.sector_caps else 1.0
@@ -288,7 +295,7 @@ def hard_limits(evening: Evening, settings: PortfolioSettings, rule: RegimeAdapt
 
 
 def optimizer_limits(
-    evening: Evening, hard: Limits, chosen: np.ndarray, rule: RegimeAdaptation, cash_absorbs: bool
+    evening: WeightInputs, hard: Limits, chosen: np.ndarray, rule: RegimeAdaptation, cash_absorbs: bool
 ) -> Limits:
     """The hard limits of the chosen names, at the regime's exposure less what is locked.
 

@@ -14,7 +14,7 @@ from openbook.report.equity_curve import Curve, draw_equity
 from openbook.report.overview import BookOverview, Overview, read_equity, read_overview
 from openbook.runs import registry
 from openbook.runs.runs_folder import RunsFolder
-from openbook.runs.summaries import DAILY, FAILURE, MARKS, PENDING, Row, plain
+from openbook.runs.summaries import DAILY, FAILURE, MARKS, PENDING, RunSummary, plain
 
 INDEX = "index.html"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -30,7 +30,7 @@ class Day:
     """One field of the grid."""
 
     css: str  # what it looks like; empty for a day that the month lacks
-    row: Row | None = None
+    row: RunSummary | None = None
 
     @property
     def letter(self) -> str:
@@ -49,7 +49,7 @@ class Year:
 
     year: int
     months: list[tuple[str, list[Day]]]  # name, 31 days; empty if no daily run is of that year
-    others: list[tuple[str, list[Row]]]  # notebook, its sealed runs
+    others: list[tuple[str, list[RunSummary]]]  # notebook, its sealed runs
     counts: list[tuple[str, int]]  # kind, days
 
 
@@ -93,7 +93,7 @@ def _template():
     return environment.get_template("index.html.j2")
 
 
-def said(row: Row) -> str:
+def said(row: RunSummary) -> str:
     """A verdict in words: what waits and what failed is said, not only coloured."""
     if row.kind == PENDING:
         return f"{row.said}, waiting for approval"
@@ -107,7 +107,7 @@ def years(seen: Overview) -> list[Year]:
     return [_year(year, seen, {date: row for date, row in days.items() if int(date[:4]) == year}) for year in found]
 
 
-def _year(year: int, seen: Overview, days: dict[str, Row]) -> Year:
+def _year(year: int, seen: Overview, days: dict[str, RunSummary]) -> Year:
     others = [row for row in seen.sealed if row.notebook != DAILY and int(row.date[:4]) == year]
     names = sorted({row.notebook for row in others})
     return Year(
@@ -118,7 +118,7 @@ def _year(year: int, seen: Overview, days: dict[str, Row]) -> Year:
     )
 
 
-def _day(year: int, month: int, day: int, days: dict[str, Row]) -> Day:
+def _day(year: int, month: int, day: int, days: dict[str, RunSummary]) -> Day:
     if day > calendar.monthrange(year, month)[1]:
         return Day("")
     row = days.get(f"{year:04}-{month:02}-{day:02}")
@@ -127,7 +127,7 @@ def _day(year: int, month: int, day: int, days: dict[str, Row]) -> Day:
     return Day("we" if datetime.date(year, month, day).weekday() > 4 else "wd")
 
 
-def _newest(row: Row) -> tuple:
+def _newest(row: RunSummary) -> tuple:
     """By date; of one date the daily run comes last, as it does on the desk."""
     return row.date, row.notebook == DAILY, row.number
 

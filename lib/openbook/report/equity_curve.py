@@ -11,7 +11,7 @@ WIDTH, HEIGHT = 1000, 100  # units of the drawing
 
 
 @dataclass(frozen=True)
-class Panel:
+class CurvePanel:
     """One drawing: the line, the area below it, and its axis."""
 
     line: str  # points of an SVG polyline
@@ -23,8 +23,8 @@ class Panel:
 class Curve:
     """Equity and drawdown of a book over the same sessions."""
 
-    equity: Panel
-    drawdown: Panel
+    equity: CurvePanel
+    drawdown: CurvePanel
     dates: list[str]  # first, middle and last session
     words: str  # what the drawing shows
 
@@ -51,7 +51,7 @@ def draw_equity(points: list[tuple[str, float, float]]) -> Curve:
     )
 
 
-def _panel(values, low: float, high: float, form: str) -> Panel:
+def _panel(values, low: float, high: float, form: str) -> CurvePanel:
     """A line through evenly spaced values between `low` and `high`."""
 
     def height(value: float) -> float:
@@ -60,7 +60,7 @@ def _panel(values, low: float, high: float, form: str) -> Panel:
     step = WIDTH / (len(values) - 1)
     line = " ".join(f"{i * step:.1f},{height(value) * HEIGHT:.2f}" for i, value in enumerate(values))
     ticks = [(f"{height(tick) * 100:.1f}", _minus(form.format(tick))) for tick in _ticks(low, high)]
-    return Panel(line, f"0,0 {line} {WIDTH},0" if high == 0 else "", ticks)
+    return CurvePanel(line, f"0,0 {line} {WIDTH},0" if high == 0 else "", ticks)
 
 
 def _ticks(low: float, high: float) -> list[float]:

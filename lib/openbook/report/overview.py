@@ -10,7 +10,7 @@ from openbook.common.errors import OpenbookError
 from openbook.runs import message_queue, registry, views
 from openbook.runs.lineage import vetted
 from openbook.runs.runs_folder import BOOKS, OUTBOX, RunsFolder
-from openbook.runs.summaries import DAILY, FAILURE, NOT_YET, ORDERS, PENDING, Row, plain, read_rows
+from openbook.runs.summaries import DAILY, FAILURE, NOT_YET, ORDERS, PENDING, RunSummary, plain, read_rows
 
 HISTORY = "performance_history.csv"
 STATES = ("ACTIVE", "REDUCE_ONLY", "HALTED")
@@ -52,21 +52,21 @@ class Overview:
     folder: Path
     books: list[BookOverview]
     champion: str
-    rows: list[Row]
+    rows: list[RunSummary]
     outbox: int | None  # messages that wait to be sent; None where there is no outbox
 
     @property
-    def sealed(self) -> list[Row]:
+    def sealed(self) -> list[RunSummary]:
         """Sealed runs, by date."""
         return [row for row in self.rows if row.kind not in (FAILURE, NOT_YET)]
 
     @property
-    def failed(self) -> list[Row]:
+    def failed(self) -> list[RunSummary]:
         """Failed attempts, by date."""
         return [row for row in self.rows if row.kind == FAILURE]
 
     @property
-    def last(self) -> Row | None:
+    def last(self) -> RunSummary | None:
         """The last daily run, sealed or failed; before the first, the last run of any notebook."""
         days = self.days()
         return days[max(days)] if days else next(iter(self.rows[-1:]), None)
@@ -76,7 +76,7 @@ class Overview:
         """Evenings whose orders a person still has to approve, in any book."""
         return sorted({date for book in self.books for date in book.waiting})
 
-    def days(self) -> dict[str, Row]:
+    def days(self) -> dict[str, RunSummary]:
         """The daily run of each date: the newest sealed one, or the last other attempt if none was sealed."""
         others = [row for row in self.rows if row.kind in (FAILURE, NOT_YET)]
         daily = [row for row in (*others, *self.sealed) if row.notebook == DAILY]
@@ -145,7 +145,7 @@ def _book(place: Path) -> BookOverview:
     return BookOverview(plain(place.name), place, indented, views.altered(place))
 
 
-def _marked(row: Row, waiting: set[str]) -> Row:
+def _marked(row: RunSummary, waiting: set[str]) -> RunSummary:
     """A row whose orders still wait for a person is marked so."""
     return replace(row, kind=PENDING) if row.kind == ORDERS and row.date in waiting else row
 

@@ -13,9 +13,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from openbook.common.errors import AuditError, UsageError
+from openbook.common.files import replace_file, storage
 from openbook.market.calendar import CLOSURES, parse_date
 from openbook.runs import audit_log
-from openbook.common.files import replace_file, storage
 from openbook.runs.registry import one_line
 from openbook.runs.stage import json_bytes
 

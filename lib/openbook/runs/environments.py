@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from openbook.runs import provenance
 from openbook.common.files import storage
+from openbook.runs import provenance
 
 PATIENCE = 1800.0  # seconds for the downloads of a whole environment
 SHOWN = 6  # packages that a line names

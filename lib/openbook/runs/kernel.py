@@ -17,13 +17,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from openbook.common.errors import KernelDied, UsageError
 from openbook.common.desk_folder import DESK, desk_or_none
-from openbook.runs import progress
+from openbook.common.errors import KernelDied, UsageError
 from openbook.common.files import storage
-from openbook.runs.forkserver import ForkServer, Forked
-from openbook.runs.provenance import library_digest
 from openbook.common.secrets import scrubbed_environment
+from openbook.runs import progress
+from openbook.runs.forkserver import Forked, ForkServer
+from openbook.runs.provenance import library_digest
 
 STEPS = "steps"  # in a kernel's folder: how far its long cell is
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")

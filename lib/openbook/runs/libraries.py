@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from openbook.common.errors import AuditError
-from openbook.runs import provenance
 from openbook.common.files import replace_file, storage
+from openbook.runs import provenance
 from openbook.runs.stage import json_bytes
 
 FOLDER = "code"

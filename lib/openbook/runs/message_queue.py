@@ -1,4 +1,4 @@
-"""The messages of a runs folder that wait, were sent, or were given up: one small JSON file each; here they are read."""
+"""The messages of a runs folder, one small JSON file each: which wait, which were sent, which were given up."""
 
 import json
 from pathlib import Path

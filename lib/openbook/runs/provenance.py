@@ -14,8 +14,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from openbook.common.errors import UsageError
 from openbook.common.desk_folder import find_desk
+from openbook.common.errors import UsageError
 
 LIBRARY = Path(__file__).resolve().parents[1]
 EXTENSIONS = Path("lib") / "extensions"  # of a desk: its own features, optimizers, learners and sources

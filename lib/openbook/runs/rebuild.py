@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openbook.common.desk_folder import find_desk
-from openbook.runs import libraries, provenance
 from openbook.common.files import storage
+from openbook.runs import libraries, provenance
 from openbook.runs.environments import interpreter_of
 from openbook.runs.runs_folder import read_run
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from openbook.common import errors
 from openbook.common.errors import IncompleteRun, KernelDied, OpenbookError, RunTimeout
-from openbook.runs.notebook_source import check_parameters, heading, where
 from openbook.runs.kernel import Kernel, start_kernel
+from openbook.runs.notebook_source import check_parameters, heading, where
 from openbook.runs.preload import lean_imports, preload
 from openbook.runs.stage import RUN, Stage
 
@@ -78,9 +78,9 @@ def execute_notebook(
     progress : called before each code cell with its index, the number of cells, and the heading above it
     kernel : one that was started before; it is used up. By default a new one is started here
 
-    Raises the error that the notebook raised, if it is one of `openbook.common.errors`, else OpenbookError (70) naming the
-    cell; KernelDied (71), for want of memory
-    too, RunTimeout (72), IncompleteRun (73). No process of the kernel is left in any case.
+    Raises the error that the notebook raised, if it is one of `openbook.common.errors`, else OpenbookError (70) naming
+    the cell; KernelDied (71), for want of memory too, RunTimeout (72), IncompleteRun (73). No process of the kernel is
+    left in any case.
     """
     notebook = Path(notebook)
     try:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openbook.common.errors import ConflictError, LockError, OpenbookError, UsageError
-from openbook.runs import libraries, provenance, registry
 from openbook.common.files import replace_file, storage, sync
 from openbook.common.secrets import redact, redact_folder
+from openbook.runs import libraries, provenance, registry
 from openbook.runs.stage import ABOUT, REPORT, RUN, Stage, check_name, csv_bytes, json_bytes, open_stage
 
 __all__ = ["Run", "RunsFolder", "Stage", "check_date", "csv_bytes", "json_bytes", "open_stage"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from openbook.common.errors import OpenbookError, UsageError
 from openbook.common.files import replace_file, storage
-from openbook.runs.runs_folder import FAILED, RunsFolder, WHY, check_date, check_notebook, read_run
+from openbook.runs.runs_folder import FAILED, WHY, RunsFolder, check_date, check_notebook, read_run
 from openbook.runs.stage import REPORT, RUN, json_bytes
 
 KNOWN = ".index.json"
@@ -36,7 +36,7 @@ _ATTEMPT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})-([0-9]+)", re.ASCII)
 
 
 @dataclass(frozen=True, order=True)
-class Row:
+class RunSummary:
     """One run: when, what, where it lies, and what it said."""
 
     date: str
@@ -48,7 +48,7 @@ class Row:
     page: str  # what to open, below the runs folder
 
 
-def read_rows(folder: str | Path, *, keep: bool = False) -> list[Row]:
+def read_rows(folder: str | Path, *, keep: bool = False) -> list[RunSummary]:
     """Every sealed run and every failed attempt, by date; reads only what is new since rows were kept.
 
     keep : keep the rows for the next time; a question keeps nothing
@@ -61,7 +61,7 @@ def read_rows(folder: str | Path, *, keep: bool = False) -> list[Row]:
         kept = known.get(name)
         now[name] = kept if kept is not None and kept[:2] == stamp else [*stamp, *_read(path, notebook)]
         kind, said, page = now[name][2:]
-        rows.append(Row(date, notebook, number, name, kind, said, f"{name}/{page}"))
+        rows.append(RunSummary(date, notebook, number, name, kind, said, f"{name}/{page}"))
     if keep and now != known:
         with storage(f"write {runs.folder / KNOWN}"):
             replace_file(runs.folder / KNOWN, json_bytes({"schema_version": SCHEMA_VERSION, "rows": now}))

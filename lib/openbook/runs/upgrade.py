@@ -6,10 +6,10 @@ repository. A desk from before desks had a marker file gets one.
 
 from pathlib import Path
 
-from openbook.common.errors import UsageError
 from openbook.common.desk_folder import FILE, desk_or_none, is_unmarked
-from openbook.runs import libraries
+from openbook.common.errors import UsageError
 from openbook.common.files import replace_file, storage
+from openbook.runs import libraries
 from openbook.runs.runs_folder import RunsFolder, read_run
 
 MARKER = b"""# This folder is a desk: commands given anywhere below it work on its notebooks, params and runs.

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from openbook.common.errors import OpenbookError
-from openbook.runs import audit_log, libraries, provenance, registry
 from openbook.common.files import storage
+from openbook.runs import audit_log, libraries, provenance, registry
 from openbook.runs.runs_folder import Run, RunsFolder, read_run
 from openbook.runs.stage import REPORT, RUN
 

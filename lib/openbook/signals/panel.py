@@ -20,7 +20,7 @@ REPORTS_BACK = 12  # how many reports back a restated or late figure of the year
 
 
 @dataclass(frozen=True)
-class Filings:
+class ReportArrays:
     """One reported item of all symbols; one row per report, oldest first.
 
     row, column : first session that may use it, and its symbol
@@ -47,7 +47,7 @@ class Universe:
     fields: dict[str, np.ndarray]
     splits: list[tuple[int, int, float]]
     market: np.ndarray
-    filings: dict[str, Filings]
+    filings: dict[str, ReportArrays]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -211,7 +211,7 @@ class Panel:
     def _field(self, name: str) -> np.ndarray:
         return self._universe.fields[name][:, self._columns].copy()  # contiguous and writable: one type for the kernels
 
-    def _known(self, filings: Filings, figure: str) -> np.ndarray:
+    def _known(self, filings: ReportArrays, figure: str) -> np.ndarray:
         """Carry each figure from its first session on until a newer one or its age ends it."""
         columns = self._columns
         mine = (filings.column >= columns.start) & (filings.column < columns.stop)
@@ -243,7 +243,7 @@ def _reports(market: Market) -> pd.DataFrame:
     return reports.sort_values(["item", "column", "available", "period_end"], kind="stable")
 
 
-def _filings(reports: pd.DataFrame) -> Filings:
+def _filings(reports: pd.DataFrame) -> ReportArrays:
     """The reports of one item that were news when they came: none for a period older than one already known."""
     column, value = reports["column"].to_numpy(), reports["value"].to_numpy(dtype=np.float64)
     end = _days(reports["period_end"])
@@ -255,7 +255,7 @@ def _filings(reports: pd.DataFrame) -> Filings:
         year_ago[back:][found] = value[:-back][found]
     news = np.flatnonzero(end >= _days(reports.groupby("column")["period_end"].cummax()))
     news = news[np.argsort(reports["row"].to_numpy()[news], kind="stable")]
-    return Filings(
+    return ReportArrays(
         row=reports["row"].to_numpy()[news],
         column=column[news],
         day=_days(reports["available"])[news],

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from openbook.common.errors import DataError
-from openbook.market.checks.bar_history import make_tape, night_spreads
+from openbook.market.checks.bar_history import make_bar_history, night_spreads
 from openbook.market.checks.history import Checkup, examine
 from openbook.market.checks.history_thresholds import CHECKS, CheckupRules
 from openbook.market.checks.thresholds import RULES
@@ -250,7 +250,7 @@ def test_moves_are_those_of_the_total_return_price(delivery, act, damage):
         ("2023-01-01", "S10", "split", 2.0),  # before the first bar
         ("2023-07-01", "S11", "split", 2.0),  # after the last
     )
-    tape = make_tape(read_bars(acted), acted.actions)
+    tape = make_bar_history(read_bars(acted), acted.actions)
     close = acted.bars.pivot(index="date", columns="symbol", values="close")
     slow = np.log(adjust(close, acted.actions)).diff().fillna(0.0)
     np.testing.assert_allclose(tape.move, slow.to_numpy().T.ravel(), atol=1e-12)
@@ -259,7 +259,7 @@ def test_moves_are_those_of_the_total_return_price(delivery, act, damage):
 def test_a_tape_knows_its_gaps_and_what_came_before(delivery, damage):
     days = since(delivery, "2023-01-01")
     holes = damage(damage(delivery, "S00", days[[3, 4]], drop=True), "S01", days[:5], drop=True)
-    tape = make_tape(read_bars(holes), None)
+    tape = make_bar_history(read_bars(holes), None)
     of = [np.flatnonzero(tape.column == column) for column in (0, 1)]
     assert tape.gap[of[0][:5]].tolist() == [0, 1, 1, 3, 1]
     assert tape.gap[of[1][:2]].tolist() == [0, 1]
@@ -272,7 +272,7 @@ def test_a_tape_knows_its_gaps_and_what_came_before(delivery, damage):
 
 
 def test_the_spread_of_a_night_is_numpys(delivery):
-    tape = make_tape(read_bars(delivery), None)
+    tape = make_bar_history(read_bars(delivery), None)
     median, spread = night_spreads(tape)
     moves = tape.move[tape.row == 40]
     assert median[40] == pytest.approx(np.median(moves), rel=1e-12)

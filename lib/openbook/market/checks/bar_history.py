@@ -12,7 +12,7 @@ from openbook.market.ingest import Bars
 USUAL = 20
 
 
-class Tape(NamedTuple):
+class BarHistory(NamedTuple):
     """Bars by symbol, then day, as arrays of one length n_bars; a field that the source lacks is NaN.
 
     column : into `symbols`
@@ -58,7 +58,7 @@ class Tape(NamedTuple):
         return np.where(rows >= first[:, None], values[np.maximum(rows, 0)], np.nan)
 
 
-def make_tape(bars: Bars, actions: pd.DataFrame | None) -> Tape:
+def make_bar_history(bars: Bars, actions: pd.DataFrame | None) -> BarHistory:
     """The tape of sound bars on sessions, one per symbol and session.
 
     actions : splits and dividends that the prices do not have in them; None for adjusted prices
@@ -75,11 +75,11 @@ def make_tape(bars: Bars, actions: pd.DataFrame | None) -> Tape:
     }
     start = np.append(True, column[1:] != column[:-1])
     gap = np.where(start, 0, np.append(0, np.diff(row)))
-    tape = Tape(bars.symbols[present], sessions, column, row, **values, start=start, gap=gap, move=absent)
+    tape = BarHistory(bars.symbols[present], sessions, column, row, **values, start=start, gap=gap, move=absent)
     return tape._replace(move=_moves(tape, actions))
 
 
-def _moves(tape: Tape, actions: pd.DataFrame | None) -> np.ndarray:
+def _moves(tape: BarHistory, actions: pd.DataFrame | None) -> np.ndarray:
     """Log returns from bar to bar, with what the actions between them gave."""
     held = tape.close.copy()
     for kind in ("dividend", "split"):  # a dividend is paid per share after the splits of its day
@@ -91,7 +91,7 @@ def _moves(tape: Tape, actions: pd.DataFrame | None) -> np.ndarray:
     return out
 
 
-def locate(tape: Tape, actions: pd.DataFrame | None, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def locate(tape: BarHistory, actions: pd.DataFrame | None, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bar on which each action of a kind takes effect, its value, and its date; those before the first bar are left
     out, and those after the last."""
     if actions is None:
@@ -106,7 +106,7 @@ def locate(tape: Tape, actions: pd.DataFrame | None, kind: str) -> tuple[np.ndar
     return at[inside], chosen["value"].to_numpy("float64")[inside], day[inside]
 
 
-def night_spreads(tape: Tape) -> tuple[np.ndarray, np.ndarray]:
+def night_spreads(tape: BarHistory) -> tuple[np.ndarray, np.ndarray]:
     """Median of the moves of each session, and their spread (1.4826 · median absolute deviation), by session.
 
     NaN where fewer than ten names moved from the session before.

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from openbook.market.checks.bar_history import Tape
+from openbook.market.checks.bar_history import BarHistory
 from openbook.market.checks.equal_returns import same_moves
 from openbook.market.checks.history_thresholds import CheckupRules, findings
 
@@ -11,7 +11,7 @@ from openbook.market.checks.history_thresholds import CheckupRules, findings
 FEW = 20
 
 
-def same_companies(tape: Tape, rules: CheckupRules) -> pd.DataFrame:
+def same_companies(tape: BarHistory, rules: CheckupRules) -> pd.DataFrame:
     """Pairs of symbols whose returns are the same on nearly every session that they share."""
     moves = _wide_moves(tape)
     told = []
@@ -23,7 +23,7 @@ def same_companies(tape: Tape, rules: CheckupRules) -> pd.DataFrame:
     return findings("same company", names, first, last, [each[3] for each in told], detail)
 
 
-def _wide_moves(tape: Tape) -> np.ndarray:
+def _wide_moves(tape: BarHistory) -> np.ndarray:
     """Log returns from one session to the next, sessions × symbols, float32; NaN where there is none."""
     out = np.full((len(tape.sessions), len(tape.symbols)), np.nan, dtype=np.float32)
     daily = tape.gap == 1
@@ -31,7 +31,7 @@ def _wide_moves(tape: Tape) -> np.ndarray:
     return out
 
 
-def compare(tape: Tape, beside: Tape, rules: CheckupRules) -> list[pd.DataFrame]:
+def compare(tape: BarHistory, beside: BarHistory, rules: CheckupRules) -> list[pd.DataFrame]:
     """The same symbols in two sources: spans of another company, and single days with another return."""
     both = _side_by_side(tape, beside)
     quarter = (both["day"].dt.year * 4 + both["day"].dt.quarter).rename("quarter")
@@ -50,7 +50,7 @@ def compare(tape: Tape, beside: Tape, rules: CheckupRules) -> list[pd.DataFrame]
     return [*out, findings("disagreement", days["symbol"], days["day"], days["day"], np.ones(len(days)), told)]
 
 
-def _side_by_side(tape: Tape, beside: Tape) -> pd.DataFrame:
+def _side_by_side(tape: BarHistory, beside: BarHistory) -> pd.DataFrame:
     """Daily moves of the symbols and sessions that both tapes have: symbol, day, move, other."""
     tables = []
     for each, name in ((tape, "move"), (beside, "other")):

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from openbook.market.checks.bar_history import Tape
+from openbook.market.checks.bar_history import BarHistory
 from openbook.market.checks.history_thresholds import CheckupRules, findings
 from openbook.market.ingest import DOOR, Bars
 from openbook.market.tables import Delivery
@@ -85,7 +85,7 @@ def _are(bars: Bars, symbols) -> np.ndarray:
 # ---- sessions ----
 
 
-def bad_sessions(tape: Tape, rules: CheckupRules) -> list[pd.DataFrame]:
+def bad_sessions(tape: BarHistory, rules: CheckupRules) -> list[pd.DataFrame]:
     """Sessions with far fewer bars than usual, and sessions that repeat the one before."""
     n = pd.Series(np.bincount(tape.row, minlength=len(tape.sessions)))
     usual = n.rolling(2 * AROUND + 1, center=True, min_periods=1).median()
@@ -105,12 +105,12 @@ def bad_sessions(tape: Tape, rules: CheckupRules) -> list[pd.DataFrame]:
 # ---- symbols ----
 
 
-def lapses(tape: Tape, rules: CheckupRules) -> list[pd.DataFrame]:
+def lapses(tape: BarHistory, rules: CheckupRules) -> list[pd.DataFrame]:
     """Gaps, lines that nobody traded, and bars that were sent again."""
     return [_gaps(tape, rules), _untraded(tape, rules), _repeated(tape, rules)]
 
 
-def _gaps(tape: Tape, rules: CheckupRules) -> pd.DataFrame:
+def _gaps(tape: BarHistory, rules: CheckupRules) -> pd.DataFrame:
     """More than `max_gap` sessions without a bar between two bars."""
     at, day = np.flatnonzero(tape.gap > rules.max_gap + 1), tape.day
     told = [
@@ -121,7 +121,7 @@ def _gaps(tape: Tape, rules: CheckupRules) -> pd.DataFrame:
     return findings("gap", tape.symbols[tape.column[at]], day[at - 1], day[at], tape.gap[at] - 1, told)
 
 
-def _untraded(tape: Tape, rules: CheckupRules) -> pd.DataFrame:
+def _untraded(tape: BarHistory, rules: CheckupRules) -> pd.DataFrame:
     """Symbols with many bars on which no share was traded."""
     none, day = tape.volume == 0, tape.day
     count = np.bincount(tape.column, weights=none, minlength=len(tape.symbols)).astype(int)
@@ -138,7 +138,7 @@ def _untraded(tape: Tape, rules: CheckupRules) -> pd.DataFrame:
     return findings("stale line", tape.symbols[chosen], day[first], day[last], count[chosen], told)
 
 
-def _repeated(tape: Tape, rules: CheckupRules) -> pd.DataFrame:
+def _repeated(tape: BarHistory, rules: CheckupRules) -> pd.DataFrame:
     """Runs of traded bars that equal the one before in every field."""
     fields = (tape.open, tape.high, tape.low, tape.close, tape.volume)
     same = np.append(False, np.logical_and.reduce([values[1:] == values[:-1] for values in fields]))
@@ -152,7 +152,7 @@ def _repeated(tape: Tape, rules: CheckupRules) -> pd.DataFrame:
 # ---- the universe ----
 
 
-def judge_members(tape: Tape, members: pd.DataFrame, rules: CheckupRules) -> list[pd.DataFrame]:
+def judge_members(tape: BarHistory, members: pd.DataFrame, rules: CheckupRules) -> list[pd.DataFrame]:
     """Members whose bars are missing, begin late, or belong to a company that came later.
 
     members : columns symbol, start, end; an interval that lies outside the span of the bars says nothing
@@ -176,7 +176,7 @@ def judge_members(tape: Tape, members: pd.DataFrame, rules: CheckupRules) -> lis
     ]
 
 
-def _sessions_between(tape: Tape, start: pd.Series, end: pd.Series) -> pd.Series:
+def _sessions_between(tape: BarHistory, start: pd.Series, end: pd.Series) -> pd.Series:
     """Sessions from `start` to before `end`."""
     rows = [np.searchsorted(tape.sessions, dates.to_numpy().astype(DAY)) for dates in (start, end)]
     return pd.Series(rows[1] - rows[0], index=start.index)
@@ -193,7 +193,7 @@ def _recycled(gone: pd.DataFrame, others: pd.DataFrame, first_bar: pd.Series) ->
     return findings("recycled ticker", table["symbol"], table["end"], bar, np.ones(len(table)), told)
 
 
-def _late(tape: Tape, late: pd.DataFrame, bar: pd.Series, missed: pd.Series) -> pd.DataFrame:
+def _late(tape: BarHistory, late: pd.DataFrame, bar: pd.Series, missed: pd.Series) -> pd.DataFrame:
     """Members whose bars begin long after they entered."""
     told = [
         f"a member since {s:%Y-%m-%d} or before, bars from {b:%Y-%m-%d}"

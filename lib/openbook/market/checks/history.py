@@ -12,7 +12,7 @@ import pandas as pd
 
 from openbook.common.errors import CalendarError, DataError, DataNotReady
 from openbook.market import calendar
-from openbook.market.checks.bar_history import Tape, make_tape
+from openbook.market.checks.bar_history import BarHistory, make_bar_history
 from openbook.market.checks.duplicates import compare, same_companies
 from openbook.market.checks.gaps import (
     bad_sessions,
@@ -138,7 +138,7 @@ def examine(
     sound, found = _on_arrival(bars, rules, calendar.today() if today is None else calendar.as_day(today))
     if not len(sound.day):
         raise DataError(_no_price(delivery, bars))
-    tape = make_tape(sound, None if delivery.adjusted else delivery.actions)
+    tape = make_bar_history(sound, None if delivery.adjusted else delivery.actions)
     found += bad_sessions(tape, rules)
     found += lapses(tape, rules)
     found += judge_moves(tape, delivery.actions, rules)
@@ -178,7 +178,7 @@ def _no_price(delivery: Delivery, bars: Bars) -> str:
     )
 
 
-def _tape_beside(delivery: Delivery, tape: Tape) -> Tape:
+def _tape_beside(delivery: Delivery, tape: BarHistory) -> BarHistory:
     """The tape of what ingest admits of another source; of bars that differ the first counts.
 
     Raises DataError if it has no price, or no symbol of the first source: nothing would be compared.
@@ -191,7 +191,7 @@ def _tape_beside(delivery: Delivery, tape: Tape) -> Tape:
         raise DataError(_no_price(delivery, read))
     if not set(bars.symbols) & set(tape.symbols):
         raise DataError(f"{delivery.name} shares no symbol with the first source; map its symbols")
-    return make_tape(bars, None if delivery.adjusted else delivery.actions)
+    return make_bar_history(bars, None if delivery.adjusted else delivery.actions)
 
 
 def _tonight(delivery: Delivery, nightly: QualityRules | None, today) -> list[pd.DataFrame]:
@@ -219,7 +219,7 @@ def rank_findings(found: list[pd.DataFrame]) -> pd.DataFrame:
     return table[FINDING_COLUMNS].assign(way_out=way_out)
 
 
-def _summary(delivery: Delivery, bars: Bars, tape: Tape) -> dict[str, str]:
+def _summary(delivery: Delivery, bars: Bars, tape: BarHistory) -> dict[str, str]:
     """What was looked at."""
     closed = closed_days(bars, is_bad(bars, "holiday"))
     prices = "adjusted by the vendor" if delivery.adjusted else "raw, as traded"

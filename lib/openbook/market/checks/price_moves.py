@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from openbook.market.checks.bar_history import USUAL, Tape, locate, night_spreads
+from openbook.market.checks.bar_history import USUAL, BarHistory, locate, night_spreads
 from openbook.market.checks.history_thresholds import CheckupRules, findings
 from openbook.market.checks.jumps import BLUR, SURE_SPLIT
 
@@ -55,7 +55,7 @@ class Jumps(NamedTuple):
         return Jumps(*(values[chosen] for values in self))
 
 
-def judge_moves(tape: Tape, recorded: pd.DataFrame | None, rules: CheckupRules) -> list[pd.DataFrame]:
+def judge_moves(tape: BarHistory, recorded: pd.DataFrame | None, rules: CheckupRules) -> list[pd.DataFrame]:
     """Findings on the moves of a tape, by rule.
 
     recorded : the actions that the vendor knows of, whether applied to the prices or not
@@ -64,7 +64,7 @@ def judge_moves(tape: Tape, recorded: pd.DataFrame | None, rules: CheckupRules) 
         return _judge(tape, recorded, rules)
 
 
-def _judge(tape: Tape, recorded: pd.DataFrame | None, rules: CheckupRules) -> list[pd.DataFrame]:
+def _judge(tape: BarHistory, recorded: pd.DataFrame | None, rules: CheckupRules) -> list[pd.DataFrame]:
     """Half-applied splits first, then levels that came back, then what stayed."""
     jumps = large_moves(tape, rules)
     half, on_day = _half_applied(tape, jumps, recorded, rules)
@@ -74,7 +74,7 @@ def _judge(tape: Tape, recorded: pd.DataFrame | None, rules: CheckupRules) -> li
     return [half, *false, *_persistent(tape, stayed, np.isin(stayed.at, jumps.at[on_day]), rules)]
 
 
-def large_moves(tape: Tape, rules: CheckupRules) -> Jumps:
+def large_moves(tape: BarHistory, rules: CheckupRules) -> Jumps:
     """All moves beyond `min_break` over at most `max_gap` sessions."""
     at = np.flatnonzero((np.abs(tape.move) > np.log(rules.min_break)) & (tape.gap > 0) & (tape.gap <= rules.max_gap))
     median, spread = night_spreads(tape)
@@ -97,7 +97,7 @@ def large_moves(tape: Tape, rules: CheckupRules) -> Jumps:
     )
 
 
-def _is_firm(tape: Tape, at: np.ndarray, shares: np.ndarray, rules: CheckupRules) -> np.ndarray:
+def _is_firm(tape: BarHistory, at: np.ndarray, shares: np.ndarray, rules: CheckupRules) -> np.ndarray:
     """Whether a move is one of a stock that somebody watches, and not of a warrant that trades once a week."""
     dear = np.maximum(tape.close[at], tape.close[at - 1]) >= rules.min_price
     traded = np.isnan(tape.volume) | (tape.volume > 0)
@@ -107,7 +107,7 @@ def _is_firm(tape: Tape, at: np.ndarray, shares: np.ndarray, rules: CheckupRules
     return regular | (np.abs(tape.move[at]) > np.log(rules.thin_jump))
 
 
-def _multiple(tape: Tape, values: np.ndarray, at: np.ndarray) -> np.ndarray:
+def _multiple(tape: BarHistory, values: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Values at these bars over the median of those before; NaN if these are few or zero."""
     usual = _medians(tape.before(values, at))
     return values[at] / np.where(usual > 0, usual, np.nan)
@@ -162,7 +162,7 @@ def _told_half(ratio: float, move: float, words: str) -> str:
     return f"recorded {ratio:.4g}, the close still moved ×{np.exp(move):.3f}{': ' * bool(words)}{words}{odd}"
 
 
-def _false_levels(tape: Tape, jumps: Jumps, rules: CheckupRules) -> tuple[list[pd.DataFrame], np.ndarray]:
+def _false_levels(tape: BarHistory, jumps: Jumps, rules: CheckupRules) -> tuple[list[pd.DataFrame], np.ndarray]:
     """Levels that were left again for the one before: slips, spikes and collisions; and which jumps these are."""
     used = np.zeros(len(jumps.at), dtype=bool)
     level, large = np.cumsum(tape.move), jumps.firm & (np.abs(jumps.move) > np.log(rules.max_jump))
@@ -183,7 +183,7 @@ def _false_levels(tape: Tape, jumps: Jumps, rules: CheckupRules) -> tuple[list[p
     return _named_levels(tape, jumps, np.array(pairs, dtype=int).reshape(-1, 2), rules), used
 
 
-def _named_levels(tape: Tape, jumps: Jumps, pairs: np.ndarray, rules: CheckupRules) -> list[pd.DataFrame]:
+def _named_levels(tape: BarHistory, jumps: Jumps, pairs: np.ndarray, rules: CheckupRules) -> list[pd.DataFrame]:
     """Findings for levels that begin and end with these jumps."""
     there, back = pairs.T
     start, end = jumps.at[there], jumps.at[back]
@@ -197,7 +197,7 @@ def _named_levels(tape: Tape, jumps: Jumps, pairs: np.ndarray, rules: CheckupRul
     return out
 
 
-def _told_away(tape: Tape, jumps: Jumps, there: int, back: int) -> str:
+def _told_away(tape: BarHistory, jumps: Jumps, there: int, back: int) -> str:
     """A level that was left again, in words."""
     at, n = jumps.at[there], jumps.at[back] - jumps.at[there]
     words = f"close ×{np.exp(jumps.move[there]):.3g} from {tape.close[at - 1]:.6g} to {tape.close[at]:.6g}"
@@ -211,7 +211,7 @@ def _is_power_of_ten(move: np.ndarray, rules: CheckupRules) -> np.ndarray:
     return near & (np.round(power) >= 1) & (np.round(power) <= 3)
 
 
-def _persistent(tape: Tape, jumps: Jumps, on_day: np.ndarray, rules: CheckupRules) -> list[pd.DataFrame]:
+def _persistent(tape: BarHistory, jumps: Jumps, on_day: np.ndarray, rules: CheckupRules) -> list[pd.DataFrame]:
     """Findings for moves that stayed: each gets the first name that fits.
 
     on_day : jumps on the day of a recorded split, of which only a spin-off is told again
@@ -244,7 +244,7 @@ def _persistent(tape: Tape, jumps: Jumps, on_day: np.ndarray, rules: CheckupRule
     return out
 
 
-def _after(tape: Tape, values: np.ndarray, at: np.ndarray) -> np.ndarray:
+def _after(tape: BarHistory, values: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Median of the next bars, this one included, over the usual before; NaN if unknown."""
     ends = tape.bounds[1:][tape.column[at]]
     rows = at[:, None] + np.arange(NEXT_BARS)
@@ -276,7 +276,7 @@ def _nearest(move: np.ndarray, tolerance: float) -> np.ndarray:
     return np.where(near.any(axis=1), RATIOS[best], 0.0)
 
 
-def _told(tape: Tape, at: int, move: float, turnover: float, split: float) -> str:
+def _told(tape: BarHistory, at: int, move: float, turnover: float, split: float) -> str:
     """A move in words."""
     words = f"close ×{np.exp(move):.3g} from {tape.close[at - 1]:.6g} to {tape.close[at]:.6g}"
     words += f" on {turnover:.2g} times the usual turnover" if np.isfinite(turnover) else ""
@@ -286,7 +286,7 @@ def _told(tape: Tape, at: int, move: float, turnover: float, split: float) -> st
     return f"{words}: {'reverse ' if move > 0 else ''}split {ratio}"
 
 
-def _rows(tape: Tape, rule: str, first: np.ndarray, last: np.ndarray, detail) -> pd.DataFrame:
+def _rows(tape: BarHistory, rule: str, first: np.ndarray, last: np.ndarray, detail) -> pd.DataFrame:
     """Findings about the bars from `first` to `last`."""
     day = tape.day
     return findings(rule, tape.symbols[tape.column[first]], day[first], day[last], last - first + 1, detail)

@@ -42,7 +42,7 @@ class YahooSource(BaseModel, frozen=True, extra="forbid"):
         return self
 
 
-class Universe(NamedTuple):
+class YahooUniverse(NamedTuple):
     """symbols, sorted; members and sectors as `Delivery` has them, or None."""
 
     symbols: list[str]
@@ -87,10 +87,10 @@ def fetch_yahoo(source: YahooSource, *, since: date | None = None, pace: Pace | 
     )
 
 
-def _universe(source: YahooSource) -> Universe:
+def _universe(source: YahooSource) -> YahooUniverse:
     """The symbols to ask for; members that left before `start` are not among them."""
     if source.symbols is not None:
-        return Universe(sorted(set(source.symbols)), None, None)
+        return YahooUniverse(sorted(set(source.symbols)), None, None)
     table = source.universe
     present = column_names(list_files(table.path)[0])
     columns = {field: table.columns.get(field, field) for field in ("symbol", "sector", "start", "end")}
@@ -108,7 +108,7 @@ def _universe(source: YahooSource) -> Universe:
             rows[missing] = pd.Series(pd.NaT, index=rows.index, dtype="datetime64[us]")
         rows = rows[rows["end"].isna() | (rows["end"] > pd.Timestamp(source.start))]
     members = rows[["symbol", "start", "end"]].reset_index(drop=True) if "end" in rows else None
-    return Universe(sorted(rows["symbol"].unique()), members, _sectors(rows, table) if "sector" in rows else None)
+    return YahooUniverse(sorted(rows["symbol"].unique()), members, _sectors(rows, table) if "sector" in rows else None)
 
 
 def _sectors(rows: pd.DataFrame, table: UniverseTable) -> pd.Series:
@@ -120,7 +120,7 @@ def _sectors(rows: pd.DataFrame, table: UniverseTable) -> pd.Series:
     return pairs.set_index("symbol")["sector"].sort_index()
 
 
-def _sectors_of_today(source: YahooSource, chart, universe: Universe, answers: dict) -> pd.Series | None:
+def _sectors_of_today(source: YahooSource, chart, universe: YahooUniverse, answers: dict) -> pd.Series | None:
     """The file's sectors; without any, and if asked for, Yahoo's of each symbol with bars that has one."""
     if universe.sectors is not None or not source.ask_sectors:
         return universe.sectors
@@ -203,7 +203,7 @@ def _fundamentals(source: YahooSource, bars: pd.DataFrame) -> tuple[pd.DataFrame
     return fetch_reports(source.fundamentals, bars)
 
 
-def _notes(answers: dict, unfinished: list[str], doubtful: list[str], universe: Universe) -> list[str]:
+def _notes(answers: dict, unfinished: list[str], doubtful: list[str], universe: YahooUniverse) -> list[str]:
     """What a reader of the pages must know about this delivery."""
     from openbook.market.sources.yahoo_chart import FAULTS
 

@@ -23,7 +23,7 @@ from openbook.market.store.merge import Delta, differences, plain_members, plain
 from openbook.market.tables import REFUSED_COLUMNS, Market
 
 
-class Step(NamedTuple):
+class UpdateStep(NamedTuple):
     """Where an update stands.
 
     appends, mends : it brings later sessions; it ends with the last stored one, which may be corrected; neither: it
@@ -41,15 +41,15 @@ class Step(NamedTuple):
     before: pd.Timestamp
 
 
-def next_step(sessions: pd.DatetimeIndex, sent: Market) -> Step:
+def next_step(sessions: pd.DatetimeIndex, sent: Market) -> UpdateStep:
     """The step from a store of two sessions or more; DataError if all that was sent lies before it."""
     last, end = sessions[-1], sent.dates[-1]
     if end < sessions[0]:
         raise DataError(f"the delivery ends on {end:%Y-%m-%d}, before the store starts on {sessions[0]:%Y-%m-%d}")
     if end > last:
         redone = calendar.sessions(last + pd.Timedelta(days=1), end)
-        return Step(True, False, last, end, redone, last)
-    return Step(False, end == last, sessions[-2] if end == last else last, last, sessions[-1:], sessions[-2])
+        return UpdateStep(True, False, last, end, redone, last)
+    return UpdateStep(False, end == last, sessions[-2] if end == last else last, last, sessions[-1:], sessions[-2])
 
 
 def first_delta(sent: Market, refused: pd.DataFrame) -> Delta:
@@ -58,7 +58,7 @@ def first_delta(sent: Market, refused: pd.DataFrame) -> Delta:
     return Delta(sent, spells, restated_rows(), refused[REFUSED_COLUMNS].assign(known=refused["date"]))
 
 
-def next_delta(step: Step, sent: Market, stored: Market, listed: pd.Index, *, since) -> Delta:
+def next_delta(step: UpdateStep, sent: Market, stored: Market, listed: pd.Index, *, since) -> Delta:
     """What `sent` adds to `stored`, its table of the refused left empty.
 
     stored : the newest values from `since` on, up to the last session that counts as said
@@ -75,7 +75,7 @@ def next_delta(step: Step, sent: Market, stored: Market, listed: pd.Index, *, si
     )
 
 
-def newly_refused(refused: pd.DataFrame, had: pd.DataFrame, step: Step) -> pd.DataFrame:
+def newly_refused(refused: pd.DataFrame, had: pd.DataFrame, step: UpdateStep) -> pd.DataFrame:
     """What ingest refused now and not before, with the session since which that is known."""
     both = [pd.MultiIndex.from_frame(table[REFUSED_COLUMNS]) for table in (refused, had)]
     new = refused[~both[0].isin(both[1])].drop_duplicates()
@@ -83,7 +83,7 @@ def newly_refused(refused: pd.DataFrame, had: pd.DataFrame, step: Step) -> pd.Da
 
 
 def mended(
-    last: dict[str, pa.Table], listed: pd.Series, step: Step, sessions: pd.DatetimeIndex
+    last: dict[str, pa.Table], listed: pd.Series, step: UpdateStep, sessions: pd.DatetimeIndex
 ) -> tuple[dict[str, pa.Table], pd.Series]:
     """The last delta without its last session, and the names without those that only that session listed."""
     late = late_names(frame_of(last, "restated"))
@@ -91,7 +91,7 @@ def mended(
     return before_session(last, step.known, sessions, alone), listed[~listed.index.isin(list(alone))]
 
 
-def joined(last: dict[str, pa.Table], new: dict[str, pa.Table], step: Step, sessions) -> dict[str, pa.Table]:
+def joined(last: dict[str, pa.Table], new: dict[str, pa.Table], step: UpdateStep, sessions) -> dict[str, pa.Table]:
     """Two deltas of one session as one: what both say of earlier sessions is said once."""
     both = fold([last, new], sessions)
     said = frame_of(both, "restated")
@@ -104,7 +104,9 @@ def joined(last: dict[str, pa.Table], new: dict[str, pa.Table], step: Step, sess
     return rest | ({"restated": table_of(rows)} if len(rows) else {})
 
 
-def sealed(tables: dict[str, pa.Table], step: Step, description: dict, earlier: Earlier) -> tuple[list[str], pd.Series]:
+def sealed(
+    tables: dict[str, pa.Table], step: UpdateStep, description: dict, earlier: Earlier
+) -> tuple[list[str], pd.Series]:
     """The digests of the sessions that an update brings, and every known symbol with the session that first knew it.
 
     tables : of the delta; rows of before the step are left out
