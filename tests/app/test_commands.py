@@ -156,7 +156,7 @@ def test_x06_a_forged_or_edited_token(waiting, key, tmp_path, change):
 
 def test_x06_an_expired_token_and_one_for_another_evening(waiting, key, tmp_path, monkeypatch):
     token = signed(waiting, key, tmp_path, date=f"{waiting.days[2]:%Y-%m-%d}")
-    refused(by_token(waiting, key, token), 55, f"is for {waiting.days[2]:%Y-%m-%d}, not for")
+    refused(by_token(waiting, key, token), 55, f"approves {waiting.days[2]:%Y-%m-%d}, not")
     token = signed(waiting, key, tmp_path)
     monkeypatch.setenv(calendar.REHEARSAL, f"{calendar.next_session(waiting.tonight):%Y-%m-%d}T15:00Z")
     refused(by_token(waiting, key, token), 55, "expired")
@@ -270,7 +270,7 @@ def test_after_some_fills_what_is_still_open_leaves(waiting, monkeypatch):
     answer = succeed(command(waiting, "export", tonight(waiting)))
     left = pd.read_csv(io.StringIO(answer.out), keep_default_na=False).set_index("order_id")["shares"]
     assert left.to_dict() == {o.order_id: abs(o.shares) for o in rest} | {second.order_id: abs(second.shares - part)}
-    assert f"already filled, not exported:  {first.symbol} {abs(first.shares)} of {abs(first.shares)}, " in answer.err
+    assert f"already filled, not exported: {first.symbol} {abs(first.shares)} of {abs(first.shares)}, " in answer.err
     assert f"{second.symbol} 1 of {abs(second.shares)}" in answer.err
     for order in (second, *rest):
         fill(waiting, order, order.shares - (part if order is second else 0))

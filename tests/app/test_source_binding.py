@@ -39,7 +39,7 @@ def test_a_vendors_prices_in_the_runs_of_a_simulated_world_are_refused(desk, tmp
     assert bound_to(runs, runs / "books" / "paper.db").startswith("simulated ")
     refused(openbook(*run, "--set", desk.vendor.source), "the price source simulated", "this run uses files")
     other = simulated | {"seed": 4}
-    refused(openbook(*run, "--set", f"source={json.dumps(other)}"), "the prices of simulated")
+    refused(openbook(*run, "--set", f"source={json.dumps(other)}"), "the price source simulated")
 
 
 def test_a_vendor_that_moved_its_files_is_the_same_vendor(desk, tmp_path):

@@ -206,7 +206,7 @@ def test_a_settlement_that_was_edited_is_refused(path):
         ("{", "cannot read the settlement"),
         (
             good.to_json().replace(f'"session": "{day(1)}"', f'"session": "{day(2)}"'),
-            f"is of {day(2)}, not of {day(1)}",
+            f"is for {day(2)}, not for {day(1)}",
         ),
     ):
         with pytest.raises(BookError, match=message):
