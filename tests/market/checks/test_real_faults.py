@@ -171,7 +171,7 @@ def test_d09_d15_bars_that_the_vendor_corrected_later(us, shared_data):
 
 def test_d10_a_set_that_ends_the_day_before(index):
     market, _ = admit(until(index, "2017-06-01", adjusted=True), today=TODAY)
-    with pytest.raises(DataNotReady, match="no bars of 2017-06-02 yet"):
+    with pytest.raises(DataNotReady, match="no bars for 2017-06-02 yet"):
         check_session(market, "2017-06-02")
 
 

@@ -88,7 +88,7 @@ def test_decimal_commas_that_can_be_nothing_else_are_read(tmp_path, text):
         ),
         (("1,234,567", "1"), "'1,234,567', which is not a number: write numbers with a decimal point"),
         (("1.234,56", "2,5"), "'1.234,56', which is not a number: write numbers with a decimal point"),
-        (("halted", "10"), "'halted', which is no number"),
+        (("halted", "10"), "'halted', which is not a number"),
     ],
 )
 def test_numbers_that_cannot_be_read_are_named(tmp_path, values, told):
@@ -315,7 +315,7 @@ def test_missing_file_and_missing_column_name_the_way_out(tmp_path):
         fetch(source)
     with pytest.raises(DataError, match=r"no column 'Px' \(for close\)"):
         fetch(source.model_copy(update={"columns": {"close": "Px"}}))
-    with pytest.raises(DataError, match="no bars of ZZZ"):
+    with pytest.raises(DataError, match="no bars for ZZZ"):
         fetch(write_csv(tmp_path / "b.csv", bars(), symbols=("AAA", "ZZZ")))
     (tmp_path / "empty").mkdir()
     (tmp_path / "bars.xls").write_text("")

@@ -216,7 +216,7 @@ def test_nobody_answers(here, ask):
     with pytest.raises(DataNotReady, match="no readable answer from Yahoo for any of 1 symbols"):
         ask("AAA", index=None)
     here.says(YAHOO + "AAA", Said(GONE, 404))
-    with pytest.raises(DataError, match="none of the 1 symbols"):
+    with pytest.raises(DataError, match="any of the 1 symbols"):
         ask("AAA", index=None)
     here.says(YAHOO + "^GSPC", Said(GONE, 404))
     with pytest.raises(DataNotReady, match="the index"):
