@@ -327,7 +327,7 @@ def test_a_bar_moves_for_who_watches_and_is_nothing_for_a_headless_run(capsys):
 
 
 def test_a_callout_of_no_kind_is_refused():
-    with pytest.raises(UsageError, match="there are note, ok, warn, stop"):
+    with pytest.raises(UsageError, match="choose from note, ok, warn, stop"):
         callout("x", "danger")
 
 
