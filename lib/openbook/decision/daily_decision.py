@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache, partial
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 
@@ -235,7 +236,9 @@ def evening_of(sealed: Path, known: Market | None = None) -> Evening:
     recorded = run["recorded"]
     # Pages that were sealed before a missed rebalance was made up for did not record it.
     due = recorded.get("due", is_rebalance(session, card.portfolio.rebalance_every) or positions.empty)
-    holdings = Holdings(current_weights(positions, settled.cash, settled.priced(market.close.loc[session])), due)
+    holdings = Holdings(
+        current_weights(positions, settled.cash, settled.priced(cast(pd.Series, market.close.loc[session]))), due
+    )
     return gather(Data(market, checked.tradable), model, card, holdings, recorded["regime"], recorded["switch"])
 
 
@@ -362,7 +365,7 @@ def sentences(effects: pd.DataFrame) -> tuple[str, ...]:
         effect = effects[name]
         size, names = 0.5 * effect.abs().sum(), effect.drop(CASH, errors="ignore")
         if size > VISIBLE:
-            most = (names if names.abs().max() > TINY else effect).abs().idxmax()
+            most = cast(str, (names if names.abs().max() > TINY else effect).abs().idxmax())
             said.append(f"{name.capitalize()}: {size:.1%} of the portfolio; most in {most} {effect[most]:+.1%}")
     return tuple(said)
 
@@ -408,7 +411,7 @@ def _same_holdings(one: Holdings, other: Holdings) -> bool:
 
 
 # How to see that an input did not change.
-SAME = {
+SAME: dict[str, Callable[..., bool]] = {
     "data": _same_data,
     "holdings": _same_holdings,
     "model": lambda one, other: one.model is other.model or (one.sha256 == other.sha256 != ""),

@@ -18,6 +18,7 @@ import pandas as pd
 
 from openbook.common.constants import CASH
 from openbook.common.errors import BookError
+from openbook.common.frames import each_row
 from openbook.execution.share_units import position_series
 from openbook.execution.ticker_spellings import TICKER, same_security, spelled
 
@@ -88,7 +89,7 @@ def generic_csv(orders: pd.DataFrame, execution: str) -> bytes:
     at = AUCTIONS[execution].generic
     rows = [
         (o.order_id, o.session, o.symbol, _side(o.shares), f"{abs(o.shares):.12g}", "MARKET", at, f"{o.price:.12g}")
-        for o in orders.itertuples()
+        for o in each_row(orders)
     ]
     return _csv(GENERIC_COLUMNS, [[_neutral(str(cell)) for cell in row] for row in rows])
 
@@ -106,7 +107,7 @@ def ibkr_basket(orders: pd.DataFrame, execution: str) -> bytes:
     at = AUCTIONS[execution].ibkr
     rows = [
         (_side(o.shares), _quantity(o), _ticker(o, "ibkr"), "STK", "SMART", "USD", *at, o.order_id)
-        for o in orders.itertuples()
+        for o in each_row(orders)
     ]
     return _csv(IBKR_COLUMNS, rows)
 
@@ -212,8 +213,8 @@ def require_named_alike(fills: pd.DataFrame, orders: pd.DataFrame) -> None:
 
     fills : of `parse_fills`; orders : order_id, symbol when decided, and ticker, what that is called now
     """
-    named = {row.order_id: (row.symbol, row.ticker) for row in orders.itertuples()}
-    for fill in fills.itertuples() if "symbol" in fills else ():
+    named = {row.order_id: (row.symbol, row.ticker) for row in each_row(orders)}
+    for fill in each_row(fills) if "symbol" in fills else ():
         ours = named.get(fill.order_id, (fill.symbol,))
         if not any(same_security(fill.symbol, symbol) for symbol in ours):
             raise BookError(

@@ -4,7 +4,7 @@ Each comparison is written so that NaN fails it.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -110,7 +110,7 @@ class SafetyLimits(BaseModel, frozen=True, extra="forbid"):
         which turnover and single trades do not limit a first build."""
         batch, daily = self.of(profile), profile == "daily"
         return Room(
-            max_weight=min(self.max_weight, settings.rule(regime).max_weight),
+            max_weight=min(self.max_weight, cast(float, settings.rule(regime).max_weight)),
             max_sector_weight=min(self.max_sector_weight, settings.max_sector_weight),
             max_turnover=min(batch.max_turnover, settings.max_turnover if daily else batch.max_turnover),
             max_trade=min(batch.max_trade, settings.max_trade if daily else batch.max_trade),
@@ -127,7 +127,11 @@ def restrict(target: pd.Series, held: pd.Series, switch: str, cash: float = 0.0)
     if switch == ACTIVE and cash >= 0:
         return target
     names = held.drop(CASH, errors="ignore")
-    kept = names * 0 if switch == HALTED else np.minimum(target.reindex(names.index, fill_value=0.0), names)
+    kept = (
+        names * 0
+        if switch == HALTED
+        else cast(pd.Series, np.minimum(target.reindex(names.index, fill_value=0.0), names))
+    )
     return pd.concat([kept[~(kept <= 0)], pd.Series({CASH: 1 - kept.to_numpy().sum()})]).rename(target.name)
 
 

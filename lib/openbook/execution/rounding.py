@@ -184,7 +184,7 @@ class _Spending:
         idle = (abs(left - self.evening.keep) - abs(self.cash - self.evening.keep)) / 100
         return left >= 0 and name + idle < 0
 
-    def _fits(self, place: int, order: int) -> bool:
+    def _fits(self, place: int, order: int) -> bool | np.bool:
         """Whether an order breaks no limit."""
         value, room, orders = self.evening.value, self.room, self.orders.copy()
         orders[place] = order

@@ -8,6 +8,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -215,7 +216,7 @@ def session_body(
     adds = trades["symbol"][~trades["symbol"].isin(reducing(trades, settled.positions)["symbol"])]
     if verdict.state != ACTIVE and len(adds):
         raise LimitError(f"the kill switch is {verdict.state}, but these orders add exposure: {', '.join(adds)}")
-    body = {
+    body: dict[str, Any] = {
         "kind": "session",
         "session": settled.session,
         "settlement": settled.model_dump(mode="json"),
@@ -371,7 +372,9 @@ def _current_positions(db: sqlite3.Connection) -> pd.DataFrame:
     cost = {key: cost_of(lots) / 100 for key, lots in lots_now(state).items()}
     held = sorted((names.get(key, key), key, n) for key, n in state.units_now.items())
     values = [round(n / state.share_units * price[key] * 100) for _, key, n in held]
-    rows = [(symbol, n, price[key], value, cost[key]) for (symbol, key, n), value in zip(held, values, strict=True)]
+    rows: list[tuple] = [
+        (symbol, n, price[key], value, cost[key]) for (symbol, key, n), value in zip(held, values, strict=True)
+    ]
     owed = state.receivables_cents + sum(row.cents for row in state.adjustments if row.due)
     rows += [(RECEIVABLES_ROW, None, np.nan, owed, np.nan)] if owed else []
     rows.append((CASH, None, np.nan, state.cash_now_cents, np.nan))

@@ -8,7 +8,7 @@ session, so that a rerun of that session finds the book as it was before.
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -360,14 +360,14 @@ def _batch(db: sqlite3.Connection, session: str) -> Batch:
     return Batch(session, **body["batch"], orders=orders, moved=moved)
 
 
-def read_moves(db: sqlite3.Connection, session: str, orders: set[str] = frozenset()) -> str:
+def read_moves(db: sqlite3.Connection, session: str, orders: Set[str] = frozenset()) -> str:
     """Kinds of the events that moved the book since a session was settled, fills of `orders` not among them."""
     seq = db.execute("SELECT seq FROM sessions WHERE session = ?", (session,)).fetchone()[0]
     later = f"SELECT kind, body FROM events WHERE seq > ? AND kind IN ('session', {', '.join('?' * len(MOVES))})"
     return ", ".join(kind for kind, text in db.execute(later, (seq, *MOVES)) if not _is_own(kind, text, orders))
 
 
-def _is_own(kind: str, text: str, orders: set[str]) -> bool:
+def _is_own(kind: str, text: str, orders: Set[str]) -> bool:
     """Whether an event is of fills of some orders and of nothing else, or of dividends that were paid: an evening was
     decided with both in mind."""
     if kind == "adjusted":
@@ -509,7 +509,9 @@ def _named(state: BookState, rows: list[dict]) -> tuple[Receivable, ...]:
 
 def _odd(rows: list[dict], batch: Batch, db: sqlite3.Connection, share_units: int) -> dict[str, str]:
     """What is odd about each fill that no order explains, by its id; those before it in the file count as taken."""
-    found, sound, recorded = {}, [], {key for (key,) in db.execute("SELECT fill_id FROM fills")}
+    found: dict[str, str] = {}
+    sound: list[dict] = []
+    recorded = {key for (key,) in db.execute("SELECT fill_id FROM fills")}
     for row in rows:
         try:
             checked = [
@@ -548,7 +550,7 @@ def _change(state: BookState, shares: pd.Series) -> dict[str, float]:
     ours, theirs = state.positions_now, shares[shares != 0]
     names = sorted({*ours.index, *theirs.index})
     change = theirs.reindex(names, fill_value=0) - ours.reindex(names, fill_value=0)
-    return {symbol: n for symbol, n in change.items() if abs(n) * state.share_units >= 0.5}
+    return {symbol: n for symbol, n in zip(change.index, change, strict=True) if abs(n) * state.share_units >= 0.5}
 
 
 def _corrections(

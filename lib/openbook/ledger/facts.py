@@ -9,6 +9,8 @@ from openbook.common.errors import BookError
 Day = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
 OPEN_END = "9999-12-31"  # due when a statement shows it, or somebody says so
 Outcome = Literal["FILLED", "PARTIALLY_FILLED", "EXPIRED"]
+Ending = Literal["sale", "cash_in_lieu", "delisting", "adjustment"]
+ActionKind = Literal["split", "cash_in_lieu", "dividend", "delisting", "spin_off", "interest"]
 
 
 class Row(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan=False):
@@ -62,7 +64,7 @@ class Closed(OfSecurity):
 
     date: Day
     opened: Day
-    kind: Literal["sale", "cash_in_lieu", "delisting", "adjustment"]
+    kind: Ending
     shares: int
     cost_cents: int
     proceeds_cents: int
@@ -155,7 +157,7 @@ class Action(OfSecurity):
     """
 
     date: Day
-    kind: Literal["split", "cash_in_lieu", "dividend", "delisting", "spin_off", "interest"]
+    kind: ActionKind
     value: float
     shares_before: int
     shares_after: int

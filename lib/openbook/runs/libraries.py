@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from openbook.common.errors import AuditError
-from openbook.runs import provenance
 from openbook.common.files import replace_file, storage
+from openbook.runs import provenance
 from openbook.runs.stage import json_bytes
 
 FOLDER = "code"
@@ -73,7 +73,7 @@ def keep_commits(runs: Path, commits: set[str]) -> list[str]:
 def committed(commit: str) -> dict[str, bytes] | None:
     """The library as a commit has it, from the repository that this library lies in; None if it does not have it."""
     top = provenance.LIBRARY.parents[1]
-    command = ["git", "-C", top, "archive", "--format=zip", f"{commit}:lib/openbook"]
+    command: list[str | Path] = ["git", "-C", top, "archive", "--format=zip", f"{commit}:lib/openbook"]
     try:
         archive = subprocess.run(command, capture_output=True, timeout=60, check=True).stdout
     except (OSError, subprocess.SubprocessError):

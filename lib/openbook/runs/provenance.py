@@ -14,8 +14,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from openbook.common.errors import UsageError
 from openbook.common.desk_folder import find_desk
+from openbook.common.errors import UsageError
 
 LIBRARY = Path(__file__).resolve().parents[1]
 EXTENSIONS = Path("lib") / "extensions"  # of a desk: its own features, optimizers, learners and sources
@@ -105,7 +105,7 @@ def own_cells(notebook: bytes) -> list[dict]:
 
 def environment() -> dict:
     """Everything that is installed beside this code: Python, the platform, and each distribution with its version."""
-    found = {}
+    found: dict[str, str] = {}
     for folder in sys.path:  # the first one found is the one that is imported
         for entry in sorted(Path(folder or ".").glob("*.dist-info")):
             name, _, version = entry.name.removesuffix(".dist-info").rpartition("-")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from openbook.common.errors import OpenbookError, UsageError
 from openbook.common.files import replace_file, storage
-from openbook.runs.runs_folder import FAILED, RunsFolder, WHY, check_date, check_notebook, read_run
+from openbook.runs.runs_folder import FAILED, WHY, RunsFolder, check_date, check_notebook, read_run
 from openbook.runs.stage import REPORT, RUN, json_bytes
 
 KNOWN = ".index.json"
@@ -54,7 +54,8 @@ def read_rows(folder: str | Path, *, keep: bool = False) -> list[Row]:
     keep : keep the rows for the next time; a question keeps nothing
     """
     runs = RunsFolder(folder)
-    known, rows, now = _known(runs.folder), [], {}
+    known, rows = _known(runs.folder), []
+    now: dict[str, list] = {}
     for date, notebook, number, path in _found(runs):
         name = path.relative_to(runs.folder).as_posix()
         stamp = _stamp(path)
