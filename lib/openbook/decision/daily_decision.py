@@ -315,7 +315,7 @@ def compare(before: Evening, after: Evening, scored: Mapping[str, pd.DataFrame] 
     scores = _scores(scored or {}, max(_sessions(evening) for evening in (before, last)))
     made, stuck = {_key(evening): decide(evening, scores) for evening in (before, last)}, []
 
-    def mix(inputs) -> pd.Series:
+    def mix(inputs: Mapping) -> pd.Series:
         evening = Evening(**inputs)
         if _key(evening) in made:
             return made[_key(evening)]

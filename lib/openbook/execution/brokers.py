@@ -9,10 +9,10 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -132,7 +132,7 @@ FORMATS: dict[str, Callable[[pd.DataFrame, str], bytes]] = {
 FILENAMES = {"generic": "orders.csv", "ibkr": "basket.csv", "alpaca": "orders.json"}
 
 
-def _alpaca_request(order, at: str) -> dict[str, str]:
+def _alpaca_request(order: Any, at: str) -> dict[str, str]:
     if len(order.order_id) > LONGEST_CLIENT_ID:
         raise BookError(
             f"order id {order.order_id[:40]}… exceeds the {LONGEST_CLIENT_ID} characters that Alpaca allows"
@@ -151,7 +151,7 @@ def _side(shares: float) -> str:
     return "BUY" if shares > 0 else "SELL"
 
 
-def _quantity(order) -> int:
+def _quantity(order: Any) -> int:
     """Whole shares; BookError for a part of one, which neither broker takes into an auction."""
     if order.shares != round(order.shares):
         raise BookError(
@@ -161,7 +161,7 @@ def _quantity(order) -> int:
     return abs(round(order.shares))
 
 
-def _ticker(order, form: str) -> str:
+def _ticker(order: Any, form: str) -> str:
     """The symbol as the broker spells it; BookError if it is no ticker."""
     if not TICKER.fullmatch(order.symbol):
         raise BookError(f"{order.symbol!r} of order {order.order_id} is not a broker ticker; use --format generic")
@@ -172,7 +172,7 @@ def _neutral(text: str) -> str:
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
-def _csv(columns, rows) -> bytes:
+def _csv(columns: Iterable[str], rows: Iterable[Iterable]) -> bytes:
     """RFC 4180: comma, quotes where needed, lines end with \\r\\n."""
     file = io.StringIO(newline="")
     csv.writer(file).writerows([columns, *rows])
@@ -288,7 +288,7 @@ def _records(data: bytes, columns: tuple[str, ...], *others: tuple[str, ...]) ->
         yield reader.line_num, dict(zip(header, cells, strict=True))
 
 
-def _next(reader) -> list[str] | None:
+def _next(reader: Any) -> list[str] | None:
     """Cells of the next line, None at the end."""
     try:
         return next(reader, None)

@@ -235,7 +235,7 @@ def _read(marks: pd.DataFrame) -> list[_Session]:
     return found
 
 
-def _growth(row, last) -> Fraction:
+def _growth(row: Any, last: Any) -> Fraction:
     """Equity by what was there before the session, E[t] / (E[t−1] + flows), exactly; BookError where it is unknown."""
     if not isinstance(row.date, str):
         raise BookError("the mark has no date")
@@ -247,7 +247,7 @@ def _growth(row, last) -> Fraction:
     return Fraction(equity, before + flows)
 
 
-def _cents(value) -> int:
+def _cents(value: Any) -> int:
     """A whole number of cents, or BookError."""
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not (whole or (isinstance(value, float) and value.is_integer())):

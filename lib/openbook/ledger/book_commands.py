@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 import pandas as pd
 
@@ -66,12 +67,14 @@ class Batch:
         return self.digest[-6:]
 
 
-def read_batch(path, session: str) -> Batch:
+def read_batch(path: Path | str, session: str) -> Batch:
     """The batch that was proposed on the evening of `session`; BookError if that session was not committed."""
     return database.read(database.place(path), lambda db: _batch(db, session))
 
 
-def approve(path, session: str, *, digest: str, about: dict[str, str], who: str, when: str, how: str) -> int:
+def approve(
+    path: Path | str, session: str, *, digest: str, about: dict[str, str], who: str, when: str, how: str
+) -> int:
     """Approve the batch of `session`; how many orders. Approving it again by the same person changes nothing.
 
     digest : of the batch that the person saw; about : hashes of model, data, parameters and code as they are now
@@ -99,7 +102,7 @@ def approve(path, session: str, *, digest: str, about: dict[str, str], who: str,
     return len(batch.orders)
 
 
-def reject(path, session: str, *, who: str, reason: str, when: str) -> int:
+def reject(path: Path | str, session: str, *, who: str, reason: str, when: str) -> int:
     """Reject the batch of `session`, approved or not, before any of it is filled; how many orders."""
     with database.write(database.place(path)) as db:
         batch = _batch(db, session)
@@ -112,7 +115,7 @@ def reject(path, session: str, *, who: str, reason: str, when: str) -> int:
 
 
 def record_fills(
-    path, session: str, fills: pd.DataFrame, *, when: str, source: str, accepted: tuple[str, str] = ("", "")
+    path: Path | str, session: str, fills: pd.DataFrame, *, when: str, source: str, accepted: tuple[str, str] = ("", "")
 ) -> int:
     """Record what a broker did with the batch of `session`; how many fills are new. All of them or none.
 
@@ -143,7 +146,9 @@ def record_fills(
     return len(new)
 
 
-def record_cash(path, *, flow: str, cents: int, who: str, reason: str, when: str, again: bool = False) -> int:
+def record_cash(
+    path: Path | str, *, flow: str, cents: int, who: str, reason: str, when: str, again: bool = False
+) -> int:
     """Record cash that came or went without a trade; returns the cash now, cents.
 
     flow : deposit and withdrawal are nobody's performance; fee and interest are. Interest that the broker takes, on a
@@ -170,7 +175,7 @@ def record_cash(path, *, flow: str, cents: int, who: str, reason: str, when: str
     return now
 
 
-def cash_recorded(path, *, flow: str, cents: int, who: str, reason: str) -> str:
+def cash_recorded(path: Path | str, *, flow: str, cents: int, who: str, reason: str) -> str:
     """When exactly this entry of cash was recorded, if it is the last thing that happened to the book; else nothing."""
     said = {"kind": "cash", "flow": flow, "cents": FLOWS.get(flow, 0) * cents, **_signed(who, reason)}
     last = database.read(database.place(path), event_chain.last_event)
@@ -178,7 +183,7 @@ def cash_recorded(path, *, flow: str, cents: int, who: str, reason: str) -> str:
 
 
 def adjust(
-    path,
+    path: Path | str,
     *,
     who: str,
     reason: str,
@@ -206,7 +211,7 @@ def adjust(
             _append(db, said | {"rows": rows, "securities": named, "when": when, "session": _last(db)})
 
 
-def rename(path, *, symbol: str, to: str, date: str, who: str, reason: str, when: str) -> str:
+def rename(path: Path | str, *, symbol: str, to: str, date: str, who: str, reason: str, when: str) -> str:
     """Say that a security is called `to` from `date` on; returns its id. What is held, ordered and paid for stays.
 
     A rename is recorded on the evening before its date, or later. BookError if the book knows no `symbol`, or holds or
@@ -236,13 +241,13 @@ def rename(path, *, symbol: str, to: str, date: str, who: str, reason: str, when
 
 
 def reconcile(
-    path,
+    path: Path | str,
     shares: pd.Series,
     cash_cents: int,
     *,
     closed: str,
     when: str,
-    accepted=("", ""),
+    accepted: tuple[str, str] = ("", ""),
     prices: Mapping[str, float] | None = None,
 ) -> str:
     """Compare a broker's statement with the book; returns the difference in words, empty if there is none.
@@ -282,7 +287,7 @@ def reconcile(
     return difference
 
 
-def halt(path, *, who: str, reason: str, when: str) -> int:
+def halt(path: Path | str, *, who: str, reason: str, when: str) -> int:
     """Halt the book, and void every open order; how many. A book that is halted stays so, and keeps this reason too."""
     with database.write(database.place(path)) as db:
         signed, last = _signed(who, reason), event_chain.last_event(db)
@@ -294,7 +299,7 @@ def halt(path, *, who: str, reason: str, when: str) -> int:
     return len(orders)
 
 
-def reset(path, *, who: str, reason: str, when: str, rearm: bool = False) -> str:
+def reset(path: Path | str, *, who: str, reason: str, when: str, rearm: bool = False) -> str:
     """Arm the kill switch again; returns the state that it was in. Losses before this moment are forgotten by it, and
     so is what it could not evaluate. The same person with the same reason again changes nothing.
 

@@ -1,6 +1,6 @@
 """Plain facts of a book, as rows: money in integer cents, shares in integers of the book's unit."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -28,7 +28,7 @@ class OfSecurity(Row):
 
     @model_validator(mode="before")
     @classmethod
-    def _identified(cls, row):
+    def _identified(cls, row: Any) -> Any:
         return row if row.get("security") else {**row, "security": row.get("symbol", "")}
 
 
@@ -200,7 +200,7 @@ class Mark(Row):
     adjustments_cents: int = 0
 
     @model_validator(mode="after")
-    def _adds_up(self):
+    def _adds_up(self) -> Self:
         earned = self.pnl_cents + self.dividends_cents + self.other_cents + self.adjustments_cents
         change = self.flows_cents + earned - self.commission_cents - self.slippage_cents
         held = self.cash_cents + self.invested_cents + self.receivables_cents

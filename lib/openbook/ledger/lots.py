@@ -126,7 +126,7 @@ class _Lots:
         lot = Lot(security=security, opened=day, shares=shares, cost_cents=cost)
         self.open[security] = (*self.open.get(security, ()), lot)
 
-    def close(self, row, shares: int, proceeds: int, day: str, kind: Ending) -> None:
+    def close(self, row: Adjustment | Action | Fill, shares: int, proceeds: int, day: str, kind: Ending) -> None:
         """Take signed shares out of the oldest lots, for some cents that are shared out among them."""
         if not shares:
             return
@@ -148,7 +148,7 @@ class _Lots:
             part = lots[0].model_copy(update={"shares": 0, "cost_cents": gone})
             self.end(action, part, cents, action.date, "cash_in_lieu")
 
-    def end(self, row, lot: Lot, proceeds: int, day: str, kind: Ending) -> None:
+    def end(self, row: Adjustment | Action | Fill, lot: Lot, proceeds: int, day: str, kind: Ending) -> None:
         said: dict[str, Any] = {
             "opened": lot.opened,
             "shares": lot.shares,

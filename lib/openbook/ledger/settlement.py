@@ -3,9 +3,10 @@
 What is held is known by its security, an id for good; the market is asked by what that was called on each day.
 """
 
+from collections.abc import Iterable
 from fractions import Fraction
 from math import prod
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -44,7 +45,9 @@ REWRITTEN = 1.02  # a correction of a close by more is looked at by a person
 DAYS_OF_INTEREST = 360  # money-market convention, actual/360
 
 
-def settle(state: BookState, market: Market, costs: Costs, date, account: Account | None = None) -> Settlement:
+def settle(
+    state: BookState, market: Market, costs: Costs, date: str | pd.Timestamp, account: Account | None = None
+) -> Settlement:
     """Carry a book from its last session to the close of `date`; a new book only begins there.
 
     Each session in turn: what was corrected by name, cash that came or went, interest on a debit, receivables that are
@@ -71,7 +74,7 @@ def settle(state: BookState, market: Market, costs: Costs, date, account: Accoun
     return ledger.result()
 
 
-def require_accounted(state: BookState, date) -> None:
+def require_accounted(state: BookState, date: str | pd.Timestamp) -> None:
     """BookError if a statement differs from the book, or if an approved order of a live book has an unknown end."""
     if state.unsettled:
         raise BookError(
@@ -368,7 +371,7 @@ class _Ledger:
             decided = round(order.shares * self.share_units)
             self.end(order, n, _shortfall(self.ordered[order.order_id], n, decided, self.share_units))
 
-    def simulated_fill(self, order, shares: int, price: float, amounts: list[int]) -> Fill:
+    def simulated_fill(self, order: Any, shares: int, price: float, amounts: list[int]) -> Fill:
         """The one fill of an order on paper; amounts : notional, commission and slippage, cents"""
         return Fill(
             fill_id=f"{order.order_id}#1",
@@ -383,7 +386,7 @@ class _Ledger:
             slippage_cents=amounts[2],
         )
 
-    def price_of(self, order) -> float:
+    def price_of(self, order: Any) -> float:
         """Raw execution price of an order in USD; NaN if its session has passed, or has no bar for it. Where that
         turned out to be no session, because the exchange stayed closed, it is for the next one."""
         column = self.column(order.security)
@@ -557,7 +560,7 @@ class _Ledger:
         )
         self.actions.append(action)
 
-    def end(self, order, filled: int, reason: str) -> None:
+    def end(self, order: Any, filled: int, reason: str) -> None:
         """End an order: filled, partly filled with the rest expired, or expired."""
         ordered = self.ordered[order.order_id]
         status: Outcome = "EXPIRED" if filled == 0 else "FILLED" if filled == ordered else "PARTIALLY_FILLED"
@@ -632,5 +635,5 @@ def _shortfall(ordered: int, filled: int, decided: int, share_units: int) -> str
     return f"{split}; {short}" if split else short
 
 
-def _list(names) -> str:
+def _list(names: Iterable) -> str:
     return ", ".join(map(str, names))
