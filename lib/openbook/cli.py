@@ -4,7 +4,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 from typer.exceptions import TyperException
@@ -122,7 +122,12 @@ def run(
         from openbook.notify import alerts
 
         def act() -> int:
-            given = {"profile": profile, "sets": tuple(set_ or ()), "engine": engine, "supersede": supersede}
+            given: dict[str, Any] = {
+                "profile": profile,
+                "sets": tuple(set_ or ()),
+                "engine": engine,
+                "supersede": supersede,
+            }
             done = pipeline.run(notebook, date, runs, kernel=kernel, **given)
             _say(done.sentence)
             return done.exit_code
@@ -171,7 +176,7 @@ def approve(
     if token is None:
         _say(commands.approve(State.runs, date, who=by, ask=_ask))
     else:
-        _say(commands.approve_by_token(State.runs, date, token=token, key=key))
+        _say(commands.approve_by_token(State.runs, date, token=token, key=cast(Path, key)))
 
 
 @app.command(rich_help_panel=DAY)
@@ -540,7 +545,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OpenbookError as error:
         return _end(error, error.exit_code, str(error))
     except TyperException as error:
-        error.show()
+        error.show()  # type: ignore[attr-defined]  # as those of a command line can
         return UsageError.exit_code
     except (KeyboardInterrupt, typer.Abort):
         result = INTERRUPTED

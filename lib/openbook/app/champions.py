@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 from openbook.common.errors import ModelError, UsageError
 from openbook.runs import registry
@@ -19,7 +20,7 @@ def champion_of(runs: Path, fallback: str) -> tuple[Path, str]:
     if not entries:
         raise ModelError("no champion yet; run train_candidates, compare and select_champion first")
     if fallback == "none" or registry.place(runs, entries[-1]["sha256"]).is_dir():
-        return registry.champion(runs)[0], ""
+        return cast(tuple[Path, dict], registry.champion(runs))[0], ""
     lost = registry.describe(entries[-1])
     for entry in registry.before(runs):
         folder = registry.place(runs, entry["sha256"])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -28,6 +28,7 @@ from openbook.app.service import (
 )
 from openbook.app.settings import check_params
 from openbook.common.errors import ApprovalError, BookError, IncompleteRun, StorageError, UsageError
+from openbook.common.frames import each_row
 from openbook.execution import brokers
 from openbook.execution.ticker_spellings import recognised
 from openbook.ledger import approval_tokens, book, book_commands
@@ -228,7 +229,7 @@ def export(runs: Path, date: str, form: str) -> tuple[str, bytes, str]:
 def _left_out(orders: pd.DataFrame) -> str:
     """What of some orders is filled, and is not exported again; empty if nothing is."""
     filled = orders[orders["open"] != orders["shares"]]
-    said = [f"{row.symbol} {abs(row.shares - row.open)} of {abs(row.shares)}" for row in filled.itertuples()]
+    said = [f"{row.symbol} {abs(row.shares - row.open)} of {abs(row.shares)}" for row in each_row(filled)]
     return f"already filled, not exported: {', '.join(said)}" if said else ""
 
 
@@ -275,7 +276,7 @@ def reconcile(runs: Path, file: Path, *, kind: str = "", accepted: tuple[str, st
     with working(runs) as folder:
         names = _our_names(book.read_book(place), shares.index)
         prices = {names[symbol]: price for symbol, price in prices.items()}
-        how = {"closed": closed, "when": when(), "accepted": accepted, "prices": prices}
+        how: dict[str, Any] = {"closed": closed, "when": when(), "accepted": accepted, "prices": prices}
         difference = book_commands.reconcile(place, shares.rename(names).sort_index(), cash, **how)
         publish_views(folder, kind)
     if difference and not accepted[0]:
@@ -296,7 +297,7 @@ def _our_names(state: BookState, said: Iterable[str]) -> dict[str, str]:
 
 def cash(runs: Path, *, flow: str, amount: str, who: str, reason: str, kind: str = "", again: bool = False) -> str:
     """Record a deposit, a withdrawal, a fee or interest; the same once more only if `again` says it is a second."""
-    said = {"flow": flow, "cents": _cents(amount), "who": who, "reason": reason}
+    said: dict[str, Any] = {"flow": flow, "cents": _cents(amount), "who": who, "reason": reason}
     kind, place = _own_book(runs, kind)
     with working(runs) as folder:
         before = "" if again else book_commands.cash_recorded(place, **said)

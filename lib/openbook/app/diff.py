@@ -8,6 +8,7 @@ import pandas as pd
 
 from openbook.app.pre_trade_recheck import Written, read_written
 from openbook.app.settings import differences
+from openbook.common.frames import each_row
 from openbook.decision.daily_decision import (
     INPUTS,
     DecisionInputs,
@@ -52,8 +53,8 @@ def diff(runs: str | Path, first: str, second: str) -> Diff:
     """Two sealed daily runs compared; UsageError (64) if one is not sealed, ModelError or DataError if its inputs are
     gone."""
     sealed = [sealed_day(Path(runs), date) for date in (first, second)]
-    evenings = _evenings(sealed)
-    difference = compare(*evenings)
+    before, after = _evenings(sealed)
+    difference = compare(before, after)
     written = [read_written(folder) for folder in sealed]
     decided = (difference.before, difference.after)
     odd = [_odd(date, w.weights, made) for date, w, made in zip((first, second), written, decided, strict=True)]
@@ -102,7 +103,7 @@ def _champions(sealed: list[Path]) -> list[str]:
 
 def _orders(written: list[Written]) -> str:
     """How many orders each day had, and which names have one on one day only."""
-    before, after = ({row.symbol: row.side for row in side.trades.itertuples()} for side in written)
+    before, after = ({row.symbol: row.side for row in each_row(side.trades)} for side in written)
     gone = [f"{before[symbol]} {symbol}" for symbol in sorted(before.keys() - after.keys())]
     new = [f"{after[symbol]} {symbol}" for symbol in sorted(after.keys() - before.keys())]
     said = [f"only on the first date: {', '.join(gone)}"] if gone else []

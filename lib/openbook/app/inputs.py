@@ -123,7 +123,7 @@ def scores(training: str | None, market: Market) -> Scored:
 def read_scores(file: Path) -> dict[str, pd.DataFrame]:
     """Scores by candidate, dates × symbols, from a table of (date, symbol) × candidate."""
     table = pd.read_parquet(file)
-    return {name: table[name].dropna().unstack("symbol") for name in table}
+    return {name: table[name].dropna().unstack("symbol") for name in table.columns}
 
 
 def comparison(folder: str | None, training: str | None, date) -> Comparison:

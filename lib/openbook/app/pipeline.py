@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import pandas as pd
 
@@ -25,7 +26,7 @@ from openbook.app.service import (
     the_book,
     working,
 )
-from openbook.app.settings import NOTEBOOKS, differences, load_params, parse_yaml
+from openbook.app.settings import NOTEBOOKS, DailyRun, differences, load_params, parse_yaml
 from openbook.common import secrets
 from openbook.common.desk_folder import find_desk
 from openbook.common.errors import (
@@ -276,7 +277,7 @@ def demo(runs: Path, *, say: Say = print) -> None:
             say(init(runs, cash=DEMO_CASH))
         say(f"[{step}/{len(todo)}] {notebook} of {day:%Y-%m-%d} …")
         say(f"        {run(notebook, f'{day:%Y-%m-%d}', runs).sentence}")
-    last = RunsFolder(runs).sealed("daily_run", DEMO_LAST)
+    last = cast(Path, RunsFolder(runs).sealed("daily_run", DEMO_LAST))
     say(f"Done. Latest daily page: {(last / 'report.html').resolve()}")
     say(f"All daily pages are in {last.parent.resolve()}; `openbook open` shows the latest.")
 
@@ -306,7 +307,7 @@ def _other_inputs(was: dict[str, str], now: dict[str, str]) -> list[str]:
 
 def _differs(folder: RunsFolder, plan: Plan) -> bool:
     """Whether the newest sealed run of that date was made from other inputs, or by other code."""
-    was = read_run(folder.sealed(plan.notebook, plan.date))
+    was = read_run(cast(Path, folder.sealed(plan.notebook, plan.date)))
     now = provenance.deciding(plan.notebook)["sha256"]
     return was["inputs_hash"] != plan.inputs_hash or was["code"].get("sha256") != now
 
@@ -314,7 +315,7 @@ def _differs(folder: RunsFolder, plan: Plan) -> bool:
 def _already_done(folder: RunsFolder, plan: Plan) -> Outcome:
     """The same inputs again are done; others are refused, and what is sealed stays as it is."""
     require_sealed(plan)
-    sealed = folder.sealed(plan.notebook, plan.date)
+    sealed = cast(Path, folder.sealed(plan.notebook, plan.date))
     was = read_run(sealed)
     if was["inputs_hash"] != plan.inputs_hash:
         other = [*differences(was["params"], plan.params), *_other_inputs(was.get("inputs") or {}, plan.inputs)]
@@ -377,26 +378,26 @@ def _commit(folder: RunsFolder, plan: Plan, stage: Stage) -> None:
     """The one transaction of a daily run: what was settled, and tonight's orders, both looked at again as written."""
     if plan.notebook != "daily_run":
         return
-    run, place = read_run(stage.folder), plan.handed["book"]
+    run, place, settings = read_run(stage.folder), plan.handed["book"], cast(DailyRun, plan.settings)
     if provenance.deciding(plan.notebook)["sha256"] != run["code"]["sha256"]:
         raise ConflictError("the code changed while the notebook was running; run it again")
     settlement = (stage.folder / "settlement.json").read_text(encoding="utf-8")
     state = book.read_book(place, before=plan.session)
     written = pre_trade_recheck.read_written(stage.folder)
-    pre_trade_recheck.require_safe(written, state, plan.settings, store=plan.handed["store"], session=plan.session)
+    pre_trade_recheck.require_safe(written, state, settings, store=plan.handed["store"], session=plan.session)
     about = {
         "model": plan.inputs["champion"],
         "data": plan.inputs["data"],
         "parameters": parameters_digest(plan.params),
         "code": run["code"]["sha256"],
-        "source": origin(plan.settings.source),
+        "source": origin(settings.source),
     }
-    decided = {
+    decided: dict[str, Any] = {
         "inputs_hash": plan.inputs_hash,
         "settlement": settlement,
         "trades": written.trades,
-        "switch": plan.settings.kill_switch,
-        "manual": plan.settings.require_manual_approval,
+        "switch": settings.kill_switch,
+        "manual": settings.require_manual_approval,
         "about": about,
     }
     if plan.version == 1:
@@ -408,7 +409,7 @@ def _commit(folder: RunsFolder, plan: Plan, stage: Stage) -> None:
 def _after(folder: RunsFolder, plan: Plan, sealed: Path) -> None:
     """What follows from a sealed run and can be made again from it: views of the book, the champion's pointer."""
     if plan.notebook == "daily_run":
-        publish_views(folder, kind_of(plan.settings))
+        publish_views(folder, kind_of(cast(DailyRun, plan.settings)))
     if plan.notebook == "select_champion":
         bundle = sorted((sealed / "bundle").iterdir())
         champions.crown(folder.folder, {path.name: path.read_bytes() for path in bundle})

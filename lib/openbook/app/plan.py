@@ -4,12 +4,13 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import pandas as pd
 
 from openbook.app import champions
 from openbook.app.service import book_place, books, obey_kill_file, require_own_clock, store_of
-from openbook.app.settings import Settings
+from openbook.app.settings import DailyRun, Settings, TrainCandidates
 from openbook.app.source_binding import require_own_source, require_same_marks
 from openbook.common.errors import (
     ApprovalError,
@@ -54,7 +55,7 @@ class Plan:
     profile: str
     settings: Settings
     inputs: dict[str, str]
-    handed: dict[str, str | None]
+    handed: dict[str, Any]
     version: int
 
     @property
@@ -85,7 +86,8 @@ def make_plan(
     version: int,
 ) -> Plan:
     """Fetch what is missing, find what earlier runs left, and hash all of it."""
-    inputs, handed = {}, {"date": f"{session:%Y-%m-%d}", **({"engine": engine} if engine else {})}
+    inputs: dict[str, str] = {}
+    handed: dict[str, Any] = {"date": f"{session:%Y-%m-%d}", **({"engine": engine} if engine else {})}
     if hasattr(settings, "source"):
         require_own_source(folder.folder, _books_of(folder.folder, notebook, settings), settings.source)
         store = store_of(folder.folder, settings.source)
@@ -100,7 +102,9 @@ def make_plan(
             )
         inputs[earlier], handed[HANDED_AS[earlier]] = read_run(found)["inputs_hash"], str(found.resolve())
     if notebook == "train_candidates":
-        handed["storage"] = settings.storage or f"sqlite:///{folder.folder.resolve() / 'studies.db'}"
+        handed["storage"] = (
+            cast(TrainCandidates, settings).storage or f"sqlite:///{folder.folder.resolve() / 'studies.db'}"
+        )
     if notebook == "select_champion":
         _plan_selection(folder, inputs, handed, version)
     if notebook == "daily_run":
@@ -164,7 +168,7 @@ def _require_new(folder: RunsFolder, place, session, last, sealed: int) -> None:
             f"{date} already has a sealed page, of another book than {place}; start this book on the next "
             "session, or in a separate runs folder: openbook --runs FOLDER"
         )
-    version = 1 if last is None else book.decision(place, last)[0]
+    version = 1 if last is None else cast(tuple[int, str], book.decision(place, last))[0]
     if version > max(1, 0 if last is None else folder.version("daily_run", last)):
         raise ConflictError(_unsealed(f"{last:%Y-%m-%d}", version))
 
@@ -182,7 +186,7 @@ def next_version(plan: Plan) -> int:
     decision in the book without its page, that one if it was made from these inputs, else the one after it."""
     if plan.notebook != "daily_run":
         return plan.version + 1
-    known, inputs = book.decision(plan.handed["book"], plan.session)
+    known, inputs = cast(tuple[int, str], book.decision(plan.handed["book"], plan.session))
     return max(known if inputs == plan.inputs_hash else known + 1, plan.version + 1)
 
 
@@ -193,7 +197,7 @@ def require_sealed(plan: Plan) -> None:
         raise ConflictError(_unsealed(plan.date, known[0]))
 
 
-def kind_of(settings: Settings) -> str:
+def kind_of(settings: DailyRun) -> str:
     """The kind of the book of a daily run."""
     return "paper" if settings.dry_run else "live"
 

@@ -6,6 +6,7 @@ while the kill switch says no.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 from pydantic import ValidationError
@@ -58,9 +59,9 @@ def require_safe(written: Written, state: BookState, settings, *, store, session
             "book; run it again"
         )
     market = load_market(settings.source, store=store, through=session)[0].upto(session)
-    prices, positions = settled.priced(market.close.loc[session]), settled.positions
+    prices, positions = settled.priced(cast(pd.Series, market.close.loc[session])), settled.positions
     validator, volume = SafetyValidator(settings.limits), median_dollar_volume(market)
-    market_cap = None if market.market_cap is None else market.market_cap.loc[session]
+    market_cap = None if market.market_cap is None else cast(pd.Series, market.market_cap.loc[session])
     held = current_weights(positions, settled.cash, prices)
     profile = profile_of(positions, verdict.state)
     checks = [

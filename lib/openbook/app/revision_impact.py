@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -129,7 +130,7 @@ def _revised(then: DecisionInputs, market: Market, settled: Settlement, quality:
     session, held = market.dates[-1], tuple(settled.positions.index)
     rules = QualityRules.model_validate_json(json.dumps(quality))
     tradable = check_session(market, session, held=held, rules=rules).tradable
-    weights = current_weights(settled.positions, settled.cash, market.close.loc[session])
+    weights = current_weights(settled.positions, settled.cash, cast(pd.Series, market.close.loc[session]))
     return replace(then, data=Data(market, tradable), holdings=Holdings(weights, then.holdings.due))
 
 

@@ -7,7 +7,7 @@ Types are strict: the text "false" is not a bool, and a key that nobody reads is
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, overload
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -99,7 +99,7 @@ class DailyRun(Settings):
     dry_run: bool = Field(True, description="true: paper book; false: live book, filled only by imported fills")
 
 
-NOTEBOOKS = {
+NOTEBOOKS: dict[str, type[Settings]] = {
     "train_candidates": TrainCandidates,
     "compare": Compare,
     "select_champion": SelectChampion,
@@ -110,7 +110,7 @@ NOTEBOOKS = {
 class _StrictLoader(yaml.SafeLoader):
     """YAML without surprises: no tags, no duplicate keys, and a date stays the text that was written."""
 
-    yaml_implicit_resolvers: ClassVar = {
+    yaml_implicit_resolvers: ClassVar = {  # type: ignore[misc]  # the stubs call it an attribute of instances
         first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
         for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
@@ -131,6 +131,16 @@ def parse_yaml(text: str, where: str):
         raise ParameterError(f"{where}: {' '.join(str(error).split())}") from None
 
 
+@overload
+def load_params(
+    notebook: Literal["daily_run"], profile: str, sets: tuple[str, ...] = (), *, root: Path = Path(".")
+) -> DailyRun: ...
+
+
+@overload
+def load_params(notebook: str, profile: str, sets: tuple[str, ...] = (), *, root: Path = Path(".")) -> Settings: ...
+
+
 def load_params(notebook: str, profile: str, sets: tuple[str, ...] = (), *, root: Path = Path(".")) -> Settings:
     """The checked parameters of one notebook: the profile's file, then each `key=value` of `sets` over it.
 
@@ -147,6 +157,14 @@ def load_params(notebook: str, profile: str, sets: tuple[str, ...] = (), *, root
     for text in sets:
         set_value(values, text)
     return check_params(notebook, values, where=str(file))
+
+
+@overload
+def check_params(notebook: Literal["daily_run"], values: dict, *, where: str = "parameters") -> DailyRun: ...
+
+
+@overload
+def check_params(notebook: str, values: dict, *, where: str = "parameters") -> Settings: ...
 
 
 def check_params(notebook: str, values: dict, *, where: str = "parameters") -> Settings:
@@ -167,7 +185,7 @@ def differences(was: Mapping, now: Mapping) -> list[str]:
 
 def flattened(values: Mapping, above: str = "") -> dict[str, str]:
     """Nested plain values by dotted key, as JSON."""
-    flat = {}
+    flat: dict[str, str] = {}
     for key, value in values.items():
         name = f"{above}{key}"
         flat |= flattened(value, f"{name}.") if isinstance(value, Mapping) and value else {name: json.dumps(value)}

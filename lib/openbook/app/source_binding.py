@@ -53,7 +53,11 @@ def require_same_marks(runs: Path, kind: str, place: Path | str, source: Source,
     market, _ = load_market(source, store=store, through=state.last_session)
     known = market.close.loc[state.last_session :].reindex(columns=marked.index)
     closes = known.iloc[0] if len(known) else pd.Series(np.nan, index=marked.index)
-    other = [symbol for symbol, price in marked.items() if not abs(closes[symbol] / price - 1) <= ALIKE]
+    other = [
+        symbol
+        for symbol, price in zip(marked.index, marked, strict=True)
+        if not abs(closes[symbol] / price - 1) <= ALIKE
+    ]
     if other:
         symbol, day = other[0], f"{state.last_session:%Y-%m-%d}"
         found = f"{closes[symbol]:,.4f}" if closes[symbol] > 0 else "missing"

@@ -1,7 +1,10 @@
 """How much money a strategy can carry, from its orders and the volume that there was to trade against; and how little,
 from the price of a share."""
 
+from typing import cast
+
 import numpy as np
+import pandas as pd
 
 from openbook.backtest.engine import BacktestResult
 from openbook.common.constants import CASH
@@ -62,7 +65,7 @@ def _median_dollar_volume(market: Market, rows: np.ndarray, names: np.ndarray) -
     """USD, by (session, name): median over the WINDOW sessions through it; missing bars left out, 0 if all are."""
     window = rows[:, None] - np.arange(WINDOW)
     places = np.maximum(window, 0), names[:, None]
-    dollars = market.close.to_numpy()[places] * market.volume.to_numpy()[places]
+    dollars = market.close.to_numpy()[places] * cast(pd.DataFrame, market.volume).to_numpy()[places]
     ordered = np.sort(np.where(window >= 0, dollars, np.nan), axis=1)  # NaN last
     seen = np.isfinite(ordered).sum(axis=1)
     low, high = np.maximum((seen - 1) // 2, 0), np.maximum(seen // 2, 0)

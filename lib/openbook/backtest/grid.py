@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any, cast
 
 import pandas as pd
 
@@ -26,7 +27,7 @@ def common_dates(scores: Mapping[str, pd.DataFrame], market: Market, first: str,
     """The rebalance evenings from `first` on which every model has scores; DataError if there are none."""
     dates = market.dates[market.dates >= (pd.Timestamp(first) if first else market.dates[0])]
     for table in scores.values():
-        dates = dates.intersection(table.index)
+        dates = dates.intersection(cast(pd.DatetimeIndex, table.index))
     evenings = rebalance_dates(dates, every)
     if len(evenings) < 2:
         since = first or "the first session"
@@ -81,11 +82,18 @@ def backtest_holdout(
         as on a real evening. Empty without a holdout, or with one of fewer than two rebalances.
     progress : as in `backtest_grid`
     """
-    if not held or len(rebalance_dates(next(iter(held.values())).index, backtester.settings.rebalance_every)) < 2:
+    every = backtester.settings.rebalance_every
+    if not held or len(rebalance_dates(cast(pd.DatetimeIndex, next(iter(held.values())).index), every)) < 2:
         return pd.DataFrame()
-    dates = common_dates(held, market, "", backtester.settings.rebalance_every)
+    dates = common_dates(held, market, "", every)
     joined = {model: pd.concat([scores[model], held[model]]) for model in held}
-    how = {"optimizers": optimizers, "backtester": backtester, "dates": dates, "engine": engine, "n_jobs": n_jobs}
+    how: dict[str, Any] = {
+        "optimizers": optimizers,
+        "backtester": backtester,
+        "dates": dates,
+        "engine": engine,
+        "n_jobs": n_jobs,
+    }
     results = backtest_grid(joined, market, regimes, progress=progress, **how)
     universe = backtester.run(equal_weight_universe(market, dates), market)
     return pd.DataFrame({label(pair): result.returns for pair, result in {**results, UNIVERSE: universe}.items()})
@@ -186,7 +194,7 @@ def daily_returns(results: Mapping[Combination, BacktestResult], market: Market)
 
 def _level(market: Market) -> pd.Series:
     """The index by session; one without a level keeps the last, and earns its return later."""
-    return market.index.reindex(market.dates, method="ffill")
+    return cast(pd.Series, market.index).reindex(market.dates, method="ffill")
 
 
 def _figures(returns: pd.Series) -> dict[str, float]:

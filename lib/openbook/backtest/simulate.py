@@ -8,10 +8,12 @@ which is imported where it is used: it brings numba in, which reading parameters
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
+from openbook.common.frames import places_in
 from openbook.market.ingest import DOOR, LEVEL_BARS, LEVEL_MEMORY
 from openbook.market.tables import Market, adjust
 from openbook.portfolio.costs import BPS, Costs
@@ -116,7 +118,7 @@ def _execution(market: Market) -> np.ndarray:
     if market.execution == "next_close":
         return adjusted
     price = adjusted / _plain(market.close)
-    price *= _plain(market.open)
+    price *= _plain(cast(pd.DataFrame, market.open))
     return price
 
 
@@ -149,7 +151,7 @@ def _refused_falls(market: Market, believed: np.ndarray, age: np.ndarray) -> np.
     out, table = np.full(believed.shape, np.nan), market.doubtful
     if table is None:
         return out
-    rows, columns = market.dates.get_indexer(table["date"]), market.symbols.get_indexer(table["symbol"])
+    rows, columns = places_in(market.dates, table["date"]), places_in(market.symbols, table["symbol"])
     known = (rows >= 0) & (columns >= 0)
     known[known] = age[rows[known], columns[known]] > 0  # else a corrected bar has come in its place
     cells = rows[known], columns[known]
@@ -166,7 +168,7 @@ def _delistings(market: Market, age, close, doubted) -> list[tuple[int, int, flo
     The recorded return counts from the last bar that was sent, one that was refused as a fall included.
     """
     rows = market.actions[market.actions["kind"] == "delisting"]
-    names = market.symbols.get_indexer(rows["symbol"])
+    names = places_in(market.symbols, rows["symbol"])
     events = []
     for date, name, final in zip(rows["date"], names.tolist(), rows["value"], strict=True):
         known = int(market.dates.searchsorted(date, side="right")) - 1  # last session at or before the record

@@ -8,6 +8,7 @@ import os
 import re
 import stat
 from pathlib import Path
+from typing import cast
 
 from openbook.common.errors import UsageError
 
@@ -64,7 +65,7 @@ def runs_folder(asked: str | Path | None = None) -> Path:
     named = os.environ.get(RUNS)
     if not (asked or named):
         return find_desk() / "runs"
-    runs = Path(asked or inside(named)).resolve()
+    runs = Path(asked or inside(cast(str, named))).resolve()
     theirs, ours = desk_of(runs), desk_or_none()
     if theirs is not None and ours is not None and theirs != ours:
         raise UsageError(

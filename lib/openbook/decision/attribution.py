@@ -54,7 +54,9 @@ def _names(before: Mapping, after: Mapping, changed: Collection[str] | None) -> 
     return [name for name in before if changed is None or name in changed]
 
 
-def _decisions(before: Mapping, after: Mapping, decide, names: list[str]) -> dict[frozenset, pd.Series]:
+def _decisions(
+    before: Mapping, after: Mapping, decide: Callable[[dict], pd.Series], names: list[str]
+) -> dict[frozenset, pd.Series]:
     """Weights by the set of inputs that are swapped already, each over all symbols, sorted and CASH last."""
     made = {}
     for size in range(len(names) + 1):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache, partial
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 
@@ -237,7 +238,9 @@ def decision_inputs(sealed: Path, known: Market | None = None) -> DecisionInputs
     recorded = run["recorded"]
     # Pages that were sealed before a missed rebalance was made up for did not record it.
     due = recorded.get("due", is_rebalance(session, card.portfolio.rebalance_every) or positions.empty)
-    holdings = Holdings(current_weights(positions, settled.cash, settled.priced(market.close.loc[session])), due)
+    holdings = Holdings(
+        current_weights(positions, settled.cash, settled.priced(cast(pd.Series, market.close.loc[session]))), due
+    )
     return gather(Data(market, checked.tradable), model, card, holdings, recorded["regime"], recorded["switch"])
 
 
@@ -316,7 +319,7 @@ def compare(
     scores = _scores(scored or {}, max(_sessions(evening) for evening in (before, last)))
     made, stuck = {_key(evening): decide(evening, scores) for evening in (before, last)}, []
 
-    def mix(inputs) -> pd.Series:
+    def mix(inputs: Mapping) -> pd.Series:
         evening = DecisionInputs(**inputs)
         if _key(evening) in made:
             return made[_key(evening)]
@@ -366,7 +369,7 @@ def sentences(effects: pd.DataFrame) -> tuple[str, ...]:
         effect = effects[name]
         size, names = 0.5 * effect.abs().sum(), effect.drop(CASH, errors="ignore")
         if size > VISIBLE:
-            most = (names if names.abs().max() > TINY else effect).abs().idxmax()
+            most = cast(str, (names if names.abs().max() > TINY else effect).abs().idxmax())
             said.append(f"{name.capitalize()}: {size:.1%} of the portfolio; most in {most} {effect[most]:+.1%}")
     return tuple(said)
 
@@ -412,7 +415,7 @@ def _same_holdings(one: Holdings, other: Holdings) -> bool:
 
 
 # How to see that an input did not change.
-SAME = {
+SAME: dict[str, Callable[..., bool]] = {
     "data": _same_data,
     "holdings": _same_holdings,
     "model": lambda one, other: one.model is other.model or (one.sha256 == other.sha256 != ""),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -70,7 +71,7 @@ def order_stories(
     return pd.DataFrame(said, columns=["symbol", "side", "story"], dtype="str")
 
 
-def _story(order, score: float, because: str, value: float) -> str:
+def _story(order: Any, score: float, because: str, value: float) -> str:
     """One order in words."""
     cost = order.commission_est + order.slippage_est
     parts = [
@@ -83,7 +84,7 @@ def _story(order, score: float, because: str, value: float) -> str:
     return ". ".join(filter(None, parts)) + "."
 
 
-def _rounding(order, value: float) -> str:
+def _rounding(order: Any, value: float) -> str:
     """The target in shares, and what the order makes of it."""
     wanted = order.weight_target * value / order.price
     before = order.weight_before * value / order.price
@@ -102,7 +103,7 @@ class Headline:
 
 def headline(
     trades: pd.DataFrame,
-    due,
+    due: Any,
     *,
     switch: str,
     why: str,

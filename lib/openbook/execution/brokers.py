@@ -9,15 +9,16 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from openbook.common.constants import CASH
 from openbook.common.errors import BookError
+from openbook.common.frames import each_row
 from openbook.execution.share_units import position_series
 from openbook.execution.ticker_spellings import TICKER, same_security, spelled
 
@@ -88,7 +89,7 @@ def generic_csv(orders: pd.DataFrame, execution: str) -> bytes:
     at = AUCTIONS[execution].generic
     rows = [
         (o.order_id, o.session, o.symbol, _side(o.shares), f"{abs(o.shares):.12g}", "MARKET", at, f"{o.price:.12g}")
-        for o in orders.itertuples()
+        for o in each_row(orders)
     ]
     return _csv(GENERIC_COLUMNS, [[_neutral(str(cell)) for cell in row] for row in rows])
 
@@ -106,7 +107,7 @@ def ibkr_basket(orders: pd.DataFrame, execution: str) -> bytes:
     at = AUCTIONS[execution].ibkr
     rows = [
         (_side(o.shares), _quantity(o), _ticker(o, "ibkr"), "STK", "SMART", "USD", *at, o.order_id)
-        for o in orders.itertuples()
+        for o in each_row(orders)
     ]
     return _csv(IBKR_COLUMNS, rows)
 
@@ -131,7 +132,7 @@ FORMATS: dict[str, Callable[[pd.DataFrame, str], bytes]] = {
 FILENAMES = {"generic": "orders.csv", "ibkr": "basket.csv", "alpaca": "orders.json"}
 
 
-def _alpaca_request(order, at: str) -> dict[str, str]:
+def _alpaca_request(order: Any, at: str) -> dict[str, str]:
     if len(order.order_id) > LONGEST_CLIENT_ID:
         raise BookError(
             f"order id {order.order_id[:40]}… exceeds the {LONGEST_CLIENT_ID} characters that Alpaca allows"
@@ -150,7 +151,7 @@ def _side(shares: float) -> str:
     return "BUY" if shares > 0 else "SELL"
 
 
-def _quantity(order) -> int:
+def _quantity(order: Any) -> int:
     """Whole shares; BookError for a part of one, which neither broker takes into an auction."""
     if order.shares != round(order.shares):
         raise BookError(
@@ -160,7 +161,7 @@ def _quantity(order) -> int:
     return abs(round(order.shares))
 
 
-def _ticker(order, form: str) -> str:
+def _ticker(order: Any, form: str) -> str:
     """The symbol as the broker spells it; BookError if it is no ticker."""
     if not TICKER.fullmatch(order.symbol):
         raise BookError(f"{order.symbol!r} of order {order.order_id} is not a broker ticker; use --format generic")
@@ -171,7 +172,7 @@ def _neutral(text: str) -> str:
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
-def _csv(columns, rows) -> bytes:
+def _csv(columns: Iterable[str], rows: Iterable[Iterable]) -> bytes:
     """RFC 4180: comma, quotes where needed, lines end with \\r\\n."""
     file = io.StringIO(newline="")
     csv.writer(file).writerows([columns, *rows])
@@ -212,8 +213,8 @@ def require_named_alike(fills: pd.DataFrame, orders: pd.DataFrame) -> None:
 
     fills : of `parse_fills`; orders : order_id, symbol when decided, and ticker, what that is called now
     """
-    named = {row.order_id: (row.symbol, row.ticker) for row in orders.itertuples()}
-    for fill in fills.itertuples() if "symbol" in fills else ():
+    named = {row.order_id: (row.symbol, row.ticker) for row in each_row(orders)}
+    for fill in each_row(fills) if "symbol" in fills else ():
         ours = named.get(fill.order_id, (fill.symbol,))
         if not any(same_security(fill.symbol, symbol) for symbol in ours):
             raise BookError(
@@ -287,7 +288,7 @@ def _records(data: bytes, columns: tuple[str, ...], *others: tuple[str, ...]) ->
         yield reader.line_num, dict(zip(header, cells, strict=True))
 
 
-def _next(reader) -> list[str] | None:
+def _next(reader: Any) -> list[str] | None:
     """Cells of the next line, None at the end."""
     try:
         return next(reader, None)

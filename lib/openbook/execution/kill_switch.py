@@ -6,6 +6,7 @@ Nothing here sells, latches or forgets: the book keeps the state, and only a per
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -211,16 +212,18 @@ def _path_trips(paths: np.ndarray, settings: KillSwitch) -> dict[str, np.ndarray
     rolling = metrics.rolling_sharpe(paths, settings.sharpe_sessions)
     wealth = np.cumprod(1.0 + paths, axis=1)
     peak = np.maximum(np.maximum.accumulate(wealth, axis=1), 1.0)
-    return {
+    trips: dict[str, Any] = {
         "daily_loss": (paths < -settings.max_daily_loss).any(axis=1),
         "sharpe": (rolling < settings.min_sharpe).any(axis=1),
         "drawdown": (wealth / peak - 1.0 < -settings.max_drawdown).any(axis=1),
     }
+    return trips
 
 
 def _read(marks: pd.DataFrame) -> list[_Session]:
     """The sessions of some marks; what is wrong with one is its fault, and no exception."""
     found, depth, last = [], Fraction(1), None
+    row: Any
     for row in marks[["date", "before_cents", "flows_cents", "equity_cents"]].itertuples(index=False, name="Mark"):
         try:
             growth, fault = _growth(row, last), ""
@@ -232,7 +235,7 @@ def _read(marks: pd.DataFrame) -> list[_Session]:
     return found
 
 
-def _growth(row, last) -> Fraction:
+def _growth(row: Any, last: Any) -> Fraction:
     """Equity by what was there before the session, E[t] / (E[t−1] + flows), exactly; BookError where it is unknown."""
     if not isinstance(row.date, str):
         raise BookError("the mark has no date")
@@ -244,7 +247,7 @@ def _growth(row, last) -> Fraction:
     return Fraction(equity, before + flows)
 
 
-def _cents(value) -> int:
+def _cents(value: Any) -> int:
     """A whole number of cents, or BookError."""
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not (whole or (isinstance(value, float) and value.is_integer())):

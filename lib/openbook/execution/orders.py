@@ -2,6 +2,7 @@
 can pay for, and in words what could not be bought."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -193,7 +194,7 @@ class TradeGenerator(BaseModel, frozen=True, extra="forbid"):
             enough=float((least[some] / plan["weight_target"].to_numpy()[some]).max(initial=0.0)),
         )
 
-    def _why(self, row) -> str:
+    def _why(self, row: Any) -> str:
         """Why a wanted name is not bought."""
         said = f"{row.weight_target:.1%} is {row.shares:.2f} shares at {row.price:,.2f} USD"
         if row.shares * self.share_units < 1 - WHOLE and row.price / self.share_units >= self.min_trade_size:
@@ -220,7 +221,9 @@ class TradeGenerator(BaseModel, frozen=True, extra="forbid"):
         slippage = float(trades["slippage_est"].sum(skipna=False))
         return {"commission": commission, "slippage": slippage, "total": commission + slippage}
 
-    def _plan(self, positions, cash, target_weights, prices) -> tuple[pd.DataFrame, Rounding]:
+    def _plan(
+        self, positions: pd.Series, cash: float, target_weights: pd.Series, prices: pd.Series
+    ) -> tuple[pd.DataFrame, Rounding]:
         """One row per symbol held or wanted, sorted: symbol, price, weights; and the same as the rounding takes it."""
         held = positions[positions != 0]
         target = _checked_weights(target_weights)
@@ -292,7 +295,7 @@ def _explain(trades: pd.DataFrame, asked: pd.Series, reasons: pd.Series | None) 
     return pd.Series([_sentence(row, text, shares) for row, text, shares in rows], dtype="str", index=trades.index)
 
 
-def _sentence(row, text, asked: float) -> str:
+def _sentence(row: Any, text: Any, asked: float) -> str:
     """Why one order is there."""
     if not isinstance(text, str):
         text = _default_reason(row.side, row.weight_before, row.weight_target)

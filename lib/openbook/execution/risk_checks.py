@@ -3,8 +3,9 @@
 Each comparison is written so that NaN fails it.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import pandas as pd
@@ -83,7 +84,7 @@ class SafetyLimits(BaseModel, frozen=True, extra="forbid"):
     )
 
     @model_validator(mode="after")
-    def _buckets_are_feasible(self):
+    def _buckets_are_feasible(self) -> Self:
         """Some portfolio must satisfy the buckets: min ≤ max in each, and Σ min ≤ 1 ≤ Σ max."""
         buckets = self.market_cap_buckets
         for name, bucket in buckets.items():
@@ -110,7 +111,7 @@ class SafetyLimits(BaseModel, frozen=True, extra="forbid"):
         which turnover and single trades do not limit a first build."""
         batch, daily = self.of(profile), profile == "daily"
         return Room(
-            max_weight=min(self.max_weight, settings.rule(regime).max_weight),
+            max_weight=min(self.max_weight, cast(float, settings.rule(regime).max_weight)),
             max_sector_weight=min(self.max_sector_weight, settings.max_sector_weight),
             max_turnover=min(batch.max_turnover, settings.max_turnover if daily else batch.max_turnover),
             max_trade=min(batch.max_trade, settings.max_trade if daily else batch.max_trade),
@@ -127,7 +128,11 @@ def restrict(target: pd.Series, held: pd.Series, switch: str, cash: float = 0.0)
     if switch == ACTIVE and cash >= 0:
         return target
     names = held.drop(CASH, errors="ignore")
-    kept = names * 0 if switch == HALTED else np.minimum(target.reindex(names.index, fill_value=0.0), names)
+    kept = (
+        names * 0
+        if switch == HALTED
+        else cast(pd.Series, np.minimum(target.reindex(names.index, fill_value=0.0), names))
+    )
     return pd.concat([kept[~(kept <= 0)], pd.Series({CASH: 1 - kept.to_numpy().sum()})]).rename(target.name)
 
 
@@ -278,7 +283,7 @@ class SafetyValidator:
             self._breach("market_cap", known + unknown, limits.max, little, above, label=f"market_cap {name} max"),
         ]
 
-    def _sizes(self, trades, reduces: np.ndarray, value: float, limits: TradeLimits) -> list[dict]:
+    def _sizes(self, trades: pd.DataFrame, reduces: np.ndarray, value: float, limits: TradeLimits) -> list[dict]:
         """Turnover, largest order, costs and number of the batch."""
         out = len(trades) > 0 and bool(reduces.all())
         size = _part(trades["notional"].to_numpy(dtype=float), value)
@@ -299,7 +304,7 @@ class SafetyValidator:
         ok = value <= limit + TOLERANCE
         return self._breach(check, value, limit, ok, f"{_pct(value)}{'' if ok else f' > {_pct(limit)}'}{beside}", eased)
 
-    def _liquidity(self, trades, reduces: np.ndarray, volume: pd.Series | None) -> dict:
+    def _liquidity(self, trades: pd.DataFrame, reduces: np.ndarray, volume: pd.Series | None) -> dict:
         """Every order is a small part of what the name usually trades."""
         limit = self.limits.max_volume_pct
         if volume is None:
@@ -311,7 +316,17 @@ class SafetyValidator:
             "liquidity", part.to_numpy().max(initial=0.0), limit, over.empty, _offenders(over, limit), eased
         )
 
-    def _breach(self, check: Policy, value, limit, ok, detail, eased=False, *, label: str | None = None) -> dict:
+    def _breach(
+        self,
+        check: Policy,
+        value: float,
+        limit: float,
+        ok: Any,
+        detail: str,
+        eased: bool = False,
+        *,
+        label: str | None = None,
+    ) -> dict:
         """A row of a limit that `on_breach` may turn into a flag."""
         flag = eased or self.limits.on_breach.get(check) == "flag"
         return _row(label or check, value, limit, ok, detail, "flag" if flag else "stop")
@@ -363,12 +378,12 @@ def _by_group(values: pd.Series, groups: pd.Series, missing: str) -> pd.Series:
     return values.groupby(keys.to_numpy()).agg(lambda part: part.to_numpy().sum())
 
 
-def _part(usd, value: float):
+def _part(usd: Any, value: float) -> Any:
     """USD as a fraction of the portfolio; nothing is no part of anything, also where the portfolio is worth nothing."""
     return usd / value if value else np.where(np.asarray(usd) == 0, 0.0, np.nan)
 
 
-def _row(check: str, value, limit, ok, detail: str, breach: Breach = "stop") -> dict:
+def _row(check: str, value: float, limit: float, ok: Any, detail: str, breach: Breach = "stop") -> dict:
     """One check; anything but a plain True is a breach. Adding 0.0 turns -0.0 into 0.0."""
     status = "pass" if ok else breach
     return dict(zip(CHECK_COLUMNS, [check, float(value) + 0.0, float(limit), bool(ok), status, detail], strict=True))
@@ -389,7 +404,7 @@ def _offenders(over: pd.Series, limit: float) -> str:
     return ", ".join(f"{name} {_pct(value)} > {_pct(limit)}" for name, value in over.items())
 
 
-def _list(names) -> str:
+def _list(names: Iterable) -> str:
     return ", ".join(map(str, names))
 
 

@@ -1,9 +1,11 @@
 """From target weights to whole shares: what rounding down leaves in cash is spent, as far as the limits allow."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from openbook.portfolio.costs import Costs
 
@@ -37,7 +39,9 @@ class Room:
         return pd.factorize(known.astype("object").fillna("").to_numpy())[0]
 
 
-def trade_cents(shares, prices, costs: Costs, share_units: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def trade_cents(
+    shares: ArrayLike, prices: ArrayLike, costs: Costs, share_units: int = 1
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Notional, commission and slippage of each order, (n,) integer cents, none negative; no shares cost nothing.
 
     shares : (n,) integers, `share_units` of them to a whole share; prices : (n,) USD per whole share
@@ -47,13 +51,13 @@ def trade_cents(shares, prices, costs: Costs, share_units: int = 1) -> tuple[np.
     return tuple(np.rint(np.where(notional > 0, part, 0.0) * 100).astype(np.int64) for part in parts)
 
 
-def cash_flow(shares, prices, costs: Costs, share_units: int = 1) -> np.ndarray:
+def cash_flow(shares: ArrayLike, prices: ArrayLike, costs: Costs, share_units: int = 1) -> np.ndarray:
     """What each order does to the cash after its own costs, (n,) integer cents; negative for a buy."""
     notional, commission, slippage = trade_cents(shares, prices, costs, share_units)
     return -np.sign(np.asarray(shares, dtype=np.int64)) * notional - commission - slippage
 
 
-def affordable(shares, prices, cash_cents: int, costs: Costs, share_units: int = 1) -> np.ndarray:
+def affordable(shares: Any, prices: Any, cash_cents: int, costs: Costs, share_units: int = 1) -> np.ndarray:
     """As much of the orders as the cash can pay for, (n,) signed units of shares; cash never ends below zero.
 
     Sells come first and in full; then all buys are scaled by one factor, the largest that fits, and rounded down.
@@ -184,7 +188,7 @@ class _Spending:
         idle = (abs(left - self.evening.keep) - abs(self.cash - self.evening.keep)) / 100
         return left >= 0 and name + idle < 0
 
-    def _fits(self, place: int, order: int) -> bool:
+    def _fits(self, place: int, order: int) -> bool | np.bool:
         """Whether an order breaks no limit."""
         value, room, orders = self.evening.value, self.room, self.orders.copy()
         orders[place] = order
@@ -204,8 +208,8 @@ class _Spending:
         """USD in the sector of one name."""
         return float(worth[self.groups == self.groups[place]].sum())
 
-    def _cents(self, places, orders):
+    def _cents(self, places: Any, orders: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return trade_cents(orders, self.evening.prices[places], self.evening.costs, self.evening.share_units)
 
-    def _flow(self, places, orders) -> np.ndarray:
+    def _flow(self, places: Any, orders: ArrayLike) -> np.ndarray:
         return cash_flow(orders, self.evening.prices[places], self.evening.costs, self.evening.share_units)

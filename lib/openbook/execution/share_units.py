@@ -1,9 +1,11 @@
 """Shares are kept as integers of a book's unit (`share_units` to a whole share), and shown as shares."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 
-def position_series(pairs, share_units: int = 1) -> pd.Series:
+def position_series(pairs: Iterable[tuple], share_units: int = 1) -> pd.Series:
     """Shares by symbol, sorted, from pairs of symbol and units; int64 where a unit is a whole share, else float64."""
     pairs = sorted(pairs)
     index = pd.Index([symbol for symbol, _ in pairs], dtype="str", name="symbol")

@@ -81,7 +81,7 @@ def recognised(said: Iterable[str], held: Iterable[str], known: Iterable[str] = 
     """
     said = list(said)
     theirs, holds, knows = _by_parts(said), _by_parts(held), _by_parts(known)
-    found = {}
+    found: dict[str, str] = {}
     for key, names in theirs.items():
         ours = holds.get(key) or knows.get(key) or []
         if names == ours or not ours or (len(ours) > 1 and key not in holds):

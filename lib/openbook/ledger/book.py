@@ -7,7 +7,9 @@ What people do to a book between two sessions is in `book_commands`.
 import hashlib
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -63,7 +65,7 @@ ORDER_COLUMNS = [
 ]
 
 
-def open_book(path, *, cash: float, kind: str = "paper", share_units: int = 1) -> None:
+def open_book(path: Path | str, *, cash: float, kind: str = "paper", share_units: int = 1) -> None:
     """Begin a book with `cash` USD; BookError if there is a file already, or the cash is not above zero.
 
     kind : "paper", filled by simulation, or "live", filled by what a person records
@@ -80,7 +82,7 @@ def open_book(path, *, cash: float, kind: str = "paper", share_units: int = 1) -
     database.create(database.place(path), lambda db: projection.apply(db, event_chain.append(db, body), body))
 
 
-def read_book(path, *, before=None) -> BookState:
+def read_book(path: Path | str, *, before: str | pd.Timestamp | None = None) -> BookState:
     """The book after its last commit, or as it was before the commit of session `before`.
 
     Raises BookError if the file is missing, empty, cut, altered or no book; nothing is created.
@@ -88,7 +90,7 @@ def read_book(path, *, before=None) -> BookState:
     return database.read(database.place(path), lambda db: state_before(db, _day(before)))
 
 
-def held_weights(path, *, before=None) -> pd.DataFrame:
+def held_weights(path: Path | str, *, before: str | pd.Timestamp | None = None) -> pd.DataFrame:
     """What was held at the close of each committed session before `before`: sessions × symbols as they are called
     today, fractions of the equity, NaN where a name was not held."""
     query = """SELECT p.session, p.security, p.symbol,
@@ -102,40 +104,40 @@ def held_weights(path, *, before=None) -> pd.DataFrame:
     return table.assign(date=pd.to_datetime(table["date"])).pivot(index="date", columns="symbol", values="weight")
 
 
-def marked_prices(path) -> pd.Series:
+def marked_prices(path: Path | str) -> pd.Series:
     """At what each name that is held was marked at the last settled close, USD, by symbol."""
     query = "SELECT symbol, price FROM positions WHERE session = (SELECT max(session) FROM sessions) ORDER BY symbol"
     rows = database.read(database.place(path), lambda db: db.execute(query).fetchall())
     return pd.Series(dict(rows), dtype="float64")
 
 
-def head(path, *, before=None) -> str:
+def head(path: Path | str, *, before: str | pd.Timestamp | None = None) -> str:
     """Hash of the last event, or of the last one before the commit of session `before`."""
     return database.read(database.place(path), lambda db: head_before(db, _day(before)))
 
 
-def exists(path) -> bool:
+def exists(path: Path | str) -> bool:
     """Whether a book was begun there."""
     return database.exists(database.place(path))
 
 
-def event_hashes(path) -> list[tuple[int, str]]:
+def event_hashes(path: Path | str) -> list[tuple[int, str]]:
     """(number, hash) of every event, oldest first."""
     return database.read(
         database.place(path), lambda db: db.execute("SELECT seq, hash FROM events ORDER BY seq").fetchall()
     )
 
 
-def decision(path, session) -> tuple[int, str] | None:
+def decision(path: Path | str, session: str | pd.Timestamp) -> tuple[int, str] | None:
     """(version, inputs_hash) of the last decision of the evening of `session`; None if it was not committed."""
     known = database.read(database.place(path), lambda db: _committed(db, _day(session)))
     return None if known is None else (known[1].get("version", 1), known[0])
 
 
 def commit_session(
-    path,
+    path: Path | str,
     *,
-    session,
+    session: str | pd.Timestamp,
     inputs_hash: str,
     settlement: str,
     trades: pd.DataFrame,
@@ -207,7 +209,14 @@ def batch_digest(body: Mapping, about: Mapping[str, str]) -> str:
 
 
 def session_body(
-    state, settled: Settlement, verdict: Verdict, trades: pd.DataFrame, manual: bool, about, *, version: int = 1
+    state: BookState,
+    settled: Settlement,
+    verdict: Verdict,
+    trades: pd.DataFrame,
+    manual: bool,
+    about: Mapping[str, str],
+    *,
+    version: int = 1,
 ) -> dict:
     """The event of one evening; version : above 1 where it was decided again."""
     ids, named = _identified(state, settled, trades["symbol"].astype(str))
@@ -215,7 +224,7 @@ def session_body(
     adds = trades["symbol"][~trades["symbol"].isin(reducing(trades, settled.positions)["symbol"])]
     if verdict.state != ACTIVE and len(adds):
         raise LimitError(f"the kill switch is {verdict.state}, but these orders add exposure: {', '.join(adds)}")
-    body = {
+    body: dict[str, Any] = {
         "kind": "session",
         "session": settled.session,
         "settlement": settled.model_dump(mode="json"),
@@ -228,7 +237,7 @@ def session_body(
     return body | {"batch": {"digest": batch_digest(body, about), "manual": by_hand, "about": about}}
 
 
-def audit_book(path) -> None:
+def audit_book(path: Path | str) -> None:
     """BookError if any table differs from what the chain of events says.
 
     Reading, and every commit, checks the chain, the rows of the last session, and what people did.
@@ -236,7 +245,7 @@ def audit_book(path) -> None:
     database.read(database.place(path), projection.audit)
 
 
-def views(path) -> dict[str, pd.DataFrame]:
+def views(path: Path | str) -> dict[str, pd.DataFrame]:
     """The book as tables for people, by file name without `.csv`; dates are text, money is in USD.
 
     current_positions : POSITION_COLUMNS, by symbol, and CASH last (its shares and price are missing); weights sum to 1
@@ -256,7 +265,7 @@ def views(path) -> dict[str, pd.DataFrame]:
     )
 
 
-def _day(session) -> str:
+def _day(session: str | pd.Timestamp | None) -> str:
     """YYYY-MM-DD; nothing means later than any session."""
     return database.LAST if session is None else f"{pd.Timestamp(session):%Y-%m-%d}"
 
@@ -307,7 +316,7 @@ def _orders(trades: pd.DataFrame, day: str, ids: dict[str, str], share_units: in
     ]
 
 
-def _identified(state: BookState, settled: Settlement, symbols) -> tuple[dict[str, str], list[dict]]:
+def _identified(state: BookState, settled: Settlement, symbols: Iterable[str]) -> tuple[dict[str, str], list[dict]]:
     """(security by symbol, names to be kept): who the symbols of some orders are, after a settlement.
 
     What the book never saw before is a new security, and so is a ticker that a delisted company left to another.
@@ -323,7 +332,7 @@ def _identified(state: BookState, settled: Settlement, symbols) -> tuple[dict[st
     return live | made, ended + named
 
 
-def new_id(ticker: str, known, day: str) -> str:
+def new_id(ticker: str, known: Container[str], day: str) -> str:
     """The id of a security that is seen first on `day`: its ticker, unless that is another's id already."""
     return ticker if ticker not in known else f"{ticker}@{day}"
 
@@ -371,7 +380,9 @@ def _current_positions(db: sqlite3.Connection) -> pd.DataFrame:
     cost = {key: cost_of(lots) / 100 for key, lots in lots_now(state).items()}
     held = sorted((names.get(key, key), key, n) for key, n in state.units_now.items())
     values = [round(n / state.share_units * price[key] * 100) for _, key, n in held]
-    rows = [(symbol, n, price[key], value, cost[key]) for (symbol, key, n), value in zip(held, values, strict=True)]
+    rows: list[tuple] = [
+        (symbol, n, price[key], value, cost[key]) for (symbol, key, n), value in zip(held, values, strict=True)
+    ]
     owed = state.receivables_cents + sum(row.cents for row in state.adjustments if row.due)
     rows += [(RECEIVABLES_ROW, None, np.nan, owed, np.nan)] if owed else []
     rows.append((CASH, None, np.nan, state.cash_now_cents, np.nan))
@@ -390,7 +401,7 @@ def _current_positions(db: sqlite3.Connection) -> pd.DataFrame:
     )[POSITION_COLUMNS]
 
 
-def _like(known, now):
+def _like(known: Any, now: Any) -> Any:
     """`now` without the fields that `known`, of an older format, does not have."""
     if isinstance(known, dict) and isinstance(now, dict):
         return {name: _like(value, now.get(name)) for name, value in known.items()}

@@ -8,9 +8,10 @@ session, so that a rerun of that session finds the book as it was before.
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 import pandas as pd
 
@@ -66,12 +67,14 @@ class Batch:
         return self.digest[-6:]
 
 
-def read_batch(path, session: str) -> Batch:
+def read_batch(path: Path | str, session: str) -> Batch:
     """The batch that was proposed on the evening of `session`; BookError if that session was not committed."""
     return database.read(database.place(path), lambda db: _batch(db, session))
 
 
-def approve(path, session: str, *, digest: str, about: dict[str, str], who: str, when: str, how: str) -> int:
+def approve(
+    path: Path | str, session: str, *, digest: str, about: dict[str, str], who: str, when: str, how: str
+) -> int:
     """Approve the batch of `session`; how many orders. Approving it again by the same person changes nothing.
 
     digest : of the batch that the person saw; about : hashes of model, data, parameters and code as they are now
@@ -99,7 +102,7 @@ def approve(path, session: str, *, digest: str, about: dict[str, str], who: str,
     return len(batch.orders)
 
 
-def reject(path, session: str, *, who: str, reason: str, when: str) -> int:
+def reject(path: Path | str, session: str, *, who: str, reason: str, when: str) -> int:
     """Reject the batch of `session`, approved or not, before any of it is filled; how many orders."""
     with database.write(database.place(path)) as db:
         batch = _batch(db, session)
@@ -112,7 +115,7 @@ def reject(path, session: str, *, who: str, reason: str, when: str) -> int:
 
 
 def record_fills(
-    path, session: str, fills: pd.DataFrame, *, when: str, source: str, accepted: tuple[str, str] = ("", "")
+    path: Path | str, session: str, fills: pd.DataFrame, *, when: str, source: str, accepted: tuple[str, str] = ("", "")
 ) -> int:
     """Record what a broker did with the batch of `session`; how many fills are new. All of them or none.
 
@@ -143,7 +146,9 @@ def record_fills(
     return len(new)
 
 
-def record_cash(path, *, flow: str, cents: int, who: str, reason: str, when: str, again: bool = False) -> int:
+def record_cash(
+    path: Path | str, *, flow: str, cents: int, who: str, reason: str, when: str, again: bool = False
+) -> int:
     """Record cash that came or went without a trade; returns the cash now, cents.
 
     flow : deposit and withdrawal are nobody's performance; fee and interest are. Interest that the broker takes, on a
@@ -170,7 +175,7 @@ def record_cash(path, *, flow: str, cents: int, who: str, reason: str, when: str
     return now
 
 
-def cash_recorded(path, *, flow: str, cents: int, who: str, reason: str) -> str:
+def cash_recorded(path: Path | str, *, flow: str, cents: int, who: str, reason: str) -> str:
     """When exactly this entry of cash was recorded, if it is the last thing that happened to the book; else nothing."""
     said = {"kind": "cash", "flow": flow, "cents": FLOWS.get(flow, 0) * cents, **_signed(who, reason)}
     last = database.read(database.place(path), event_chain.last_event)
@@ -178,7 +183,7 @@ def cash_recorded(path, *, flow: str, cents: int, who: str, reason: str) -> str:
 
 
 def adjust(
-    path,
+    path: Path | str,
     *,
     who: str,
     reason: str,
@@ -206,7 +211,7 @@ def adjust(
             _append(db, said | {"rows": rows, "securities": named, "when": when, "session": _last(db)})
 
 
-def rename(path, *, symbol: str, to: str, date: str, who: str, reason: str, when: str) -> str:
+def rename(path: Path | str, *, symbol: str, to: str, date: str, who: str, reason: str, when: str) -> str:
     """Say that a security is called `to` from `date` on; returns its id. What is held, ordered and paid for stays.
 
     A rename is recorded on the evening before its date, or later. BookError if the book knows no `symbol`, or holds or
@@ -236,13 +241,13 @@ def rename(path, *, symbol: str, to: str, date: str, who: str, reason: str, when
 
 
 def reconcile(
-    path,
+    path: Path | str,
     shares: pd.Series,
     cash_cents: int,
     *,
     closed: str,
     when: str,
-    accepted=("", ""),
+    accepted: tuple[str, str] = ("", ""),
     prices: Mapping[str, float] | None = None,
 ) -> str:
     """Compare a broker's statement with the book; returns the difference in words, empty if there is none.
@@ -282,7 +287,7 @@ def reconcile(
     return difference
 
 
-def halt(path, *, who: str, reason: str, when: str) -> int:
+def halt(path: Path | str, *, who: str, reason: str, when: str) -> int:
     """Halt the book, and void every open order; how many. A book that is halted stays so, and keeps this reason too."""
     with database.write(database.place(path)) as db:
         signed, last = _signed(who, reason), event_chain.last_event(db)
@@ -294,7 +299,7 @@ def halt(path, *, who: str, reason: str, when: str) -> int:
     return len(orders)
 
 
-def reset(path, *, who: str, reason: str, when: str, rearm: bool = False) -> str:
+def reset(path: Path | str, *, who: str, reason: str, when: str, rearm: bool = False) -> str:
     """Arm the kill switch again; returns the state that it was in. Losses before this moment are forgotten by it, and
     so is what it could not evaluate. The same person with the same reason again changes nothing.
 
@@ -360,14 +365,14 @@ def _batch(db: sqlite3.Connection, session: str) -> Batch:
     return Batch(session, **body["batch"], orders=orders, moved=moved)
 
 
-def read_moves(db: sqlite3.Connection, session: str, orders: set[str] = frozenset()) -> str:
+def read_moves(db: sqlite3.Connection, session: str, orders: Set[str] = frozenset()) -> str:
     """Kinds of the events that moved the book since a session was settled, fills of `orders` not among them."""
     seq = db.execute("SELECT seq FROM sessions WHERE session = ?", (session,)).fetchone()[0]
     later = f"SELECT kind, body FROM events WHERE seq > ? AND kind IN ('session', {', '.join('?' * len(MOVES))})"
     return ", ".join(kind for kind, text in db.execute(later, (seq, *MOVES)) if not _is_own(kind, text, orders))
 
 
-def _is_own(kind: str, text: str, orders: set[str]) -> bool:
+def _is_own(kind: str, text: str, orders: Set[str]) -> bool:
     """Whether an event is of fills of some orders and of nothing else, or of dividends that were paid: an evening was
     decided with both in mind."""
     if kind == "adjusted":
@@ -509,7 +514,9 @@ def _named(state: BookState, rows: list[dict]) -> tuple[Receivable, ...]:
 
 def _odd(rows: list[dict], batch: Batch, db: sqlite3.Connection, share_units: int) -> dict[str, str]:
     """What is odd about each fill that no order explains, by its id; those before it in the file count as taken."""
-    found, sound, recorded = {}, [], {key for (key,) in db.execute("SELECT fill_id FROM fills")}
+    found: dict[str, str] = {}
+    sound: list[dict] = []
+    recorded = {key for (key,) in db.execute("SELECT fill_id FROM fills")}
     for row in rows:
         try:
             checked = [
@@ -548,7 +555,7 @@ def _change(state: BookState, shares: pd.Series) -> dict[str, float]:
     ours, theirs = state.positions_now, shares[shares != 0]
     names = sorted({*ours.index, *theirs.index})
     change = theirs.reindex(names, fill_value=0) - ours.reindex(names, fill_value=0)
-    return {symbol: n for symbol, n in change.items() if abs(n) * state.share_units >= 0.5}
+    return {symbol: n for symbol, n in zip(change.index, change, strict=True) if abs(n) * state.share_units >= 0.5}
 
 
 def _corrections(

@@ -6,7 +6,7 @@ import pandas as pd
 
 from openbook.common.errors import BookError, ConflictError
 from openbook.ledger import lots
-from openbook.ledger.facts import OPEN_END, Receivable, cash_change
+from openbook.ledger.facts import OPEN_END, Adjustment, Fill, Receivable, cash_change
 from openbook.ledger.receivables import owed_after
 from openbook.ledger.records import BookState, Settlement
 
@@ -46,10 +46,11 @@ def _require_cash(settlement: Settlement, state: BookState) -> None:
 def _require_shares(settlement: Settlement, state: BookState) -> None:
     """Every share that is held was there before, or came by a fill, an action or a correction."""
     shares = Counter(state.units)
-    for row in (*settlement.fill_rows, *settlement.adjustment_rows):
+    moved: tuple[Fill | Adjustment, ...] = (*settlement.fill_rows, *settlement.adjustment_rows)
+    for row in moved:
         shares[row.security] += row.shares
-    for row in settlement.actions:
-        shares[row.security] += row.shares_after - row.shares_before
+    for action in settlement.actions:
+        shares[action.security] += action.shares_after - action.shares_before
     held = {security: n for security, n in shares.items() if n}
     if held != {row.security: row.shares for row in settlement.holdings}:
         raise BookError("the settled cash and positions do not follow from the book, its fills and corporate actions")

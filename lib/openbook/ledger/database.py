@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from openbook.common.errors import UsageError
 from openbook.ledger import sqlite
@@ -16,7 +16,7 @@ T = TypeVar("T")
 LAST = "9999-99-99"  # later than any session
 
 
-def place(path) -> Path | str:
+def place(path: Path | str) -> Path | str:
     """Where a book lies: the path of a file, or the URL of a server, which a Path would spoil (// becomes /)."""
     return path if isinstance(path, str) and "://" in path else Path(path)
 
@@ -51,12 +51,12 @@ def write(path: Path | str, *, older: bool = False) -> Iterator[sqlite3.Connecti
         yield db
 
 
-def _kept(path: Path | str):
+def _kept(path: Path | str) -> Any:
     """The module for this kind of place."""
     return sqlite if isinstance(path, Path) else _remote()
 
 
-def _remote():
+def _remote() -> Any:
     """The module for books on a server; imported late, for SQLAlchemy takes its time and may not be installed."""
     try:
         from openbook.ledger import postgres

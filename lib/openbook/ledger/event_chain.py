@@ -33,7 +33,7 @@ def canonical(body: dict) -> str:
     return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def require_chain(events: Iterable[tuple[int, str, str]], path) -> None:
+def require_chain(events: Iterable[tuple[int, str, str]], path: object) -> None:
     """BookError unless each of the events (number, body, hash) follows from the one before, and there is one."""
     previous = GENESIS
     for n, (seq, body, hash_) in enumerate(events, start=1):

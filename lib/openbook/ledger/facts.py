@@ -1,6 +1,6 @@
 """Plain facts of a book, as rows: money in integer cents, shares in integers of the book's unit."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -9,6 +9,8 @@ from openbook.common.errors import BookError
 Day = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
 OPEN_END = "9999-12-31"  # due when a statement shows it, or somebody says so
 Outcome = Literal["FILLED", "PARTIALLY_FILLED", "EXPIRED"]
+Ending = Literal["sale", "cash_in_lieu", "delisting", "adjustment"]
+ActionKind = Literal["split", "cash_in_lieu", "dividend", "delisting", "spin_off", "interest"]
 
 
 class Row(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan=False):
@@ -26,7 +28,7 @@ class OfSecurity(Row):
 
     @model_validator(mode="before")
     @classmethod
-    def _identified(cls, row):
+    def _identified(cls, row: Any) -> Any:
         return row if row.get("security") else {**row, "security": row.get("symbol", "")}
 
 
@@ -62,7 +64,7 @@ class Closed(OfSecurity):
 
     date: Day
     opened: Day
-    kind: Literal["sale", "cash_in_lieu", "delisting", "adjustment"]
+    kind: Ending
     shares: int
     cost_cents: int
     proceeds_cents: int
@@ -155,7 +157,7 @@ class Action(OfSecurity):
     """
 
     date: Day
-    kind: Literal["split", "cash_in_lieu", "dividend", "delisting", "spin_off", "interest"]
+    kind: ActionKind
     value: float
     shares_before: int
     shares_after: int
@@ -198,7 +200,7 @@ class Mark(Row):
     adjustments_cents: int = 0
 
     @model_validator(mode="after")
-    def _adds_up(self):
+    def _adds_up(self) -> Self:
         earned = self.pnl_cents + self.dividends_cents + self.other_cents + self.adjustments_cents
         change = self.flows_cents + earned - self.commission_cents - self.slippage_cents
         held = self.cash_cents + self.invested_cents + self.receivables_cents

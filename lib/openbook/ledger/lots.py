@@ -12,8 +12,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from itertools import accumulate, pairwise
+from typing import Any, cast
 
-from openbook.ledger.facts import Action, Adjustment, Closed, Fill, Lot, cash_change
+from openbook.ledger.facts import Action, Adjustment, Closed, Ending, Fill, Lot, cash_change
 from openbook.ledger.records import Settlement
 
 NOISE = 1e-12  # of a product in floating point: 700 × (1/7) is 100.00000000000001
@@ -35,7 +36,7 @@ def carry(
         session in turn: adjustments (before the first), splits, fills, delistings
     """
     work = _Lots(lots, share_units)
-    by_day = defaultdict(lambda: ([], []))
+    by_day: defaultdict[str, tuple[list[Action], list[Fill]]] = defaultdict(lambda: ([], []))
     for action in actions:
         by_day[action.date][0].append(action)
     for fill in fills:  # of a session without bars: it is settled with the next
@@ -97,14 +98,15 @@ class _Lots:
     """The lots while they are carried forward; alive inside `carry` only."""
 
     def __init__(self, lots: Lots, share_units: int):
-        self.open, self.closed, self.share_units = dict(lots), [], share_units
+        self.open, self.share_units = dict(lots), share_units
+        self.closed: list[Closed] = []
 
     def adjust(self, row: Adjustment, day: str) -> None:
         """Shares that somebody found are a lot at the price of the correction; shares that are gone are closed."""
         ends = self.ends(row.security, row.shares)
         self.close(row, -ends, 0, day, "adjustment")
         if row.shares != ends:
-            cost = round((row.shares - ends) / self.share_units * row.price * 100)
+            cost = round((row.shares - ends) / self.share_units * cast(float, row.price) * 100)
             self.add(row.security, day, row.shares - ends, cost)
 
     def trade(self, fill: Fill) -> None:
@@ -124,7 +126,7 @@ class _Lots:
         lot = Lot(security=security, opened=day, shares=shares, cost_cents=cost)
         self.open[security] = (*self.open.get(security, ()), lot)
 
-    def close(self, row, shares: int, proceeds: int, day: str, kind: str) -> None:
+    def close(self, row: Adjustment | Action | Fill, shares: int, proceeds: int, day: str, kind: Ending) -> None:
         """Take signed shares out of the oldest lots, for some cents that are shared out among them."""
         if not shares:
             return
@@ -146,8 +148,13 @@ class _Lots:
             part = lots[0].model_copy(update={"shares": 0, "cost_cents": gone})
             self.end(action, part, cents, action.date, "cash_in_lieu")
 
-    def end(self, row, lot: Lot, proceeds: int, day: str, kind: str) -> None:
-        said = {"opened": lot.opened, "shares": lot.shares, "cost_cents": lot.cost_cents, "proceeds_cents": proceeds}
+    def end(self, row: Adjustment | Action | Fill, lot: Lot, proceeds: int, day: str, kind: Ending) -> None:
+        said: dict[str, Any] = {
+            "opened": lot.opened,
+            "shares": lot.shares,
+            "cost_cents": lot.cost_cents,
+            "proceeds_cents": proceeds,
+        }
         self.closed.append(Closed(symbol=row.symbol, security=row.security, date=day, kind=kind, **said))
 
 

@@ -72,7 +72,8 @@ class Address:
     book: str
 
     def __str__(self) -> str:
-        url, asked = self.url, {"book": self.book}
+        url = self.url
+        asked: dict[str, str | tuple[str, ...]] = {"book": self.book}
         if "host" in url.query:  # of a socket
             asked["host"] = url.query["host"]
         shown = sa.URL.create("postgresql", url.username, None, url.host, url.port, url.database, asked)

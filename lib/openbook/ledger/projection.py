@@ -185,7 +185,7 @@ def _fills(seq: int, day: str, rows: list[dict]) -> list[tuple]:
 
 def _lots(day: str, rows: list[dict]) -> list[tuple]:
     """Lots of some securities, each numbered from its oldest."""
-    counts = Counter()
+    counts: Counter[str] = Counter()
     found = []
     for row in rows:
         counts[row["security"]] += 1

@@ -2,6 +2,7 @@
 transaction, and none writes."""
 
 import sqlite3
+from typing import Any, cast
 
 import pandas as pd
 
@@ -173,7 +174,8 @@ def _flows(db: sqlite3.Connection, before: str, seq: int) -> tuple[Flow, ...]:
 def _switch(db: sqlite3.Connection, before: str) -> tuple[str, str, str]:
     """State of the kill switch, why, and the session after which it was armed."""
     query = "SELECT seq, state, session, cause, who, reason FROM switch WHERE committed < ? ORDER BY seq, n"
-    state, why, armed = ACTIVE, [], ""
+    state, armed = ACTIVE, ""
+    why: list[str] = []
     for _, new, session, cause, who, reason in db.execute(query, (before,)):
         if cause == "reset":
             state, why, armed = ACTIVE, [], session
@@ -207,7 +209,7 @@ def last_prices(db: sqlite3.Connection, state: BookState) -> dict[str, float]:
     """The last price that the book knows of what it holds now, USD by id: the close of its last session, or what was
     paid or stated since."""
     as_of = "" if state.last_session is None else f"{state.last_session:%Y-%m-%d}"
-    stated = {row.security: row.price for row in state.adjustments if row.shares}
+    stated = {row.security: cast(float, row.price) for row in state.adjustments if row.shares}
     filled = {fill.security: fill.price for fill in state.recorded}
     marked = db.execute("SELECT security, price FROM positions WHERE session = ?", (as_of,)).fetchall()
     return stated | filled | dict(marked)
@@ -216,5 +218,10 @@ def last_prices(db: sqlite3.Connection, state: BookState) -> dict[str, float]:
 def lots_now(state: BookState) -> dict[str, tuple[Lot, ...]]:
     """Open lots by id, with what was recorded since the last session."""
     days = sorted({row.date for row in state.recorded}) or ["9999-12-31"]
-    since = {"adjustments": state.adjustments, "actions": (), "fills": state.recorded, "share_units": state.share_units}
+    since: dict[str, Any] = {
+        "adjustments": state.adjustments,
+        "actions": (),
+        "fills": state.recorded,
+        "share_units": state.share_units,
+    }
     return carry(state.lots, days=days, **since)[0]

@@ -119,14 +119,15 @@ class BookState:
     @property
     def units(self) -> dict[str, int]:
         """Settled positions in units, by id."""
-        pairs = self.positions.items()
+        pairs = zip(self.positions.index, self.positions, strict=True)
         return {self.securities.get(symbol, symbol): round(n * self.share_units) for symbol, n in pairs}
 
     @property
     def units_now(self) -> dict[str, int]:
         """Settled positions in units, and what was recorded since, by id."""
         held = Counter(self.units)
-        for row in (*self.recorded, *self.adjustments):
+        moved: tuple[Fill | Adjustment, ...] = (*self.recorded, *self.adjustments)
+        for row in moved:
             held[row.security] += row.shares
         return {security: n for security, n in held.items() if n}
 
@@ -264,7 +265,9 @@ class Settlement(Row):
     def events(self) -> pd.DataFrame:
         """What a reader should know, oldest first: columns date, event, symbol, detail."""
         units = self.share_units
-        rows = [(a.date, a.kind, a.symbol, _action_text(a, units)) for a in self.actions]
+        rows: list[tuple[str, str, str, str]] = [
+            (a.date, a.kind, a.symbol, _action_text(a, units)) for a in self.actions
+        ]
         rows += [
             (f.date, "fill", f.symbol, f"{shares_text(f.shares, units, '+')} at {f.price:,.4f}") for f in self.fill_rows
         ]
@@ -316,7 +319,7 @@ def performance(marks: pd.DataFrame) -> pd.DataFrame:
 
 def dollars(table: pd.DataFrame) -> pd.DataFrame:
     """Columns in cents as columns in USD, without the suffix."""
-    cents = [name for name in table if name.endswith("_cents")]
+    cents = [name for name in table.columns if name.endswith("_cents")]
     return table.assign(**{name: table[name] / 100 for name in cents}).rename(
         columns={name: name.removesuffix("_cents") for name in cents}
     )

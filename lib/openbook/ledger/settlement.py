@@ -3,25 +3,41 @@
 What is held is known by its security, an id for good; the market is asked by what that was called on each day.
 """
 
+from collections.abc import Iterable
 from fractions import Fraction
 from math import prod
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from openbook.common.constants import CASH
 from openbook.common.errors import BookError, DataError, DataNotReady, OutOfOrderError
+from openbook.common.frames import each_row
 from openbook.execution.orders import affordable, trade_cents
 from openbook.execution.share_units import shares_text
 from openbook.ledger import lots
 from openbook.ledger.account import Account
-from openbook.ledger.facts import OPEN_END, Action, Delisted, Fill, Holding, Mark, Note, Receivable, Result, cash_change
+from openbook.ledger.facts import (
+    OPEN_END,
+    Action,
+    ActionKind,
+    Delisted,
+    Fill,
+    Holding,
+    Mark,
+    Note,
+    Outcome,
+    Receivable,
+    Result,
+    cash_change,
+)
 from openbook.ledger.lots import whole_shares
 from openbook.ledger.receivables import owed_after
 from openbook.ledger.records import NO_CLOSE, BookState, Settlement
 from openbook.market.calendar import session_from
 from openbook.market.ingest import DOOR
-from openbook.market.ratios import Ratio, read_ratio
+from openbook.market.ratios import Kind, Ratio, read_ratio
 from openbook.market.tables import Market
 from openbook.portfolio.costs import Costs
 
@@ -29,7 +45,9 @@ REWRITTEN = 1.02  # a correction of a close by more is looked at by a person
 DAYS_OF_INTEREST = 360  # money-market convention, actual/360
 
 
-def settle(state: BookState, market: Market, costs: Costs, date, account: Account | None = None) -> Settlement:
+def settle(
+    state: BookState, market: Market, costs: Costs, date: str | pd.Timestamp, account: Account | None = None
+) -> Settlement:
     """Carry a book from its last session to the close of `date`; a new book only begins there.
 
     Each session in turn: what was corrected by name, cash that came or went, interest on a debit, receivables that are
@@ -56,7 +74,7 @@ def settle(state: BookState, market: Market, costs: Costs, date, account: Accoun
     return ledger.result()
 
 
-def require_accounted(state: BookState, date) -> None:
+def require_accounted(state: BookState, date: str | pd.Timestamp) -> None:
     """BookError if a statement differs from the book, or if an approved order of a live book has an unknown end."""
     if state.unsettled:
         raise BookError(
@@ -92,7 +110,7 @@ class _Ledger:
         self.recorded, self.flows, self.adjustments = list(state.recorded), state.flows, state.adjustments
         self.share_units, self.names, self.renames = state.share_units, state.names, state.renames
         self.shares, self.lots, self.receivables = state.units, state.lots, list(state.receivables)
-        self.pending = {row.order_id: row for row in state.pending.itertuples(index=False)}
+        self.pending = {row.order_id: row for row in each_row(state.pending, index=False)}
         self.names |= {row.security: row.symbol for row in self.pending.values()}
         self.ordered = {row.order_id: round(row.shares * self.share_units) for row in self.pending.values()}
         self.previous = state.last_session
@@ -102,11 +120,17 @@ class _Ledger:
         _require_known(columns, market, account, state)
         self.last_close = {security: state.prices[security] for security in self.shares}
         self.stale = _sessions_without(market, columns, state.last_session, account.max_locked + 1)
-        self.fills, self.results, self.actions, self.marks, self.notes, self.delisted = [], [], [], [], [], []
+        self.fills: list[Fill] = []
+        self.results: list[Result] = []
+        self.actions: list[Action] = []
+        self.marks: list[Mark] = []
+        self.notes: list[Note] = []
+        self.delisted: list[Delisted] = []
 
     def turn_to(self, session: pd.Timestamp | None) -> None:
         """Name the day, on which every security has the ticker of that day; before a first session, today's."""
-        self.session, self.day = session, "9999" if session is None else f"{session:%Y-%m-%d}"
+        self.session = cast(pd.Timestamp, session)  # None until the first is carried over
+        self.day = "9999" if session is None else f"{session:%Y-%m-%d}"
 
     def called(self, security: str) -> str:
         """What a security is called on the day."""
@@ -200,7 +224,9 @@ class _Ledger:
                 self.hold(row.security, self.shares.get(row.security, 0) + row.shares)
                 self.names.setdefault(row.security, row.symbol)
                 self.here.setdefault(self.column(row.security), row.security)
-                self.adjusted_shares += self.value(row.shares, self.last_close.setdefault(row.security, row.price))
+                self.adjusted_shares += self.value(
+                    row.shares, self.last_close.setdefault(row.security, cast(float, row.price))
+                )
             elif not row.due:
                 self.cash += row.cents
                 self.adjusted += row.cents
@@ -238,13 +264,14 @@ class _Ledger:
     def split(self) -> dict[str, tuple[int, Fraction]]:
         """Splits and spin-offs of the morning; returns (whole, fraction) in units of what was split, the fraction
         still to be paid in cash at the close."""
-        ratios, fractions = {}, {}
+        ratios: dict[tuple[str, str], list[Fraction]] = {}
+        fractions: dict[str, tuple[int, Fraction]] = {}
         for symbol, security, value in self.due("split"):
             if not 0 < value < np.inf:
                 raise DataError(f"split of {symbol} on {self.day} has ratio {value}; correct it in the source")
             if security:
-                ratio = self.explained(symbol, security, value)
-                ratios.setdefault((security, ratio.kind), []).append(ratio.value)
+                told = self.explained(symbol, security, value)
+                ratios.setdefault((security, told.kind), []).append(told.value)
         for (security, kind), values in sorted(ratios.items()):
             ratio = prod(values, start=Fraction(1))
             if kind == "spin_off":
@@ -270,7 +297,7 @@ class _Ledger:
                 f"'account.actions={{{symbol} {self.day}: split}}' or spin_off, or correct it in the "
                 "source"
             )
-        return ratio if said is None else Ratio(ratio.value, said)
+        return ratio if said is None else Ratio(ratio.value, cast(Kind, said))
 
     def spin_off(self, security: str, ratio: Fraction) -> None:
         """The shares stay; what leaves their price is owed to the book, until it is known what came for it."""
@@ -334,17 +361,17 @@ class _Ledger:
             if np.isnan(price):
                 self.end(order, 0, f"no bar of {order.symbol} on {order.session:%Y-%m-%d}")
         ready.sort(key=lambda pair: (self.ordered[pair[0].order_id] > 0, pair[0].symbol))
-        price = np.array([price for _, price in ready])
+        at = np.array([price for _, price in ready])
         wanted = [max(self.ordered[o.order_id], -max(self.shares.get(o.security, 0), 0)) for o, _ in ready]
-        units = affordable(wanted, price, self.cash, self.costs, self.share_units)
-        cents = np.column_stack(trade_cents(units, price, self.costs, self.share_units)).tolist()
+        units = affordable(wanted, at, self.cash, self.costs, self.share_units)
+        cents = np.column_stack(trade_cents(units, at, self.costs, self.share_units)).tolist()
         for (order, paid), n, amounts in zip(ready, units.tolist(), cents, strict=True):
             if n:
                 self.take(self.simulated_fill(order, n, paid, amounts))
             decided = round(order.shares * self.share_units)
             self.end(order, n, _shortfall(self.ordered[order.order_id], n, decided, self.share_units))
 
-    def simulated_fill(self, order, shares: int, price: float, amounts: list[int]) -> Fill:
+    def simulated_fill(self, order: Any, shares: int, price: float, amounts: list[int]) -> Fill:
         """The one fill of an order on paper; amounts : notional, commission and slippage, cents"""
         return Fill(
             fill_id=f"{order.order_id}#1",
@@ -359,21 +386,23 @@ class _Ledger:
             slippage_cents=amounts[2],
         )
 
-    def price_of(self, order) -> float:
+    def price_of(self, order: Any) -> float:
         """Raw execution price of an order in USD; NaN if its session has passed, or has no bar for it. Where that
         turned out to be no session, because the exchange stayed closed, it is for the next one."""
         column = self.column(order.security)
         if session_from(order.session) != self.session or column not in self.market.symbols:
             return np.nan
-        price = float(self.market.execution_price.at[self.session, column])
+        price = float(cast(float, self.market.execution_price.at[self.session, column]))
         return self.in_range(price, column) if 0 < price < np.inf else np.nan
 
     def in_range(self, price: float, column: str) -> float:
         """The price, or the nearest one of the day's range where it lies outside by more than vendors round."""
         if self.market.high is None or self.market.low is None:
             return price
-        high, low = (float(table.at[self.session, column]) for table in (self.market.high, self.market.low))
-        slack = DOOR["range"].threshold * price
+        high, low = (
+            float(cast(float, table.at[self.session, column])) for table in (self.market.high, self.market.low)
+        )
+        slack = cast(float, DOOR["range"].threshold) * price
         return high if price > high + slack else low if price < low - slack else price
 
     def take(self, fill: Fill) -> None:
@@ -516,7 +545,7 @@ class _Ledger:
             cost_cents=cost,
         )
 
-    def act(self, security: str, kind: str, value: float, before: int, *, cash: int = 0, owed: int = 0) -> None:
+    def act(self, security: str, kind: ActionKind, value: float, before: int, *, cash: int = 0, owed: int = 0) -> None:
         """List what an action did; the shares after it are those now held."""
         action = Action(
             date=self.day,
@@ -531,10 +560,10 @@ class _Ledger:
         )
         self.actions.append(action)
 
-    def end(self, order, filled: int, reason: str) -> None:
+    def end(self, order: Any, filled: int, reason: str) -> None:
         """End an order: filled, partly filled with the rest expired, or expired."""
         ordered = self.ordered[order.order_id]
-        status = "EXPIRED" if filled == 0 else "FILLED" if filled == ordered else "PARTIALLY_FILLED"
+        status: Outcome = "EXPIRED" if filled == 0 else "FILLED" if filled == ordered else "PARTIALLY_FILLED"
         result = Result(
             date=self.day,
             order_id=order.order_id,
@@ -568,7 +597,7 @@ def _require_known(columns: dict[str, str], market: Market, account: Account, st
                 f"openbook rename {symbol} NEW --date D; after a delisting, record it in the source"
             )
         marked, day = state.prices[security], state.last_session
-        close = float(market.close.at[day, symbol]) if day in market.dates else np.nan
+        close = float(cast(float, market.close.at[day, symbol])) if day in market.dates else np.nan
         factor = close / marked
         if not (1 / REWRITTEN < factor < REWRITTEN or np.isnan(factor)):
             event = f"{symbol} {day:%Y-%m-%d}"
@@ -606,5 +635,5 @@ def _shortfall(ordered: int, filled: int, decided: int, share_units: int) -> str
     return f"{split}; {short}" if split else short
 
 
-def _list(names) -> str:
+def _list(names: Iterable) -> str:
     return ", ".join(map(str, names))

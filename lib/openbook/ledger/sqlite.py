@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from openbook.common.errors import BookError, LockError, StorageError
 from openbook.common.files import sync
@@ -88,14 +88,14 @@ def check(db: sqlite3.Connection, path: Path) -> None:
     require_whole(db, path)
 
 
-def require_book(db: sqlite3.Connection, path) -> int:
+def require_book(db: sqlite3.Connection, path: object) -> int:
     """The format of the book in a file, or BookError if it holds none."""
     if _pragma(db, "application_id") != APPLICATION_ID:
         raise BookError(f"{path} is not a book")
     return _pragma(db, "user_version")
 
 
-def require_format(found: int, path) -> None:
+def require_format(found: int, path: object) -> None:
     """BookError, with the way out, unless a book has the format of today."""
     if found > SCHEMA_VERSION:
         raise BookError(
@@ -107,7 +107,7 @@ def require_format(found: int, path) -> None:
         )
 
 
-def require_whole(db: sqlite3.Connection, path) -> None:
+def require_whole(db: sqlite3.Connection, path: object) -> None:
     """BookError if the file is damaged, or its chain of events is broken."""
     damage = _pragma(db, "quick_check")
     if damage != "ok":
@@ -141,7 +141,7 @@ def _query(path: Path, mode: str, query: Callable[[sqlite3.Connection], T]) -> T
         return ask(db, query, path)
 
 
-def ask(db: sqlite3.Connection, query: Callable[[sqlite3.Connection], T], path) -> T:
+def ask(db: sqlite3.Connection, query: Callable[[sqlite3.Connection], T], path: object) -> T:
     """What `query` returns; BookError if the rows make no sense."""
     try:
         return query(db)
@@ -174,7 +174,7 @@ def _transaction(db: sqlite3.Connection, begin: str) -> Iterator[None]:
 
 
 @contextmanager
-def spoken(path) -> Iterator[None]:
+def spoken(path: object) -> Iterator[None]:
     """SQLite's errors as ours, by what can be done about them."""
     try:
         yield
@@ -193,6 +193,6 @@ def spoken(path) -> Iterator[None]:
         raise BookError(f"{path} is damaged: {error}; restore it from a backup") from error
 
 
-def _pragma(db: sqlite3.Connection, name: str):
+def _pragma(db: sqlite3.Connection, name: str) -> Any:
     """One value of a PRAGMA."""
     return db.execute(f"PRAGMA {name}").fetchone()[0]

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Mapping
+from pathlib import Path
 
 import pandas as pd
 
@@ -16,14 +17,14 @@ OPEN = ("PENDING", "APPROVED")
 ENDED = ("EXPIRED", "REJECTED", "VOID")
 
 
-def require_supersedable(path, session: str) -> None:
+def require_supersedable(path: Path | str, session: str) -> None:
     """Raise unless the evening of `session` can be decided again: it is the book's last, nothing of its orders is
     filled, and the book has not moved since. OutOfOrderError (63) or ConflictError (62)."""
     database.read(database.place(path), lambda db: _require(db, session))
 
 
 def supersede_session(
-    path,
+    path: Path | str,
     *,
     session: str,
     version: int,

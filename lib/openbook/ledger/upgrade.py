@@ -22,7 +22,7 @@ OLDER = 2
 Event = tuple[int, str, str]
 
 
-def upgrade_book(path, keep: Path, *, when: str = "") -> str | None:
+def upgrade_book(path: Path | str, keep: Path, *, when: str = "") -> str | None:
     """Bring a book of format 2 to today's; what was done, or None if there was nothing to do.
 
     path : of a file, or the URL of a book on a server

@@ -4,6 +4,8 @@ Every line of the result comes from filings that were public by then. An amendme
 it replaces nothing.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field
@@ -75,7 +77,7 @@ def known_items(
     balances = news.loc[news["months"] == 0, quarters.columns]
     lines = facts.drop_duplicates("line").set_index("line")[["symbol", "item"]]
     parts = [(balances, ""), (quarters, ""), (trailing, TRAILING)]
-    named = [part.join(lines, on="line").assign(item=lambda table, end=end: table["item"] + end) for part, end in parts]
+    named = [table.assign(item=table["item"] + end) for part, end in parts for table in [part.join(lines, on="line")]]
     return _available(pd.concat(named, ignore_index=True), sessions), odd
 
 
@@ -130,7 +132,8 @@ def _trailing(quarters: pd.DataFrame, years: pd.DataFrame) -> pd.DataFrame:
     """Flow of the twelve months up to each quarter's end by the day on which it was known, as `_quarters`."""
     parts = [years.assign(role="year"), quarters.assign(role="0")]
     for i in range(1, 4):
-        parts.append(quarters.assign(end=quarters["end"] + 3 * i, role=str(i), period_end=pd.NaT))
+        never: Any = pd.NaT
+        parts.append(quarters.assign(end=quarters["end"] + 3 * i, role=str(i), period_end=never))
     known = _as_known(pd.concat(parts, ignore_index=True), ["line", "end"], ["year", "0", "1", "2", "3"])
     total = known["0"] + known["1"] + known["2"] + known["3"]
     return _lines(known.assign(value=known["year"].fillna(total)).dropna(subset="period_end"))

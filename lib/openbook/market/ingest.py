@@ -3,7 +3,7 @@
 Every rule looks at its own bar and at earlier ones only, so a market admitted day by day is the one admitted at once.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -363,12 +363,13 @@ def _impossible_levels(adjusted: pd.DataFrame, tables: dict[str, np.ndarray]) ->
     """Rows and columns of bars that fail the rule `level`."""
     with np.errstate(over="ignore", invalid="ignore"):
         level = np.log(adjusted.to_numpy())
-    limit = np.log(DOOR["level"].threshold)
+    limit = np.log(cast(float, DOOR["level"].threshold))
     before = pd.DataFrame(level).ffill(limit=LEVEL_MEMORY).shift(1).to_numpy()
     cells = []
     for column in np.flatnonzero((np.abs(level - before) > limit).any(axis=0)):
         bars = {field: values[:, column] for field, values in tables.items()}
-        believed, doubted = None, []
+        believed = None
+        doubted: list = []
         for row in np.flatnonzero(~np.isnan(level[:, column])):
             move = (
                 0.0

@@ -4,8 +4,12 @@ Each row says: at the close of session `known`, the vendor said `after` where it
 what was said first, the rows give what is known now; taken back in reverse, they give the past as it was seen.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+
+from openbook.common.frames import places_in
 
 RESTATED_COLUMNS = ["known", "table", "symbol", "date", "field", "period_end", "before", "after"]
 WIDE_TABLES = ("bars", "market_cap")
@@ -40,10 +44,10 @@ def restated_rows(**columns) -> pd.DataFrame:
     period_end : of a report
     before, after : the number; NaN: there was none, there is none any more. A sector that counts is 1
     """
-    empty = {"known": pd.NaT, "date": pd.NaT, "period_end": pd.NaT, "before": np.nan, "after": np.nan}
+    empty: dict[str, Any] = {"known": pd.NaT, "date": pd.NaT, "period_end": pd.NaT, "before": np.nan, "after": np.nan}
     frame = pd.DataFrame(columns if "symbol" in columns else columns | {"symbol": []})
     missing = {name: empty[name] for name in RESTATED_COLUMNS if name not in frame and name in empty}
-    texts = {name: "" for name in ("table", "field") if name not in frame}
+    texts: dict[str, Any] = {name: "" for name in ("table", "field") if name not in frame}
     return frame.assign(**missing, **texts)[RESTATED_COLUMNS].astype(_TYPES)
 
 
@@ -72,11 +76,11 @@ def _last(values: pd.Series) -> float:
     return values.iloc[-1]
 
 
-def put_cells(values: np.ndarray, rows: pd.DataFrame, said: str, dates: pd.DatetimeIndex, symbols: pd.Index) -> None:
+def put_cells(values: np.ndarray, rows: pd.DataFrame, said: str, dates: pd.Index, symbols: pd.Index) -> None:
     """Write column `said` of the rows into a sessions × symbols array, in their order; what it lacks is left out."""
     if rows.empty:
         return
-    row, column = dates.get_indexer(rows["date"]), symbols.get_indexer(rows["symbol"])
+    row, column = places_in(dates, rows["date"]), places_in(symbols, rows["symbol"])
     inside = (row >= 0) & (column >= 0)
     values[row[inside], column[inside]] = rows[said].to_numpy()[inside]
 

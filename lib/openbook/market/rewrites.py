@@ -7,11 +7,13 @@ back. A cell that does not fit is an ordinary row of `restated`.
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from openbook.common.frames import places_in
 from openbook.market.restatements import RESTATED_COLUMNS, in_order, put_cells, restated_rows
 
 DAY = "datetime64[D]"
@@ -35,7 +37,7 @@ _TYPES = {
 }
 
 
-def rewrite_rows(rows: list[tuple] = ()) -> pd.DataFrame:
+def rewrite_rows(rows: Sequence[tuple] = ()) -> pd.DataFrame:
     """The table of rewrites.
 
     known : session at whose close it was said
@@ -150,7 +152,7 @@ def _days_of(one) -> np.ndarray:
 class Grid:
     """Where the cells of a rewrite lie in sessions × symbols."""
 
-    def __init__(self, dates: pd.DatetimeIndex, symbols: pd.Index):
+    def __init__(self, dates: pd.Index, symbols: pd.Index):
         self.days, self.symbols = dates.to_numpy().astype(DAY).astype("int64"), symbols
         self.dates = dates
 
@@ -159,7 +161,7 @@ class Grid:
 
         The cells of other sessions are left out.
         """
-        column, days = self.symbols.get_indexer([one.symbol])[0], _days_of(one)
+        column, days = places_in(self.symbols, [one.symbol])[0], _days_of(one)
         row = np.searchsorted(self.days, days)
         inside = row < len(self.days)
         inside[inside] = self.days[row[inside]] == days[inside]
@@ -187,7 +189,7 @@ def put_in_turn(values: np.ndarray, rows: pd.DataFrame, rewrites: pd.DataFrame, 
 
 def _turns(rows: pd.DataFrame, rewrites: pd.DataFrame, said: str) -> list:
     """Ordinary rows and rewrites as they follow each other: pieces of the table of rows, and single rewrites."""
-    closes = rewrites["known"].unique()
+    closes: Any = rewrites["known"].unique()
     ends = np.searchsorted(rows["known"].to_numpy(), closes.to_numpy(), side="right")
     out = []
     for start, end, close in zip([0, *ends[:-1]], ends, closes, strict=True) if len(closes) else []:
@@ -206,7 +208,7 @@ def spelled_out(tables: dict[str, pd.DataFrame], rows: pd.DataFrame, rewrites: p
     """
     out = [restated_rows()]
     for field, ours in rewrites.groupby("field", sort=False):
-        table = tables[field]
+        table = tables[str(field)]
         values, grid = table.to_numpy().copy(), Grid(table.index, table.columns)
         cells = rows[(rows["table"] == "bars") & (rows["field"] == field)]
         for part in _turns(cells, ours, "before"):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from openbook.common.errors import DataError
+from openbook.common.frames import places_in
 from openbook.market.tables import (
     ACTION_COLUMNS,
     ACTION_KINDS,
@@ -121,7 +122,7 @@ def membership(members: pd.DataFrame | None, dates: pd.DatetimeIndex, symbols: p
     rows = members[members["symbol"].isin(symbols)]
     begin = dates.searchsorted(rows["start"].fillna(dates[0]))
     end = np.where(rows["end"].isna(), len(dates), dates.searchsorted(rows["end"]))
-    column = symbols.get_indexer(rows["symbol"])
+    column = places_in(symbols, rows["symbol"])
     change = np.zeros((len(dates) + 1, len(symbols)), dtype=np.int32)
     sound = begin < end
     np.add.at(change, (begin[sound], column[sound]), 1)

@@ -1,11 +1,13 @@
 """The market as frozen tables, and the only way to look at them: `market.upto(date)`, as known then or now."""
 
 from dataclasses import dataclass, fields, replace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from openbook.common.errors import DataError
+from openbook.common.frames import places_in
 from openbook.market.restatements import WIDE_TABLES, in_order, put_index, put_rows, restated_rows
 from openbook.market.rewrites import Grid, put_in_turn, rewrite_rows, spelled_out
 
@@ -117,7 +119,7 @@ class Market:
     @property
     def dates(self) -> pd.DatetimeIndex:
         """The sessions, oldest first."""
-        return self.close.index
+        return cast(pd.DatetimeIndex, self.close.index)
 
     @property
     def symbols(self) -> pd.Index:
@@ -137,7 +139,7 @@ class Market:
     @property
     def execution_price(self) -> pd.DataFrame:
         """The raw price at which an order of the session before is filled, sessions × symbols, USD."""
-        return self.open if self.execution == "next_open" else self.close
+        return cast(pd.DataFrame, self.open) if self.execution == "next_open" else self.close
 
     @property
     def adjusted_execution(self) -> pd.DataFrame:
@@ -168,7 +170,7 @@ class Market:
         if as_known_on is not None:
             then = pd.Timestamp(as_known_on)
             return self._seen_on(then).upto(min(date, then))
-        cut = {name: table.loc[:date] for name, table in self._wide().items()}
+        cut: dict[str, Any] = {name: table.loc[:date] for name, table in self._wide().items()}
         cut["actions"] = self.actions[self.actions["date"] <= date].reset_index(drop=True)
         if self.fundamentals is not None:
             known = self.fundamentals["available"] <= date
@@ -190,10 +192,11 @@ class Market:
         """All sessions of this market, as they were known at the close of one."""
         if not self.is_restated_since(session):
             return self
-        kept, back = {}, []
+        kept: dict[str, Any] = {}
+        back: list[pd.DataFrame | None] = []
         for name in ("restated", "rewritten"):
             said = getattr(self, name)
-            later = None if said is None else said["known"] > session
+            later: Any = None if said is None else said["known"] > session
             back.append(None if said is None else said[later])
             kept[name] = None if said is None else said[~later].reset_index(drop=True)
         seen = replace(self.before(*back), **kept)
@@ -227,7 +230,8 @@ class Market:
         rewrites = rewrite_rows() if rewrites is None else rewrites
         if rows.empty and rewrites.empty:
             return self
-        wanted, grid = {}, Grid(self.dates, self.symbols)
+        wanted: dict[str, Any] = {}
+        grid = Grid(self.dates, self.symbols)
         for name in (*self.bar_fields, *(["market_cap"] if self.market_cap is not None else [])):
             chosen = rows[rows["table"].isin(WIDE_TABLES) & (rows["field"] == name)]
             values = getattr(self, name).to_numpy().copy()
@@ -262,7 +266,8 @@ class Market:
     def select(self, symbols) -> "Market":
         """The same market with only `symbols`, in the market's order."""
         keep = self.symbols[self.symbols.isin(list(symbols))]
-        return replace(self, **{name: table[keep] for name, table in self._wide().items()})
+        cut: dict[str, Any] = {name: table[keep] for name, table in self._wide().items()}
+        return replace(self, **cut)
 
     def _wide(self) -> dict[str, pd.DataFrame]:
         """The sessions × symbols tables that this source has, by name."""
@@ -272,7 +277,7 @@ class Market:
         }
 
 
-def wide(values: np.ndarray, dates: pd.DatetimeIndex, symbols: pd.Index) -> pd.DataFrame:
+def wide(values: np.ndarray, dates: pd.Index, symbols: pd.Index) -> pd.DataFrame:
     """A sessions × symbols table over `values`, which becomes read-only: writing into one raises ValueError."""
     values.flags.writeable = False
     return pd.DataFrame(values, index=dates, columns=symbols, copy=False)
@@ -341,7 +346,7 @@ def _effective(actions: pd.DataFrame, kind: str, close: pd.DataFrame) -> tuple[n
     One between two sessions takes effect on the next; one after the last session is not known yet.
     """
     chosen = actions[(actions["kind"] == kind) & actions["symbol"].isin(close.columns)]
-    rows, columns = close.index.searchsorted(chosen["date"]), close.columns.get_indexer(chosen["symbol"])
+    rows, columns = close.index.searchsorted(chosen["date"]), places_in(close.columns, chosen["symbol"])
     first_bar = close.notna().to_numpy().argmax(axis=0)
     known = (rows < len(close)) & (rows > first_bar[columns])
     return rows[known], columns[known], chosen["value"].to_numpy("float64")[known]

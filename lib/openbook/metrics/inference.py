@@ -276,7 +276,8 @@ def _block_sums(r: np.ndarray, blocks: int) -> tuple[np.ndarray, np.ndarray, np.
     """Number, sum and sum of squares of the known returns, each (blocks, combinations)."""
     filled, known_ones = np.where(np.isfinite(r), r, 0.0), np.isfinite(r).astype(float)
     starts = [stretch[0] for stretch in np.array_split(np.arange(len(r)), blocks)]
-    return tuple(np.add.reduceat(part, starts, axis=0) for part in (known_ones, filled, filled**2))
+    n, total, squares = (np.add.reduceat(part, starts, axis=0) for part in (known_ones, filled, filled**2))
+    return n, total, squares
 
 
 def _sharpes(count: np.ndarray, total: np.ndarray, squares: np.ndarray) -> np.ndarray:

@@ -184,8 +184,8 @@ def _matched(scores: pd.DataFrame, labels: pd.DataFrame) -> tuple[np.ndarray, np
     same = labels.index.equals(scores.index) and labels.columns.equals(scores.columns)
     right = labels if same else labels.reindex(index=scores.index, columns=scores.columns)
     pair = (scores.to_numpy(dtype="float64"), right.to_numpy(dtype="float64"))
-    left, right = (np.where(np.isfinite(values), values, np.nan) for values in pair)
-    return left, right
+    one, other = (np.where(np.isfinite(values), values, np.nan) for values in pair)
+    return one, other
 
 
 def _row_mean(values: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Formulas of one series of returns: growth, risk, drawdown, and the turnover of a rebalance."""
 
 from functools import reduce
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -43,7 +44,7 @@ def volatility(returns, periods: int = PERIODS) -> float:
     return float(r.std(ddof=1) * np.sqrt(periods)) if len(r) > 1 else np.nan
 
 
-def sharpe(returns, periods: int = PERIODS) -> float:
+def sharpe(returns, periods: float = PERIODS) -> float:
     """Annualised Sharpe ratio of returns already net of the risk-free rate, mean/std(ddof=1)·√periods (Sharpe 1994).
 
     NaN periods are skipped. Constant returns, or fewer than two, are undefined: NaN, not 1e16. Too optimistic when it
@@ -60,7 +61,7 @@ def rolling_sharpe(returns: np.ndarray, window: int, periods: int = PERIODS) -> 
     """
     count = max(returns.shape[1] - window + 1, 0)
     shifted = [returns[:, start : start + count] for start in range(window)]
-    mean = sum(shifted) / window
+    mean = cast(np.ndarray, sum(shifted)) / window
     variance = sum((part - mean) ** 2 for part in shifted) / (window - 1)
     high, low = reduce(np.maximum, shifted), reduce(np.minimum, shifted)
     moves = (high - low > ROUNDING * np.maximum(np.abs(high), np.abs(low))) & (variance > 0)
@@ -81,7 +82,7 @@ def sortino(returns, periods: int = PERIODS, target: float = 0.0) -> float:
     return float(r.mean() / downside * np.sqrt(periods)) if downside > 0 else np.nan
 
 
-def drawdowns(returns: pd.Series) -> pd.Series:
+def drawdowns(returns: pd.Series | np.ndarray) -> pd.Series:
     """Wealth below its highest level so far, ≤ 0, by the index of `returns`; the first peak is the starting capital.
 
     A NaN period keeps the wealth of the period before. Libraries that take the first close as the first peak miss a

@@ -122,7 +122,7 @@ def _paths(returns, sessions: int, draws: int, mean_block: float | None, seed: i
     return np.column_stack([np.zeros(draws), growth])
 
 
-def _timing(fills: pd.DataFrame, sessions: pd.DatetimeIndex) -> pd.Series:
+def _timing(fills: pd.DataFrame, sessions: pd.Index) -> pd.Series:
     """USD that prices other than the reference brought, by session; a fill on another date counts in none."""
     usd = -fills["shares"].astype("float64") * (fills["price"].astype("float64") - fills["reference"].astype("float64"))
     by_date = usd.groupby(pd.DatetimeIndex(pd.to_datetime(fills["date"]))).sum()
@@ -139,6 +139,6 @@ def _rounding(equity: pd.Series, ideal: pd.DataFrame, held: pd.DataFrame, return
     return earned.sum(axis=1, skipna=False)
 
 
-def _laid(table: pd.DataFrame, dates: pd.DatetimeIndex, symbols: pd.Index) -> pd.DataFrame:
+def _laid(table: pd.DataFrame, dates: pd.Index, symbols: pd.Index) -> pd.DataFrame:
     """A table of these dates and symbols, NaN where it has none."""
     return table.reindex(index=dates, columns=symbols).astype("float64")

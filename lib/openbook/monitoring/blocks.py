@@ -215,7 +215,7 @@ def _known(table: pd.DataFrame) -> np.ndarray:
     return values[np.isfinite(values)]
 
 
-def _split(features: pd.DataFrame, kept: pd.DatetimeIndex, start) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _split(features: pd.DataFrame, kept: pd.Index, start) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows of the kept dates before `start`, and from it on."""
     days = features.index.get_level_values("date")
     chosen = days.isin(kept)

@@ -8,6 +8,7 @@ sessions say nothing yet; they are shown as not matured, never as bad or good.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -252,10 +253,11 @@ def _inputs(features: pd.DataFrame | None, session: pd.Timestamp, monitor: OpsMo
 
 def _money(evidence: Evidence, session: pd.Timestamp, monitor: OpsMonitor) -> dict:
     """The blocks on what the book earned."""
-    book, regimes, backtest, tracking = (
+    told: list[Any] = [
         None if part is None else part[part.index <= session]
         for part in (evidence.book_returns, evidence.regimes, evidence.backtest_returns, evidence.tracking)
-    )
+    ]
+    book, regimes, backtest, tracking = told
     known, compared = book is not None and regimes is not None, book is not None and backtest is not None
     return {
         "regimes": blocks.regimes_block(monitor.check_regime_performance(book, regimes)) if known else None,

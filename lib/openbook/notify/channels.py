@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
-from typing import Literal
+from typing import Literal, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import BaseModel, Field, SecretStr
@@ -95,7 +95,7 @@ class Mail(BaseModel, frozen=True, extra="forbid"):
         """A server that knows us."""
         if self.security == "tls":
             context = ssl.create_default_context()
-            server = smtplib.SMTP_SSL(self.host, self.port, timeout=self.timeout, context=context)
+            server: smtplib.SMTP = smtplib.SMTP_SSL(self.host, self.port, timeout=self.timeout, context=context)
         else:
             server = smtplib.SMTP(self.host, self.port, timeout=self.timeout)
         try:
@@ -172,7 +172,7 @@ def as_email(message: Message, *, sender: str, to: tuple[str, ...], queued: str)
     mail.set_content(message.text)
     mail.add_alternative(message.html, subtype="html")
     for image in message.images:
-        part = mail.get_payload()[1]
+        part = cast(list[EmailMessage], mail.get_payload())[1]
         part.add_related(image.png, "image", "png", cid=f"<{image.cid}>", disposition="inline")
     if message.attachment is not None:
         page, name = message.attachment.read_bytes(), f"openbook-{message.date}-{message.attachment.name}"

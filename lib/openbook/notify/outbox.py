@@ -102,7 +102,8 @@ def deliver(runs: Path, now: datetime) -> DeliveryReport:
     with _alone(runs) as mine:
         if not mine:
             return DeliveryReport(("another process is sending the outbox",), _waiting(entries(runs)))
-        channels, lines, down = configured(), [], set()
+        channels, lines = configured(), []
+        down: set[str] = set()
         for entry in sorted(entries(runs), key=lambda entry: (not entry["alarm"], entry["queued"], entry["id"])):
             lines += _deliver_one(runs, entry, channels, down, now)
         return DeliveryReport(tuple(lines), _waiting(entries(runs)))

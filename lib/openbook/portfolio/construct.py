@@ -301,7 +301,7 @@ def _story(symbols: pd.Index, evening: WeightInputs, decision: Decision, setting
         },
         index=symbols,
     ).iloc[rows]
-    reasons = [_reason(i, bool(chosen[i]), evening, decision, settings) for i in rows]
+    reasons = [_reason(i, bool(chosen[i]), evening, decision, settings) for i in rows.tolist()]
     return table.assign(reason=pd.array(reasons, dtype="str"))
 
 

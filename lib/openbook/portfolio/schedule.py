@@ -7,6 +7,7 @@ is not proposed again before the next rebalance evening, and neither is a first 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 import pandas as pd
 
@@ -20,7 +21,7 @@ def rebalance_dates(dates: pd.DatetimeIndex, every: int) -> pd.DatetimeIndex:
     if len(dates) == 0:
         return dates
     all_sessions = calendar.sessions(min(EPOCH, dates.min()), max(EPOCH, dates.max()))
-    counted = all_sessions.get_indexer(dates) - all_sessions.get_loc(EPOCH)
+    counted = all_sessions.get_indexer(dates) - cast(int, all_sessions.get_loc(EPOCH))
     return dates[(all_sessions.get_indexer(dates) >= 0) & (counted % every == 0)]
 
 

@@ -1,6 +1,7 @@
 """One evening's decision on plain arrays: the one path that tonight's portfolio and every backtest go through."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from pydantic import BaseModel, Field, field_validator
@@ -180,7 +181,7 @@ def decide(evening: WeightInputs, settings: PortfolioSettings) -> Decision:
     expected = expected_returns(z, np.sqrt(np.diag(covariance)), settings.ic) - settings.risk_free
     hard = hard_limits(evening, settings, rule)
     limits = optimizer_limits(evening, hard, chosen, rule, settings.cash_absorbs)
-    names = (rule.optimizer, *settings.fallbacks)
+    names = (cast(str, rule.optimizer), *settings.fallbacks)
     found, chain = optimize(names, expected, covariance, limits, settings.solver_iterations)
     target = np.where(evening.locked, evening.held, 0.0)
     target[chosen] = found
@@ -285,7 +286,7 @@ def hard_limits(evening: WeightInputs, settings: PortfolioSettings, rule: Regime
     cap = settings.max_sector_weight if evening.sector_caps else 1.0
     used = np.bincount(evening.sectors, locked, len(evening.sector_names))
     return Limits(
-        upper=np.where(evening.locked, 0.0, rule.max_weight),
+        upper=np.where(evening.locked, 0.0, cast(float, rule.max_weight)),
         groups=evening.sectors,
         caps=np.maximum(cap - used, 0.0),
         exposure=1.0 - locked.sum(),

@@ -8,6 +8,7 @@ import datetime
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 from openbook.common.errors import OpenbookError
 from openbook.report.equity_curve import Curve, draw_equity
@@ -35,12 +36,13 @@ class Day:
     @property
     def letter(self) -> str:
         """Of MARKS."""
-        return MARKS[self.row.kind][0]
+        return MARKS[cast(Row, self.row).kind][0]
 
     @property
     def label(self) -> str:
         """Date and verdict."""
-        return plain(f"{self.row.date}: {said(self.row)}", LABEL)
+        row = cast(Row, self.row)
+        return plain(f"{row.date}: {said(row)}", LABEL)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The figures of the pages: a table in, one picture with its alt text out; only what is drawn is computed here."""
 
 import textwrap
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -171,17 +172,19 @@ def bars(values: pd.Series, title: str, form: str = "{x:.2f}"):
 def curve(table: pd.DataFrame, title: str, form: str = "{x:.3f}"):
     """Several series against a number, such as trees or sessions, on one axis; the best point of each is marked."""
     fig, ax = chart(8, 2.8)
-    for i, name in enumerate(table):
+    for i, name in enumerate(table.columns):
         ax.plot(table.index, table[name], label=name, linewidth=1.4, **_style(i, table))
         if table[name].notna().any():
-            best = table[name].idxmax()
+            best: Any = table[name].idxmax()
             ax.plot([best], [table.loc[best, name]], "o", color=PALETTE["series"][i % len(PALETTE["series"])])
     ax.yaxis.set_major_formatter(form)
     ax.set_xlabel(str(table.index.name or ""))
     ax.set_title(title, loc="left")
     ax.legend(frameon=False, ncols=3)
     tops = [
-        f"{name} best at {_said(float(table[name].idxmax()), '.0f')}" for name in table if table[name].notna().any()
+        f"{name} best at {_said(float(cast(float, table[name].idxmax())), '.0f')}"
+        for name in table.columns
+        if table[name].notna().any()
     ]
     return figure(fig, _listed(title, tops))
 

@@ -78,7 +78,7 @@ class Arrange(Preprocessor):
 
 def _sections(cells: list) -> list[list]:
     """The cells before the first heading of the second level, then one list for each such heading."""
-    parts = [[]]
+    parts: list[list] = [[]]
     for cell in cells:
         if cell.cell_type == "markdown" and cell.source.startswith("## "):
             parts.append([])

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 from openbook.common.errors import AuditError
 from openbook.common.files import storage, sync
@@ -28,7 +29,7 @@ def entries(runs: Path) -> list[dict]:
     found = [_parse(line) for line in _lines(runs)]
     if None in found:
         raise AuditError(f"line {found.index(None) + 1} of {runs / FILE} is not a valid entry; {_WAY_OUT}")
-    return found
+    return cast(list[dict], found)
 
 
 def head(runs: Path) -> str:
@@ -53,7 +54,8 @@ def record(runs: Path, found: Iterable[tuple[str, str, str]], *, when: str) -> i
     """
     known = entries(runs)
     digests = {(entry["kind"], entry["subject"]): entry["digest"] for entry in known}
-    previous, lines = known[-1]["hash"] if known else GENESIS, []
+    previous = known[-1]["hash"] if known else GENESIS
+    lines: list[bytes] = []
     for kind, subject, digest in found:
         before = digests.get((kind, subject))
         if before not in (None, digest):
@@ -77,7 +79,7 @@ def check(runs: Path, head: str | None = None) -> list[str]:
     head : the hash of any entry there once was; without it, nobody can tell that the last lines were cut off
     """
     problems, hashes, told = [], {GENESIS}, set()
-    before = {"n": 0, "hash": GENESIS}
+    before: dict | None = {"n": 0, "hash": GENESIS}
     for number, line in enumerate(_lines(runs), start=1):
         entry = _parse(line)
         if entry is None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 from openbook.common.desk_folder import find_desk
 from openbook.runs import libraries, provenance, registry
@@ -22,8 +23,8 @@ def void_because(runs: Path, date: str) -> str:
         run = {} if sealed is None else read_run(sealed)
         made, champion = run.get("code") or {}, (run.get("inputs") or {}).get("champion")
     except (ValueError, AttributeError):
-        return f"{sealed / RUN} was altered and cannot be read"
-    if changed := changed_code(runs, sealed, made) if made else []:
+        return f"{cast(Path, sealed) / RUN} was altered and cannot be read"
+    if changed := changed_code(runs, cast(Path, sealed), made) if made else []:
         more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
         return f"the code changed since: {', '.join(changed[:SHOWN])}{more}"
     entries = registry.history(runs)

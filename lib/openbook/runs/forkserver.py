@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from typing import IO, Any, cast
 
 from openbook.common.errors import KernelDied
 from openbook.runs.provenance import library_digest
@@ -39,12 +40,12 @@ class ForkServer:
 
     def fork(self, arguments: list[str], *, folder: Path, environment: dict[str, str], cwd: str) -> "Forked":
         """A kernel with these arguments. folder : its private one, for what it says and how it ends"""
-        self._start()
+        stdin = cast(IO[str], self._start().stdin)
         key = next(self._asked)
         about = {"key": key, "arguments": arguments, "folder": str(folder), "environment": environment, "cwd": cwd}
         try:
-            self.process.stdin.write(json.dumps(about) + "\n")
-            self.process.stdin.flush()
+            stdin.write(json.dumps(about) + "\n")
+            stdin.flush()
         except OSError as error:
             raise KernelDied("the kernel fork server has died; run the command again") from error
         return Forked(self, key, folder)
@@ -56,26 +57,28 @@ class ForkServer:
 
     def pid(self, key: int) -> int:
         """The process id of a kernel that was asked for; waits until the imports are done."""
+        stdout = cast(IO[str], cast(subprocess.Popen, self.process).stdout)
         while key not in self._pids:
-            line = self.process.stdout.readline()
+            line = stdout.readline()
             if not line:
                 raise KernelDied("the kernel fork server has died; run the command again")
             answer = json.loads(line)
             self._pids[answer["key"]] = answer["pid"]
         return self._pids[key]
 
-    def _start(self) -> None:
+    def _start(self) -> subprocess.Popen:
         if self.process is None:
             line = [sys.executable, "-m", "openbook.runs.forkserver", *self._modules]
             self.library = library_digest()
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+            pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
             self.process = subprocess.Popen(line, env=self._environment, text=True, start_new_session=True, **pipes)
+        return self.process
 
     def close(self) -> None:
         """End it; kernels that still run end with it."""
         if self.process is None:
             return
-        for pipe in (self.process.stdin, self.process.stdout):
+        for pipe in filter(None, (self.process.stdin, self.process.stdout)):
             with suppress(BrokenPipeError):  # what was asked of one that is gone
                 pipe.close()
         self.process.kill()
@@ -115,7 +118,7 @@ class Forked:
             if gone is not None and now - gone > LOST:
                 self.returncode = -signal.SIGKILL
             time.sleep(MOMENT)
-        return self.returncode
+        return cast(int, self.returncode)
 
     def send_signal(self, number: int) -> None:
         """To the kernel alone; nothing if it is gone."""
@@ -153,10 +156,12 @@ def serve(modules: list[str]) -> int:
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake)
-    server, asked, folders = os.getpid(), os.fdopen(os.dup(0), "rb", buffering=0), {}
+    server, asked = os.getpid(), os.fdopen(os.dup(0), "rb", buffering=0)
+    folders: dict[int, Any] = {}
+    heard: list[Any] = [asked, woken]
     rest = b""
     while True:
-        ready, _, _ = select.select([asked, woken], [], [])
+        ready, _, _ = select.select(heard, [], [])
         if woken in ready:
             os.read(woken, 4096)
             _collect(folders)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from openbook.common.desk_folder import DESK, desk_or_none
 from openbook.common.errors import KernelDied, UsageError
@@ -122,7 +123,7 @@ def start_kernel(
     """
     check_memory(memory)
     folder = _private_folder()
-    connection = {f"{name}_port": number for number, name in enumerate(CHANNELS, start=1)}
+    connection: dict[str, Any] = {f"{name}_port": number for number, name in enumerate(CHANNELS, start=1)}
     connection |= {"transport": "ipc", "ip": str(folder / "at"), "key": secrets.token_hex(16)}
     connection |= {"signature_scheme": "hmac-sha256", "kernel_name": "openbook"}
     with storage(f"write to {folder}"):
@@ -130,7 +131,7 @@ def start_kernel(
     try:
         # A fork holds all imports as data of its own, which a limit on memory would count.
         if _server is not None and memory is None and python == sys.executable and library is None:
-            process = _forked(folder, cwd)
+            process: subprocess.Popen | Forked = _forked(_server, folder, cwd)
             imported = _server.library
         else:
             imported = library_digest()
@@ -155,9 +156,9 @@ def _launched(folder: Path, cwd, python: str, library: Path | None, modules: lis
         )
 
 
-def _forked(folder: Path, cwd) -> Forked:
+def _forked(server: ForkServer, folder: Path, cwd) -> Forked:
     where = os.getcwd() if cwd is None else str(cwd)
-    return _server.fork(
+    return server.fork(
         _arguments(folder / "kernel.json", []), folder=folder, environment=_environment(folder), cwd=where
     )
 

@@ -73,7 +73,7 @@ def keep_commits(runs: Path, commits: set[str]) -> list[str]:
 def committed(commit: str) -> dict[str, bytes] | None:
     """The library as a commit has it, from the repository that this library lies in; None if it does not have it."""
     top = provenance.LIBRARY.parents[1]
-    command = ["git", "-C", top, "archive", "--format=zip", f"{commit}:lib/openbook"]
+    command: list[str | Path] = ["git", "-C", top, "archive", "--format=zip", f"{commit}:lib/openbook"]
     try:
         archive = subprocess.run(command, capture_output=True, timeout=60, check=True).stdout
     except (OSError, subprocess.SubprocessError):

@@ -6,6 +6,7 @@ import keyword
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 from openbook.common.errors import ParameterError, UsageError
 
@@ -79,7 +80,7 @@ def _defaults(code: ast.Module) -> dict:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         for target in targets:
             if isinstance(target, ast.Name):
-                found[target.id] = _literal(node.value)
+                found[target.id] = _literal(cast(Any, node).value)
     return found
 
 

@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import cast
 
 from openbook.common.errors import DataError
 from openbook.common.files import storage
@@ -22,7 +23,7 @@ def target_weights(previous: str | None, *, dry_run: bool):
     rows = {}
     runs = [] if previous is None else RunsFolder(Path(previous).parents[1]).list(Path(previous).parent.name)
     for run in runs:
-        about = read_run(run.folder) if run.folder.name <= Path(previous).name else {"recorded": {}}
+        about = read_run(run.folder) if run.folder.name <= Path(cast(str, previous)).name else {"recorded": {}}
         if about["recorded"].get("orders") and about["params"]["dry_run"] is dry_run:
             rows[pd.Timestamp(run.date)] = _weights(run.folder / WEIGHTS)
     return pd.DataFrame.from_dict(rows, orient="index", dtype="float64").fillna(0.0).sort_index()

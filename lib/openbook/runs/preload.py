@@ -42,7 +42,7 @@ FOR_NOTEBOOKS = (
 def lean_imports() -> Iterator[None]:
     """Inside, optional modules that nothing here uses look absent to whoever tries to import them."""
     hidden = [name for name in UNUSED if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: absent
     try:
         yield
     finally:

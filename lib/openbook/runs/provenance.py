@@ -105,7 +105,7 @@ def own_cells(notebook: bytes) -> list[dict]:
 
 def environment() -> dict:
     """Everything that is installed beside this code: Python, the platform, and each distribution with its version."""
-    found = {}
+    found: dict[str, str] = {}
     for folder in sys.path:  # the first one found is the one that is imported
         for entry in sorted(Path(folder or ".").glob("*.dist-info")):
             name, _, version = entry.name.removesuffix(".dist-info").rpartition("-")

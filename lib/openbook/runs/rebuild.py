@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from openbook.common.desk_folder import find_desk
 from openbook.common.files import storage
@@ -65,7 +66,8 @@ def _library(runs: Path, run: Mapping, into: Path) -> tuple[Path | None, list[st
 
 def _without_outputs(executed: bytes) -> bytes:
     """The notebook as it was before it ran: no outputs, and not the cell that papermill added."""
-    notebook, empty = json.loads(executed), {"outputs": [], "execution_count": None}
+    notebook = json.loads(executed)
+    empty: dict[str, Any] = {"outputs": [], "execution_count": None}
     cells = [cell | empty if cell["cell_type"] == "code" else cell for cell in provenance.own_cells(executed)]
     metadata = {name: value for name, value in notebook["metadata"].items() if name != "papermill"}
     return json.dumps(notebook | {"cells": cells, "metadata": metadata}).encode()

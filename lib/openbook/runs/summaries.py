@@ -54,7 +54,8 @@ def read_rows(folder: str | Path, *, keep: bool = False) -> list[RunSummary]:
     keep : keep the rows for the next time; a question keeps nothing
     """
     runs = RunsFolder(folder)
-    known, rows, now = _known(runs.folder), [], {}
+    known, rows = _known(runs.folder), []
+    now: dict[str, list] = {}
     for date, notebook, number, path in _found(runs):
         name = path.relative_to(runs.folder).as_posix()
         stamp = _stamp(path)

@@ -72,7 +72,8 @@ def check_cells(runs: Path, repository: Path) -> tuple[list[str], list[str]]:
     repository : with notebooks/ at its top
     """
     altered = [line for run in RunsFolder(runs).list() for line in _check_own_cells(run)]
-    commits, unchecked = {}, {}
+    commits: dict = {}
+    unchecked: dict = {}
     for run in RunsFolder(runs).list():
         code, reason = _code(run)
         if reason:
@@ -203,7 +204,7 @@ def _code(run: Run) -> tuple[str, str]:
 def _read_objects(repository: Path, names: list[str]) -> dict[str, bytes]:
     """Content by name, commit:path, of those that the repository has; one process of git for all."""
     asked = "".join(f"{name}\n" for name in names).encode()
-    command = ["git", "-C", repository, "cat-file", "--batch"]
+    command: list[str | Path] = ["git", "-C", repository, "cat-file", "--batch"]
     try:
         answer = subprocess.run(command, input=asked, capture_output=True, timeout=60, check=True).stdout
     except (OSError, subprocess.SubprocessError):

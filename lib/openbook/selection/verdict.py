@@ -1,6 +1,7 @@
 """The verdict: the best that passed every gate, or nobody; and how much of it the weights decided."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -60,7 +61,7 @@ def select_champion(
     _require_unique(field)
     field = field.reset_index(drop=True).astype(dict.fromkeys({*SCALES, *gated()}, float))
     passed = filter_by_thresholds(field, thresholds)
-    score = [calculate_weighted_score(row, weights) for row in field.to_dict("records")]
+    score = [calculate_weighted_score(row, weights) for row in cast(list[dict[str, float]], field.to_dict("records"))]
     gates = field[["model", "optimizer"]].join(passed).assign(passed=passed.all(axis=1))
     scored = field.assign(score=score, passed=gates["passed"])
     ranking = scored.sort_values(["score", "model", "optimizer"], ascending=[False, True, True], ignore_index=True)

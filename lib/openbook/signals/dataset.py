@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -146,7 +146,7 @@ def build_dataset(market: Market, features: Features, horizon: int) -> MLDataset
         ranks=rank_by_date(labels.where(seen)),
         horizon=horizon,
         label=describe_label(market, horizon),
-        matured=matured,
+        matured=cast(pd.DatetimeIndex, matured),
     )
 
 

@@ -85,7 +85,7 @@ def top_contributions(model: Model, features: Features, symbols: Sequence[str], 
         _said(model.features, parts[rows[symbol]], values[rows[symbol]], count) if symbol in rows else ""
         for symbol in symbols
     ]
-    return pd.Series(said, index=pd.Index(symbols, dtype="str", name="symbol"), name="because", dtype="str")
+    return pd.Series(said, index=pd.Index(list(symbols), dtype="str", name="symbol"), name="because", dtype="str")
 
 
 def alpha_decay(scores: pd.DataFrame, market: Market, horizons: Sequence[int]) -> pd.DataFrame:
@@ -152,7 +152,11 @@ def _contributions(model: Model, features: Features, rows: np.ndarray) -> np.nda
     X = features.values[rows]
     if not len(X):
         return np.zeros((0, len(model.features)))
-    parts = [ALGORITHMS[member.algorithm].contributions(member.booster, X) for member in members]
+    parts = [
+        explained(member.booster, X)
+        for member in members
+        if (explained := ALGORITHMS[member.algorithm].contributions) is not None
+    ]
     return np.mean(parts, axis=0)[:, : len(model.features)]
 
 

@@ -6,12 +6,14 @@ control, expected (in words), found, limit, ok.
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from openbook import metrics
 from openbook.common.errors import DataError
+from openbook.common.frames import each_row
 from openbook.signals.dataset import MLDataset, Split, rank_by_date
 from openbook.signals.models import Candidate, ModelTrainer
 
@@ -82,7 +84,7 @@ def require_controls(table: pd.DataFrame) -> None:
     if len(failed):
         told = [
             f"{row.control}: found {row.found:.4f}, limit {row.limit:.4f} ({WAYS_OUT[row.control.split(': ')[0]]})"
-            for row in failed.itertuples()
+            for row in each_row(failed)
         ]
         raise DataError(f"{len(failed)} of {len(table)} leakage tests failed: {'; '.join(told)}")
 
@@ -204,7 +206,11 @@ def _nearest(dataset: MLDataset, split: Split) -> tuple[MLDataset, Split]:
     train = train[np.sort(np.argsort(distance, kind="stable")[:NEAREST])]
     dates = train.union(test)
     matured = dataset.matured[dataset.dates.get_indexer(dates)]
-    tables = {"labels": dataset.labels.loc[dates], "ranks": dataset.ranks.loc[dates], "matured": matured}
+    tables: dict[str, Any] = {
+        "labels": dataset.labels.loc[dates],
+        "ranks": dataset.ranks.loc[dates],
+        "matured": matured,
+    }
     return replace(dataset, features=dataset.features_on(dates), **tables), Split(train, test)
 
 

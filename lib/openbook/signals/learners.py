@@ -127,6 +127,7 @@ def _watch_xgboost(watch: Watch | None, every: int):
 
     if watch is None:
         return None, []
+    stops: Watch = watch
     last: list[np.ndarray] = []
 
     def remember(predictions: np.ndarray, data) -> tuple[str, float]:
@@ -136,7 +137,7 @@ def _watch_xgboost(watch: Watch | None, every: int):
     class Watching(xgb.callback.TrainingCallback):
         def after_iteration(self, model, epoch: int, evals_log) -> bool:
             trees = epoch + 1
-            return trees % every == 0 and bool(watch(trees, last[0].astype(np.float64)))
+            return trees % every == 0 and bool(stops(trees, last[0].astype(np.float64)))
 
     return remember, [Watching()]
 
@@ -241,7 +242,7 @@ def _watch_lightgbm(watch: Watch | None, every: int):
     if watch is None:
         return None, []
     last: list[np.ndarray] = []
-    best = [np.inf, 0]  # squared error, and after which iteration
+    best: list[Any] = [np.inf, 0]  # squared error, and after which iteration
 
     def remember(predictions: np.ndarray, data) -> tuple[str, float, bool]:
         last[:] = [predictions]

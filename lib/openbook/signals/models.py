@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -223,7 +223,7 @@ class ModelTrainer:
             label=dataset.label,
             train_start=_iso(used[0]),
             train_end=_iso(used[-1]),
-            trained_through=_iso(dataset.matured[dataset.dates.get_loc(used[-1])]),
+            trained_through=_iso(dataset.matured[cast(int, dataset.dates.get_loc(used[-1]))]),
             train_rows=len(y),
             trees=trees,
         )

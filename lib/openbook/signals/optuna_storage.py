@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from openbook.common.errors import StorageError
 
@@ -25,7 +25,7 @@ def open_study(url: str | None, name: str) -> optuna.Study:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # it tells of each trial, and of every study taken up again
     pruner = optuna.pruners.MedianPruner(n_startup_trials=PEERS, n_warmup_steps=WARMUP)
-    how = {"direction": "maximize", "pruner": pruner, "load_if_exists": True}
+    how: dict[str, Any] = {"direction": "maximize", "pruner": pruner, "load_if_exists": True}
     return optuna.create_study(storage=_open_storage(url), study_name=name, **how)
 
 
@@ -54,6 +54,7 @@ def _open_storage(url: str | None, *, tries: int = 50) -> optuna.storages.BaseSt
                 f"{shown} is not a tuning storage: {type(error).__name__}; give a URL like sqlite:///tuning.db"
             ) from error
         time.sleep(0.1)
+    raise StorageError(f"cannot open the tuning storage {shown} in {tries} tries")
 
 
 def _by_path(url: str) -> tuple[str, dict]:

@@ -6,10 +6,12 @@ the processor's cache while every feature of those symbols is computed; strips a
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
+from openbook.common.frames import places_in
 from openbook.market.tables import Market
 from openbook.signals.operators import Fit, change, fit, lag, std
 
@@ -63,7 +65,7 @@ def prepare(market: Market, items: tuple[str, ...] = ()) -> Universe:
         fields={name: table.to_numpy(dtype=np.float64) for name, table in tables.items()},
         splits=_splits(market),
         market=market_returns(market),
-        filings={item: _filings(reports[reports["item"] == item]) for item in items},
+        filings={} if reports is None else {item: _filings(reports[reports["item"] == item]) for item in items},
     )
 
 
@@ -229,15 +231,15 @@ def _splits(market: Market) -> list[tuple[int, int, float]]:
     """Splits as (row, column, ratio); one between two sessions takes effect on the next."""
     splits = market.actions[(market.actions["kind"] == "split") & market.actions["symbol"].isin(market.symbols)]
     rows = market.dates.searchsorted(splits["date"])
-    columns = market.symbols.get_indexer(splits["symbol"])
+    columns = places_in(market.symbols, splits["symbol"])
     return list(zip(rows.tolist(), columns.tolist(), splits["value"].tolist(), strict=True))
 
 
 def _reports(market: Market) -> pd.DataFrame:
     """Fundamentals with the row and column at which each may first be used, in the order in which they became known."""
-    reports = market.fundamentals.dropna(subset=["value", "available", "period_end"])
+    reports = cast(pd.DataFrame, market.fundamentals).dropna(subset=["value", "available", "period_end"])
     reports = reports.assign(
-        row=market.dates.searchsorted(reports["available"]), column=market.symbols.get_indexer(reports["symbol"])
+        row=market.dates.searchsorted(reports["available"]), column=places_in(market.symbols, reports["symbol"])
     )
     reports = reports[(reports["row"] < len(market.dates)) & (reports["column"] >= 0)]
     return reports.sort_values(["item", "column", "available", "period_end"], kind="stable")

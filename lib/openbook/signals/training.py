@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -42,7 +43,12 @@ class WalkForward(BaseModel, frozen=True, extra="forbid"):
         """By fold: 0 … n_folds - 1 before the holdout, n_folds the holdout itself, FINAL every date."""
         horizon, dates = dataset.horizon, dataset.dates
         before = dates[: self._holdout_start(dataset)]
-        how = {"horizon": horizon, "embargo": self.embargo, "kind": self.kind, "min_train": self.min_train}
+        how: dict[str, Any] = {
+            "horizon": horizon,
+            "embargo": self.embargo,
+            "kind": self.kind,
+            "min_train": self.min_train,
+        }
         splits = {i: create_time_based_split(before, i, self.n_folds, **how) for i in range(self.n_folds)}
         if self.holdout:
             splits[self.n_folds] = holdout_split(dates, self.holdout, horizon=horizon, embargo=self.embargo)
@@ -167,7 +173,8 @@ def fold_task(shared: tuple, candidate: Candidate, fold: int) -> FoldResult:
         chosen, trials = tuned.candidate, tuned.trials
     model = ModelTrainer(chosen).train(known, split.train)
     scores = model.predict(dataset.features_on(split.test)) if len(split.test) else None
-    row = judge_fold(candidate.name, fold, model, scores, known, started) if 0 <= fold < plan.n_folds else None
+    judged = 0 <= fold < plan.n_folds
+    row = judge_fold(candidate.name, fold, model, cast(pd.DataFrame, scores), known, started) if judged else None
     return FoldResult(model, scores, row, trials)
 
 
@@ -206,7 +213,8 @@ def _ensemble(candidate: Candidate, names: list[str], found: dict, splits: dict,
         parts = [found[name, fold] for name in members]
         model = combine({name: part.model for name, part in zip(members, parts, strict=True)}, candidate)
         scores = ensemble_scores([part.scores for part in parts]) if len(split.test) else None
-        row = judge_fold(candidate.name, fold, model, scores, known, started) if 0 <= fold < plan.n_folds else None
+        judged = 0 <= fold < plan.n_folds
+        row = judge_fold(candidate.name, fold, model, cast(pd.DataFrame, scores), known, started) if judged else None
         results[candidate.name, fold] = FoldResult(model, scores, row, pd.DataFrame(columns=LEDGER_COLUMNS))
     return results
 

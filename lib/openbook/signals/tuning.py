@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -243,7 +243,7 @@ def _digest(told: list, *arrays: np.ndarray) -> str:
     versions = {name: import_module(name).__version__ for name in (*told[-1], "optuna", "numpy")}
     digest = hashlib.sha256(json.dumps([told, versions], sort_keys=True).encode())
     for array in arrays:
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array))  # type: ignore[arg-type]  # a buffer, which numpy says from 3.12 on
     return digest.hexdigest()[:24]
 
 
@@ -322,7 +322,7 @@ def _conclude(task: _Task, judged: list[optuna.trial.FrozenTrial]) -> Tuned:
     if not complete:
         reasons = "; ".join(sorted({trial.user_attrs.get("error", "pruned") for trial in judged}))
         raise ModelError(f"every tuning trial of {task.candidate.name} failed: {reasons}")
-    best = max(complete, key=lambda trial: trial.value)
+    best = max(complete, key=lambda trial: cast(float, trial.value))
     fewest = min(MIN_TREES, task.candidate.n_estimators)  # a trial that stopped sooner was judged on what it had
     settings = {
         "params": {**task.candidate.params, **best.params},
@@ -332,7 +332,7 @@ def _conclude(task: _Task, judged: list[optuna.trial.FrozenTrial]) -> Tuned:
     }
     winner = Candidate.model_validate(task.candidate.model_dump() | settings)
     ledger = [_ledger(number, trial, task) for number, trial in enumerate(judged)]
-    return Tuned(winner, pd.concat(ledger, ignore_index=True)[COLUMNS], float(best.value))
+    return Tuned(winner, pd.concat(ledger, ignore_index=True)[COLUMNS], float(cast(float, best.value)))
 
 
 def _ledger(number: int, trial: optuna.trial.FrozenTrial, task: _Task) -> pd.DataFrame:

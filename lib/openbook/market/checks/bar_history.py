@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from openbook.common.frames import places_in
 from openbook.market import calendar
 from openbook.market.ingest import Bars
 
@@ -99,7 +100,7 @@ def locate(tape: BarHistory, actions: pd.DataFrame | None, kind: str) -> tuple[n
     chosen = actions[(actions["kind"] == kind) & actions["symbol"].isin(tape.symbols)]
     day = chosen["date"].to_numpy().astype("datetime64[D]")
     width = len(tape.sessions) + 1
-    column = tape.symbols.get_indexer(chosen["symbol"])
+    column = places_in(tape.symbols, chosen["symbol"])
     at = np.searchsorted(tape.column * width + tape.row, column * width + np.searchsorted(tape.sessions, day))
     inside = at < len(tape.start)
     inside[inside] = (tape.column[at[inside]] == column[inside]) & ~tape.start[at[inside]]

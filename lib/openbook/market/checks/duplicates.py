@@ -1,5 +1,7 @@
 """Histories side by side: one company under two symbols, and two sources that do not mean the same company."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -14,7 +16,7 @@ FEW = 20
 def same_companies(tape: BarHistory, rules: CheckupRules) -> pd.DataFrame:
     """Pairs of symbols whose returns are the same on nearly every session that they share."""
     moves = _wide_moves(tape)
-    told = []
+    told: list[tuple[Any, ...]] = []
     for one, other, equal, rows in same_moves(moves, rules.min_shared, rules.same_moves):
         told.append((one, rows[0], rows[-1], len(rows), tape.symbols[other], equal))
     names = [tape.symbols[one] for one, *_ in told]

@@ -1,5 +1,7 @@
 """What is missing, repeated or out of place in a whole history: sessions, bars, spans and reports."""
 
+from typing import cast
+
 import numpy as np
 import pandas as pd
 
@@ -157,16 +159,16 @@ def judge_members(tape: BarHistory, members: pd.DataFrame, rules: CheckupRules) 
 
     members : columns symbol, start, end; an interval that lies outside the span of the bars says nothing
     """
-    last_day = np.datetime64(tape.sessions[-1] + 1, "us")
+    first, last = pd.Timestamp(tape.sessions[0]), pd.Timestamp(np.datetime64(tape.sessions[-1] + 1, "us"))
     spans = members.assign(
-        start=members["start"].fillna(pd.Timestamp(tape.sessions[0])).clip(lower=pd.Timestamp(tape.sessions[0])),
-        end=members["end"].fillna(pd.Timestamp(last_day)).clip(upper=pd.Timestamp(last_day)),
+        start=members["start"].fillna(first).clip(lower=first),  # type: ignore[call-overload]  # the stubs know numbers
+        end=members["end"].fillna(last).clip(upper=last),  # type: ignore[call-overload]
     )
     spans = spans[spans["start"] < spans["end"]].sort_values(["symbol", "start"])
     first_bar = pd.Series(tape.day[tape.start].astype("datetime64[us]"), index=tape.symbols)
     known = spans[spans["symbol"].isin(tape.symbols)]
     bar = known["symbol"].map(first_bar)
-    missed = _sessions_between(tape, known["start"], np.minimum(bar, known["end"]))
+    missed = _sessions_between(tape, known["start"], cast(pd.Series, np.minimum(bar, known["end"])))
     gone = known["end"] <= bar
     late = known[(missed > rules.max_late) & ~gone]
     return [

@@ -6,6 +6,7 @@ once, forwards and backwards, and changes nothing.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -82,7 +83,7 @@ class Checkup:
         for name, value in self.summary.items():
             yield f"{name:<10} {value}"
         for rule, rows in self.findings.groupby("rule", sort=False):
-            check = CHECKS[rule]
+            check = CHECKS[str(rule)]
             yield ""
             yield f"{rule}: {len(rows):,} ({rows['symbol'].nunique():,} symbols)" if len(rows) > 1 else f"{rule}: 1"
             yield f"  why: {check.reason}"
@@ -198,7 +199,7 @@ def _tonight(delivery: Delivery, nightly: QualityRules | None, today) -> list[pd
     """What ingest and the check of the last session say, if they stop."""
     if delivery.adjusted and delivery.actions is not None:  # splits and dividends are in the prices already
         delivery = replace(delivery, actions=delivery.actions[delivery.actions["kind"] == "delisting"])
-    rule, day = "refused", pd.NaT
+    rule, day = "refused", cast(pd.Timestamp, pd.NaT)
     try:
         market, refused = admit(delivery, today=today)
         rule, day = "tonight", market.dates[-1]

@@ -63,7 +63,7 @@ def _questioned(night: Night, move: np.ndarray, rules: QualityRules) -> dict[str
     large &= (split >= SURE_SPLIT) | ~(spreads(move) <= rules.real_spread)
     large[: -rules.jump_window] = False
     large &= night.concerned
-    out = {}
+    out: dict[str, list[Jump]] = {}
     for column, row in np.argwhere(large.T).tolist():
         jump = Jump(row, column, float(move[row, column]), float(split[row, column]), turnover_of(night, row, column))
         out.setdefault(night.symbols[column], []).append(jump)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from openbook.common.errors import DataError
+from openbook.common.frames import each_row
 from openbook.market import calendar
 from openbook.market.checks.jumps import judge_jumps
 from openbook.market.checks.session_bars import Night, look
@@ -84,7 +85,7 @@ def _absent(night: Night, held: list[str], rules: QualityRules, refused) -> dict
     unknown = [symbol for symbol in held if symbol not in night.symbols]
     out = {symbol: found("unknown", "the source has no bars for it") for symbol in unknown}
     why = {} if refused is None else _refused_tonight(refused, night.dates[-1])
-    for column in np.flatnonzero(~night.bar[-1] & night.concerned):
+    for column in np.flatnonzero(~night.bar[-1] & night.concerned).tolist():
         symbol = night.symbols[column]
         last = night.market.close[symbol].last_valid_index()
         gap = len(night.market.dates) if last is None else int((night.market.dates > last).sum())
@@ -105,7 +106,7 @@ def _refused_tonight(refused: pd.DataFrame, date: pd.Timestamp) -> dict[str, Fin
     rows = refused[(refused["date"] == date) & refused["rule"].isin(BAR_RULES)]
     return {
         row.symbol: Finding(row.rule, f"its bar was rejected on arrival ({row.rule}: {row.detail})", "held")
-        for row in rows.itertuples()
+        for row in each_row(rows)
     }
 
 

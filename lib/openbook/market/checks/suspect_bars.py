@@ -46,7 +46,7 @@ def _repeated(night: Night, rules: QualityRules) -> dict[str, Finding]:
     chosen = night.concerned & night.bar[-1] & traded & (n >= enough * rules.max_repeats)
     return {
         night.symbols[i]: found("repeated bars", f"the same bar for {_sessions(n[i] + 1, night)}: {_bar(night, i)}")
-        for i in np.flatnonzero(chosen)
+        for i in np.flatnonzero(chosen).tolist()
     }
 
 
@@ -65,7 +65,7 @@ def _unmoved(night: Night, rules: QualityRules) -> dict[str, Finding]:
             "unmoved close",
             f"close {night.close[-1, i]:.6g} for {_sessions(n[i] + 1, night)}, without volume to confirm trading",
         )
-        for i in np.flatnonzero(chosen)
+        for i in np.flatnonzero(chosen).tolist()
     }
 
 
@@ -105,7 +105,7 @@ def _stale_lines(night: Night, held: list[str], rules: QualityRules) -> dict[str
     chosen &= ~night.symbols.isin(held)
     return {
         night.symbols[i]: found("stale line", f"no share traded on {none[i]} of the last {n[i]} sessions")
-        for i in np.flatnonzero(chosen)
+        for i in np.flatnonzero(chosen).tolist()
     }
 
 
@@ -114,7 +114,7 @@ def _absurd(night: Night, rules: QualityRules) -> dict[str, Finding]:
     chosen = night.concerned & (night.close[-1] > rules.max_price) & ~night.symbols.isin(rules.dear)
     return {
         night.symbols[i]: found("absurd price", f"close {night.close[-1, i]:.6g}, above {rules.max_price:,.0f} USD")
-        for i in np.flatnonzero(chosen)
+        for i in np.flatnonzero(chosen).tolist()
     }
 
 

@@ -6,6 +6,7 @@ from openbook.common.errors import DataError
 from openbook.market.checks.gaps import overlapping_spells, repeated_keys
 from openbook.market.checks.history import Checkup, examine, rank_findings
 from openbook.market.sources import Source
+from openbook.market.sources.files import FilesSource
 from openbook.market.sources.folder import Understood, are_adjusted, deliver, understand
 from openbook.market.sources.reading import column_names, file_name, list_files, read_keys, read_table, shown
 from openbook.market.tables import Delivery
@@ -53,7 +54,7 @@ def delivery_of(path: str) -> Delivery:
     return _described(source)[0]
 
 
-def _described(source: Source) -> tuple[Delivery, str]:
+def _described(source: FilesSource) -> tuple[Delivery, str]:
     """What a guessed source delivers, raw or adjusted as its numbers say, and the sentence about that."""
     delivery = deliver(source)
     adjusted, told = are_adjusted(delivery, column_names(list_files(source.path)[0]))

@@ -75,7 +75,7 @@ def fetch_filings(table: EdgarTable, symbols: list[str], *, pace: Pace | None = 
         for cik in numbers:
             if cik not in answers:  # share classes report together
                 answers[cik] = office.ask(table.facts_url + FACTS.format(cik))
-        found = [parse_facts(symbol, answers[cik], table.items) for cik in numbers if answers[cik] is not None]
+        found = [parse_facts(symbol, facts, table.items) for cik in numbers if (facts := answers[cik]) is not None]
         parts += found
         if not any(len(part) for part in found):
             unreported.append(symbol)

@@ -1,6 +1,6 @@
 """Vendor files: a folder, file or URL of parquet or CSV, with a map from our names to theirs."""
 
-from typing import Literal
+from typing import Literal, cast
 
 import pandas as pd
 from pydantic import BaseModel, Field, model_validator
@@ -150,7 +150,7 @@ def _read_wide(source: FilesSource) -> pd.DataFrame:
     if list(files.values()) == [source.path]:
         found = {"close": source.path}
     else:
-        names = {field: source.columns.get(field, field) for field in (*BAR_FIELDS, "market_cap")}
+        names = {field: cast(dict[str, str], source.columns).get(field, field) for field in (*BAR_FIELDS, "market_cap")}
         found = {field: files[name] for field, name in names.items() if name in files}
     if "close" not in found:
         raise DataError(f"{shown(source.path)} has no file of closes; it has {', '.join(sorted(files))}")
@@ -168,7 +168,7 @@ def _melt(file: str, field: str, date: str, date_format: str | None) -> pd.Serie
         raise DataError(f"{shown(file)} has two columns {twice}, with and without blanks; keep one of them")
     if not wide.index.is_unique:
         raise DataError(f"{shown(file)} has {wide.index[wide.index.duplicated()][0]:%Y-%m-%d} twice")
-    return wide.stack().rename(field)
+    return cast(pd.Series, wide.stack()).rename(field)
 
 
 def _stem(file: str) -> str:
@@ -290,7 +290,9 @@ def _actions(source: FilesSource, bars: pd.DataFrame, told: pd.DataFrame | None,
     unknown = sorted(set(table["kind"]) - set(ACTION_KINDS))
     if unknown:
         known = ", ".join(ACTION_KINDS)
-        raise DataError(f"{shown(source.actions.path)} has an action of kind {unknown[0]!r}; known are {known}")
+        raise DataError(
+            f"{shown(cast(SideTable, source.actions).path)} has an action of kind {unknown[0]!r}; known are {known}"
+        )
     return table[ACTION_COLUMNS]
 
 

@@ -15,19 +15,23 @@ from openbook.market.sources.reading import column_names, file_bytes, list_files
 from openbook.market.tables import BAR_FIELDS, Delivery
 
 # What vendors call our fields, in lower case; our own name first.
-KNOWN_AS = {field: (field,) for field in BAR_FIELDS} | {
+KNOWN_AS: dict[str, tuple[str, ...]] = {field: (field,) for field in BAR_FIELDS} | {
     "symbol": ("symbol", "ticker"),
     "date": ("date", "datetime", "timestamp"),
     "split": ("split", "splits", "split_ratio", "stock splits"),
     "dividend": ("dividend", "dividends"),
 }
-REPORT_FIELDS = {
+REPORT_FIELDS: dict[str, tuple[str, ...]] = {
     "symbol": ("symbol", "ticker"),
     "available": ("available",),
     "filed": ("filed", "filing_date", "collected"),
     "period_end": ("period_end", "end_date", "report_period"),
 }
-SPELL_FIELDS = {"symbol": ("symbol", "ticker"), "start": ("start", "start_date"), "end": ("end", "end_date")}
+SPELL_FIELDS: dict[str, tuple[str, ...]] = {
+    "symbol": ("symbol", "ticker"),
+    "start": ("start", "start_date"),
+    "end": ("end", "end_date"),
+}
 ADJUSTED_CLOSE = ("adj_close", "adj close", "adjclose", "adjusted_close")
 KEYS = ("symbol", "date")
 KEYED = "rows by symbol and date"
@@ -65,8 +69,7 @@ def understand(path: str) -> Understood:
         for wanted, known in ((KEYED, {field: KNOWN_AS[field] for field in KEYS}), ("membership", SPELL_FIELDS))
     )
     if not (bars or keyed or spells):
-        said = "; ".join(told)
-        raise DataError(f"no file of {shown(path)} has columns symbol, date and close ({said})")
+        raise DataError(f"no file of {shown(path)} has columns symbol, date and close ({'; '.join(told)})")
     if not bars:
         return Understood(None, keyed, spells, told)
     source, said = _source(path, files, groups[bars[0]], {kinds[c]: (groups[c][0], c) for c in reversed(groups)})

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field
 
+from openbook.common.frames import places_in
 from openbook.market import calendar
 from openbook.market.tables import ACTION_COLUMNS, empty_actions
 
@@ -39,7 +40,7 @@ def place(bars: pd.DataFrame) -> Places:
     column, symbols = pd.factorize(bars["symbol"])
     symbols = pd.Index(symbols, dtype="str", name="symbol")
     rank = symbols.argsort().argsort()
-    row = sessions.get_indexer(bars["date"].to_numpy("datetime64[us]"))
+    row = places_in(sessions, bars["date"].to_numpy("datetime64[us]"))
     known = row >= 0
     return Places(sessions, symbols.sort_values(), row[known], rank[column[known]], known)
 

@@ -33,8 +33,8 @@ def liquid_members(bars: pd.DataFrame, rule: Liquid) -> pd.DataFrame:
     if bars.empty:
         return _intervals([])
     at, close, volume = place(bars), bars["close"].to_numpy("float64"), bars["volume"].to_numpy("float64")
-    traded, price = _table(at, close * volume), pd.DataFrame(_table(at, close))
-    price = price.mask(price == 0).ffill(limit=rule.window).to_numpy()
+    traded, marked = _table(at, close * volume), pd.DataFrame(_table(at, close))
+    price = marked.mask(marked == 0).ffill(limit=rule.window).to_numpy()
     month = at.sessions.to_period("M")
     starts = np.flatnonzero(np.append(True, month[1:] != month[:-1]))
     known = starts[starts >= rule.window]

@@ -258,7 +258,7 @@ def _is_parquet(file: str) -> bool:
 def _text(values: pd.Series, where: str) -> pd.Series:
     """str dtype, without blanks around it; an empty or missing text is an error."""
     if isinstance(values.dtype, pd.CategoricalDtype):
-        labels = pd.array(values.cat.categories.astype(str), dtype="str")
+        labels = pd.array(values.cat.categories.astype(str), dtype="str")  # type: ignore[call-overload]
         out = pd.Series(labels.take(values.cat.codes.to_numpy(), allow_fill=True), index=values.index)
     else:
         out = values.astype("str")

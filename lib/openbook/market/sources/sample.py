@@ -3,7 +3,7 @@
 import importlib.util
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import pandas as pd
 from pydantic import BaseModel, Field
@@ -59,7 +59,8 @@ def fetch_sample(source: SampleSource) -> Delivery:
     unknown = sorted(set(symbols) - set(close.columns))
     if unknown:
         raise DataError(f"the sample has no {', '.join(unknown)}; it has {', '.join(close.columns)}")
-    bars = close[symbols].rename_axis(columns="symbol").stack().rename("close").reset_index()
+    closes = cast(pd.Series, close[symbols].rename_axis(columns="symbol").stack())
+    bars = closes.rename("close").reset_index()
     return Delivery(
         bars=bars[["symbol", "date", "close"]].astype({"symbol": "str"}),
         name="sample",

@@ -15,6 +15,7 @@ session: with the same `start`, a later end only adds rows.
 
 import zlib
 from datetime import timedelta
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -71,7 +72,7 @@ def _sessions(source: SimulatedSource) -> pd.DatetimeIndex:
         else:
             start = source.start or DEFAULT_START
             dates = sessions(start, start + reach)[:n]
-    return pd.DatetimeIndex(dates, name="date").astype("datetime64[us]")
+    return cast(pd.DatetimeIndex, pd.DatetimeIndex(dates, name="date").astype("datetime64[us]"))
 
 
 def _bars(listed: Listings, dates: pd.DatetimeIndex, symbols: pd.Index) -> pd.DataFrame:

@@ -37,7 +37,7 @@ def simulate_filings(
     return table.sort_values(["available", "symbol", "period_end", "item"], ignore_index=True)[FUNDAMENTAL_COLUMNS]
 
 
-def _at(ends: pd.DatetimeIndex, dates: pd.DatetimeIndex, latent: np.ndarray) -> np.ndarray:
+def _at(ends: pd.Index, dates: pd.DatetimeIndex, latent: np.ndarray) -> np.ndarray:
     """The latent at the last session of each quarter, quarters × symbols; 0 for quarters before the market."""
     row = dates.searchsorted(ends, side="right") - 1
     return np.where(row[:, None] >= 0, latent[row], 0.0)

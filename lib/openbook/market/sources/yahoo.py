@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import date
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import pandas as pd
 from pydantic import BaseModel, Field, model_validator
@@ -91,7 +91,7 @@ def _universe(source: YahooSource) -> YahooUniverse:
     """The symbols to ask for; members that left before `start` are not among them."""
     if source.symbols is not None:
         return YahooUniverse(sorted(set(source.symbols)), None, None)
-    table = source.universe
+    table = cast(UniverseTable, source.universe)  # one of the two, says the source
     present = column_names(list_files(table.path)[0])
     columns = {field: table.columns.get(field, field) for field in ("symbol", "sector", "start", "end")}
     named = {"symbol", *table.columns}
@@ -136,7 +136,8 @@ def _their_name(source: YahooSource, symbol: str) -> str:
 
 def _ask_all(source: YahooSource, chart, symbols: list[str], start: date) -> dict:
     """An answer for every symbol, batch by batch; DataNotReady where going on is pointless."""
-    answers, n_batches = {}, -(-len(symbols) // source.batch_size)
+    answers: dict = {}
+    n_batches = -(-len(symbols) // source.batch_size)
     for part in range(n_batches):  # of one size, lest the last be a single name that means nothing
         batch = symbols[part * len(symbols) // n_batches : (part + 1) * len(symbols) // n_batches]
         got = _ask_batch(source, chart, batch, start)
@@ -159,7 +160,8 @@ def _ask_batch(source: YahooSource, chart, batch: list[str], start: date) -> dic
     """Ask for each symbol, and again after a pause for those whose fault may pass."""
     from openbook.market.sources.yahoo_chart import PASSING
 
-    answers, waiting = {}, batch
+    answers: dict = {}
+    waiting = batch
     for pause in (0.0, *source.patience.pauses()):
         if answers:
             chart.session.pace.pause(max(pause, chart.session.told_to_wait))

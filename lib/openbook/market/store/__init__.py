@@ -16,6 +16,7 @@ import json
 import os
 import re
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -144,7 +145,7 @@ def put_market(folder, sent: Market, refused: pd.DataFrame, *, settings: dict, s
     begins = manifest is None or (
         len(manifest["sessions"]) == 1 and f"{sent.dates[-1]:%Y-%m-%d}" in manifest["sessions"]
     )
-    put = _begin if begins else _go_on
+    put: Callable[..., StoreReport] = _begin if begins else _go_on
     return put(folder, manifest, sent, refused, describe(sent, settings), since)
 
 

@@ -142,7 +142,8 @@ class _Names:
     """Symbols under a mask as bytes; the join is kept while the mask stays the same, as it mostly does."""
 
     def __init__(self, symbols: pd.Index):
-        self.symbols, self.mask, self.text = symbols.to_numpy(object), None, b""
+        self.symbols, self.text = symbols.to_numpy(object), b""
+        self.mask: np.ndarray | None = None
 
     def of(self, mask: np.ndarray) -> bytes:
         if self.mask is None or not np.array_equal(mask, self.mask):

@@ -5,6 +5,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from openbook.common.frames import places_in
 from openbook.market.restatements import WIDE_TABLES, in_order, put_index, put_rows, restated_rows
 from openbook.market.rewrites import Grid, in_key_order, packed, put_in_turn, rewrite_rows, spelled_out
 from openbook.market.store.merge import Delta, wide_tables
@@ -191,7 +192,7 @@ def frame_of(tables: dict[str, pa.Table], name: str) -> pd.DataFrame:
 def _long(tables, name: str, restated: pd.DataFrame, dates: pd.DatetimeIndex, symbols: pd.Index) -> pd.DataFrame:
     """Actions, reports or sectors of these symbols as known at the last session."""
     frame = put_rows(name, frame_of(tables, name), restated, "after")
-    known = symbols.get_indexer(frame["symbol"]) >= 0
+    known = places_in(symbols, frame["symbol"]) >= 0
     if name in SINCE:
         known &= ~(frame[SINCE[name]] > dates[-1])
     frame = frame[known].reset_index(drop=True)
@@ -225,14 +226,14 @@ def _pivot(
     parts = []
     for table in bars:
         day = table["date"].to_numpy().astype(DAY)
-        first, end = (int(np.searchsorted(day, days[i], side=side)) for i, side in ((0, "left"), (-1, "right")))
+        first, end = int(np.searchsorted(day, days[0])), int(np.searchsorted(day, days[-1], side="right"))
         names, code = _coded(table)
         parts.append((table.slice(first, end - first), np.searchsorted(days, day[first:end]), names, code[first:end]))
     listed = late | {name for table, _, names, code in parts for name in names[_used(code, table["close"].to_numpy())]}
     symbols = pd.Index(sorted(listed), dtype="str", name="symbol")
     out = {field: np.full((len(dates), len(symbols)), np.nan) for field in fields}
     for table, row, names, code in parts:
-        column = symbols.get_indexer(names)[code]
+        column = places_in(symbols, names)[code]
         known = slice(None) if (column >= 0).all() else column >= 0
         cell = (row * len(symbols) + column)[known]
         for field in fields:
@@ -307,8 +308,8 @@ def _joined_bars(tables: list[pa.Table]) -> pa.Table:
 def _joined_spells(spells: pd.DataFrame, sessions: pd.DatetimeIndex) -> pd.DataFrame:
     """Spells of which one begins on the session after another has ended, as one."""
     spells = spells.sort_values(["symbol", "first"], ignore_index=True)
-    ends = sessions.get_indexer(spells["last"].shift(fill_value=sessions[0]))
-    begins = (spells["symbol"] != spells["symbol"].shift()) | (sessions.get_indexer(spells["first"]) != ends + 1)
+    ends = places_in(sessions, spells["last"].shift(fill_value=sessions[0]))
+    begins = (spells["symbol"] != spells["symbol"].shift()) | (places_in(sessions, spells["first"]) != ends + 1)
     joined = spells.groupby(begins.cumsum()).agg({"symbol": "first", "first": "first", "last": "last"})
     return joined.reset_index(drop=True).astype(dict(EMPTY["members"].dtypes))
 
@@ -317,13 +318,16 @@ def after_session(tables: dict[str, pa.Table], closed: pd.Timestamp, listed: pd.
     """What is first known after the session `closed`: later rows, all rows of names not `listed`, and all bars."""
     out = {}
     for name, table in tables.items():
-        frame = None if name.startswith("bars-") else frame_of(tables, name)
+        if name.startswith("bars-"):
+            out[name] = table
+            continue
+        frame = frame_of(tables, name)
         if name in SORTED_BY:
             young = ~frame["symbol"].isin(listed)
             frame = frame[young | (frame[SINCE[name]] > closed)] if name in SINCE else frame[young]
         elif name in ("index", "restated"):
             frame = frame[frame[SINCE[name]] > closed]
-        out[name] = table if frame is None else table_of(frame.reset_index(drop=True))
+        out[name] = table_of(frame.reset_index(drop=True))
     return out
 
 
@@ -347,7 +351,7 @@ def before_session(
         if name in SINCE and name != "restated":
             frame = frame[~(frame[SINCE[name]] > before)]
         if name == "members":
-            frame = frame.assign(last=frame["last"].clip(upper=before))
+            frame = frame.assign(last=frame["last"].clip(upper=before))  # type: ignore[call-overload]
         out[name] = table_of(frame.reset_index(drop=True))
     return {name: table for name, table in out.items() if table.num_rows}
 
@@ -367,7 +371,7 @@ def _unspell(spells: pd.DataFrame, dates: pd.DatetimeIndex, symbols: pd.Index) -
     """Spells as sessions × symbols again."""
     spells = spells[spells["symbol"].isin(symbols) & (spells["first"] <= dates[-1]) & (spells["last"] >= dates[0])]
     change = np.zeros((len(dates) + 1, len(symbols)), dtype=np.int32)
-    column = symbols.get_indexer(spells["symbol"])
+    column = places_in(symbols, spells["symbol"])
     np.add.at(change, (dates.searchsorted(spells["first"]), column), 1)
     np.add.at(change, (dates.searchsorted(spells["last"], side="right"), column), -1)
     return wide(change[:-1].cumsum(axis=0) > 0, dates, symbols)

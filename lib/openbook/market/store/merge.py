@@ -4,7 +4,7 @@ A session is new once: what comes with it is plain. Whatever the vendor says lat
 before, late bars too, is a restatement, dated by the session at whose close it was known.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -59,14 +59,14 @@ def plain_part(sent: Market, closed, listed: pd.Index) -> Market:
         return sent
     after = closed + pd.Timedelta(days=1)
     dates = calendar.sessions(after, sent.dates[-1]) if sent.dates[-1] >= after else sent.dates[:0]
-    cut = {
+    cut: dict[str, Any] = {
         name: wide(lay(table, dates, sent.symbols), dates, sent.symbols) for name, table in wide_tables(sent).items()
     }
     if sent.members is not None:
         cut["members"] = wide(lay(sent.members, dates, sent.symbols, empty=False), dates, sent.symbols)
     young = ~sent.symbols.isin(listed)
     new = sent.symbols[young]
-    rest = {"actions": _new_rows(sent.actions, "date", closed, new)}
+    rest: dict[str, Any] = {"actions": _new_rows(sent.actions, "date", closed, new)}
     if sent.fundamentals is not None:
         rest["fundamentals"] = _new_rows(sent.fundamentals, "available", closed, new)
     if sent.sectors is not None:
@@ -75,7 +75,7 @@ def plain_part(sent: Market, closed, listed: pd.Index) -> Market:
         rest["sector_spells"] = _new_rows(sent.sector_spells, "start", closed, new)
     if sent.index is not None:
         rest["index"] = sent.index[sent.index.index > closed]
-    about = {"name": sent.name, "execution": sent.execution, "notes": sent.notes}
+    about: dict[str, Any] = {"name": sent.name, "execution": sent.execution, "notes": sent.notes}
     return Market(**cut, adjusted=cut["close"], **rest, **about)
 
 
@@ -155,11 +155,12 @@ def _long_rows(stored: Market, sent: Market, since: pd.Timestamp) -> list[pd.Dat
 
 def _as_long(name: str, market: Market, columns: dict[str, str], symbols: pd.Index) -> pd.DataFrame:
     """A long table under the names that restatements use."""
-    frame = sector_rows(market.sectors) if name == "sectors" else getattr(market, name)
+    frame = sector_rows(cast(pd.Series, market.sectors)) if name == "sectors" else getattr(market, name)
     frame = frame if "value" in frame else frame.assign(value=1.0)
     frame = frame[frame["symbol"].isin(symbols)]
     frame = frame.rename(columns={theirs: ours for ours, theirs in columns.items()})
-    return frame.assign(value=frame["value"].fillna(NO_NUMBER), **({} if "date" in frame else {"date": pd.NaT}))
+    undated: dict[str, Any] = {} if "date" in frame else {"date": pd.NaT}
+    return frame.assign(value=frame["value"].fillna(NO_NUMBER), **undated)
 
 
 def _rows_in(rows: pd.DataFrame, others: pd.DataFrame, key: list[str]) -> np.ndarray:
@@ -173,8 +174,9 @@ def _one_side(name: str, rows: pd.DataFrame, side: str) -> pd.DataFrame:
 
 def _index_rows(stored: Market, sent: Market) -> pd.DataFrame:
     """Closes of the index that are sent otherwise, or only now, up to the last stored session."""
-    new = sent.index[sent.index.index <= stored.dates[-1]]
-    old = stored.index.reindex(new.index).to_numpy()
+    level, known = cast(pd.Series, sent.index), cast(pd.Series, stored.index)
+    new = level[level.index <= stored.dates[-1]]
+    old = known.reindex(new.index).to_numpy()
     moved = differs(old, new.to_numpy())
     cells = {"before": old[moved], "after": new.to_numpy()[moved]}
     return restated_rows(table="index", symbol=[""] * moved.sum(), date=new.index[moved], field="index", **cells)

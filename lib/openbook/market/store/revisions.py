@@ -1,5 +1,7 @@
 """How what the vendor sends now differs from what it sent before."""
 
+from typing import cast
+
 import numpy as np
 import pandas as pd
 
@@ -46,14 +48,14 @@ def _wide_revisions(stored: Market, sent: Market, since) -> list[pd.DataFrame]:
     return parts
 
 
-def _changed(old: np.ndarray, new: np.ndarray, dates: pd.DatetimeIndex, symbols: pd.Index, field: str):
+def _changed(old: np.ndarray, new: np.ndarray, dates: pd.Index, symbols: pd.Index, field: str):
     """One row for each symbol with a value that differs; what was missing and came late is no revision."""
     numbers = old.dtype != bool
     with np.errstate(divide="ignore", invalid="ignore"):
         change = np.abs(new / old - 1) if numbers else (old != new).astype(float)
     change[old == new] = 0.0
     differs = ~(change <= SAME) & (~np.isnan(old) if numbers else True)
-    for column in np.flatnonzero(differs.any(axis=0)):
+    for column in np.flatnonzero(differs.any(axis=0)).tolist():
         rows = differs[:, column]
         sizes = change[rows, column]
         largest = np.nanmax(sizes) if numbers and not np.isnan(sizes).all() else np.nan
@@ -65,11 +67,11 @@ def _dated_revisions(stored: Market, sent: Market, since) -> list[pd.DataFrame]:
     parts = [_lost_rows(_from(stored.actions, "date", since), sent.actions, ACTION_KEY, "kind")]
     if stored.fundamentals is not None:
         filed = _from(stored.fundamentals, "available", since)
-        parts.append(_lost_rows(filed, sent.fundamentals, FILING_KEY, "item"))
+        parts.append(_lost_rows(filed, cast(pd.DataFrame, sent.fundamentals), FILING_KEY, "item"))
     if stored.index is not None:
-        old, new = (market.index.loc[since:].to_frame("index") for market in (stored, sent))
-        new = new.reindex(old.index).to_numpy()
-        parts.append(_table(list(_changed(old.to_numpy(), new, old.index, pd.Index([stored.index.name]), "index"))))
+        old, new = (cast(pd.Series, market.index).loc[since:].to_frame("index") for market in (stored, sent))
+        again = new.reindex(old.index).to_numpy()
+        parts.append(_table(list(_changed(old.to_numpy(), again, old.index, pd.Index([stored.index.name]), "index"))))
     if stored.sectors is not None and sent.sectors is not None:
         then = sent.sectors if sent.sector_spells is None else sectors_on(sent.sector_spells, stored.dates[-1])
         now = then.reindex(stored.sectors.index)

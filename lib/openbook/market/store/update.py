@@ -97,8 +97,8 @@ def joined(last: dict[str, pa.Table], new: dict[str, pa.Table], step: UpdateStep
     said = frame_of(both, "restated")
     if "restated" not in new:
         return both
-    now = [frame_of(part, "restated") for part in (last, new)]
-    now = pd.concat([rows[rows["known"] == step.known] for rows in now], ignore_index=True)
+    parts = [frame_of(part, "restated") for part in (last, new)]
+    now = pd.concat([part[part["known"] == step.known] for part in parts], ignore_index=True)
     rows = pd.concat([said[said["known"] != step.known], composed(now)], ignore_index=True)
     rest = {name: table for name, table in both.items() if name != "restated"}
     return rest | ({"restated": table_of(rows)} if len(rows) else {})

@@ -1,0 +1,17 @@
+"""Rows and places of pandas tables, under the types that their columns have."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+def each_row(table: pd.DataFrame, *, index: bool = True) -> Iterator[Any]:
+    """Each row as a named tuple: `row.symbol`. What a field holds is the table's affair, hence Any."""
+    return table.itertuples(index=index)
+
+
+def places_in(labels: pd.Index, wanted) -> np.ndarray:
+    """Where each of `wanted`, any list-like, is among `labels`, (n,) int; -1 where it is not."""
+    return labels.get_indexer(wanted)
