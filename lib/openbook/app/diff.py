@@ -20,7 +20,7 @@ SHORT = 12  # characters of a hash
 
 @dataclass(frozen=True, eq=False)
 class Diff:
-    """What two days aim at and why (see `Difference`), and a line for each other thing that differs."""
+    """The targets of two days and why they differ (see `Difference`), and a line for each other difference."""
 
     dates: tuple[str, str]
     difference: Difference
@@ -42,7 +42,7 @@ class Diff:
 
 def diff(runs: str | Path, first: str, second: str) -> Diff:
     """Two sealed daily runs compared; UsageError (64) if one is not sealed, ModelError or DataError if its inputs are
-    gone."""
+    missing."""
     sealed = [sealed_day(Path(runs), date) for date in (first, second)]
     evenings = _evenings(sealed)
     difference = compare(*evenings)

@@ -1,4 +1,4 @@
-"""Every model with every optimizer on the same dates, and the baselines that none of them may lose to."""
+"""Every model with every optimizer on the same dates, and the baselines that each must beat."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -23,7 +23,7 @@ INDEX = ("index", "buy_and_hold")
 
 
 def common_dates(scores: Mapping[str, pd.DataFrame], market: Market, first: str, every: int) -> pd.DatetimeIndex:
-    """The rebalance evenings from `first` on which every model has scores; DataError if there are none."""
+    """The rebalance dates from `first` on which every model has scores; DataError if there are none."""
     dates = market.dates[market.dates >= (pd.Timestamp(first) if first else market.dates[0])]
     for table in scores.values():
         dates = dates.intersection(table.index)
@@ -78,7 +78,7 @@ def backtest_holdout(
     """Daily returns over the holdout, sessions × label: every combination, then the universe. To be put away unseen.
 
     scores, held : by model, dates × symbols, before the holdout and over it; the earlier ones only for the smoothing,
-        as on a real evening. Empty without a holdout, or with one of fewer than two rebalances.
+        as on a real session. Empty without a holdout, or with one of fewer than two rebalances.
     progress : as in `backtest_grid`
     """
     if not held or len(rebalance_dates(next(iter(held.values())).index, backtester.settings.rebalance_every)) < 2:
@@ -94,7 +94,7 @@ def backtest_holdout(
 def gather_all(
     scores: Mapping[str, pd.DataFrame], market: Market, regimes: pd.Series, dates: pd.DatetimeIndex
 ) -> dict[str, Evenings]:
-    """The evenings of each model, on one tape."""
+    """The sessions of each model, on one tape."""
     tape = read_tape(market)
     return {model: gather_evenings(table, market, regimes, dates, tape) for model, table in scores.items()}
 

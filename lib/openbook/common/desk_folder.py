@@ -1,4 +1,4 @@
-"""A desk is a folder with a marker file, found upward from the current folder, as git finds its own.
+"""A desk is a folder with a marker file, found upward from the current folder, as git finds its repository.
 
 Its notebooks, parameters and runs lie below it; a relative path in its parameters starts there, wherever a command is
 given and wherever a kernel stands.
@@ -22,7 +22,7 @@ def find_desk() -> Path:
     """The desk that OPENBOOK_DESK names, or the nearest one at or above the current folder; absolute.
 
     Raises UsageError (64) where there is none, or where the marker belongs to another user: a desk's Python runs as
-    whoever gives the command. A desk that is named needs no owner: naming it says that one means it.
+    whoever gives the command. A desk that is named explicitly may have any owner.
     """
     desk = desk_or_none()
     if desk is None:

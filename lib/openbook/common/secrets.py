@@ -73,7 +73,7 @@ def redact(text: str) -> str:
 def redact_folder(folder: Path) -> list[str]:
     """Rewrite every file below a folder that holds a secret; returns their names.
 
-    Only for what nobody believes any more, such as a failed attempt: hashes of these files change.
+    Only for files that are no longer trusted, such as a failed attempt: their hashes change.
     """
     forms, changed = _forms_by_length(_readable()), []
     for path in _files(folder):
@@ -91,7 +91,7 @@ def _is_named(name: str) -> bool:
 
 
 def _readable() -> Mapping[str, str]:
-    """What `settings` says; of the environment alone while the file cannot be read, which whoever needs it is told."""
+    """`settings`, or the environment alone while the file cannot be read; whoever needs a value gets the error."""
     try:
         return settings()
     except UsageError:

@@ -1,4 +1,4 @@
-"""What a page says of an evening in words: its verdict, and why each order is there, from score to cost."""
+"""The words of a daily page: its verdict, and the rationale of each order, from score to cost."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -115,7 +115,7 @@ def headline(
 
     trades : TRADE_COLUMNS; due : the session they are for; switch : state of the kill switch, and why it is not ACTIVE
     warning : what else a reader must not miss, such as a champion that failed a gate
-    because : why there are orders tonight, or none, while the kill switch is ACTIVE
+    because : why there are orders in this session, or none, while the kill switch is ACTIVE
     unbought : which names the book is too small for (`Unbought.sentence`), or that it is worth nothing; a warning, too
     """
     nothing = "no order is possible" if unbought else "no orders"

@@ -1,4 +1,4 @@
-"""What the book's own decisions would have earned in a backtest, and why the book earned something else."""
+"""Return of the book's own decisions in a backtest, and why the book's return differs."""
 
 import pandas as pd
 
@@ -21,7 +21,7 @@ def track(
 ) -> pd.DataFrame | None:
     """`metrics.tracking_difference` of the book since its first decision; None before there is a session to compare.
 
-    history : HISTORY_COLUMNS; executed : EXECUTION_COLUMNS; both through tonight
+    history : HISTORY_COLUMNS; executed : EXECUTION_COLUMNS; both through this session
     targets : decision dates × symbols and CASH, every target weight that led to orders, approved or not; those from
         before the first session of `history` were another book's
     held : dates × symbols, weights at the close; costs : as the backtest has them; min_trade_size : USD

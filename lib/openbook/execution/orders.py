@@ -149,7 +149,7 @@ class TradeGenerator(BaseModel, frozen=True, extra="forbid"):
         target_weights : (n,) by symbol, CASH among them or not; a held symbol that is absent is sold in full
         prices : (n_symbols,) by symbol, last close in USD
         volume : median dollar volume by symbol, or None where the source has none
-        reasons : text by symbol; where there is none, what the order does is said
+        reasons : text by symbol; without one, the reason is what the order does
         room : the limits that rounding up may not break
         locked : held symbols that cannot be traded; whatever their target, there is no order for them
 
@@ -255,7 +255,7 @@ class TradeGenerator(BaseModel, frozen=True, extra="forbid"):
         return trades.assign(commission_est=commission / 100, slippage_est=slippage / 100)
 
     def _warn(self, notional: float, volume: float) -> str:
-        """What there is to say about one order against its median dollar volume."""
+        """The liquidity warning of one order, from its median dollar volume."""
         if np.isnan(volume):
             return NO_VOLUME
         if notional <= self.max_volume_pct * volume:

@@ -83,7 +83,7 @@ def _scale(buys: np.ndarray, prices: np.ndarray, budget: int, costs: Costs, shar
 
 @dataclass(frozen=True, eq=False)
 class Rounding:
-    """One evening's orders before the left-over is spent, for n symbols in sorted order.
+    """One session's orders before the leftover cash is spent, for n symbols in sorted order.
 
     symbols : (n,); prices : (n,) USD per whole share; held : (n,) units; aimed : (n,) units, not rounded
     value : of the portfolio, USD; cash, keep : cents there are, and cents that the target leaves in cash

@@ -1,4 +1,4 @@
-"""The book: what we hold, what we ordered, and how both came about. Everything else that is known of it is derived.
+"""The book: holdings, orders, and the events behind them. Everything else about it is derived.
 
 A settled session is committed once, as one event and one transaction; every function here takes the path of the file.
 What people do to a book between two sessions is in `book_commands`.
@@ -127,7 +127,7 @@ def event_hashes(path) -> list[tuple[int, str]]:
 
 
 def decision(path, session) -> tuple[int, str] | None:
-    """(version, inputs_hash) of the last decision of the evening of `session`; None if it was not committed."""
+    """(version, inputs_hash) of the last decision of `session`; None if it was not committed."""
     known = database.read(database.place(path), lambda db: _committed(db, _day(session)))
     return None if known is None else (known[1].get("version", 1), known[0])
 
@@ -143,7 +143,7 @@ def commit_session(
     manual: bool = False,
     about: Mapping[str, str] | None = None,
 ) -> Verdict:
-    """Commit a session: what `settlement` (its JSON) says happened, and `trades` as orders for the next session.
+    """Commit a session: the events of `settlement` (JSON), and `trades` as orders for the next session.
 
     trades : TRADE_COLUMNS, of which symbol, shares, price and reason are kept; whole shares where the book counts
         those, else multiples of its unit
@@ -176,7 +176,7 @@ def commit_session(
 
 
 def judge(state: BookState, settled: Settlement, switch: KillSwitch) -> Verdict:
-    """What the kill switch says of a book after a settlement: every session since it was armed, none left out."""
+    """The kill switch's verdict on a book after a settlement, for every session since it was armed."""
     new = settled.marks_table
     marks = pd.concat([state.marks, new], ignore_index=True) if len(state.marks) else new
     return switch.evaluate(marks, latched=state.switch, unseen=len(new))
@@ -209,7 +209,7 @@ def batch_digest(body: Mapping, about: Mapping[str, str]) -> str:
 def session_body(
     state, settled: Settlement, verdict: Verdict, trades: pd.DataFrame, manual: bool, about, *, version: int = 1
 ) -> dict:
-    """The event of one evening; version : above 1 where it was decided again."""
+    """The event of one session; version : above 1 where it was decided again."""
     ids, named = _identified(state, settled, trades["symbol"].astype(str))
     orders = _orders(trades, settled.session, ids, state.share_units, version)
     adds = trades["symbol"][~trades["symbol"].isin(reducing(trades, settled.positions)["symbol"])]
@@ -229,7 +229,7 @@ def session_body(
 
 
 def audit_book(path) -> None:
-    """BookError if any table differs from what the chain of events says.
+    """BookError if any table differs from the chain of events.
 
     Reading, and every commit, checks the chain, the rows of the last session, and what people did.
     """
@@ -277,7 +277,7 @@ def parse_settlement(text: str, day: str) -> Settlement:
 
 
 def _orders(trades: pd.DataFrame, day: str, ids: dict[str, str], share_units: int, version: int) -> list[dict]:
-    """The orders of one evening, for the session after `day`, sorted by symbol; BookError names the malformed.
+    """The orders of one session, for the session after `day`, sorted by symbol; BookError names the malformed.
 
     ids : security by symbol
     """
@@ -351,7 +351,7 @@ def _require_next(db: sqlite3.Connection, day: str) -> None:
 
 def require_same(known: dict, body: dict) -> None:
     """ConflictError unless a session is committed again with the same outcome; code may have changed since a crash, and
-    the format of the book too: of an older body only what it says is compared."""
+    the format of the book too: of an older body only its own fields are compared."""
     said = json.loads(event_chain.canonical(body))
     if known["settlement"]["schema_version"] < SCHEMA_VERSION:
         said = _like(known, said)

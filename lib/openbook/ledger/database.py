@@ -1,4 +1,4 @@
-"""Where a book is kept: a file, or a PostgreSQL server where the place is a URL; the same functions for both.
+"""Where a book is kept: a file, or a PostgreSQL server if the location is a URL; the same functions for both.
 
 `sqlite` does it for files, `postgres` for servers; nothing else imports the latter.
 """
@@ -22,7 +22,7 @@ def place(path) -> Path | str:
 
 
 def exists(path: Path | str) -> bool:
-    """Whether a book was begun there; whole or damaged is another question. StorageError if a server cannot say."""
+    """Whether a book was opened there, sound or damaged. StorageError if a server does not answer."""
     return _remote().exists(path) if isinstance(path, str) else path.is_file()
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, model_validator
 from openbook.common.errors import BookError
 
 Day = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
-OPEN_END = "9999-12-31"  # due when a statement shows it, or somebody says so
+OPEN_END = "9999-12-31"  # due when a statement or a person confirms it
 Outcome = Literal["FILLED", "PARTIALLY_FILLED", "EXPIRED"]
 
 
@@ -57,7 +57,7 @@ class Lot(Row):
 class Closed(OfSecurity):
     """A lot, or a part of one, that ended: cost_cents of it were taken out of the cost basis for proceeds_cents.
 
-    kind : how; what an adjustment took away has no proceeds, for nobody knows them
+    kind : how; shares removed by an adjustment have no proceeds, as they are unknown
     """
 
     date: Day
@@ -104,7 +104,7 @@ class Rename(OfSecurity):
 
 
 class Delisted(Row):
-    """A security that nobody trades any more: from `date` on its ticker is free for another company."""
+    """A security that no longer trades: from `date` on its ticker is free for another company."""
 
     date: Day
     security: str
@@ -177,7 +177,7 @@ class Mark(Row):
     Always, to the cent: equity = cash + invested + receivables, and
     equity − before = flows + pnl + dividends + other + adjustments − commission − slippage.
     flows : deposits less withdrawals; other : interest less fees; adjustments : what was corrected by name, shares at
-    their last known close, which is performance: that of the days before was told wrong by as much
+    their last known close, which counts as performance: earlier values were wrong by that amount
     """
 
     date: Day

@@ -1,4 +1,4 @@
-"""A book on a PostgreSQL server, for desks whose machines share no disk; by the same functions as one in a file.
+"""A book on a PostgreSQL server, for desks with several machines; the same functions as for a file.
 
 The server keeps the chain of events and nothing else: every table of a book follows from them. To read is to fetch the
 chain, check it, and make the tables in memory, under the very schema of a file, so that both give the same answers. To
@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-import psycopg  # noqa: F401  (the driver: that it is missing is said before anything is tried)
+import psycopg  # noqa: F401  (the driver: if it is missing, fail before anything else)
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError
 

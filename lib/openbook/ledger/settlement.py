@@ -38,13 +38,13 @@ def settle(state: BookState, market: Market, costs: Costs, date, account: Accoun
     the day's range where that lies outside of it (sells first; what the cash cannot pay for expires). What was not
     approved expires. Nothing later than `date` is looked at.
 
-    A dividend is cash at once on paper; it is owed to a live book until a statement shows it. What a spin-off takes
-    out of a price is owed to the book until somebody, or a statement, names what came for it.
+    A dividend is cash at once on paper; in a live book it is a receivable until a statement shows it. What a spin-off
+    takes out of a price is a receivable until a person or a statement names what was received for it.
     A held name without a close is marked at its last one, and noted, for `account.max_locked` sessions.
 
     Raises OutOfOrderError if the book is already at `date` or beyond, DataNotReady if the market ends before it,
     DataError if held names have no price for too long, or too many of them (they are never valued at zero), and for an
-    action whose ratio could mean two things; BookError while nobody has said what became of an approved order of a
+    action whose ratio could mean two things; BookError while the outcome is unknown of an approved order of a
     live book.
     """
     require_accounted(state, date)
@@ -57,7 +57,7 @@ def settle(state: BookState, market: Market, costs: Costs, date, account: Accoun
 
 
 def require_accounted(state: BookState, date) -> None:
-    """BookError if a statement differs from the book, or if an approved order of a live book has an unknown end."""
+    """BookError if a statement differs from the book, or if an approved order of a live book has no known outcome."""
     if state.unsettled:
         raise BookError(
             f"the broker's statement differs from the book: {state.unsettled}; resolve the difference and run "
@@ -261,7 +261,7 @@ class _Ledger:
         return fractions
 
     def explained(self, symbol: str, security: str, value: float) -> Ratio:
-        """What a ratio of a security that is held or waited for stands for, if need be as a person says."""
+        """What a ratio means for a security that is held or ordered; if necessary, as a person stated."""
         ratio, said = read_ratio(value), self.account.actions.get(f"{symbol} {self.day}")
         if said is None and ratio.kind == "unclear":
             raise DataError(
@@ -285,13 +285,13 @@ class _Ledger:
         self.act(security, "spin_off", float(ratio), shares, owed=cents)
 
     def owe(self, security: str, kind: str, cents: int) -> None:
-        """Something is owed to the book, nobody knows until when."""
+        """A receivable without a known pay date."""
         if cents:
             row = Receivable(symbol=self.called(security), security=security, kind=kind, due=OPEN_END, cents=cents)
             self.receivables.append(row)
 
     def scale_orders(self, security: str, ratio: Fraction, before: int, after: int) -> None:
-        """A waiting order is for the shares of the evening before: a split changes it too; a full exit stays one."""
+        """A pending order is for shares before the split, so a split changes it too; a full exit stays one."""
         for order in self.pending.values():
             if order.security == security:
                 full_exit = before and self.ordered[order.order_id] == -before

@@ -37,7 +37,7 @@ def create(path: Path, begin: Callable[[sqlite3.Connection], None]) -> None:
                 db.executescript(f"BEGIN; {statements()} COMMIT;")
                 with _transaction(db, "BEGIN IMMEDIATE"):
                     begin(db)
-                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # closing would say nothing if the disk refused it
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # closing would not report it if the disk refused it
             os.link(draft, path)  # unlike a rename, never replaces a file
         finally:
             draft.unlink(missing_ok=True)
@@ -127,7 +127,7 @@ def require_file(path: Path) -> None:
 
 
 def at_rest(path: Path) -> tuple[int, int, int] | None:
-    """What tells one version of the file from the next; None while somebody writes, or after a crash."""
+    """Identifies a version of the file; None during a write, or after a crash."""
     if path.with_name(f"{path.name}-wal").exists():
         return None
     stat = path.stat()

@@ -1,4 +1,4 @@
-"""A book that trades against the backtest that sent it there."""
+"""Tracking of a live book against the backtest that selected its model."""
 
 from dataclasses import dataclass
 
@@ -52,7 +52,7 @@ def standing(
 ) -> Standing:
     """The book's own cumulative return against `backtest_cone` at its age; NaN sessions of the book are dropped.
 
-    A percentile below 0.05 is what one healthy book in twenty shows on a given evening. A book without sessions, or a
+    One healthy book in twenty has a percentile below 0.05 on a given session. A book without sessions, or a
     backtest too short for a cone, gives NaN.
     """
     mine = known(book_returns)

@@ -1,4 +1,4 @@
-"""What waits to be told: one small file per message, tried again until each channel has it or a day has passed.
+"""Unsent messages: one small file each, retried until every channel has it or a day has passed.
 
 A message is in the outbox before anything is sent, and marked after it was sent: a crash in between sends it once more,
 with the same id, and never loses it. Only one process delivers at a time. Without a configured channel nothing is kept.
@@ -32,7 +32,7 @@ LONGEST_WAIT = timedelta(days=1)  # that a server may ask for
 
 @dataclass(frozen=True)
 class Delivery:
-    """What a delivery did: lines to say, and how many messages some channel still waits for."""
+    """Result of a delivery: lines to print, and how many messages are still unsent on some channel."""
 
     lines: tuple[str, ...] = ()
     waiting: int = 0
@@ -42,7 +42,7 @@ def enqueue(runs: Path, message: "Message", now: datetime) -> bool:
     """Put a message into the outbox, for every configured channel; False if it is there already, or none is configured.
 
     now : when it is queued, with a time zone; the date of its mail. The caller holds the lock of the runs folder, or is
-        the only one who tells of this.
+        the only one who reports this.
     """
     from openbook.notify.channels import configured
 
@@ -93,7 +93,7 @@ def tell(runs: Path, now: datetime, *messages: "Message") -> Delivery:
 def deliver(runs: Path, now: datetime) -> Delivery:
     """Send what is due, alarms first, oldest first. It never raises for a channel that fails: the outbox keeps it.
 
-    An alarm that reaches nobody leaves a file ALERT-<date>.txt in the runs folder, until a channel takes it.
+    An undeliverable alarm leaves a file ALERT-<date>.txt in the runs folder, until a channel takes it.
     """
     if not (runs / OUTBOX).is_dir():
         return Delivery()
@@ -140,7 +140,7 @@ def beat(runs: Path, command: str, *, exit_code: int, date: str | None, now: dat
 
 
 def _deliver_one(runs: Path, entry: dict, channels: dict[str, "Channel"], down: set[str], now: datetime) -> list[str]:
-    """Try the channels of one message that are due; what each said is on the disk before the next is tried."""
+    """Try the channels of one message that are due; each result is on the disk before the next is tried."""
     late = now > datetime.fromisoformat(entry["queued"]) + PATIENCE
     states = {name: state for name, state in sorted(entry["channels"].items()) if name in channels or late}
     due = [name for name, state in states.items() if _is_due(state, now) and name not in down]

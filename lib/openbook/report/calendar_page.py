@@ -1,6 +1,6 @@
 """runs/index.html: the calendar of all runs, one page that needs nothing else.
 
-It says what the small files in the runs folder say, and nothing of the clock: the same runs give the same bytes.
+It is made from small files in the runs folder, without the clock: the same runs give the same bytes.
 """
 
 import calendar
@@ -29,7 +29,7 @@ CALLOUT = {"ACTIVE": "ok", "REDUCE_ONLY": "warn", "HALTED": "stop", "unknown": "
 class Day:
     """One field of the grid."""
 
-    css: str  # what it looks like; empty for a day that the month lacks
+    css: str  # its style; empty for a day outside the month
     row: Row | None = None
 
     @property
@@ -94,7 +94,7 @@ def _template():
 
 
 def said(row: Row) -> str:
-    """A verdict in words: what waits and what failed is said, not only coloured."""
+    """A verdict in words: pending and failed runs are named, not only coloured."""
     if row.kind == PENDING:
         return f"{row.said}, waiting for approval"
     return f"failed: {row.said}" if row.kind == FAILURE else row.said

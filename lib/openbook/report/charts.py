@@ -16,7 +16,7 @@ LONGEST = 290  # characters of an alt text that somebody will listen to
 
 
 def score_distribution(scores: pd.Series, marked: tuple[str, ...] = ()):
-    """Histogram of tonight's scores, with those of the `marked` names (the ones chosen) in colour."""
+    """Histogram of this session's scores, with those of the `marked` names (the ones chosen) in colour."""
     fig, ax = chart(8, 2.8)
     scores = scores.dropna()
     edges = np.histogram_bin_edges(scores, bins=min(30, max(5, len(scores) // 4)))
@@ -68,7 +68,7 @@ def weights(held: pd.Series, target: pd.Series, legend: tuple[str, str] = ("held
     ax.barh(at - 0.2, shown["held"], height=0.38, color=PALETTE["soft"], label=legend[0])
     ax.set_yticks(at, list(shown.index))
     most, cash = names.to_numpy().max(initial=0.0), both.loc["CASH"]
-    if cash.max() > 2 * most > 0:  # else the names beside it could not be told apart
+    if cash.max() > 2 * most > 0:  # else the bars of the names would be too small to compare
         ax.set_xlim(0, 2 * most)
         ax.set_yticks(at, [f"CASH {cash['target']:.0%}, {legend[0]} {cash['held']:.0%}", *shown.index[1:]])
     ax.xaxis.set_major_formatter(PercentFormatter(1.0))

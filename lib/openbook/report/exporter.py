@@ -56,7 +56,7 @@ def exporter() -> ReportExporter:
 
 class Arrange(Preprocessor):
     """Leave out what is tagged `no-report`, put what is tagged `verdict` right below the title, before the words that
-    introduce the page, and the sections in the order of their tags: a notebook tells what follows from what, its page
+    introduce the page, and the sections in the order of their tags: a notebook shows what follows from what, its page
     what a reader wants to know first.
 
     A section begins with a cell of words that has a heading of the second level; `page-1` comes before `page-2`, and

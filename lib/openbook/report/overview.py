@@ -1,4 +1,4 @@
-"""How things stand in a runs folder, from small files: the books, their kill switches, the champion, what waits."""
+"""The state of a runs folder, from small files: the books, their kill switches, the champion, pending orders."""
 
 import csv
 import math
@@ -30,24 +30,24 @@ class BookOverview:
 
     @property
     def switch(self) -> str:
-        """State of the kill switch, of STATES; 'unknown' if the summary does not say."""
+        """State of the kill switch, of STATES; 'unknown' if the summary does not have it."""
         match = _SWITCH.match(self.lines[0]) if self.lines else None
         return match[1] if match and match[1] in STATES else "unknown"
 
     @property
     def open(self) -> list[str]:
-        """Evenings with orders that can still be approved or exported."""
+        """Sessions with orders that can still be approved or exported."""
         return [match[1] for line in self.lines if (match := _OPEN.match(line))]
 
     @property
     def waiting(self) -> list[str]:
-        """Evenings whose orders a person still has to approve."""
+        """Sessions whose orders a person still has to approve."""
         return [match[1] for line in self.lines if (match := _WAITS.match(line))]
 
 
 @dataclass(frozen=True)
 class Overview:
-    """Everything that the calendar and the terminal say."""
+    """Everything that the calendar and the terminal show."""
 
     folder: Path
     books: list[BookOverview]
@@ -73,7 +73,7 @@ class Overview:
 
     @property
     def waiting(self) -> list[str]:
-        """Evenings whose orders a person still has to approve, in any book."""
+        """Sessions whose orders a person still has to approve, in any book."""
         return sorted({date for book in self.books for date in book.waiting})
 
     def days(self) -> dict[str, Row]:

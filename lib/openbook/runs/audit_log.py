@@ -1,4 +1,4 @@
-"""The log of everything that was sealed, said or promoted: one line each, and each line pins the line before.
+"""The log of everything sealed, recorded or promoted: one line each, with the hash of the line before.
 
 An entry is `n`, `when`, `kind` (run, event, promotion), `subject`, `digest`, `previous` and `hash`, the sha256 of the
 rest. Whoever alters a line must alter all that follow, and then the hash of the last one is another: who kept that one
@@ -74,7 +74,7 @@ def record(runs: Path, found: Iterable[tuple[str, str, str]], *, when: str) -> i
 def check(runs: Path, head: str | None = None) -> list[str]:
     """What is wrong with the log, in words; empty if nothing is.
 
-    head : the hash of any entry there once was; without it, nobody can tell that the last lines were cut off
+    head : the hash of any entry there once was; without it, missing last lines go unnoticed
     """
     problems, hashes, told = [], {GENESIS}, set()
     before = {"n": 0, "hash": GENESIS}

@@ -1,4 +1,4 @@
-"""Days on which the exchange did not open, or closed early, against its calendar: said once, by name, in
+"""Days on which the exchange did not open, or closed early, against its calendar: recorded once, with a name, in
 `runs/closures.json`.
 
 Commands hand them to this process and to its kernels in an environment variable, which `market.calendar` reads. The
@@ -39,7 +39,7 @@ def closures(runs: Path) -> list[dict]:
 
 
 def announce(runs: Path) -> None:
-    """Tell the calendar of this process, and of the kernels that it will start."""
+    """Update the calendar of this process and of the kernels that it will start."""
     said = (f"{row['date']}T{row['close']}" if row["close"] else row["date"] for row in closures(runs))
     os.environ[CLOSURES] = ",".join(said)
 

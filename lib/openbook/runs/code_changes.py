@@ -1,4 +1,4 @@
-"""Whether what a sealed evening was decided by still stands: the code, by the file that changed, and the champion."""
+"""Whether a sealed session's code and champion are unchanged; names the file that changed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +13,9 @@ SHOWN = 4  # files that a line names
 
 
 def void_because(runs: Path, date: str) -> str:
-    """Why open orders of that evening can no longer be approved or exported; empty if code and champion are the same.
+    """Why open orders of that session can no longer be approved or exported; empty if code and champion are the same.
 
-    Of the data and the parameters nothing is said here: to compare them costs more than a glance.
+    Data and parameters are not compared here: that would take too long for a status line.
     """
     sealed = RunsFolder(runs).sealed(DAILY, date)
     try:

@@ -22,9 +22,9 @@ from openbook.common.errors import KernelDied
 from openbook.runs.provenance import library_digest
 
 EXIT = "exit"  # in the private folder of a kernel: how it ended
-MOMENT = 0.005  # seconds between two looks at a kernel that is ending
+MOMENT = 0.005  # seconds between two checks of a kernel that is ending
 PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
-LOST = 2.0  # seconds after which a kernel that is gone without a word was killed with its server
+LOST = 2.0  # seconds after which a kernel that ended without a message counts as killed with its server
 
 
 class ForkServer:
@@ -38,7 +38,7 @@ class ForkServer:
         self._pids: dict[int, int] = {}
 
     def fork(self, arguments: list[str], *, folder: Path, environment: dict[str, str], cwd: str) -> "Forked":
-        """A kernel with these arguments. folder : its private one, for what it says and how it ends"""
+        """A kernel with these arguments. folder : its private one, for its output and its exit status"""
         self._start()
         key = next(self._asked)
         about = {"key": key, "arguments": arguments, "folder": str(folder), "environment": environment, "cwd": cwd}
@@ -76,7 +76,7 @@ class ForkServer:
         if self.process is None:
             return
         for pipe in (self.process.stdin, self.process.stdout):
-            with suppress(BrokenPipeError):  # what was asked of one that is gone
+            with suppress(BrokenPipeError):  # a request to a kernel that has ended
                 pipe.close()
         self.process.kill()
         self.process.wait()
@@ -101,7 +101,7 @@ class Forked:
         if self.returncode is None and self._file.exists():
             self.returncode = int(self._file.read_text())
         elif self.returncode is None and self._server.gone and not _runs(self.pid):
-            self.returncode = -signal.SIGKILL  # nobody is left to say how
+            self.returncode = -signal.SIGKILL  # its exit status is unknown
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
@@ -118,7 +118,7 @@ class Forked:
         return self.returncode
 
     def send_signal(self, number: int) -> None:
-        """To the kernel alone; nothing if it is gone."""
+        """To the kernel alone; does nothing if it has ended."""
         if self.poll() is None and _runs(self.pid):
             os.kill(self.pid, number)
 

@@ -1,4 +1,4 @@
-"""One kernel: this interpreter, on private sockets, in a process group of its own that is gone when we are done.
+"""One kernel: this interpreter, on private sockets, in a process group of its own that ends with the run.
 
 It is launched before anything heavy is imported here, and imports what its notebook needs meanwhile.
 """
@@ -252,7 +252,7 @@ def _kill(process: int) -> None:
 
 
 def _members(group: int) -> list:
-    """The processes of a group that run; a zombie that nobody collects does not run."""
+    """The processes of a group that run; an uncollected zombie does not count."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:

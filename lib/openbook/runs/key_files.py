@@ -1,4 +1,4 @@
-"""Secrets on the disk, and files that people hand over: read once, and only where nobody can have swapped them."""
+"""Secrets on the disk and files from people: read once, and only from a place where others cannot replace them."""
 
 import os
 import secrets

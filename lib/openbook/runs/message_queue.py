@@ -1,4 +1,4 @@
-"""The messages of a runs folder that wait, were sent, or were given up: one small JSON file each; here they are read."""
+"""Messages of a runs folder, waiting, sent or given up: one small JSON file each, read here."""
 
 import json
 from pathlib import Path

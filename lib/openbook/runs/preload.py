@@ -1,4 +1,4 @@
-"""Imports that cost seconds: leave out what nobody calls, and do the rest while another process is busy."""
+"""Imports that take seconds: leave out unused ones, and do the rest while another process is busy."""
 
 import importlib
 import sys
@@ -40,7 +40,7 @@ FOR_NOTEBOOKS = (
 
 @contextmanager
 def lean_imports() -> Iterator[None]:
-    """Inside, optional modules that nothing here uses look absent to whoever tries to import them."""
+    """Inside, optional modules that nothing here uses appear to be missing."""
     hidden = [name for name in UNUSED if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))
     try:

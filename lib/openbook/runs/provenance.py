@@ -25,7 +25,7 @@ SKIPPED = ("__pycache__", ".ipynb_checkpoints")
 
 
 def code(notebook: str) -> dict:
-    """`deciding(notebook)`, and for a reader commit and modified: what git says of the same files, None outside one."""
+    """`deciding(notebook)`, and for readers commit and modified from git; None outside a repository."""
     desk = find_desk()
     return {**deciding(notebook), **_git_says(desk, notebook_file(desk, notebook))}
 

@@ -78,9 +78,9 @@ def execute_notebook(
     progress : called before each code cell with its index, the number of cells, and the heading above it
     kernel : one that was started before; it is used up. By default a new one is started here
 
-    Raises the error that the notebook raised, if it is one of `openbook.common.errors`, else OpenbookError (70) naming the
-    cell; KernelDied (71), for want of memory
-    too, RunTimeout (72), IncompleteRun (73). No process of the kernel is left in any case.
+    Raises the error that the notebook raised, if it is one of `openbook.common.errors`, else OpenbookError (70) naming
+    the cell; KernelDied (71), also if memory runs out, RunTimeout (72), IncompleteRun (73). In any
+    case no process of the kernel is left.
     """
     notebook = Path(notebook)
     try:
@@ -101,7 +101,7 @@ def execute_notebook(
 def _run(
     notebook: Path, stage: Stage, parameters: dict, cell_timeout: float, execution: Execution
 ) -> OpenbookError | None:
-    """Execute, and say how it failed, if it did."""
+    """Execute, and report a failure."""
     with lean_imports():
         from nbclient.exceptions import CellTimeoutError, DeadKernelError
         from papermill.exceptions import PapermillExecutionError
@@ -150,7 +150,7 @@ def _translate(error, place: str) -> OpenbookError:
 
 
 def _obituary(notebook: Path, error: Exception, execution: Execution) -> OpenbookError:
-    """Why the kernel is gone: it left by itself (quit()), or something ended it."""
+    """Why the kernel ended: by itself (quit()), or something ended it."""
     code = execution.kernel.exit_code
     if code is None:
         return KernelDied(f"{notebook.name}: the kernel does not answer, in {execution.place}: {error}")

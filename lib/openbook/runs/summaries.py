@@ -1,4 +1,4 @@
-"""One small row per run, sealed or failed: what the calendar and `openbook status` tell of all of them.
+"""One small row per run, sealed or failed: what the calendar and `openbook status` show.
 
 A sealed run never changes, so its row is kept beside the runs, with the time and the size of the file that it was read
 from, and a thousand runs need not be read again. Deleting what is kept costs time, nothing else.
@@ -37,7 +37,7 @@ _ATTEMPT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})-([0-9]+)", re.ASCII)
 
 @dataclass(frozen=True, order=True)
 class Row:
-    """One run: when, what, where it lies, and what it said."""
+    """One run: date, notebook, folder and verdict."""
 
     date: str
     notebook: str

@@ -1,7 +1,7 @@
-"""Tables of a book for people: made again after every change, and never over what somebody wrote into them.
+"""Tables of a book for people: rebuilt after every change, but never over a manual edit.
 
 A view is known as ours by its hash. Before it is written, the hashes of the one that is there and of the one to come
-are noted, so that a crash in between does not look like somebody's hand; afterwards only that of the one that came.
+are noted, so that a crash in between does not look like a manual edit; afterwards only that of the new one.
 """
 
 import hashlib

@@ -32,7 +32,7 @@ _SHA256 = r"^[0-9a-f]{64}$"
 
 
 class Golden(BaseModel, frozen=True, extra="forbid", strict=True):
-    """Rows and what the model said of them: base64 of little-endian float32 (rows × features) and float64 (rows)."""
+    """Rows and their predictions: base64 of little-endian float32 (rows × features) and float64 (rows)."""
 
     rows: int = Field(ge=1)
     inputs: str
@@ -40,7 +40,7 @@ class Golden(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 class Schema(Training):
-    """What schema.json holds: how the model was made, and what it must look like. `require_fresh` counts from
+    """The contents of schema.json: how the model was made, and its required properties. `require_fresh` counts from
     trained_through.
     """
 

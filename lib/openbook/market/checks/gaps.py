@@ -15,7 +15,7 @@ FEW_WEEKS = 3
 DAY = "datetime64[D]"
 
 
-# ---- what ingest looks at ----
+# ---- checks at ingest ----
 
 
 def refused_bars(bars: Bars, bad: np.ndarray, rule: str) -> pd.DataFrame:
@@ -106,7 +106,7 @@ def bad_sessions(tape: Tape, rules: CheckupRules) -> list[pd.DataFrame]:
 
 
 def lapses(tape: Tape, rules: CheckupRules) -> list[pd.DataFrame]:
-    """Gaps, lines that nobody traded, and bars that were sent again."""
+    """Gaps, lines without trades, and bars that were sent again."""
     return [_gaps(tape, rules), _untraded(tape, rules), _repeated(tape, rules)]
 
 
@@ -155,7 +155,7 @@ def _repeated(tape: Tape, rules: CheckupRules) -> pd.DataFrame:
 def judge_members(tape: Tape, members: pd.DataFrame, rules: CheckupRules) -> list[pd.DataFrame]:
     """Members whose bars are missing, begin late, or belong to a company that came later.
 
-    members : columns symbol, start, end; an interval that lies outside the span of the bars says nothing
+    members : columns symbol, start, end; an interval outside the span of the bars is ignored
     """
     last_day = np.datetime64(tape.sessions[-1] + 1, "us")
     spans = members.assign(

@@ -1,4 +1,4 @@
-"""What US companies reported to the SEC, as filed: company facts by XBRL, with the date of each filing.
+"""Reports of US companies to the SEC, as filed: company facts by XBRL, with the date of each filing.
 
 The service, and its rules: www.sec.gov/search-filings/edgar-application-programming-interfaces (company facts) and
 www.sec.gov/os/accessing-edgar-data (a declared User-Agent with a contact; at most 10 requests a second in total).
@@ -87,7 +87,7 @@ def fetch_filings(table: EdgarTable, symbols: list[str], *, pace: Pace | None = 
 def fetch_reports(
     table: EdgarTable, bars: pd.DataFrame, *, pace: Pace | None = None
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """FUNDAMENTAL_COLUMNS of the symbols of these bars up to the last of them; and what to tell of them."""
+    """FUNDAMENTAL_COLUMNS of the symbols of these bars up to the last of them; and notes on them."""
     filed = fetch_filings(table, sorted(bars["symbol"].unique()), pace=pace)
     first, last = filed.table["filed"].min(), bars["date"].max()
     # all sessions, not those of the bars: of an update of the last weeks, too, each report counts from its own day
@@ -98,7 +98,7 @@ def fetch_reports(
 
 
 class _Office:
-    """The SEC's door: who we are, our pace, and its refusals."""
+    """Requests to the SEC: our contact, our rate, and its refusals."""
 
     def __init__(self, table: EdgarTable, pace: Pace):
         self._headers = {"User-Agent": _user_agent(table), "Accept-Encoding": "gzip"}

@@ -1,4 +1,4 @@
-"""How to ask a public server: not too often, again if it fails, and not for ever."""
+"""Requests to a public server: with a rate limit, retries, and an end to the retries."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Tables from a folder, a file or a URL: parquet or CSV, only the columns asked for, types made sure of.
+"""Tables from a folder, a file or a URL: parquet or CSV, only the columns asked for, types checked.
 
 Text stays text: the tickers NA, TRUE and 1E5 are not missing, not a bool, and not a number.
 """
@@ -248,7 +248,7 @@ def _file_system(path: str):
 
 
 def _is_parquet(file: str) -> bool:
-    """By the name's end; a name that tells nothing is an error."""
+    """By the file name's suffix; an unknown suffix is an error."""
     plain = file.split("?")[0]
     if not plain.endswith(SUFFIXES):
         raise DataError(f"unknown file type of {shown(file)}; its name must end with {', '.join(SUFFIXES)}")

@@ -1,4 +1,4 @@
-"""What an update means for the store: which sessions are new or mended, its delta, its digests and names."""
+"""An update of the store: which sessions are new or completed, its delta, its digests and names."""
 
 from typing import NamedTuple
 
@@ -61,7 +61,7 @@ def first_delta(sent: Market, refused: pd.DataFrame) -> Delta:
 def next_delta(step: Step, sent: Market, stored: Market, listed: pd.Index, *, since) -> Delta:
     """What `sent` adds to `stored`, its table of the refused left empty.
 
-    stored : the newest values from `since` on, up to the last session that counts as said
+    stored : the newest values from `since` on, up to the last session that counts as delivered
     listed : the symbols that were known before
     """
     past = stored.upto(step.closed)
@@ -92,7 +92,7 @@ def mended(
 
 
 def joined(last: dict[str, pa.Table], new: dict[str, pa.Table], step: Step, sessions) -> dict[str, pa.Table]:
-    """Two deltas of one session as one: what both say of earlier sessions is said once."""
+    """Merge two deltas of one session: restatements of earlier sessions in both are kept once."""
     both = fold([last, new], sessions)
     said = frame_of(both, "restated")
     if "restated" not in new:
