@@ -86,7 +86,7 @@ class Proposal:
 def proposal(runs: Path, date: str) -> Proposal:
     """What was proposed for `date`; UsageError (64) if that run is not sealed.
 
-    Raises ApprovalError (55) for the live book while something stands in for the clock.
+    Raises ApprovalError (55) for the live book while the clock is overridden.
     """
     folder = RunsFolder(runs).sealed("daily_run", date)
     if folder is None:
@@ -166,7 +166,7 @@ def _require_unaltered(found: Proposal) -> None:
 
 
 def _require_standing(runs: Path, found: Proposal) -> None:
-    """ApprovalError naming the file or the champion that is not as it was when the orders were decided."""
+    """ApprovalError naming the file or the champion that changed since the orders were decided."""
     date = found.run["date"]
     if why := void_because(runs, date):
         raise ApprovalError(
@@ -265,7 +265,7 @@ def _understood(parse: Callable[[bytes], Said], data: bytes, file: Path) -> Said
 
 
 def reconcile(runs: Path, file: Path, *, kind: str = "", accepted: tuple[str, str] = ("", "")) -> str:
-    """Compare the broker's statement with the book; BookError (60) names every difference, unless somebody accepts the
+    """Compare the broker's statement with the book; BookError (60) names every difference, unless a person accepts the
     statement: then the book is corrected to it under that name."""
     data = read_once(file)
     shares, cash = _understood(brokers.parse_statement, data, file)

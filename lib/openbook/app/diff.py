@@ -64,7 +64,7 @@ def _evenings(sealed: list[Path]) -> list[Evening]:
 
 
 def _odd(date: str, was: pd.Series, made: pd.Series) -> str:
-    """A line if a day that is decided again does not come out as it was sealed; else nothing."""
+    """A line if deciding a sealed day again gives another result; else nothing."""
     gap = was.sub(made, fill_value=0.0).abs().max()
     if gap <= AGREES:
         return ""

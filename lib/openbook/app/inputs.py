@@ -1,6 +1,6 @@
 """Inputs of a notebook: the outputs of an earlier run, or a demo input if there is none.
 
-Run All must work on a fresh clone. Where a path is None, the missing piece is made on the spot, small and seeded, and
+Run All must work on a fresh clone. Where a path is None, a small seeded input is made on the fly, and
 the page says that it is a demo input. Nothing made here is ever promoted.
 """
 

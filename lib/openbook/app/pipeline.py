@@ -332,7 +332,7 @@ def _already_done(folder: RunsFolder, plan: Plan) -> Outcome:
 
 
 def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Outcome:
-    """Run the notebook on a stage, render it, commit, seal; whatever fails before the commit leaves all as it was."""
+    """Run the notebook on a stage, render it, commit, seal; a failure before the commit changes nothing."""
     if kernel.library != provenance.library_digest():
         raise ConflictError("the openbook library changed while this command was running; run the command again")
     libraries.keep(folder.folder, provenance.sources(find_desk()))

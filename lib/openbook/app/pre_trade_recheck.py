@@ -1,6 +1,6 @@
 """The independent check of a daily run's outputs before the commit: it reads the files and does not trust the notebook.
 
-Whatever a notebook computed, and whoever edited it, nothing reaches the book that breaks a limit, or that adds exposure
+Even if a notebook is wrong or edited, nothing reaches the book that breaks a limit, or that adds exposure
 while the kill switch forbids it.
 """
 

@@ -80,7 +80,7 @@ def log_time(runs: Path) -> str:
 
 
 def require_own_clock(kind: str) -> None:
-    """ApprovalError (55) for a live book while something stands in for the clock."""
+    """ApprovalError (55) for a live book while the clock is overridden."""
     if kind == "live" and os.environ.get(calendar.REHEARSAL):
         raise ApprovalError(f"{calendar.REHEARSAL} is for simulating past days on the paper book; unset it")
 

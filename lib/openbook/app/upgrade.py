@@ -41,7 +41,7 @@ def upgrade(runs: Path, say: Callable[[str], None]) -> None:
 
 
 def _book(folder: RunsFolder, kind: str) -> list[str]:
-    """What was done to a book; nothing where there is none."""
+    """What was done to a book; nothing without a book."""
     place = book_place(folder.folder, kind)
     if not book.exists(place):
         return []

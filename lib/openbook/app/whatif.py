@@ -88,7 +88,7 @@ def try_it(runs: str | Path, date: str, sets: Sequence[str], *, out: str | Path 
     out : a folder to keep the other page in, as a runs folder of its own; None: it is removed
 
     Raises UsageError (64) if the day is not sealed or nothing is set, ParameterError (78) naming a key that is unknown
-    or of the wrong type, and whatever stops the notebook with these parameters.
+    or of the wrong type, and any error of the notebook with these parameters.
     """
     runs, sets = Path(runs), tuple(sets)
     sealed = sealed_day(runs, date)

@@ -88,7 +88,7 @@ def gather_evenings(
 
 
 def decision_rows(sessions: pd.DatetimeIndex, dates) -> list[int]:
-    """Positions of increasing dates among the sessions; DataError names one that is no session."""
+    """Positions of increasing dates among the sessions; DataError names one that is not a session."""
     dates = pd.DatetimeIndex(dates)
     rows = sessions.get_indexer(dates)
     if len(dates) == 0:

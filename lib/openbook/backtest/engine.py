@@ -286,7 +286,7 @@ def _locked(done: Walk, tape: Tape) -> pd.DataFrame:
 
 
 def _locked_notes(locked: pd.DataFrame, equity: float, dates: pd.DatetimeIndex) -> list[str]:
-    """What part of the last equity stands in names that could not be sold, why, and the way out."""
+    """The part of the last equity in names that could not be sold, why, and the way out."""
     silent = locked[(locked["why"] == "no bars") & (locked["date"] <= dates[max(len(dates) - 1 - SILENT, 0)])]
     refused, notes = locked[locked["why"] == "refused"], []
     if len(silent):

@@ -121,7 +121,7 @@ def _execution(market: Market) -> np.ndarray:
 
 
 def _plain(table: pd.DataFrame) -> np.ndarray:
-    """The numbers row after row, whatever the frame's own layout: each layout would be compiled anew."""
+    """The numbers in row order: every other layout would be compiled anew."""
     return np.ascontiguousarray(np.asarray(table.to_numpy(dtype=float)))
 
 
@@ -184,7 +184,7 @@ def _delistings(market: Market, age, close, doubted) -> list[tuple[int, int, flo
 def _other_levels(adjusted: np.ndarray, believed: np.ndarray) -> list[tuple[int, int, float, int]]:
     """Exits on the bars that close more than LIMIT times above the last accepted one, at that one.
 
-    Ingest admits such a bar only after a silence or weeks of refused bars: whoever held the name made no such gain.
+    Ingest admits such a bar only after a silence or weeks of refused bars: a holder made no such gain.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         rows, columns = np.nonzero(adjusted[1:] > LIMIT * believed[:-1])

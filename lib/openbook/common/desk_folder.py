@@ -22,7 +22,7 @@ def find_desk() -> Path:
     """The desk that OPENBOOK_DESK names, or the nearest one at or above the current folder; absolute.
 
     Raises UsageError (64) where there is none, or where the marker belongs to another user: a desk's Python runs as
-    whoever gives the command. A desk that is named explicitly may have any owner.
+    the user of the command. A desk that is named explicitly may have any owner.
     """
     desk = desk_or_none()
     if desk is None:
@@ -59,7 +59,7 @@ def runs_folder(asked: str | Path | None = None) -> Path:
     A relative one that was asked for starts at the current folder, one of OPENBOOK_RUNS at the desk.
 
     Raises UsageError (64) where none was asked for and there is no desk, and where the folder asked for belongs to
-    another desk than the one that the command stands in: its parameters and notebooks are not those of that desk.
+    another desk than the one of the current folder: its parameters and notebooks are not those of that desk.
     """
     named = os.environ.get(RUNS)
     if not (asked or named):

@@ -140,6 +140,6 @@ class Undelivered(OpenbookError):
 
 
 class AuditError(OpenbookError):
-    """The audit log, or what it speaks of, was altered."""
+    """The audit log, or something that it records, was altered."""
 
     exit_code = 90

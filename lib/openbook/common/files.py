@@ -41,7 +41,7 @@ def hand_out(file: Path, data: bytes, *, runs: Path) -> None:
 
 
 def replace_file(file: Path, data: bytes) -> None:
-    """Replace a file in one step: whoever reads, now or after a crash, sees the old bytes or the new ones."""
+    """Replace a file in one step: a reader, now or after a crash, sees the old bytes or the new ones."""
     new = file.with_name(f".{file.name}.new")
     write_synced(new, data)
     os.replace(new, file)

@@ -32,7 +32,7 @@ def run_tasks(
     n_jobs : processes on this machine; 1 runs the tasks in this one
     progress : called with (done, total) as results come in, in order
 
-    An error of a task is raised here, as it was. Raises UsageError for an engine that is none, StorageError if the
+    An error of a task is raised here unchanged. Raises UsageError for an unknown engine, StorageError if the
     cluster cannot be reached.
     """
     check_engine(engine)

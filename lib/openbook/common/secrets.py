@@ -64,7 +64,7 @@ def find(folder: Path) -> list[str]:
 
 
 def redact(text: str) -> str:
-    """The text with [NAME] in the place of every secret. It never fails: whoever reports an error calls it."""
+    """The text with [NAME] in the place of every secret. It never fails, because error reports use it."""
     return _redacted(text.encode("utf-8", "surrogatepass"), _forms_by_length(_readable())).decode(
         "utf-8", "surrogatepass"
     )

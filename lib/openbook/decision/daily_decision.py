@@ -62,7 +62,7 @@ class Holdings:
 
     weights : drifted, by symbol, with CASH; sums to 1
     due : a rebalance was due or made up for, or nothing was held. It stands here, not with the data: on a session
-        without one the target is what is held, so that what changed since a rebalance is that there is none
+        without one the target is the holdings, so that the change since a rebalance is its absence
     """
 
     weights: pd.Series

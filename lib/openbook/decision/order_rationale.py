@@ -56,7 +56,7 @@ def order_stories(
 ) -> pd.DataFrame:
     """One row per order: symbol, side, story; then one per name that is wanted and not bought, its side NONE.
 
-    trades : TRADE_COLUMNS; story : of the portfolio, by symbol, of which score and rank are read; because : by symbol,
+    trades : TRADE_COLUMNS; story : of the portfolio, by symbol; score and rank are used; because : by symbol,
     what moved its score most; value : of the whole portfolio, USD; unbought : of `Unbought.table`, or None
 
     The story names score and rank, the reason with every limit that binds, the target in shares before and after

@@ -26,7 +26,7 @@ def track(
         before the first session of `history` were another book's
     held : dates × symbols, weights at the close; costs : as the backtest has them; min_trade_size : USD
 
-    The backtest takes each target as it was decided, in fractions of shares, at the execution price of the next session
+    The backtest takes each target as decided, in fractions of shares, at the execution price of the next session
     and at the costs of the formula. An order that was rejected, expired or cut is in its rest.
     """
     targets = targets[targets.index >= history["date"].min()] if len(targets) else targets

@@ -25,7 +25,7 @@ _ALARMS = ("unevaluable", "trip")  # the later hides the earlier, and both hide 
 
 
 def worst(*states: str) -> str:
-    """The most restrictive of some states; BookError names what is none."""
+    """The most restrictive of some states; BookError names an unknown one."""
     unknown = [state for state in states if state not in STATES]
     if unknown:
         raise BookError(f"unknown kill switch state {unknown[0]!r}; choose from {', '.join(STATES)}")
@@ -98,7 +98,7 @@ class KillSwitch(BaseModel, frozen=True, extra="forbid"):
         marks : one row per settled session since the switch was armed, oldest first: date (YYYY-MM-DD), before_cents
             (equity at the session before), flows_cents (deposits less withdrawals that entered before the session),
             equity_cents
-        latched : state kept in the book; BookError if it is none
+        latched : state kept in the book; BookError if it is unknown
         unseen : number of last rows that were never judged; 0 shows the last again and trips nothing
 
         A loss trips in each session that has one; a Sharpe ratio or a drawdown that stays beyond its limit trips once,
@@ -107,7 +107,7 @@ class KillSwitch(BaseModel, frozen=True, extra="forbid"):
         kept = worst(latched)
         try:
             return self._judge(marks, kept, unseen)
-        except Exception as error:  # whatever broke, no new buys
+        except Exception as error:  # any failure: no new buys
             why = f"the kill switch could not be evaluated: {type(error).__name__}: {error}"
             rows = [_Row(check, np.nan, limit, "unevaluable", why) for check, limit in self._limits().items()]
             return Verdict(worst(kept, REDUCE_ONLY), (), _table(rows))
@@ -161,7 +161,7 @@ class KillSwitch(BaseModel, frozen=True, extra="forbid"):
 def reducing(trades: pd.DataFrame, positions: pd.Series) -> pd.DataFrame:
     """The orders that only make a holding smaller, in their order and with their columns.
 
-    trades : TRADE_COLUMNS, of which symbol and shares are read; positions : signed shares by symbol
+    trades : TRADE_COLUMNS; symbol and shares are used; positions : signed shares by symbol
 
     An order for more than is held, for a symbol that is not held or is ordered twice, or without a number of shares is
     not among them.

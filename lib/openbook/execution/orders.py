@@ -151,7 +151,7 @@ class TradeGenerator(BaseModel, frozen=True, extra="forbid"):
         volume : median dollar volume by symbol, or None where the source has none
         reasons : text by symbol; without one, the reason is what the order does
         room : the limits that rounding up may not break
-        locked : held symbols that cannot be traded; whatever their target, there is no order for them
+        locked : held symbols that cannot be traded; they get no order, whatever their target
 
         weight_before is the drifted weight of the whole book, cash included; weight_target what was asked for, before
         rounding, the minimum size and the cash. A book that is worth nothing and holds nothing has no orders. Raises

@@ -173,7 +173,7 @@ class _Spending:
         return max(least - order, 1) if order >= 0 else -order
 
     def _sound(self, place: int, order: int) -> bool:
-        """Whether an order is none, or large enough."""
+        """Whether an order is zero, or large enough."""
         return order == 0 or abs(order) * self.unit[place] >= self.evening.smallest
 
     def _closer(self, place: int, step: int) -> bool:

@@ -81,9 +81,9 @@ def open_book(path, *, cash: float, kind: str = "paper", share_units: int = 1) -
 
 
 def read_book(path, *, before=None) -> BookState:
-    """The book after its last commit, or as it was before the commit of session `before`.
+    """The book after its last commit, or before the commit of session `before`.
 
-    Raises BookError if the file is missing, empty, cut, altered or no book; nothing is created.
+    Raises BookError if the file is missing, empty, truncated, altered or not a book; nothing is created.
     """
     return database.read(database.place(path), lambda db: state_before(db, _day(before)))
 
@@ -145,9 +145,9 @@ def commit_session(
 ) -> Verdict:
     """Commit a session: the events of `settlement` (JSON), and `trades` as orders for the next session.
 
-    trades : TRADE_COLUMNS, of which symbol, shares, price and reason are kept; whole shares where the book counts
+    trades : TRADE_COLUMNS; symbol, shares, price and reason are kept; whole shares where the book counts
         those, else multiples of its unit
-    switch : its limits; it is evaluated here, on the book's own equity, whatever the notebook found
+    switch : its limits; it is evaluated here, on the book's own equity, independent of the notebook
     manual : the orders wait for a person's approval; always so in a live book, and for what a halted book proposes
     about : what else the batch of orders stands on, as hashes: model, data, parameters, code
 

@@ -118,9 +118,9 @@ def record_fills(
 
     fills : columns fill_id, order_id, shares (signed), price (USD), commission_cents, date; see `brokers.parse_fills`
     source : sha256 of the file that they come from
-    accepted : (who, reason) of somebody who answers for what no order explains: a fill on another day, of an order that
-        was not approved or does not exist, of more than was open. Those are booked under that name as corrections, each
-        with the irregularity; a column symbol names the security if the order does not
+    accepted : (who, reason) of a person who takes responsibility for fills that match no order: a fill on another day,
+        of an order that was not approved or does not exist, of more than was open. Those are booked under that name as
+        corrections, each with the irregularity; a column symbol names the security if the order does not
 
     A fill that is recorded already changes nothing; with the same id and other content it is refused, as is one of an
     unknown order, on another day, to the wrong side, or of more than is open: BookError (60). ApprovalError (55) for an
@@ -519,14 +519,14 @@ def _odd(rows: list[dict], batch: Batch, db: sqlite3.Connection, share_units: in
             _follow(checked, batch, db, share_units)
             sound.append(row)
         except (ApprovalError, BookError) as error:
-            if row["fill_id"] in recorded:  # one id is one fill, whoever answers for it
+            if row["fill_id"] in recorded:  # one id is one fill, whoever accepted it
                 raise
             found[row["fill_id"]] = str(error)
     return found
 
 
 def _booked(db: sqlite3.Connection) -> set[str]:
-    """Ids of the fills that somebody booked as corrections."""
+    """Ids of the fills booked as corrections."""
     query = "SELECT json_extract(body, '$.fill') FROM events WHERE kind = 'adjusted'"
     return {fill for (fill,) in db.execute(query) if fill}
 

@@ -45,7 +45,7 @@ def write(path: Path | str, *, older: bool = False) -> Iterator[sqlite3.Connecti
 
     older : also to a book of an older format on a server, for its upgrade
 
-    Raises BookError as `read` does, LockError while somebody else writes, StorageError if the disk refuses.
+    Raises BookError as `read` does, LockError while another process writes, StorageError if the disk refuses.
     """
     with sqlite.write(path) if isinstance(path, Path) else _remote().write(path, older=older) as db:
         yield db

@@ -72,7 +72,7 @@ class Receivable(OfSecurity):
     """Cash that is owed to the book: part of its equity, paid with the first session on or after `due`.
 
     A dividend of a live book, and what a spin-off took out of a price, are owed until OPEN_END: a statement shows when
-    the one was paid, and somebody names what came for the other.
+    the first was paid, and a person names what was received for the second.
     """
 
     kind: str = Field(min_length=1)
@@ -81,7 +81,7 @@ class Receivable(OfSecurity):
 
 
 class Adjustment(OfSecurity):
-    """What the book was wrong about, as somebody corrected it by name, between two sessions.
+    """A correction of the book by a named person, between two sessions.
 
     shares : signed, at `price` (USD, the last that the book knows) where security and price are given
     cents : cash; owed only from `due` on if that is given, as `kind` (a receivable). Below zero it takes away what was

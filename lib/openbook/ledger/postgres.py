@@ -80,7 +80,7 @@ class Address:
 
 
 def parse(text: str) -> Address:
-    """The address in a URL; UsageError (64), which does not repeat it, if it is none, or holds a password."""
+    """The address in a URL; UsageError (64), which does not repeat it, if it is invalid or holds a password."""
     form = "write it as postgresql://user@host/database?book=NAME"
     try:
         url = sa.make_url(text)
@@ -145,7 +145,8 @@ def write(place: str, *, older: bool = False) -> Iterator[sqlite3.Connection]:
 
     older : also of a book of an older format, for its upgrade
 
-    Raises BookError as `read` does, LockError while somebody else writes, StorageError if the server cannot be reached.
+    Raises BookError as `read` does, LockError while another process writes, StorageError if the server cannot be
+    reached.
     """
     address = parse(place)
     with _spoken(address), _writing(address) as server:

@@ -25,7 +25,7 @@ def owed_after(receivables: Iterable[Receivable], adjustments: Iterable[Adjustme
 
 
 def _is_same(one: Receivable, other: Receivable) -> bool:
-    """Whether both are the same, whatever the security is called by now."""
+    """Whether both are the same, even if the ticker has changed."""
     return one.model_copy(update={"symbol": other.symbol}) == other
 
 

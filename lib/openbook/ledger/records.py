@@ -49,7 +49,7 @@ CURRENCY, MINOR_UNITS = "USD", 100  # money is kept in integer cents
 
 @dataclass(frozen=True, eq=False)
 class BookState:
-    """A book as it was after its last settled session, and what was recorded since.
+    """A book after its last settled session, and what was recorded since.
 
     cash_cents, invested_cents, positions : as settled; signed shares by symbol, sorted, CASH not among them
     receivables : what is owed to the book, as settled
@@ -132,7 +132,7 @@ class BookState:
 
     @property
     def receivables_now(self) -> list[Receivable]:
-        """What is owed to the book as settled, and as it was corrected since."""
+        """Receivables as settled, with later corrections."""
         return owed_after(self.receivables, self.adjustments)
 
     @property

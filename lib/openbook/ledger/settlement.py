@@ -361,7 +361,7 @@ class _Ledger:
 
     def price_of(self, order) -> float:
         """Raw execution price of an order in USD; NaN if its session has passed, or has no bar for it. Where that
-        turned out to be no session, because the exchange stayed closed, it is for the next one."""
+        turned out not to be a session, because the exchange stayed closed, it is for the next one."""
         column = self.column(order.security)
         if session_from(order.session) != self.session or column not in self.market.symbols:
             return np.nan
@@ -499,7 +499,7 @@ class _Ledger:
         return round(units * _exact(price) * 100 / self.share_units)
 
     def hold(self, security: str, shares: int) -> None:
-        """Set a position; one of no shares is none."""
+        """Set a position; zero shares remove it."""
         self.shares[security] = shares
         if shares == 0:
             del self.shares[security]

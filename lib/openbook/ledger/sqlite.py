@@ -70,7 +70,7 @@ def read(path: Path, query: Callable[[sqlite3.Connection], T]) -> T:
 def write(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection inside one transaction: all of it is kept, durably, or nothing.
 
-    Raises BookError as `read` does, LockError while somebody else writes, StorageError if the disk refuses.
+    Raises BookError as `read` does, LockError while another process writes, StorageError if the disk refuses.
     """
     require_file(path)
     with spoken(path), connection(path, "rw") as db:
@@ -145,7 +145,7 @@ def ask(db: sqlite3.Connection, query: Callable[[sqlite3.Connection], T], path) 
     """What `query` returns; BookError if the rows make no sense."""
     try:
         return query(db)
-    except (ValueError, TypeError) as error:  # a date that is none, a row that is missing
+    except (ValueError, TypeError) as error:  # an invalid date, a missing row
         raise BookError(f"{path} is damaged: {error}; restore it from a backup") from error
 
 

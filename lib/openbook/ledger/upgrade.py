@@ -26,7 +26,7 @@ def upgrade_book(path, keep: Path, *, when: str = "") -> str | None:
     """Bring a book of format 2 to today's; what was done, or None if there was nothing to do.
 
     path : of a file, or the URL of a book on a server
-    keep : where the file is kept as it was, byte for byte; a server keeps its events, so nothing is copied there
+    keep : where a copy of the file is kept, byte for byte; a server keeps its events, so nothing is copied there
     when : UTC, as text
 
     A file is copied first, and replaced in one rename by a new one with the same content: a

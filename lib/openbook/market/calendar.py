@@ -103,7 +103,7 @@ def prices_deadline(day) -> pd.Timestamp:
 
 
 def now() -> pd.Timestamp:
-    """This moment, UTC, by this machine's clock; OPENBOOK_NOW stands in for it where days of the past are rehearsed.
+    """This moment, UTC, by this machine's clock; OPENBOOK_NOW overrides it, to simulate past sessions.
 
     Raises CalendarError if OPENBOOK_NOW is no moment with a time zone, such as 2022-12-28T21:00Z.
     """
@@ -117,7 +117,7 @@ def now() -> pd.Timestamp:
 
 
 def machine_now() -> pd.Timestamp:
-    """This moment, UTC, by this machine's clock alone: when somebody halts, nothing stands in for it."""
+    """This moment, UTC, by this machine's clock alone: a halt ignores OPENBOOK_NOW."""
     return pd.Timestamp.now(tz="UTC")
 
 

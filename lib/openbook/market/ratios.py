@@ -2,7 +2,7 @@
 
 Vendors round (0.142857 is 1:7) or keep 32 bits (0.04 becomes 0.0399999991), and a holder of 700 shares would get 99
 instead of 100. Some send a spin-off as a split too, since it divides earlier prices in the same way: of the 205 ratios
-of 496 stocks from 2010 to 2023, 75 are no splits. Whoever holds the shares keeps their number then.
+of 496 stocks from 2010 to 2023, 75 are not splits. A holder then keeps the number of shares.
 """
 
 from fractions import Fraction

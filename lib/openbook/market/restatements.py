@@ -38,7 +38,7 @@ def restated_rows(**columns) -> pd.DataFrame:
     date : session of a bar, day of an action, first day of use of a report or a sector; NaT for an undated sector
     field : of the bars, market_cap, index, kind of action, item of a report, name of the sector
     period_end : of a report
-    before, after : the number; NaN: there was none, there is none any more. A sector that counts is 1
+    before, after : the number; NaN: missing before, or missing after. A sector that counts is 1
     """
     empty = {"known": pd.NaT, "date": pd.NaT, "period_end": pd.NaT, "before": np.nan, "after": np.nan}
     frame = pd.DataFrame(columns if "symbol" in columns else columns | {"symbol": []})

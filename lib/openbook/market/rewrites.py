@@ -133,7 +133,7 @@ def _number(units: np.ndarray, precision: int) -> np.ndarray:
 
 
 def _moved(values: np.ndarray, one, forth: bool) -> np.ndarray:
-    """What a rewrite makes of its cells, or what it was made of; where there is no number, there is none."""
+    """The cells of a rewrite after it, or before it; missing stays missing."""
     there = ~np.isnan(values)
     scaled = values[there] * one.factor if forth else values[there] / one.factor
     units = np.frombuffer(zlib.decompress(one.forth if forth else one.back), "i1")[there]

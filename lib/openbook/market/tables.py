@@ -304,7 +304,7 @@ def sectors_of(rows: pd.DataFrame) -> pd.Series:
 
 
 def frozen(table: pd.DataFrame) -> pd.DataFrame:
-    """The same table over a read-only array; the numbers are copied only if somebody could still change them."""
+    """The same table over a read-only array; the numbers are copied only if they could still be changed elsewhere."""
     values = table.to_numpy()
     return wide(values.copy() if _writable(values) else values, table.index, table.columns)
 

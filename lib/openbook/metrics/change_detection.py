@@ -1,7 +1,8 @@
 """Rules that detect a model's decline, and their false-alarm rates.
 
-Rank ICs of neighbouring dates are alike because their labels overlap. A rule that takes them for independent cries wolf
-far more often than in the literature, so every rate here is measured on simulated rank ICs that overlap as labels do.
+Rank ICs of neighbouring dates are alike because their labels overlap. A rule that takes them for independent raises
+false alarms far more often than in the literature, so every rate here is measured on simulated rank ICs that overlap as
+labels do.
 """
 
 from dataclasses import dataclass

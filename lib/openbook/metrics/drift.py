@@ -1,6 +1,6 @@
 """Drift: do this session's inputs and scores look like those that the model was trained on?
 
-They need no label, so they speak weeks before a rank IC can; and they speak of inputs only, which may change without
+They need no label, so they react weeks before a rank IC can; but they measure inputs only, which may change without
 harm, and stay the same while what follows from them changes.
 
 Features of openbook are ranked within their date, so each has the same even spread over the names of every date, come

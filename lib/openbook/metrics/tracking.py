@@ -21,7 +21,7 @@ def backtest_cone(
     returns : of the backtest by session, out of sample, after costs; NaN sessions are dropped
     mean_block : mean length of the blocks of the stationary bootstrap, in sessions; None: `optimal_block_length`
 
-    Resampled sessions, so it holds whatever the returns' distribution, but only if the future draws from the same days.
+    Resampled sessions, so it holds for any distribution of returns, but only if the future draws from the same days.
     Fewer than 16 sessions or a constant series give NaN. Each session's quantiles stand alone: a healthy book leaves
     the 5–95% band at some time far more often than one time in ten. Too high when the backtest is the best of many.
     """

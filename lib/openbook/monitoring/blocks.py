@@ -168,7 +168,7 @@ def regimes_block(table: pd.DataFrame) -> dict:
 
 
 def book_block(book: pd.Series, backtest: pd.Series) -> dict:
-    """Where the book stands in the cone of its backtest."""
+    """The book's position in the cone of its backtest."""
     place = metrics.standing(book, backtest, seed=SEED)
     cone = metrics.backtest_cone(backtest, max(place.sessions, 1), seed=SEED).iloc[-1]
     return {

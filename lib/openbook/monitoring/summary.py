@@ -14,7 +14,7 @@ def health(log: dict) -> pd.DataFrame:
 
 
 def _skill_rows(log: dict) -> list[tuple]:
-    """Scores against what came of them."""
+    """Scores against the returns that followed."""
     ic, drift, scores = log["ic"], log["drift"], log["scores"]
     groups = len(log["quantiles"]["avg_return"])
     usual = say(scores["usual_autocorrelation"], ".2f")

@@ -1,7 +1,7 @@
 """The message about a run, a failure or a halt: subject, plain text, HTML, pictures and the page, for any channel.
 
 A message is made from what is sealed, so it can be made again: the same run gives the same message with the same id.
-Whatever a notebook or an error holds is text here, or HTML that went through the cleaning of the page; styles stand on
+Content of a notebook or an error is text here, or HTML that went through the cleaning of the page; styles stand on
 the elements, because many mail programs drop style sheets, and one sheet adds dark mode and the phone.
 """
 
@@ -49,7 +49,7 @@ class Message:
     kind : run, failure or alarm
     brief : the lines that a chat shows
     recipe : plain values from which `outbox` makes the same message again
-    alarm : somebody must hear of this; see `outbox`
+    alarm : a person must be informed; see `outbox`
     """
 
     id: str
@@ -128,7 +128,7 @@ def compose_failure(what: str, date: str, error: str, exit_code: int, *, left: s
 
 
 def compose_alarm(title: str, date: str, lines: Sequence[str] = (), *, event: str = "") -> Message:
-    """The message of a halt, or of anything that somebody must hear of.
+    """The message of a halt, or of another alarm.
 
     event : what makes it this one alarm, such as the hash of an event of the book; else its own text does
     """

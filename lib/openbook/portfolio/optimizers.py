@@ -222,7 +222,7 @@ def _bisect(covariance: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Step:
-    """One optimizer that was tried, and what came of it; `reason` is empty for the one that was used."""
+    """One optimizer that was tried, and its result; `reason` is empty for the one that was used."""
 
     optimizer: str
     outcome: str

@@ -91,7 +91,7 @@ def rebalance_on(
     empty: bool = False,
     rejected=None,
 ) -> Rebalance:
-    """The rebalance of one session: by the schedule, for want of holdings, or for those that were missed.
+    """The rebalance of one session: by the schedule, because nothing is held, or to make up for missed ones.
 
     skipped : sessions before it that had no page, back to the last one; expired : sessions whose orders for a rebalance
     were not approved in time; unfilled : those with approved orders of which none was filled. Orders that a

@@ -12,7 +12,7 @@ REGIME_COLOURS = {0: PALETTE["stop"], 1: PALETTE["muted"], 2: PALETTE["ok"]}
 REGIME_WORDS = {0: "risk-off", 1: "normal", 2: "risk-on"}
 MOST_BARS = 30
 MOST_CELLS = 160  # numbers in a heatmap; more would not stay below 60 KB
-LONGEST = 290  # characters of an alt text that somebody will listen to
+LONGEST = 290  # characters of an alt text, which screen readers read out
 
 
 def score_distribution(scores: pd.Series, marked: tuple[str, ...] = ()):

@@ -1,7 +1,7 @@
 """What a page is made of: a callout, a row of facts, a table, a chart, a figure.
 
-Each shows in JupyterLab as it stands, and `render_report` puts it on the page. All text is escaped here: whatever the
-data holds, it is never markup.
+Each is displayed in JupyterLab directly, and `render_report` puts it on the page. All text is escaped here, so
+data is never markup.
 """
 
 import base64
@@ -253,7 +253,7 @@ def _png(fig) -> tuple[bytes, int, int]:
 
 
 def bar(what: str, *, shown: bool) -> Callable[..., None] | None:
-    """What to hand to a long function as its `progress`: a bar for whoever waits in JupyterLab.
+    """What to hand to a long function as its `progress`: a progress bar in JupyterLab.
 
     shown : False under a runner: progress then goes elsewhere, so that the notebook holds no timings
     """

@@ -1,6 +1,6 @@
 """The nbconvert exporter of a page; imported only when one is rendered, because nbconvert takes 0.5 s to import.
 
-Whatever a cell holds, the page has only the tags, attributes and classes that are listed here.
+The page has only the tags, attributes and classes that are listed here.
 """
 
 import math

@@ -21,12 +21,12 @@ _WAITS = re.compile(r"\s*orders of ([0-9]{4}-[0-9]{2}-[0-9]{2}): [^;]*\bPENDING\
 
 @dataclass(frozen=True)
 class BookOverview:
-    """One book, as it was after the last command."""
+    """One book after the last command."""
 
     kind: str
     place: Path
     lines: list[str]  # from its summary; empty before the first command
-    edited: list[str]  # views that somebody changed by hand
+    edited: list[str]  # views that were edited by hand
 
     @property
     def switch(self) -> str:
@@ -111,7 +111,7 @@ def champion_line(runs: RunsFolder) -> str:
 def read_equity(place: Path) -> list[tuple[str, float, float]]:
     """Date, equity in USD and drawdown (0 or below, deposits left out) of each session of a book.
 
-    Empty before the first session. Raises ValueError if its published history is not as it was written.
+    Empty before the first session. Raises ValueError if its published history was altered.
     """
     curve, growth, peak = [], 1.0, 1.0
     for row in read_history(place):

@@ -1,7 +1,7 @@
 """The log of everything sealed, recorded or promoted: one line each, with the hash of the line before.
 
 An entry is `n`, `when`, `kind` (run, event, promotion), `subject`, `digest`, `previous` and `hash`, the sha256 of the
-rest. Whoever alters a line must alter all that follow, and then the hash of the last one is another: who kept that one
+rest. To alter a line one must alter all that follow, which changes the hash of the last one: who kept that one
 hash, in a mail or on paper, has the whole log.
 """
 
@@ -105,7 +105,7 @@ def _lines(runs: Path) -> list[bytes]:
 
 
 def _parse(line: bytes) -> dict | None:
-    """An entry, its hash unchecked; None if the line is none."""
+    """An entry, its hash unchecked; None if the line is not an entry."""
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):

@@ -47,7 +47,7 @@ def announce(runs: Path) -> None:
 def close_session(runs: Path, *, date: str, close: str, who: str, reason: str, when: str) -> bool:
     """Write a closure down; whether it is new. The caller holds the folder.
 
-    UsageError (64) for a day that is written down already, in another way, or for a time that is none.
+    UsageError (64) for a day that is already recorded differently, or for an invalid time.
     """
     day, known = f"{parse_date(date):%Y-%m-%d}", closures(runs)
     if close and not _TIME.fullmatch(close):

@@ -95,7 +95,7 @@ def build(then: Mapping) -> Path:
         _call(uv, "pip", "install", "--no-deps", "--python", python, *wanted)
         os.rename(work / "venv", target)
     except OSError as error:
-        if not (target / "bin" / "python").exists():  # else somebody else has built it meanwhile
+        if not (target / "bin" / "python").exists():  # else another process has built it meanwhile
             raise BuildError(str(error)) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -132,7 +132,7 @@ class Forked:
 
 
 def _runs(process: int) -> bool:
-    """Whether a process is there, and not only waits for somebody to ask how it ended."""
+    """Whether a process is running, and not a zombie."""
     import psutil
 
     try:

@@ -46,7 +46,7 @@ class Kernel:
         self.process = process
         self.library = library  # hash of the sources that it imports, as they were before it did
         self.folder = folder
-        self.memory = memory  # GiB that it may take; None: whatever the machine has
+        self.memory = memory  # GiB that it may take; None: no limit
         self._manager = None
 
     def __enter__(self) -> "Kernel":
@@ -114,7 +114,7 @@ def start_kernel(
 ) -> Kernel:
     """Launch a kernel and return at once, while it still starts and imports `modules`.
 
-    It runs the interpreter that runs this, whatever kernels the machine has installed, talks over Unix sockets in a
+    It runs this interpreter, not an installed kernel, talks over Unix sockets in a
     private folder, and reads no start-up file or history of the user. Sets are ordered alike in every run.
 
     python, library : another interpreter, and a folder in which it finds openbook before the one that is installed
@@ -166,7 +166,7 @@ def _forked(folder: Path, cwd) -> Forked:
 def forking(modules: Iterable[str]) -> Iterator[None]:
     """Inside, kernels of this interpreter are forked from one process that has imported `modules` once.
 
-    For whoever runs many notebooks one after another. What a kernel computes does not change by it.
+    For running many notebooks one after another. Results do not depend on it.
     """
     global _server
     before = _server

@@ -126,7 +126,7 @@ def _run(
 
 
 def _lacked_memory(error) -> bool:
-    """Whether a cell ended for want of memory: Python's error, NumPy's and Arrow's, or that of a C++ library."""
+    """Whether a cell ran out of memory: Python's error, NumPy's and Arrow's, or that of a C++ library."""
     return error.ename.endswith("MemoryError") or "bad_alloc" in str(error.evalue)
 
 

@@ -230,7 +230,7 @@ def _neutral(text: str) -> str:
 
 
 def plain_text(cell: str) -> str:
-    """A text of one of our CSV files as it was before it was written."""
+    """A text of one of our CSV files, without the escape of the writer."""
     return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA) else cell
 
 

@@ -96,7 +96,7 @@ def _found(runs: RunsFolder) -> Iterator[tuple[str, str, int, Path]]:
 
 
 def _named(date: str, notebook: str) -> bool:
-    """Whether a run can have these names: a folder that somebody made by hand is no run."""
+    """Whether a run can have these names: a folder made by hand is not a run."""
     try:
         return bool(check_date(date) and check_notebook(notebook))
     except UsageError:

@@ -12,7 +12,7 @@ from openbook.common.files import storage
 from openbook.runs.runs_folder import Run, RunsFolder, read_run
 from openbook.runs.stage import REPORT, RUN
 
-UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)  # JSON that somebody altered
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)  # altered JSON
 _HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40,64}", re.ASCII)
 

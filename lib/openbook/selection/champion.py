@@ -31,7 +31,8 @@ class Comparison:
 
     summary : one row per combination; see `summarise_backtests`
     returns : sessions × combination, the baselines among them, by the names in `baselines`, the universe first
-    unseen : likewise over the holdout: a file, of which only the chosen columns are read, or a table; None without one
+    unseen : likewise over the holdout: a file, from which only the chosen columns are read, or a table; None without
+        one
     models : by candidate, its bundle as file name -> bytes
     portfolio, regime, costs : the settings of the comparison; runs : notebook -> inputs hash of what led here
     code : notebook -> identity of the code of the same runs, if they record it

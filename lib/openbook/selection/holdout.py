@@ -81,7 +81,7 @@ def holdout_look(returns: pd.DataFrame | None, *, earlier: Sequence[str], seed: 
 
 
 def _parse(span: str) -> tuple[pd.Timestamp, pd.Timestamp]:
-    """First and last session of a span; DataError if it is none."""
+    """First and last session of a span; DataError if it is invalid."""
     try:
         first, last = (pd.Timestamp(part) for part in span.split(_TO))
     except ValueError:

@@ -24,7 +24,7 @@ SHAKEN = 2.0  # a weight is multiplied by up to this, or divided by it
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """What a tournament decided.
+    """Result of a model selection.
 
     promoted : the row of the best that passed every gate, or None: then the incumbent stays
     best_unvetted : the row of the best that failed one, or None; paper may run it, marked as such, live never
@@ -78,7 +78,7 @@ def rank_stability(field: pd.DataFrame, weights: SelectionWeights, *, draws: int
     """How often each combination is first, and among the first three, when the weights are shaken.
 
     In each of `draws` every weight is multiplied by a factor of its own between 1/2 and 2 (uniform in its logarithm),
-    and all are rescaled to sum to 1; a weight of 0 stays 0, and the weights as asked are none of the draws. The gates
+    and all are rescaled to sum to 1; a weight of 0 stays 0, and the given weights are not among the draws. The gates
     play no part. Columns combination, first, top_three (shares of the draws), the most often first at the top. Too calm
     where the scales of the criteria, which are not shaken, decide.
     """

@@ -167,7 +167,7 @@ def _said(names: Sequence[str], parts: np.ndarray, values: np.ndarray, count: in
 
 
 def _level(value: float) -> str:
-    """Where a name stands in the ranking of one feature."""
+    """A name's place in the ranking of one feature."""
     return "unknown" if np.isnan(value) else "high" if value > 0 else "low"
 
 

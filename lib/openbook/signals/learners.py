@@ -37,7 +37,7 @@ class Recipe:
     params : the library's own parameters, defaults included
     trees : how many at most
     patience : stop after so many trees without a lower error on the rows held out
-    watch_every : trees between two calls of whoever watches
+    watch_every : trees between two calls of the observer
     """
 
     names: tuple[str, ...]

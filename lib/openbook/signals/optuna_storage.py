@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # imported where used: it takes half a second, and most of wh
 WARMUP = 30  # trees before a trial may be given up
 FILE, WAIT = "sqlite:///", 120  # seconds, while another process writes
 AWKWARD = set("%?{}#")
-_QUERY = re.compile(r"\?\w+=[^/]*$", re.ASCII)  # of somebody who writes a URL and means one
+_QUERY = re.compile(r"\?\w+=[^/]*$", re.ASCII)  # a query string, as in a URL
 PEERS = 5  # finished trials before any may be given up
 
 

@@ -264,7 +264,7 @@ def _run_trial(record: optuna.Study, task: _Task, number: int) -> None:
         value = mean_rank_ic(daily)
         if not (pruned or np.isfinite(value)):
             raise ModelError("scores are constant on every validation date")
-    except Exception as error:  # whatever it was, it was tried: it stays in the ledger, with its reason
+    except Exception as error:  # any failed trial was tried, too: it stays in the ledger, with its reason
         trial.set_user_attr("error", f"{type(error).__name__}: {error}")
         record.tell(trial, state=TrialState.FAIL)
         return

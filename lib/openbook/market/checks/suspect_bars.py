@@ -137,7 +137,7 @@ def _gaps(night: Night, rules: QualityRules) -> dict[str, Finding]:
 def _one_company(night: Night, held: list[str], rules: QualityRules) -> dict[str, Finding]:
     """Of two symbols that move alike the one that is not held, or that sorts last: else one company counts twice.
 
-    Of two that are held both stay tradable: whoever holds them may sell either.
+    If both are held, both stay tradable, so that either can be sold.
     """
     names = np.flatnonzero(night.concerned & night.bar[-1])
     close = night.market.adjusted.to_numpy()[-SHARED - 1 :, names]

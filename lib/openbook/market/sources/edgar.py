@@ -25,7 +25,7 @@ from openbook.market.sources.reading import SideTable, read_table, shown
 
 USER_AGENT = "OPENBOOK_SEC_USER_AGENT"
 TICKERS, FACTS = "/files/company_tickers.json", "/api/xbrl/companyfacts/CIK{:010d}.json"
-# Refusals that pass: 403 is what the SEC answers for ten minutes to whoever asks too often.
+# Refusals that pass: the SEC answers 403 for ten minutes after too many requests.
 PASSING = {403, 408, 425, 429, 500, 502, 503, 504}
 _CONTACT = re.compile(r"[\x20-\x7e]*[^\s@]+@[^\s@]+\.[^\s@]+[\x20-\x7e]*")
 
@@ -105,7 +105,7 @@ class _Office:
         self._patience, self._pace = table.patience, pace
 
     def ask(self, url: str) -> dict | None:
-        """The JSON object at `url`, None if there is none (404). Refusals and silence are met with patience."""
+        """The JSON object at `url`, None if there is none (404). Refusals and timeouts are retried."""
         fault, told = "", 0.0
         for pause in (None, *self._patience.pauses()):
             if pause is not None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from pydantic import BaseModel, Field
 
-LONGEST_PAUSE = 300.0  # seconds; whoever asks for more is asked another day
+LONGEST_PAUSE = 300.0  # seconds; a server that asks for more is tried on another day
 
 
 class Patience(BaseModel, frozen=True, extra="forbid"):

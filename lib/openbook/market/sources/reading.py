@@ -155,7 +155,7 @@ def _read_parquet(file: str, columns: dict[str, str]) -> pd.DataFrame:
 
 
 def _read_csv(file: str, columns: dict[str, str]) -> pd.DataFrame:
-    """CSV through pyarrow: text and dates are read as text whatever they look like."""
+    """CSV through pyarrow: text and dates are read as text in any case."""
     import pyarrow
     import pyarrow.csv
 

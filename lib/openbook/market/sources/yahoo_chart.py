@@ -71,7 +71,7 @@ class PacedSession(requests.Session):
         self.pace, self.status, self.told_to_wait = pace, None, 0.0
 
     def request(self, method, url, *args, **kwargs):
-        """Whatever yfinance asks for, in its turn."""
+        """Requests of yfinance, one after the other."""
         self.pace.wait()
         response = super().request(method, url, *args, **kwargs)
         self.told_to_wait = asked_to_wait(response.headers.get("Retry-After"))

@@ -122,7 +122,7 @@ def _is_rewritten(manifest: dict) -> bool:
     """Whether the source sends adjusted prices, whose histories are rewritten by every dividend.
 
     Of other stores the format stays what it was: an older openbook, kept to replay the pages that it made, reads them.
-    Adjusted prices carry no book, and have no such pages.
+    No book runs on adjusted prices, so they have no such pages.
     """
     return manifest["source"].get("prices") == "adjusted"
 

@@ -102,7 +102,7 @@ def differences(stored: Market, sent: Market, *, since: pd.Timestamp, known: pd.
     """Differences of `sent` from `stored` in the sessions of `stored` from `since` on, as restatements.
 
     A bar, a cap, a close of the index or a sector that is missing now is not taken back: vendors drop names. An action
-    or a report that is missing is, if its symbol was sent. Differences below SAME are none.
+    or a report that is missing is, if its symbol was sent. Differences below SAME are ignored.
     """
     dates = stored.dates[(stored.dates >= max(since, sent.dates[0])) & (stored.dates <= sent.dates[-1])]
     parts = [*_cells(stored, sent, dates), *_long_rows(stored, sent, since)]

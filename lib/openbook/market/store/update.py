@@ -29,7 +29,7 @@ class Step(NamedTuple):
     appends, mends : it brings later sessions; it ends with the last stored one, which may be corrected; neither: it
         ends before that one
     closed : the last session that it cannot change
-    known : the session at whose close it speaks
+    known : the session at whose close it was known
     redone : the sessions that get a digest; before : the session before them
     """
 
