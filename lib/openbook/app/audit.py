@@ -126,7 +126,7 @@ def run_again(
 
 
 def _book_of(runs: Path, run: Mapping, params: Mapping) -> Path | str:
-    """The book that a sealed run has read; where it was upgraded since, the copy that was kept then."""
+    """The book that a sealed run read; if it was upgraded since, the copy from before."""
     kind, was = "paper" if params["dry_run"] else "live", run.get("formats", {}).get("book", FIRST_FORMAT)
     return book_place(runs, kind) if was == BOOK_FORMAT else kept_book(runs, kind, was)
 

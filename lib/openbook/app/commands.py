@@ -133,7 +133,7 @@ def sign(batch: str, date: str, *, who: str, key: Path, runs: Path) -> bytes:
 
 
 def _approve(runs: Path, date: str, digest: str, *, who: str, how: str) -> str:
-    """The approval itself: everything is looked at again, under the lock."""
+    """The approval itself: everything is checked again, under the lock."""
     with working(runs) as folder:
         found = proposal(runs, date)
         _require_time(found)

@@ -86,7 +86,7 @@ def require_own_clock(kind: str) -> None:
 
 
 def note(folder: RunsFolder, sealed: Path | None = None, *, at: str | None = None) -> None:
-    """Write into the log what it does not know yet: events of the books, promotions, closures of the exchange, and a
+    """Append what is new to the log: events of the books, promotions, closures of the exchange, and a
     run that was just sealed.
 
     at : the time of the entries; now if left out

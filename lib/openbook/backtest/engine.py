@@ -198,7 +198,7 @@ def random_scores(market: Market, seed: int) -> pd.DataFrame:
 
 
 def _try(evening: Evening, settings: PortfolioSettings) -> tuple[np.ndarray, dict]:
-    """The decided weights and their row of the log; what is held stays where no portfolio can be made."""
+    """The decided weights and their row of the log; holdings stay if no portfolio can be made."""
     try:
         decision = decide(evening, settings)
     except OptimizerError as error:

@@ -113,7 +113,7 @@ def _backtest(shared: tuple[VectorizedBacktester, dict[str, Evenings]], model: s
 
 
 def warnings(results: Mapping[Combination, BacktestResult]) -> str:
-    """What the results warn of, each sentence once, one a line; empty where there is nothing."""
+    """Warnings of the results, each sentence once, one per line; empty without any."""
     return "\n".join(dict.fromkeys(result.warning for result in results.values() if result.warning))
 
 

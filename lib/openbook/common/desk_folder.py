@@ -96,7 +96,7 @@ def _nearest(here: Path) -> Path | None:
 
 
 def _require_marker(marker: Path) -> None:
-    """UsageError (64) unless that is a plain file of a format that we know."""
+    """UsageError (64) unless that is a plain file of a known format."""
     try:
         plain = stat.S_ISREG(marker.lstat().st_mode)
         said = marker.read_text(encoding="utf-8", errors="replace") if plain else ""

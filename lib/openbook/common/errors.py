@@ -2,7 +2,7 @@
 
 
 class OpenbookError(Exception):
-    """Base of every error that a user can meet; `exit_code` is what the command returns."""
+    """Base of every error shown to users; `exit_code` is what the command returns."""
 
     exit_code = 70
 

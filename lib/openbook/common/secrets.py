@@ -151,7 +151,7 @@ def _forms(value: str) -> set[bytes]:
 
 
 def _base64_inside(raw: bytes, before: int) -> bytes:
-    """What base64 makes of these bytes wherever they stand after `before` (modulo 3) others: user:password, say."""
+    """Base64 of these bytes after `before` (modulo 3) other bytes, as in user:password."""
     coded = base64.b64encode(b"\0" * before + raw)
     return coded[_CUT[before] : (before + len(raw)) * 8 // 6]
 

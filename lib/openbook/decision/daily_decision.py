@@ -368,7 +368,7 @@ def sentences(effects: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _notes(before: Evening, after: Evening, stuck: list[str]) -> tuple[str, ...]:
-    """What a reader should know of a comparison."""
+    """Notes on a comparison."""
     notes = []
     if before.holdings.due and not after.holdings.due:
         notes.append(

@@ -93,7 +93,7 @@ def _rounding(order, value: float) -> str:
 
 @dataclass(frozen=True)
 class Headline:
-    """What a reader wants to know first: a verdict of a few words, a sentence, and how the page colours it."""
+    """The headline of a page: a verdict of a few words, a sentence, and its colour."""
 
     verdict: str
     sentence: str
@@ -111,7 +111,7 @@ def headline(
     because: str = "",
     unbought: str = "",
 ) -> Headline:
-    """Orders wait, nothing to do, reduce only, or halted, with the reason.
+    """Orders pending, nothing to do, reduce only, or halted, with the reason.
 
     trades : TRADE_COLUMNS; due : the session they are for; switch : state of the kill switch, and why it is not ACTIVE
     warning : what else a reader must not miss, such as a champion that failed a gate

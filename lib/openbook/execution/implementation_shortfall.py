@@ -49,7 +49,7 @@ def track(
 
 
 def _paid(costs: pd.Series, equity: pd.Series) -> pd.Series:
-    """What each session's execution cost, a fraction of the equity before, by session; 0 where nothing was decided."""
+    """Execution cost of each session, a fraction of the equity before; 0 without a decision."""
     by_session = costs.reindex(equity.index).fillna(0.0).shift(1, fill_value=0.0)
     return by_session / equity.shift(1)
 

@@ -286,7 +286,7 @@ def _priced(prices: pd.Series, symbols: pd.Index, what: str) -> pd.Series:
 
 
 def _explain(trades: pd.DataFrame, asked: pd.Series, reasons: pd.Series | None) -> pd.Series:
-    """Why each order is there: the caller's words if any, else its own; and that cash cut it, where it did."""
+    """The reason of each order: the caller's words if any, else a default; and whether cash reduced it."""
     given = (pd.Series(dtype="str") if reasons is None else reasons).reindex(trades["symbol"]).to_numpy()
     rows = zip(trades.itertuples(), given, asked, strict=True)
     return pd.Series([_sentence(row, text, shares) for row, text, shares in rows], dtype="str", index=trades.index)

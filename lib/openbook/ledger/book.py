@@ -196,7 +196,7 @@ def event_of(db: sqlite3.Connection, session: str) -> dict:
 
 
 def batch_digest(body: Mapping, about: Mapping[str, str]) -> str:
-    """sha256 of all that an approval stands on: session, orders, positions and cash, the ledger before it, and `about`.
+    """sha256 of all that an approval covers: session, orders, positions and cash, the ledger before it, and `about`.
 
     body : of the session's event
     """

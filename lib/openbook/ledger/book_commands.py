@@ -509,7 +509,7 @@ def _named(state: BookState, rows: list[dict]) -> tuple[Receivable, ...]:
 
 
 def _odd(rows: list[dict], batch: Batch, db: sqlite3.Connection, share_units: int) -> dict[str, str]:
-    """What is odd about each fill that no order explains, by its id; those before it in the file count as taken."""
+    """The irregularity of each fill that matches no order, by its id; those before it in the file count as booked."""
     found, sound, recorded = {}, [], {key for (key,) in db.execute("SELECT fill_id FROM fills")}
     for row in rows:
         try:
@@ -577,7 +577,7 @@ def _corrections(
 
 
 def _difference(state: BookState, shares: pd.Series, cash_cents: int) -> str:
-    """Where a statement and the book disagree, in words."""
+    """Differences between a broker statement and the book, in words."""
     ours, theirs = state.positions_now.to_dict(), shares.to_dict()
     parts = [
         f"{symbol}: book {ours.get(symbol, 0):.10g}, statement {theirs.get(symbol, 0):.10g} shares"

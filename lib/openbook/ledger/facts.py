@@ -164,7 +164,7 @@ class Action(OfSecurity):
 
 
 class Note(Row):
-    """Something about a held name that a reader should know."""
+    """A note about a held name."""
 
     date: Day
     symbol: str

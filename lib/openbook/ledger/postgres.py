@@ -66,7 +66,7 @@ DURABLE = """SELECT set_config('synchronous_commit', 'on', true) WHERE current_s
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server is, and which of its books is meant."""
+    """The address of a server, and the name of a book on it."""
 
     url: sa.URL
     book: str

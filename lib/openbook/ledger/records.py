@@ -262,7 +262,7 @@ class Settlement(Row):
 
     @property
     def events(self) -> pd.DataFrame:
-        """What a reader should know, oldest first: columns date, event, symbol, detail."""
+        """Notes, oldest first: columns date, event, symbol, detail."""
         units = self.share_units
         rows = [(a.date, a.kind, a.symbol, _action_text(a, units)) for a in self.actions]
         rows += [

@@ -114,7 +114,7 @@ class _Ledger:
         return earlier[0] if earlier else self.names.get(security, security)
 
     def column(self, security: str) -> str:
-        """Where the market has it: by its ticker of the day, or by its last, for all of history, as some sources do."""
+        """Its column in the market: the ticker of the day, or the last one for all of history, as in some sources."""
         called = self.called(security)
         return called if called in self.market.symbols else self.names.get(security, called)
 
@@ -315,7 +315,7 @@ class _Ledger:
                 self.act(security, "dividend", per_share, self.shares[security], **paid)
 
     def fill(self) -> None:
-        """Take in what was recorded; on paper, fill the approved orders. What else waits for this session expires."""
+        """Apply recorded fills; on paper, fill the approved orders. Other orders for this session expire."""
         for row in [row for row in self.recorded if row.date <= self.day]:
             self.recorded.remove(row)
             self.take(row)

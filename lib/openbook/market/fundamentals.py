@@ -80,7 +80,7 @@ def known_items(
 
 
 def _sound(facts: pd.DataFrame, limits: FilingLimits) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Accepted facts, with line (a number for symbol and item), start, end and months; and what is odd."""
+    """Accepted facts, with line (a number for symbol and item), start, end and months; and irregularities."""
     order = ["filed", "accession"] if "accession" in facts else ["filed"]
     table = facts.dropna(subset=["period_end", "filed", "value"]).sort_values(order, kind="stable", ignore_index=True)
     lag = (table["filed"] - table["period_end"]).dt.days

@@ -79,7 +79,8 @@ def resolve(table: pd.DataFrame, master: pd.DataFrame, *, on: str = "date") -> t
 
 
 def resolve_spells(spells: pd.DataFrame, master: pd.DataFrame) -> pd.DataFrame:
-    """Intervals of tickers (symbol, start, end) as intervals of companies: each is cut where the ticker changed hands.
+    """Intervals of tickers (symbol, start, end) as intervals of companies: each is cut where the ticker changed
+    companies.
 
     Tickers that the master does not name stay as they are. An interval in which no security had the ticker is dropped.
     """
@@ -170,7 +171,7 @@ def _share_above(value: np.ndarray) -> np.ndarray:
 
 
 def _refuse_strangers(tickers: pd.Series, master: pd.DataFrame) -> None:
-    """DataError if a ticker that the master does not know is written like a symbol that the master makes."""
+    """DataError if an unknown ticker equals a symbol that the master generates."""
     made = set(symbols_of(master)) - set(master["ticker"])
     for name in sorted(made.intersection(tickers.unique())):
         raise DataError(f"{name} is a ticker of the data and an earlier owner's symbol; rename one in the source")

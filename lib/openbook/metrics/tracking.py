@@ -36,7 +36,7 @@ def backtest_cone(
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a book stands among the resampled backtests of its age.
+    """Percentile of a book among resampled backtests of the same length.
 
     sessions : age; total_return : of the book, as a fraction; percentile : share of the resamples that did worse, ties
     counting half, 0 to 1

@@ -37,7 +37,7 @@ def watched(runs: Path, command: str, date: str, act: Callable[[], int], say: Sa
 
 
 def deliver(runs: Path, say: Say) -> int:
-    """Send what waits; 80 if something still does, else 0."""
+    """Send unsent messages; 80 if some remain, else 0."""
     done = outbox.tell(runs, calendar.now(), *late_prices(runs))
     for line in done.lines:
         say(line)

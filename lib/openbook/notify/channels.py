@@ -92,7 +92,7 @@ class Mail(BaseModel, frozen=True, extra="forbid"):
             server.close()
 
     def _connected(self) -> smtplib.SMTP:
-        """A server that knows us."""
+        """A server connection after login."""
         if self.security == "tls":
             context = ssl.create_default_context()
             server = smtplib.SMTP_SSL(self.host, self.port, timeout=self.timeout, context=context)
@@ -110,7 +110,7 @@ class Mail(BaseModel, frozen=True, extra="forbid"):
 
 
 class Webhook(BaseModel, frozen=True, extra="forbid"):
-    """A URL that takes JSON: Slack's {"text"}, or everything we know."""
+    """A URL that takes JSON: Slack's {"text"}, or all fields."""
 
     tries: int = Field(5, description="maximum attempts per message")
     name: Literal["slack", "webhook"]

@@ -103,7 +103,7 @@ def compose(folder: Path, *, head: str | None = None, book: Sequence[str] | None
 
 
 def compose_failure(what: str, date: str, error: str, exit_code: int, *, left: str = "") -> Message:
-    """The message of an attempt that failed: what, why, and where it lies. The same reason again is the same message.
+    """The message of a failed attempt: what, why, and its folder. The same reason again is the same message.
 
     what : the command or notebook
     left : the folder with the attempt's files, if any; the end of an error may name it, too
@@ -178,7 +178,7 @@ def _book_lines(runs: Path, run: dict) -> list[str]:
 
 
 def _approval(book: Sequence[str], date: str) -> list[str]:
-    """How to approve, while something waits for that."""
+    """How to approve, if orders are pending."""
     return [f"To approve: openbook approve {date} --by NAME"] if "PENDING" in " ".join(book) else []
 
 

@@ -109,7 +109,7 @@ def deliver(runs: Path, now: datetime) -> Delivery:
 
 
 def status_lines(runs: Path, now: datetime) -> list[str]:
-    """What waits, what was given up in the last week, and the last sign of life; small files only."""
+    """Unsent messages, those given up in the last week, and the last heartbeat; small files only."""
     lines, week = [], _text(now - timedelta(days=7))
     for entry in entries(runs):
         for name, state in sorted(entry["channels"].items()):

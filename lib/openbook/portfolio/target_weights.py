@@ -24,7 +24,7 @@ def _check_optimizers(names: tuple[str | None, ...]) -> None:
 
 
 class RegimeAdaptation(BaseModel, frozen=True, extra="forbid"):
-    """What one regime changes; nothing: the setting of the portfolio stands."""
+    """Settings of one regime; None: the setting of the portfolio applies."""
 
     exposure: float = Field(1.0, ge=0, le=1, description="fraction invested; the rest is cash")
     max_weight: float | None = Field(None, gt=0, le=1, description="maximum weight of one name in this regime")

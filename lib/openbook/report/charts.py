@@ -206,7 +206,7 @@ def intervals(table: pd.DataFrame, title: str, form: str = "{x:.0%}"):
 
 
 def histogram(values, title: str, mark: float = 0.0, label: str = ""):
-    """How often values fall where, with a line at `mark`; what lies below it in the colour of a stop."""
+    """Histogram with a line at `mark`; values below it in the colour of a stop."""
     values = np.asarray(values, dtype=float)
     values = values[np.isfinite(values)]
     fig, ax = chart(8, 2.8)

@@ -98,7 +98,7 @@ def _title_and_words(head: list) -> tuple[list, list]:
 
 
 def _place(section: list) -> float:
-    """Where a section stands on the page."""
+    """Position of a section on the page."""
     tags = [tag for tag in section[0].metadata.get("tags", []) if _PLACE.fullmatch(tag)]
     return min((int(tag.removeprefix("page-")) for tag in tags), default=math.inf)
 

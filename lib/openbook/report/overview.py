@@ -84,7 +84,7 @@ class Overview:
 
 
 def read_overview(folder: str | Path, *, keep: bool = False) -> Overview:
-    """How things stand; `keep` as in `read_rows`."""
+    """The overview; `keep` as in `read_rows`."""
     runs = RunsFolder(folder)
     books = [_book(place) for place in sorted((runs.folder / BOOKS).glob("*")) if place.is_dir()]
     waiting = {date for book in books for date in book.waiting}
@@ -146,12 +146,12 @@ def _book(place: Path) -> BookOverview:
 
 
 def _marked(row: Row, waiting: set[str]) -> Row:
-    """A row whose orders still wait for a person is marked so."""
+    """Mark a row with orders pending approval."""
     return replace(row, kind=PENDING) if row.kind == ORDERS and row.date in waiting else row
 
 
 def _outbox(folder: Path) -> int | None:
-    """Messages that some channel still waits for."""
+    """Messages that are unsent on some channel."""
     if not (folder / OUTBOX).is_dir():
         return None
     return sum(

@@ -33,7 +33,7 @@ def void_because(runs: Path, date: str) -> str:
 
 
 def changed_code(runs: Path, sealed: Path, made: Mapping) -> list[str]:
-    """The files that decide and are not as they were when a run was sealed, as they lie on the desk; none: the same.
+    """Deciding files that changed since a run was sealed, by their place on the desk; none: the same.
 
     made : the `code` of its run.json. Of the notebook the first code cell that differs is named.
     """

@@ -57,7 +57,7 @@ class Kernel:
 
     @property
     def steps(self) -> Path:
-        """Where it writes how far its long cell is; see `progress`."""
+        """Where it writes the progress of a long cell; see `progress`."""
         return self.folder / STEPS
 
     @property
@@ -72,7 +72,7 @@ class Kernel:
 
     @property
     def manager(self):
-        """The same kernel as nbclient wants to see it."""
+        """The same kernel with the interface of nbclient."""
         if self._manager is None:
             from jupyter_client.manager import AsyncKernelManager
             from jupyter_client.provisioning import LocalProvisioner

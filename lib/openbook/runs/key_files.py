@@ -57,6 +57,6 @@ def _read(file: Path) -> tuple[int, bytes]:
 
 
 def _require_outside(file: Path, runs: Path) -> None:
-    """ApprovalError if a secret would lie among the runs, which are shown to people."""
+    """ApprovalError if a secret would be in the runs folder, which is shown to people."""
     if file.resolve().is_relative_to(runs.resolve()):
         raise ApprovalError(f"{file} is inside the runs folder {runs}, which others can read; keep the key elsewhere")

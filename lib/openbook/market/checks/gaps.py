@@ -39,7 +39,7 @@ def holiday_rows(bars: Bars, bad: np.ndarray, rule: str) -> pd.DataFrame:
 
 
 def closed_days(bars: Bars, closed: np.ndarray) -> str:
-    """How many rows lie on days on which the exchange was closed, and of what kind these days are; empty if none."""
+    """How many rows are on days on which the exchange was closed, and the kind of these days; empty if none."""
     if not closed.any():
         return ""
     days = np.unique(bars.day[closed])

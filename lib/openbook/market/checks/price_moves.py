@@ -128,7 +128,7 @@ def _is_calm(jumps: Jumps, rules: CheckupRules) -> np.ndarray:
 
 
 def _half_applied(tape, jumps: Jumps, recorded, rules) -> tuple[pd.DataFrame, np.ndarray]:
-    """Recorded splits on whose day the price moved as no split explains; also which jumps stand on such a day.
+    """Recorded splits that do not explain the price move of their day; also the jumps on such days.
 
     A penny stock may really lose a third on the day of its reverse split: what does not look like the ratio must be
     sudden for that name.

@@ -300,7 +300,7 @@ def _reports(spec: FundamentalsTable | EdgarTable | None, bars: pd.DataFrame, ma
 
 
 def _notes(source: FilesSource, bars: pd.DataFrame, members, unused: list[str]) -> list[str]:
-    """What a reader of the pages must know about this source."""
+    """Notes on this source for the pages."""
     notes = []
     if source.prices == "adjusted":
         notes.append("Prices are adjusted by the vendor: past share counts and USD amounts are not historical ones.")

@@ -183,7 +183,7 @@ def _read_csv(file: str, columns: dict[str, str]) -> pd.DataFrame:
 
 
 def _delimiter(stream) -> str:
-    """What stands between the names of the first line: a comma, or what stands there where no comma does."""
+    """The separator of the first line: a comma, or another one if there is no comma."""
     head = stream.readline()
     stream.seek(0)
     return next((mark.decode() for mark in (b",", b";", b"\t") if mark in head), ",")
@@ -270,7 +270,7 @@ def _text(values: pd.Series, where: str) -> pd.Series:
 
 
 def _stripped(values: pd.Series) -> pd.Series:
-    """The same texts without blanks before and after; each distinct one is looked at once."""
+    """The same texts without blanks before and after; each distinct one is processed once."""
     codes, distinct = pd.factorize(values)
     plain = pd.array([text.strip() for text in distinct], dtype="str")
     if list(plain) == list(distinct):

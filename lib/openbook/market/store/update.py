@@ -24,7 +24,7 @@ from openbook.market.tables import REFUSED_COLUMNS, Market
 
 
 class Step(NamedTuple):
-    """Where an update stands.
+    """The state of an update.
 
     appends, mends : it brings later sessions; it ends with the last stored one, which may be corrected; neither: it
         ends before that one
