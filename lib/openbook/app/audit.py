@@ -1,4 +1,4 @@
-"""What an auditor asks: was anything altered, and does that day come out the same if it is run again?"""
+"""Audit: was anything altered, and does a sealed day give the same outputs if it is run again?"""
 
 import tempfile
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ FIRST_FORMAT = 2  # of the book, when runs did not record it yet
 
 
 def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]]:
-    """(what was altered, what could not be looked at and what is known of the rest), in words.
+    """(what was altered, notes on what could not be checked and on the rest), in words.
 
     The log's chain, every sealed run, every event of every book and the tables that follow from it, every champion, and
     the cells of each executed notebook against the repository. With `head`, also that the log still holds that entry.
@@ -65,7 +65,7 @@ def _check_book(runs: Path, known: list[dict], kind: str, place: Path | str) -> 
 
 
 def replay(runs: Path, date: str) -> tuple[list[str], list[str]]:
-    """(the outputs that differ, what there is to say): a sealed daily run made again in a scratch folder.
+    """(the outputs that differ, notes): a sealed daily run executed again in a scratch folder.
 
     It runs the cells that were sealed, with the library and the packages of then: what is installed where that is the
     same, else the library that was kept and an environment built from what the run recorded.
@@ -87,7 +87,7 @@ def replay(runs: Path, date: str) -> tuple[list[str], list[str]]:
 
 
 def _unlike_the_log(runs: Path, sealed: Path) -> list[str]:
-    """A line where a sealed run is not what the log knows of it: what it says of itself proves nothing then."""
+    """A line if a sealed run differs from its entry in the log; its own run.json proves nothing then."""
     subject = f"{sealed.parent.name}/{sealed.name}"
     logged = [e["digest"] for e in audit_log.entries(runs) if (e["kind"], e["subject"]) == ("run", subject)]
     same = logged == [verification.run_digest(sealed)]
@@ -126,7 +126,7 @@ def run_again(
 
 
 def _book_of(runs: Path, run: Mapping, params: Mapping) -> Path | str:
-    """The book that a sealed run has read; where it was upgraded since, the copy that was kept then."""
+    """The book that a sealed run read; if it was upgraded since, the copy from before."""
     kind, was = "paper" if params["dry_run"] else "live", run.get("formats", {}).get("book", FIRST_FORMAT)
     return book_place(runs, kind) if was == BOOK_FORMAT else kept_book(runs, kind, was)
 

@@ -1,4 +1,4 @@
-"""Who follows whom: the champion of an evening, the one crowned by a selection, and the way back."""
+"""Champions: the one that decides a session, the one that a selection promotes, and the rollback."""
 
 import json
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from openbook.selection.champion import CARD, champion_hash, read_champion
 
 
 def champion_of(runs: Path, fallback: str) -> tuple[Path, str]:
-    """The champion's folder and "", or the one before and what its page must say, if `fallback` is "previous".
+    """The champion's folder and ""; with `fallback` "previous", the one before and a warning for the page.
 
     Only a missing bundle is stood in for. An altered one, or one that predicts something else, always ends the run.
     """
@@ -54,21 +54,21 @@ def incumbent_of(runs: Path, date: str) -> Path | None:
 
 
 def comparisons_before(folder: RunsFolder, last: Path) -> list[Path]:
-    """The sealed comparisons up to the one in `last`, without it: what they tried was tried too."""
+    """The sealed comparisons before the one in `last`; their combinations count as trials, too."""
     found = folder.list("compare")
     mine = next(run for run in found if run.folder.name == last.name)
     return [run.folder for run in found if run < mine]
 
 
 def looks_before(folder: RunsFolder, date: str, version: int) -> list[str]:
-    """The holdouts that selections before version `version` of `date` have looked at, as spans of sessions."""
+    """The holdouts evaluated by selections before version `version` of `date`, as spans of sessions."""
     before = [run for run in folder.list("select_champion") if (run.date, run.version) < (date, version)]
     recorded = [read_run(run.folder)["recorded"] for run in before]
     return [found["holdout_looked_at"] for found in recorded if found.get("holdout_looked_at")]
 
 
 def crown(runs: Path, files: dict[str, bytes]) -> None:
-    """Point to a new champion, unless its card says to keep the one there is, or that one passed and it did not."""
+    """Promote a champion, unless its card keeps the incumbent, or only the incumbent passed the gates."""
     card, entries = json.loads(files[CARD]), registry.history(runs)
     incumbent = entries[-1]["metadata"] if entries else None  # of the pointer: a missing bundle must not stop a new one
     kept = incumbent is not None and (card.get("decision") == "keep" or (incumbent["vetted"] and not card["vetted"]))
@@ -77,7 +77,7 @@ def crown(runs: Path, files: dict[str, bytes]) -> None:
 
 
 def rollback(runs: Path, *, who: str, reason: str) -> str:
-    """Make the champion before the champion again, because a person says so; says what came of it.
+    """Restore the previous champion at a person's request; returns the result in words.
 
     Its bundle must be whole and predict what it predicted when it was saved: ModelError (40), and nothing moves.
     """

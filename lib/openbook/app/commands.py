@@ -66,7 +66,7 @@ class Proposal:
         return read_trades(self.folder / "trades.csv")
 
     def lines(self) -> list[str]:
-        """The orders, their costs and the checks, as a person should see them before saying yes."""
+        """The orders, their costs and the checks, shown before an approval."""
         trades, recorded = self.trades, self.run["recorded"]
         table = trades[ORDERS].to_string(index=False, float_format="{:,.2f}".format) if len(trades) else "no orders"
         costs = float(trades["commission_est"].sum() + trades["slippage_est"].sum())
@@ -85,9 +85,9 @@ class Proposal:
 
 
 def proposal(runs: Path, date: str) -> Proposal:
-    """What was proposed on the evening of `date`; UsageError (64) if that run is not sealed.
+    """What was proposed for `date`; UsageError (64) if that run is not sealed.
 
-    Raises ApprovalError (55) for the live book while something stands in for the clock.
+    Raises ApprovalError (55) for the live book while the clock is overridden.
     """
     folder = RunsFolder(runs).sealed("daily_run", date)
     if folder is None:
@@ -100,7 +100,7 @@ def proposal(runs: Path, date: str) -> Proposal:
 
 
 def approve(runs: Path, date: str, *, who: str, ask: Callable[[Proposal], str]) -> str:
-    """Approve the orders of an evening, if whoever is asked answers with the last six characters of their hash."""
+    """Approve the orders of a session, if the person asked answers with the last six characters of their hash."""
     seen = proposal(runs, date)
     _require_time(seen)
     _require_standing(runs, seen)
@@ -134,7 +134,7 @@ def sign(batch: str, date: str, *, who: str, key: Path, runs: Path) -> bytes:
 
 
 def _approve(runs: Path, date: str, digest: str, *, who: str, how: str) -> str:
-    """The approval itself: everything is looked at again, under the lock."""
+    """The approval itself: everything is checked again, under the lock."""
     with working(runs) as folder:
         found = proposal(runs, date)
         _require_time(found)
@@ -154,7 +154,7 @@ def _require_time(found: Proposal) -> None:
 
 
 def _require_unaltered(found: Proposal) -> None:
-    """ApprovalError if the sealed run, or the orders in it, are not what the book was told."""
+    """ApprovalError if the sealed run, or its orders, differ from what the book recorded."""
     try:
         Stage(found.folder).require_finished()
     except IncompleteRun as error:
@@ -167,7 +167,7 @@ def _require_unaltered(found: Proposal) -> None:
 
 
 def _require_standing(runs: Path, found: Proposal) -> None:
-    """ApprovalError naming the file or the champion that is not as it was when the orders were decided."""
+    """ApprovalError naming the file or the champion that changed since the orders were decided."""
     date = found.run["date"]
     if why := void_because(runs, date):
         raise ApprovalError(
@@ -177,7 +177,7 @@ def _require_standing(runs: Path, found: Proposal) -> None:
 
 
 def standing_on(folder: RunsFolder, found: Proposal) -> dict[str, str]:
-    """Hashes of model, data, parameters and code as they are now; an approval is void if one is not as it was."""
+    """Current hashes of model, data, parameters and code; an approval is void if one of them has changed."""
     settings = check_params("daily_run", found.run["params"])
     champion, _ = champions.champion_of(folder.folder, settings.fallback_champion)
     return {
@@ -190,7 +190,7 @@ def standing_on(folder: RunsFolder, found: Proposal) -> dict[str, str]:
 
 
 def reject(runs: Path, date: str, *, who: str, reason: str) -> str:
-    """Reject the orders of an evening."""
+    """Reject the orders of a session."""
     proposal(runs, date)  # whether it can be, before the folder is held
     with working(runs) as folder:
         found = proposal(runs, date)
@@ -200,7 +200,7 @@ def reject(runs: Path, date: str, *, who: str, reason: str) -> str:
 
 
 def export(runs: Path, date: str, form: str) -> tuple[str, bytes, str]:
-    """Name and bytes of the approved orders of an evening, in the shape that a broker reads, and what was left out;
+    """Name and bytes of the approved orders of a session, in a broker's format, and what was left out;
     never sent anywhere. Of an order that is filled in part what is still open is written.
 
     ApprovalError (55) unless every order was approved, in time, and stands on what it was approved on.
@@ -234,7 +234,7 @@ def _left_out(orders: pd.DataFrame) -> str:
 
 
 def _execution(runs: Path, run: dict) -> str:
-    """When the orders of a sealed run execute, next_open or next_close; if it did not record it, as its store says."""
+    """When the orders of a sealed run execute, next_open or next_close; from its store if the run did not record it."""
     recorded = run["recorded"].get("execution")
     if recorded in brokers.AUCTIONS:
         return recorded
@@ -243,7 +243,7 @@ def _execution(runs: Path, run: dict) -> str:
 
 
 def fills(runs: Path, date: str, file: Path, *, accepted: tuple[str, str] = ("", "")) -> str:
-    """Record what the broker did with the orders of an evening; what no order explains only in somebody's name."""
+    """Record the broker's fills for the orders of a session; fills that match no order need a name."""
     data = read_once(file)
     table = _understood(brokers.parse_fills, data, file)
     proposal(runs, date)  # whether it can be, before the folder is held
@@ -258,7 +258,7 @@ def fills(runs: Path, date: str, file: Path, *, accepted: tuple[str, str] = ("",
 
 
 def _understood(parse: Callable[[bytes], Said], data: bytes, file: Path) -> Said:
-    """What a file of the broker says; BookError (60) names the file."""
+    """The contents of a broker's file; BookError (60) names the file."""
     try:
         return parse(data)
     except BookError as error:
@@ -266,8 +266,8 @@ def _understood(parse: Callable[[bytes], Said], data: bytes, file: Path) -> Said
 
 
 def reconcile(runs: Path, file: Path, *, kind: str = "", accepted: tuple[str, str] = ("", "")) -> str:
-    """Compare the broker's statement with the book; BookError (60) names every difference, unless somebody takes the
-    statement for right: then the book is corrected by that name, and agrees."""
+    """Compare the broker's statement with the book; BookError (60) names every difference, unless a person accepts the
+    statement: then the book is corrected to it under that name."""
     data = read_once(file)
     shares, cash = _understood(brokers.parse_statement, data, file)
     prices = _understood(brokers.parse_prices, data, file)
@@ -290,7 +290,7 @@ def reconcile(runs: Path, file: Path, *, kind: str = "", accepted: tuple[str, st
 
 
 def _our_names(state: BookState, said: Iterable[str]) -> dict[str, str]:
-    """The book's symbol for each of a statement; one that the book does not know stays as it is."""
+    """The book's symbol for each symbol of a statement; unknown symbols stay as they are."""
     waits = state.pending["security"].map(state.names).fillna(state.pending["symbol"])
     return recognised(said, held={*state.positions_now.index, *waits}, known=state.securities)
 
@@ -308,7 +308,7 @@ def cash(runs: Path, *, flow: str, amount: str, who: str, reason: str, kind: str
 
 
 def rename(runs: Path, *, symbol: str, to: str, date: str, who: str, reason: str, kind: str = "") -> str:
-    """Record that a security of a book is called something else from a session on."""
+    """Record the new ticker of a security of a book, from a session on."""
     day = calendar.require_session(calendar.parse_date(date))
     said = {"symbol": symbol, "to": to, "date": f"{day:%Y-%m-%d}", "who": who, "reason": reason}
     kind, place = _own_book(runs, kind)
@@ -333,9 +333,9 @@ def _own_book(runs: Path, kind: str) -> tuple[str, Path | str]:
 
 
 def closure(runs: Path, date: str, *, who: str, reason: str, close: str = "") -> str:
-    """Write down that the exchange did not open on a day, or closed early; the calendar of this desk follows it.
+    """Record that the exchange did not open on a day, or closed early; this desk's calendar follows it.
 
-    UsageError (64) for a day that is no session, that lies ahead, or of which a daily run is sealed.
+    UsageError (64) for a day that is not a session, is in the future, or already has a sealed daily run.
     """
     day = calendar.parse_date(date)
     said = {"date": date, "close": close, "who": who, "reason": reason}
@@ -357,9 +357,9 @@ def closure(runs: Path, date: str, *, who: str, reason: str, close: str = "") ->
 
 
 def halt(runs: Path, *, who: str, reason: str, kind: str = "") -> str:
-    """Halt a book, or all there are, and void what waits; a server that does not answer does not save the others.
+    """Halt one book or all, and void open orders; a server that does not answer does not stop the other halts.
 
-    No clock hinders it: it is dated by this machine's, whatever OPENBOOK_NOW says, and even behind the log.
+    It works whatever the clock says: it uses this machine's, ignores OPENBOOK_NOW, and may be behind the log.
     """
     now = f"{calendar.machine_now():{MOMENT}}"
     with working(runs, whatever_the_clock=True) as folder:
@@ -380,7 +380,7 @@ def halt(runs: Path, *, who: str, reason: str, kind: str = "") -> str:
 
 
 def reset(runs: Path, *, who: str, reason: str, kind: str = "", rearm: bool = False) -> str:
-    """Arm the kill switch of a book again; one that is ACTIVE only if `rearm` says that it may forget."""
+    """Arm the kill switch of a book again; an ACTIVE one only with `rearm`, because that discards its history."""
     kind, place = _own_book(runs, kind)
     with working(runs) as folder:
         if (runs / "KILL").exists():

@@ -29,7 +29,7 @@ SHORT = 12  # characters of a hash
 
 @dataclass(frozen=True, eq=False)
 class Diff:
-    """What two days aim at and why (see `Difference`), and a line for each other thing that differs."""
+    """The targets of two days and why they differ (see `Difference`), and a line for each other difference."""
 
     dates: tuple[str, str]
     difference: Difference
@@ -51,7 +51,7 @@ class Diff:
 
 def diff(runs: str | Path, first: str, second: str) -> Diff:
     """Two sealed daily runs compared; UsageError (64) if one is not sealed, ModelError or DataError if its inputs are
-    gone."""
+    missing."""
     sealed = [sealed_day(Path(runs), date) for date in (first, second)]
     before, after = _evenings(sealed)
     difference = compare(before, after)
@@ -73,7 +73,7 @@ def _evenings(sealed: list[Path]) -> list[DecisionInputs]:
 
 
 def _odd(date: str, was: pd.Series, made: pd.Series) -> str:
-    """A line if a day that is decided again does not come out as it was sealed; else nothing."""
+    """A line if deciding a sealed day again gives another result; else nothing."""
     gap = was.sub(made, fill_value=0.0).abs().max()
     if gap <= AGREES:
         return ""

@@ -1,7 +1,7 @@
-"""What a notebook works on: what an earlier run left, or a stand-in where there was none.
+"""Inputs of a notebook: the outputs of an earlier run, or a demo input if there is none.
 
-Run All must work on a fresh clone. Where a path is None, the missing piece is made on the spot, small and seeded, and
-the page says that it is a stand-in. Nothing made here is ever promoted.
+Run All must work on a fresh clone. Where a path is None, a small seeded input is made on the fly, and
+the page says that it is a demo input. Nothing made here is ever promoted.
 """
 
 import json
@@ -39,8 +39,8 @@ from openbook.signals.models import Candidate, Model, ModelTrainer
 from openbook.signals.training import Trained, WalkForward, train_candidates
 
 HORIZON = 20
-UNSEEN = 40  # sessions before the market's end that the stand-in champion has not learned from
-LEARNED = 2000  # sessions that a stand-in learns from
+UNSEEN = 40  # sessions before the market's end that the demo champion has not learned from
+LEARNED = 2000  # sessions that a demo champion learns from
 CANDIDATE = Candidate(name="stand_in", algorithm="lightgbm", n_estimators=60, early_stopping=None)
 WALK_FORWARD = WalkForward(n_folds=4, holdout=126)
 PORTFOLIO = PortfolioSettings(top_n=10, hold_buffer=1.5, cash_absorbs=True)
@@ -63,7 +63,7 @@ def champion(folder: str | None, market: Market) -> tuple[Model, ChampionCard]:
 
 
 def promise(folder: str | None, card: ChampionCard) -> Promise | None:
-    """What the champion of `folder` did before it was chosen; a stand-in promised nothing."""
+    """The out-of-sample record of the champion of `folder` at its selection; a demo champion has none."""
     return None if folder is None else read_promise(folder, card)
 
 
@@ -73,13 +73,13 @@ def book(file: str | None, date, cash: float = 100_000.0) -> BookState:
 
 
 def held(file: str | None, date) -> pd.DataFrame:
-    """What the paper book of `file` held at each close before `date`, weights; nothing without a file."""
+    """Weights that the paper book of `file` held at each close before `date`; nothing without a file."""
     return pd.DataFrame(dtype="float64") if file is None else held_weights(file, before=date)
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """What may be compared: scores by candidate, dates × symbols.
+    """Scores to compare: by candidate, dates × symbols.
 
     oos : walk-forward, before the holdout; held : over the holdout, empty without one
     recipes : by candidate, its settings as plain values
@@ -127,7 +127,7 @@ def read_scores(file: Path) -> dict[str, pd.DataFrame]:
 
 
 def comparison(folder: str | None, training: str | None, date) -> Comparison:
-    """What a sealed comparison left, or a small one of the bundled data made here."""
+    """The outputs of a sealed comparison, or of a small one on the bundled data made here."""
     if folder is None and training is None:
         return _small_comparison(date)
     if folder is None or training is None:
@@ -152,7 +152,7 @@ def _code(sealed: Path) -> dict[str, str]:
 
 
 def tried(compared: Comparison, earlier: Sequence[str]) -> Trials:
-    """Everything that was tried to get here; earlier : folders of the sealed comparisons before this one."""
+    """All trials so far; earlier : folders of the sealed comparisons before this one."""
     return count_trials(compared.details, [_details(folder) for folder in earlier], compared.ledger)
 
 
@@ -176,7 +176,7 @@ def trying(*features: Feature) -> Iterator[None]:
 
 @dataclass(frozen=True, eq=False)
 class FittingRoom:
-    """The last evening of a market, to try portfolios on: nothing is ordered, nothing is written.
+    """The last session of a market, to try portfolios on; orders nothing and writes nothing.
 
     scores : dates × symbols, through the market's last session; settings : those that the others are compared with
 
@@ -189,7 +189,7 @@ class FittingRoom:
     settings: PortfolioSettings = PORTFOLIO
 
     def portfolio(self, changes: Mapping[str, object] = MappingProxyType({})) -> Portfolio:
-        """Tonight's portfolio with some settings changed, named as in `PortfolioSettings`, which checks them."""
+        """This session's portfolio with some settings changed, named as in `PortfolioSettings`, which checks them."""
         settings = PortfolioSettings.model_validate({**self.settings.model_dump(), **changes})
         regime = int(detect_regime(self.market)["regime"].iloc[-1])
         return construct_portfolio(
@@ -231,7 +231,7 @@ def _details(folder: str) -> dict:
 
 
 def _of_details(details: dict) -> dict:
-    """What a comparison's details say of its settings and baselines."""
+    """Settings and baselines from a comparison's details."""
     settings = details["settings"]
     return {
         "baselines": tuple(details["baseline_names"]),
@@ -285,7 +285,7 @@ def _small_comparison(date) -> Comparison:
 
 
 def _card(model: Model, market: Market) -> ChampionCard:
-    """The card of a stand-in: not vetted, and chosen from nothing."""
+    """The card of a demo champion: not vetted, and not selected from anything."""
     return ChampionCard(
         model=CANDIDATE.name,
         optimizer=PORTFOLIO.optimizer,

@@ -1,4 +1,4 @@
-"""What each command does, from the lock to the sealed folder: the one place where all rooms meet outside a notebook.
+"""What each command does, from the lock to the sealed folder; the only place besides notebooks that uses all rooms.
 
 The order is the promise: check everything that can be checked, run the notebook on a stage, commit the book in one
 transaction, then rename the stage to its sealed name. A crash between any two of these is healed by the next run: it
@@ -72,7 +72,7 @@ MOST_NAMED = 6  # differences that one line names
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended; every way that is not an error."""
+    """How a run ended, if not with an error."""
 
     status: str  # done, already done, no session
     folder: Path | None
@@ -88,7 +88,7 @@ def init(runs: Path, *, cash: float, kind: str = "paper", share_units: int = 1) 
 
     share_units : units of a whole share in which the book counts, and orders, for good. UsageError (64) for parts of a
     share in a live book: its orders leave for an auction, which takes whole shares; and for more parts than the twelve
-    digits of trades.csv tell apart
+    digits of trades.csv distinguish
     """
     if not 1 <= share_units <= MOST_UNITS:
         raise UsageError(f"--parts must be 1 to {MOST_UNITS:,}, not {share_units:,}")
@@ -162,8 +162,8 @@ def backfill(
 ) -> list[Outcome]:
     """Run a notebook for each session of a span, oldest first. The first failure ends it and is raised.
 
-    Raises ParameterError (78) before it begins for evenings of the past whose orders wait for a person, who can approve
-    none of them any more, unless `sets` say require_manual_approval; see `_warn_of_waiting`.
+    Raises ParameterError (78) before it begins for past sessions whose orders need an approval that can no longer
+    be given, unless `sets` has require_manual_approval; see `_warn_of_waiting`.
     """
     first, last = calendar.parse_date(start), calendar.parse_date(end)
     if first > last:
@@ -182,11 +182,11 @@ def backfill(
 
 
 def _warn_of_waiting(days: list[pd.Timestamp], profile: str, sets: tuple[str, ...], say: Say) -> None:
-    """Say before a backfill of `days` begins that their orders wait for a person, and expire but for those of the last.
+    """Warn before a backfill of `days` that their orders need approval, and that all but the last day's expire.
 
-    A span that ends with the last session that is over catches up, and one evening is looked at: both go on. Of a
-    longer span of the past no order could ever be approved, so each evening would propose the same first purchase
-    again: ParameterError (78) names the ways on, unless `sets` say what is wanted.
+    A span that ends with the last completed session catches up, and a single session is an inspection: both go on. In a
+    longer span of the past no order could ever be approved, so each session would propose the same first purchase
+    again: ParameterError (78) names the alternatives, unless `sets` states what is wanted.
     """
     settings = load_params("daily_run", profile, sets, root=find_desk())
     if not (days and settings.require_manual_approval):
@@ -221,9 +221,9 @@ def update_data(runs: Path, through: str = "", *, profile: str = "demo", whole: 
 
 
 def check_data(path: str, *, source: str = "", beside: str = "", say: Say = print) -> int:
-    """Look at a whole history and say what is wrong with it, worst first: 0 if it is usable, 30 if it stops a run.
+    """Check a whole history and report its faults, worst first: 0 if it is usable, 30 if it would stop a run.
 
-    path : a folder, file or URL that nobody described; or nothing, if `source` is given
+    path : a folder, file or URL without a description; or nothing, if `source` is given
     source : a YAML file with a `source:` block, as in the parameters
     beside : a second source to compare with, either way
     """
@@ -333,7 +333,7 @@ def _already_done(folder: RunsFolder, plan: Plan) -> Outcome:
 
 
 def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Outcome:
-    """Run the notebook on a stage, render it, commit, seal; whatever fails before the commit leaves all as it was."""
+    """Run the notebook on a stage, render it, commit, seal; a failure before the commit changes nothing."""
     if kernel.library != provenance.library_digest():
         raise ConflictError("the openbook library changed while this command was running; run the command again")
     libraries.keep(folder.folder, provenance.sources(find_desk()))
@@ -375,7 +375,7 @@ def _require_no_secret(stage: Stage) -> None:
 
 
 def _commit(folder: RunsFolder, plan: Plan, stage: Stage) -> None:
-    """The one transaction of a daily run: what was settled, and tonight's orders, both looked at again as written."""
+    """The one transaction of a daily run: the settlement and the new orders, both read back and checked again."""
     if plan.notebook != "daily_run":
         return
     run, place, settings = read_run(stage.folder), plan.handed["book"], cast(DailyRun, plan.settings)
@@ -416,5 +416,5 @@ def _after(folder: RunsFolder, plan: Plan, sealed: Path) -> None:
 
 
 def exit_code_of(run: dict) -> int:
-    """0, or what a halted or reduce-only book asks of whoever started the run."""
+    """0, or the exit code of a halted or reduce-only book."""
     return {HALTED: 20, REDUCE_ONLY: 21}.get(run["recorded"].get("switch"), 0)

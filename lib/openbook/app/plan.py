@@ -1,4 +1,4 @@
-"""What one run stands on, before any of it runs: its settings, prices, model, book and earlier runs, all hashed."""
+"""The inputs of a run, before it starts: its settings, prices, model, book and earlier runs, all hashed."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ from openbook.market.store.manifest import require_manifest, sessions_of
 from openbook.runs.runs_folder import RunsFolder, read_run
 from openbook.selection.champion import CARD
 
-# Which sealed runs a notebook works on, and the parameter that says where each lies.
+# Which sealed runs a notebook reads, and the parameter that holds the folder of each.
 NEEDS = {
     "train_candidates": (),
     "compare": ("train_candidates",),
@@ -46,7 +46,7 @@ class Plan:
     """One run, checked and ready: nothing in it changes until it is sealed or failed.
 
     inputs : hashes of what decides the outputs, beside the parameters: data, model, book, earlier runs
-    handed : parameters that say where things lie; no output depends on them
+    handed : parameters that locate inputs; no output depends on them
     version : 1, or more where it supersedes a run of the same date
     """
 
@@ -113,7 +113,7 @@ def make_plan(
 
 
 def _plan_selection(folder: RunsFolder, inputs: dict, handed: dict, version: int) -> None:
-    """What was tried before, who looked at the holdout, and whom the challenger meets, into `inputs` and `handed`."""
+    """Adds earlier trials, earlier holdout evaluations and the incumbent to `inputs` and `handed`."""
     earlier = champions.comparisons_before(folder, Path(handed["comparison"]))
     looks = champions.looks_before(folder, handed["date"], version)
     incumbent = champions.incumbent_of(folder.folder, handed["date"])
@@ -191,7 +191,7 @@ def next_version(plan: Plan) -> int:
 
 
 def require_sealed(plan: Plan) -> None:
-    """ConflictError (62) where the book holds a later decision of that evening than the one whose page is sealed."""
+    """ConflictError (62) if the book holds a later decision for that session than the sealed page."""
     known = book.decision(plan.handed["book"], plan.session) if plan.notebook == "daily_run" else None
     if known and known[0] > plan.version:
         raise ConflictError(_unsealed(plan.date, known[0]))

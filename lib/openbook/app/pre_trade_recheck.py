@@ -1,7 +1,7 @@
-"""The committer's own look at what a daily run wrote: the files, not the notebook's word for them.
+"""The independent check of a daily run's outputs before the commit: it reads the files and does not trust the notebook.
 
-Whatever a notebook computed, and whoever edited it, nothing reaches the book that breaks a limit, or that adds exposure
-while the kill switch says no.
+Even if a notebook is wrong or edited, nothing reaches the book that breaks a limit, or that adds exposure
+while the kill switch forbids it.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from openbook.runs.runs_folder import read_run
 
 @dataclass(frozen=True, eq=False)
 class Written:
-    """What a daily run wrote: trades as TRADE_COLUMNS, weights by symbol with CASH, what was settled, what was said."""
+    """Outputs of a daily run: trades as TRADE_COLUMNS, weights by symbol with CASH, settlement, recorded values."""
 
     trades: pd.DataFrame
     weights: pd.Series
@@ -32,7 +32,7 @@ class Written:
 
 
 def read_written(folder: Path) -> Written:
-    """The files of a stage or of a sealed run; BookError if the settlement is none."""
+    """The files of a stage or of a sealed run; BookError if the settlement is malformed."""
     weights = pd.read_csv(folder / "portfolio_weights.csv", dtype={"symbol": "str"}, keep_default_na=False)
     try:
         settlement = Settlement.model_validate_json((folder / "settlement.json").read_bytes())

@@ -1,4 +1,4 @@
-"""What the vendor says today of a sealed day, and what that would have done to its orders. Nothing is changed by it."""
+"""Restatements of a sealed day by the vendor, and their impact on its orders. Changes nothing."""
 
 import json
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ SHOWN = 20  # revisions that a terminal shows
 
 @dataclass(frozen=True, eq=False)
 class Hindsight:
-    """A sealed day under the history that the vendor sends now.
+    """A sealed day decided again on the history that the vendor sends now.
 
     revisions : `find_revisions`, up to that day; difference : of its target weights
     orders : symbol, sealed, revised (signed shares), only those that differ
@@ -68,10 +68,10 @@ class Hindsight:
 
 @dataclass(frozen=True, eq=False)
 class SaidLater:
-    """What the vendor has said since a page about sessions that the page had used, and what that would have done to it.
+    """Restatements since a page of sessions that the page had used, and their impact on it.
 
     restated : symbol, what, date, before, after, largest change first; a missing number was not there, or is no more
-    sentence : what it would have done to the page's target weights, or why there is nothing to tell
+    sentence : the impact on the page's target weights, or why there is none to report
     """
 
     restated: pd.DataFrame
@@ -79,9 +79,9 @@ class SaidLater:
 
 
 def said_later(previous: str | None, market: Market, source: Mapping) -> SaidLater:
-    """What is in the store since the sealed daily run in the folder `previous`.
+    """Restatements that reached the store since the sealed daily run in the folder `previous`.
 
-    market, source : of tonight, as the notebook has them
+    market, source : of this session, as the notebook has them
     """
     if previous is None:
         return SaidLater(_told(None), "No earlier daily run to compare with.")
@@ -96,7 +96,7 @@ def said_later(previous: str | None, market: Market, source: Mapping) -> SaidLat
         then = decision_inputs(sealed, market)
         revised = _revised(then, market.upto(run["date"]), read_written(sealed).settlement, run["params"]["quality"])
         said = f"Revision impact on the target weights of {run['date']}: {compare(then, revised).sentence or 'none.'}"
-    except OpenbookError as error:  # a page about tonight does not fail for want of another
+    except OpenbookError as error:  # the page of this session does not fail because of an earlier one
         said = f"The impact on the previous daily run could not be computed: {error}"
     return SaidLater(_told(rows), said)
 

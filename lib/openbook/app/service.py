@@ -1,4 +1,4 @@
-"""What every command that changes something does around its change: hold the folder, trust the clock, keep the log."""
+"""What every command that changes state does around the change: lock the folder, check the clock, append to the log."""
 
 import hashlib
 import json
@@ -49,7 +49,7 @@ def working(runs: Path, *, whatever_the_clock: bool = False) -> Iterator[RunsFol
 
 @contextmanager
 def awaited(folder: RunsFolder, notebook: str, session: pd.Timestamp) -> Iterator[None]:
-    """Note an attempt that ends because prices of `session` have not come (31): until the deadline it only waits."""
+    """Note an attempt that ended because prices of `session` are missing (31): until the deadline it only waits."""
     try:
         yield
     except DataNotReady as error:
@@ -64,14 +64,14 @@ def clock_time(moment: pd.Timestamp) -> str:
 
 
 def require_clock(runs: Path) -> None:
-    """CalendarError (32) if this machine's clock stands before what was done last."""
+    """CalendarError (32) if this machine's clock is behind the last entry of the log."""
     last = audit_log.last_when(runs)
     if last is not None and calendar.now() + SLACK < pd.Timestamp(last.removesuffix(" UTC"), tz="UTC"):
         raise CalendarError(f"the clock shows {when()}, before the last log entry at {last}; correct the clock")
 
 
 def log_time(runs: Path) -> str:
-    """The time of an entry that must be written whatever the clock says: never before the last entry, so that the log
+    """The time of an entry that must be written in any case: never before the last entry, so that the log
     runs forwards, and never ahead of this machine for the sake of a rehearsal."""
     moment = calendar.machine_now()
     with suppress(CalendarError):  # OPENBOOK_NOW is no moment
@@ -80,13 +80,13 @@ def log_time(runs: Path) -> str:
 
 
 def require_own_clock(kind: str) -> None:
-    """ApprovalError (55) for a live book while something stands in for the clock."""
+    """ApprovalError (55) for a live book while the clock is overridden."""
     if kind == "live" and os.environ.get(calendar.REHEARSAL):
         raise ApprovalError(f"{calendar.REHEARSAL} is for simulating past days on the paper book; unset it")
 
 
 def note(folder: RunsFolder, sealed: Path | None = None, *, at: str | None = None) -> None:
-    """Write into the log what it does not know yet: events of the books, promotions, closures of the exchange, and a
+    """Append what is new to the log: events of the books, promotions, closures of the exchange, and a
     run that was just sealed.
 
     at : the time of the entries; now if left out
@@ -111,7 +111,7 @@ def when() -> str:
 
 
 def book_place(runs: Path, kind: str) -> Path | str:
-    """Where the paper or the live book lies: a file in the runs folder, or what OPENBOOK_BOOK_PAPER or _LIVE says, the
+    """Location of the paper or live book: a file in the runs folder, or the value of OPENBOOK_BOOK_PAPER or _LIVE, the
     URL of a PostgreSQL server; a relative path starts at the desk."""
     named = os.environ.get(f"OPENBOOK_BOOK_{kind.upper()}")
     return inside(named) if named else (runs / BOOKS / f"{kind}.db").resolve()
@@ -129,7 +129,7 @@ def books(runs: Path) -> dict[str, Path | str]:
 
 
 def the_book(runs: Path, kind: str = "") -> tuple[str, Path | str]:
-    """Kind and place of the book of that kind, or of the only one there is; UsageError (64) where that is in doubt."""
+    """Kind and location of the book of that kind, or of the only one; UsageError (64) if that is ambiguous."""
     if kind and kind not in KINDS:
         raise UsageError(f"unknown book {kind!r}; choose {' or '.join(KINDS)}")
     found = [kind] if kind else list(books(runs))
@@ -139,14 +139,14 @@ def the_book(runs: Path, kind: str = "") -> tuple[str, Path | str]:
 
 
 def obey_kill_file(folder: RunsFolder, place: Path | str) -> None:
-    """Halt a book while a file named KILL lies in the runs folder; what it says is the reason."""
+    """Halt a book while there is a file named KILL in the runs folder; its first line is the reason."""
     file = folder.folder / KILL
     if file.exists() and book.read_book(place).switch != HALTED:
         book_commands.halt(place, who="the KILL file", reason=_first_line(file), when=when())
 
 
 def _first_line(file: Path) -> str:
-    """What the file says in its first line, if that is plain text."""
+    """The first line of the file, if it is plain text."""
     text = file.read_bytes()[:1000].decode("utf-8", "replace") if file.is_file() else ""
     line = "".join(c for c in text.strip().partition("\n")[0] if c.isprintable())[:150]
     return line or "no reason given"
@@ -159,7 +159,7 @@ def store_of(runs: Path, source) -> Path:
 
 
 def publish_views(folder: RunsFolder, kind: str, *, rebuild: bool = False) -> None:
-    """Bring the CSV views of a book and its summary up to date; what somebody edited stays, unless `rebuild`."""
+    """Update the CSV views of a book and its summary; edited views stay, unless `rebuild`."""
     place = book_place(folder.folder, kind)
     made = {f"{name}.csv": csv_bytes(table) for name, table in book.views(place).items()}
     summary = json_bytes(book_lines(kind, place))
@@ -167,7 +167,7 @@ def publish_views(folder: RunsFolder, kind: str, *, rebuild: bool = False) -> No
 
 
 def rebuild_views(runs: Path, kind: str = "") -> str:
-    """Make the views of a book again, whatever somebody wrote into them."""
+    """Rebuild the views of a book, edited or not."""
     with working(runs) as folder:
         kind, _ = the_book(runs, kind)
         edited = views.altered(runs / BOOKS / kind)
@@ -176,7 +176,7 @@ def rebuild_views(runs: Path, kind: str = "") -> str:
 
 
 def book_lines(kind: str, place: Path | str) -> list[str]:
-    """A book in a few lines: its kill switch, what waits for whom, and where a statement differs."""
+    """A book in a few lines: its kill switch, what waits for approval, and where a broker statement differs."""
     state = book.read_book(place)
     why = f" ({state.switch_reason})" if state.switch_reason else ""
     lines = [f"{kind} book: {state.switch}{why}, cash {state.cash_now_cents / 100:,.2f} USD"]

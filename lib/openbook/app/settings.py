@@ -1,7 +1,7 @@
 """The parameters of each notebook: read from YAML, checked in full before anything runs.
 
 A parameter is written once, in `params/<profile>/<notebook>.yaml`; what a file leaves out has the default stated here.
-Types are strict: the text "false" is not a bool, and a key that nobody reads is an error.
+Types are strict: the text "false" is not a bool, and an unknown key is an error.
 """
 
 import json
@@ -68,7 +68,7 @@ class Compare(Settings):
 
 
 class SelectChampion(Settings):
-    """Whom to trust, and how sure one wants to be."""
+    """Which model to promote, and at which confidence."""
 
     weights: SelectionWeights = SelectionWeights()
     thresholds: Thresholds = Thresholds()

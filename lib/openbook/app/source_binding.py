@@ -1,4 +1,4 @@
-"""A book is bound to the source of its prices: what it holds must not be marked at somebody else's."""
+"""A book is bound to the source of its prices: its holdings must not be marked at another source's."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ ALIKE = 1e-3  # relative; two vendors' closes of one session differ by less, a s
 
 
 def bound_to(runs: Path, place: Path | str) -> str | None:
-    """Where the prices of a book's last evening came from; None for a book without an evening, or if nothing says."""
+    """The source of the prices of a book's last session; None for a book without a session, or if none is recorded."""
     state = book.read_book(place)
     if state.last_session is None:
         return None
@@ -29,7 +29,7 @@ def bound_to(runs: Path, place: Path | str) -> str | None:
 
 
 def require_own_source(runs: Path, places: dict[str, Path | str], source: Source) -> None:
-    """ParameterError (78) if the books of these runs live on bundled or simulated prices, and this source does not, or
+    """ParameterError (78) if the books of these runs use bundled or simulated prices and this source does not, or
     the other way round.
 
     places : of the books that the run is about, by kind
@@ -41,7 +41,7 @@ def require_own_source(runs: Path, places: dict[str, Path | str], source: Source
 
 
 def require_same_marks(runs: Path, kind: str, place: Path | str, source: Source, store: Path) -> None:
-    """ParameterError (78) if prices come from another place than those of the book's last evening, and are others.
+    """ParameterError (78) if prices come from another source than the book's last session, and differ from its marks.
 
     A vendor's files may move, and a desk may change its vendor: where every held name has the close there at which the
     book marked it, nothing of what it holds changes its value by that.
@@ -72,12 +72,12 @@ def _refusal(runs: Path, kind: str, said: str, source: Source, example: str = ""
 
 
 def _is_invented(said: str, source: Source) -> bool:
-    """Whether one of the two is the bundled or simulated world: its positions are nobody's."""
+    """Whether one of the two is bundled or simulated data: its positions are not real."""
     return said.partition(" ")[0] in INVENTED or source.provider in INVENTED
 
 
 def _of_its_page(runs: Path, state) -> str | None:
-    """The source of the sealed page of the book's last evening, for a book from before books said it."""
+    """The source of the sealed page of the book's last session, for books written before they recorded it."""
     sealed = RunsFolder(runs).sealed("daily_run", state.last_session)
     if sealed is None or read_run(sealed)["params"]["dry_run"] != (state.kind == "paper"):
         return None

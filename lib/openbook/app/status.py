@@ -1,4 +1,4 @@
-"""`openbook status`: how things stand, in a few lines for a terminal."""
+"""`openbook status`: the state of champion, books and runs, in a few lines for a terminal."""
 
 import datetime
 import re
@@ -74,7 +74,7 @@ def _letter(day: datetime.date, days: dict[str, RunSummary]) -> str:
 
 
 def _book_notes(book: BookOverview) -> list[str]:
-    """What the book said after the last command, and which views somebody edited since."""
+    """The book's summary after the last command, and which views were edited since."""
     said = [f"  edited by hand: {', '.join(book.edited)}; rebuild with openbook views"] if book.edited else []
     return [*(f"  {line}" for line in book.lines), *said]
 

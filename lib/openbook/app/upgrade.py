@@ -1,4 +1,4 @@
-"""`openbook upgrade`: what an older openbook wrote is brought to today's formats, once, and a copy is kept."""
+"""`openbook upgrade`: brings files of an older openbook to the current formats, once, and keeps a copy."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ from openbook.selection.champion import read_champion
 
 
 def upgrade(runs: Path, say: Callable[[str], None]) -> None:
-    """Bring books, stores and bundles of these runs to today's formats, and say what was done to each when it is done.
+    """Bring books, stores and bundles of these runs to the current formats, and report each as it is done.
 
     A book is copied to upgraded/ before it is replaced in one step; sealed runs stay as they are, and the library that
     made them is kept, so that they can be replayed. The same again does nothing. Raises the first error of a book, once
@@ -41,7 +41,7 @@ def upgrade(runs: Path, say: Callable[[str], None]) -> None:
 
 
 def _book(folder: RunsFolder, kind: str) -> list[str]:
-    """What was done to a book; nothing where there is none."""
+    """What was done to a book; nothing without a book."""
     place = book_place(folder.folder, kind)
     if not book.exists(place):
         return []
@@ -58,7 +58,7 @@ def _stores(runs: Path) -> Iterator[str]:
 
 
 def _bundles(runs: Path) -> Iterator[str]:
-    """A line for the champion, once its bundle was read: its format has not changed, and a new card only says more."""
+    """A line for the champion, once its bundle was read: its format is unchanged; newer cards only have more fields."""
     found = registry.champion(runs)
     if found is not None:
         read_champion(found[0])

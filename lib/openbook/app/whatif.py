@@ -81,14 +81,14 @@ class WhatIf:
 
 
 def try_it(runs: str | Path, date: str, sets: Sequence[str], *, out: str | Path | None = None) -> WhatIf:
-    """A sealed daily run of `runs` with some parameters changed, and what comes out different.
+    """A sealed daily run of `runs` with some parameters changed, and what differs.
 
     sets : key=value, of the daily run (limits.max_trade=0.05) or of what came with its champion: portfolio, regime,
-        costs (portfolio.top_n=20). The costs are those of that evening's simulated fills too
+        costs (portfolio.top_n=20). The costs are those of that session's simulated fills too
     out : a folder to keep the other page in, as a runs folder of its own; None: it is removed
 
     Raises UsageError (64) if the day is not sealed or nothing is set, ParameterError (78) naming a key that is unknown
-    or of the wrong type, and whatever stops the notebook with these parameters.
+    or of the wrong type, and any error of the notebook with these parameters.
     """
     runs, sets = Path(runs), tuple(sets)
     sealed = sealed_day(runs, date)
@@ -131,7 +131,7 @@ def _changed(sealed: Path, sets: Sequence[str]) -> tuple[dict, dict[str, bytes] 
 
 
 def _owner(text: str) -> str:
-    """Whose parameter a key=value changes: "daily_run" or "champion"; ParameterError names one that nobody reads."""
+    """Whether a key=value changes "daily_run" or "champion"; ParameterError names an unknown key."""
     key = text.partition("=")[0].strip()
     first = key.partition(".")[0]
     if first in FIXED:
@@ -210,12 +210,13 @@ def _side(written: Written, close: pd.DataFrame, covariance: np.ndarray, names: 
 
 
 def panel(runs: str | Path | None = None, date: str | None = None):
-    """For JupyterLab: choose a setting of a sealed day, give it another value, press; below stands what is different.
+    """For JupyterLab: choose a setting of a sealed day, change its value, press the button; the differences appear
+    below.
 
     runs : None: OPENBOOK_RUNS or those of the desk, wherever the notebook lies; date : None: the last sealed day
 
     More settings than one go into the second line, as key=value parted by spaces. Nothing is computed until the button
-    is pressed. Where no day is sealed, a callout says so in its place.
+    is pressed. If no day is sealed, a callout says so instead.
     """
     from ipywidgets import Button, Dropdown, HBox, Label, Layout, Output, Text, VBox
 
@@ -257,7 +258,7 @@ def answer(runs: str | Path, date: str, sets: Sequence[str]) -> list[Element]:
 
 
 def shown(tried: WhatIf) -> list[Element]:
-    """Verdicts, orders that differ, and figures, to look at."""
+    """Verdicts, orders that differ, and figures, for display."""
     verdicts = f"Sealed: {tried.verdicts[0]}\nTried: {tried.verdicts[1]}"
     return [
         callout(verdicts, title=f"{tried.date} with {', '.join(tried.sets)}"),
@@ -267,7 +268,7 @@ def shown(tried: WhatIf) -> list[Element]:
 
 
 def settings_of(sealed: Path) -> dict[str, str]:
-    """What `try_it` may change of a sealed day: key → its value then, as one would type it; the champion's first.
+    """The settings of a sealed day that `try_it` may change: key → its value then, as typed; the champion's first.
 
     Lists are left out, and tables that hold nothing; both can still be set by name.
     """
@@ -278,7 +279,7 @@ def settings_of(sealed: Path) -> dict[str, str]:
 
 
 def meaning_of(key: str) -> str:
-    """What a setting says of itself; empty if nothing."""
+    """The description of a setting; empty if it has none."""
     model, said = ChampionCard if key.partition(".")[0] in OF_THE_CHAMPION else DailyRun, ""
     for part in key.split("."):
         field = getattr(model, "model_fields", {}).get(part)

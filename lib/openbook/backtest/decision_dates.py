@@ -1,4 +1,4 @@
-"""The evenings of a backtest: what was known on each, cut from tables that are made once for all optimizers."""
+"""The sessions of a backtest: what was known on each, cut from tables that are made once for all optimizers."""
 
 from dataclasses import dataclass, replace
 
@@ -55,14 +55,14 @@ class Evenings:
         )
 
     def with_older_scores(self) -> "Evenings":
-        """The same evenings with the scores of one session before; nothing else that is known gets older."""
+        """The same sessions with the scores of one session before; nothing else that is known gets older."""
         return replace(self, ranks=np.vstack([np.full((1, self.ranks.shape[1]), np.nan), self.ranks[:-1]]))
 
 
 def gather_evenings(
     scores: pd.DataFrame, market: Market, regimes: pd.Series | None, dates, tape: PriceArrays | None = None
 ) -> Evenings:
-    """The evenings of `dates`, increasing sessions of the market that have scores and a regime; DataError names others.
+    """The sessions of `dates`, increasing sessions of the market that have scores and a regime; DataError names others.
 
     scores : dates × symbols, out of sample; regimes : by date, or None: always normal
     tape : of this market if it is there already
@@ -88,7 +88,7 @@ def gather_evenings(
 
 
 def decision_rows(sessions: pd.DatetimeIndex, dates) -> list[int]:
-    """Positions of increasing dates among the sessions; DataError names one that is no session."""
+    """Positions of increasing dates among the sessions; DataError names one that is not a session."""
     dates = pd.DatetimeIndex(dates)
     rows = sessions.get_indexer(dates)
     if len(dates) == 0:

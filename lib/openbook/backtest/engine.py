@@ -1,4 +1,4 @@
-"""Portfolios through time: the evening's decision applied date after date, then walked with exact costs."""
+"""Portfolios through time: the session's decision applied date after date, then walked with exact costs."""
 
 from dataclasses import dataclass, field
 
@@ -48,7 +48,7 @@ class Decisions:
         return self.log[self.log["outcome"] == "kept"]
 
     def warning(self, settings: PortfolioSettings) -> str:
-        """That `settings` left the model nothing to choose on some dates, as said of the last one; else empty."""
+        """A warning if `settings` left the model nothing to choose on some dates, for the last of them; else empty."""
         said = [unchosen(int(ranked), settings) for ranked in self.log["ranked"].dropna()]
         found = [sentence for sentence in said if sentence]
         return f"{found[-1]} (so on {len(found)} of {len(said)} rebalances)" if found else ""
@@ -62,11 +62,11 @@ class BacktestResult:
     equity, cash : by session, USD at the close, from the first decision
     weights, held : by decision date, targets and the weights before; columns symbols and CASH
     turnover : by decision date, ½Σ|change| at execution, cash included; costs : likewise, USD
-    gone : date, symbol, kind, usd of each held name that became cash without an order: by a recorded delisting, or
+    gone : date, symbol, kind, usd of each held name that turned into cash without an order: by a recorded delisting, or
         because it came back at another level, more than 25 times above
     notes : sentences that every page shows
     warning : that the settings left the model nothing to choose; empty where it chose, or where nothing was decided
-    locked : date of the last believed bar, symbol, why, usd of each name that is held at the end and cannot be sold:
+    locked : date of the last accepted bar, symbol, why, usd of each name that is held at the end and cannot be sold:
         it has had no bar since, or its bars were refused as doubtful
     """
 
@@ -150,7 +150,7 @@ class VectorizedBacktester(BaseModel, frozen=True, extra="forbid"):
         return self.decide_on(gather_evenings(scores, market, regimes, dates))
 
     def decide_on(self, evenings: Evenings) -> Decisions:
-        """The same, of evenings that are gathered already, as they are when several optimizers share them."""
+        """The same for sessions already gathered, as when several optimizers share them."""
         log: list[dict] = []
 
         def decide_row(k: int, held: np.ndarray) -> np.ndarray:
@@ -185,7 +185,7 @@ class VectorizedBacktester(BaseModel, frozen=True, extra="forbid"):
 
 
 def equal_weight_universe(market: Market, dates) -> pd.DataFrame:
-    """The baseline of doing nothing clever: on each date the same weight for every name with a bar (and a member)."""
+    """The passive baseline: on each date the same weight for every name with a bar (and a member)."""
     there = market.adjusted.notna()
     if market.members is not None:
         there &= market.members
@@ -198,7 +198,7 @@ def equal_weight_universe(market: Market, dates) -> pd.DataFrame:
 
 
 def random_scores(market: Market, seed: int) -> pd.DataFrame:
-    """The baseline of knowing nothing: independent normal scores where a name has a bar, sessions × symbols."""
+    """The no-skill baseline: independent normal scores where a name has a bar, sessions × symbols."""
     draws = np.random.default_rng(seed).standard_normal(market.close.shape)
     return pd.DataFrame(draws, index=market.dates, columns=market.symbols).where(market.close.notna())
 
@@ -295,7 +295,7 @@ def _locked(done: Walk, tape: PriceArrays) -> pd.DataFrame:
 
 
 def _locked_notes(locked: pd.DataFrame, equity: float, dates: pd.DatetimeIndex) -> list[str]:
-    """What part of the last equity stands in names that could not be sold, why, and the way out."""
+    """The part of the last equity in names that could not be sold, why, and the way out."""
     silent = locked[(locked["why"] == "no bars") & (locked["date"] <= dates[max(len(dates) - 1 - SILENT, 0)])]
     refused, notes = locked[locked["why"] == "refused"], []
     if len(silent):

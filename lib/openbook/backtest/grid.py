@@ -1,4 +1,4 @@
-"""Every model with every optimizer on the same dates, and the baselines that none of them may lose to."""
+"""Every model with every optimizer on the same dates, and the baselines that each must beat."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -24,7 +24,7 @@ INDEX = ("index", "buy_and_hold")
 
 
 def common_dates(scores: Mapping[str, pd.DataFrame], market: Market, first: str, every: int) -> pd.DatetimeIndex:
-    """The rebalance evenings from `first` on which every model has scores; DataError if there are none."""
+    """The rebalance dates from `first` on which every model has scores; DataError if there are none."""
     dates = market.dates[market.dates >= (pd.Timestamp(first) if first else market.dates[0])]
     for table in scores.values():
         dates = dates.intersection(cast(pd.DatetimeIndex, table.index))
@@ -79,7 +79,7 @@ def backtest_holdout(
     """Daily returns over the holdout, sessions × label: every combination, then the universe. To be put away unseen.
 
     scores, held : by model, dates × symbols, before the holdout and over it; the earlier ones only for the smoothing,
-        as on a real evening. Empty without a holdout, or with one of fewer than two rebalances.
+        as on a real session. Empty without a holdout, or with one of fewer than two rebalances.
     progress : as in `backtest_grid`
     """
     every = backtester.settings.rebalance_every
@@ -121,7 +121,7 @@ def _backtest(shared: tuple[VectorizedBacktester, dict[str, Evenings]], model: s
 
 
 def warnings(results: Mapping[Combination, BacktestResult]) -> str:
-    """What the results warn of, each sentence once, one a line; empty where there is nothing."""
+    """Warnings of the results, each sentence once, one per line; empty without any."""
     return "\n".join(dict.fromkeys(result.warning for result in results.values() if result.warning))
 
 

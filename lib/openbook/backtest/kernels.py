@@ -1,4 +1,4 @@
-"""The compiled loops behind `simulate`: plain arrays in, plain arrays out, one thread, no fast-math.
+"""The compiled loops of `simulate`: plain arrays in, plain arrays out, one thread, no fast-math.
 
 The same few functions walk a whole backtest of given weights and the span between two decisions, so the two agree to
 the last bit. Costs here are `Costs.total` written out; a test holds them together. Compiled once per machine, kept on

@@ -1,4 +1,4 @@
-"""Would a result have stood if one thing had been a little different? A row per combination, a column per change."""
+"""Sensitivity of a result to one small change at a time: a row per combination, a column per change."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -34,12 +34,12 @@ def sensitivity(
     cost × 2 : the same decisions, every order at twice the cost; with a minimum commission a little too hard, because
         names that were left alone are then adjusted by cents
     one day later : each decision uses the scores of the session before, so that they are two sessions old when they
-        trade; prices, regime and what is held are as known that evening
+        trade; prices, regime and what is held are as known at that session
     top N halved, doubled : the number of names to hold, rounded down and at least 1; every limit stays as it is
 
     scores : by model, dates × symbols, out of sample; engine, n_jobs, progress : as in `engine.run_tasks`
-    NaN where half or twice the names leave an evening without a portfolio within the limits that has one as compared:
-    half a year in what was held before would say nothing about the number of names.
+    NaN where half or twice the names leave a session without a portfolio within the limits that has one as compared:
+    half a year in the previous holdings would not measure the number of names.
     """
     evenings = gather_all({model: scores[model] for model, _ in pairs}, market, regimes, dates)
     rows = run_tasks(_row, (backtester, evenings), list(pairs), engine=engine, n_jobs=n_jobs, progress=progress)
@@ -63,11 +63,11 @@ def _row(shared: tuple[VectorizedBacktester, dict[str, Evenings]], model: str, o
 
 
 def _holding(n: int, backtester: VectorizedBacktester, evenings: Evenings, plain: Decisions) -> float:
-    """Sharpe ratio with n names to hold; NaN if some evening has no portfolio then that has one as compared."""
+    """Sharpe ratio with n names to hold; NaN if some session has no portfolio then that has one as compared."""
     other = backtester.model_copy(update={"settings": backtester.settings.model_copy(update={"top_n": n})})
     try:
         decided = other.decide_on(evenings)
-    except OptimizerError:  # not on a single evening
+    except OptimizerError:  # not on a single session
         return float("nan")
     if len(decided.failed.index.difference(plain.failed.index)):
         return float("nan")

@@ -20,9 +20,9 @@ from openbook.portfolio.costs import BPS, Costs
 
 # Beyond this a rise over a silence is another company under the ticker, or a new unit; see `ingest.DOOR["level"]`.
 LIMIT = DOOR["level"].threshold
-# A fall in doubt for so many sessions counts in full, believed or not: nothing confirmed it, and nothing revoked it.
+# A fall in doubt for so many sessions counts in full, accepted or not: nothing confirmed it, and nothing revoked it.
 IN_DOUBT = LEVEL_BARS
-# Sessions without a bar after which a note tells of a locked name, as `market.checks.session` stops expecting it.
+# Sessions without a bar after which a note reports a locked name, as `market.checks.session` stops expecting it.
 SILENT = LEVEL_MEMORY
 KINDS = ("delisting", "another level")
 
@@ -39,7 +39,7 @@ class PriceArrays:
     exit_starts : (sessions + 1,) the exits of session t are those from exit_starts[t] to exit_starts[t + 1]
     exit_names, exit_growth, exit_kinds : by exit, the name that becomes cash then, at its last close × growth, and
         why: an index into KINDS
-    doubted : (sessions, n) adjusted close of the last bar that was refused as a fall since the last believed one, NaN
+    doubted : (sessions, n) adjusted close of the last bar that was refused as a fall since the last accepted one, NaN
         where there is none
     """
 
@@ -123,12 +123,12 @@ def _execution(market: Market) -> np.ndarray:
 
 
 def _plain(table: pd.DataFrame) -> np.ndarray:
-    """The numbers row after row, whatever the frame's own layout: each layout would be compiled anew."""
+    """The numbers in row order: every other layout would be compiled anew."""
     return np.ascontiguousarray(np.asarray(table.to_numpy(dtype=float)))
 
 
 def _read_only(values: np.ndarray) -> np.ndarray:
-    """The same array, which nobody can change any more."""
+    """The same array, read-only."""
     values = values.view()
     values.flags.writeable = False
     return values
@@ -138,7 +138,7 @@ def _in_doubt(market: Market, believed: np.ndarray, age: np.ndarray) -> tuple[np
     """`Tape.doubted`, and the closes in which a fall counts from its IN_DOUBT-th session of doubt on."""
     doubted, close = _refused_falls(market, believed, age), believed.copy()
     for column in np.flatnonzero((doubted > 0).any(axis=0)):
-        spell = np.cumsum(age[:, column] == 0)  # from one believed bar to the next
+        spell = np.cumsum(age[:, column] == 0)  # from one accepted bar to the next
         last = pd.Series(doubted[:, column]).groupby(spell).ffill()
         lasts = last.notna().groupby(spell).cumsum() >= IN_DOUBT
         doubted[:, column] = last
@@ -147,7 +147,7 @@ def _in_doubt(market: Market, believed: np.ndarray, age: np.ndarray) -> tuple[np
 
 
 def _refused_falls(market: Market, believed: np.ndarray, age: np.ndarray) -> np.ndarray:
-    """Adjusted closes that ingest refused and that lie below the last believed one, (sessions, n), else NaN."""
+    """Adjusted closes that ingest refused and that lie below the last accepted one, (sessions, n), else NaN."""
     out, table = np.full(believed.shape, np.nan), market.doubtful
     if table is None:
         return out
@@ -184,9 +184,9 @@ def _delistings(market: Market, age, close, doubted) -> list[tuple[int, int, flo
 
 
 def _other_levels(adjusted: np.ndarray, believed: np.ndarray) -> list[tuple[int, int, float, int]]:
-    """Exits on the bars that close more than LIMIT times above the last believed one, at that one.
+    """Exits on the bars that close more than LIMIT times above the last accepted one, at that one.
 
-    Ingest admits such a bar only after a silence or weeks of refused bars: whoever held the name made no such gain.
+    Ingest admits such a bar only after a silence or weeks of refused bars: a holder made no such gain.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         rows, columns = np.nonzero(adjusted[1:] > LIMIT * believed[:-1])

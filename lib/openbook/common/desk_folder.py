@@ -1,4 +1,4 @@
-"""A desk is a folder with a marker file, found upward from the current folder, as git finds its own.
+"""A desk is a folder with a marker file, found upward from the current folder, as git finds its repository.
 
 Its notebooks, parameters and runs lie below it; a relative path in its parameters starts there, wherever a command is
 given and wherever a kernel stands.
@@ -23,7 +23,7 @@ def find_desk() -> Path:
     """The desk that OPENBOOK_DESK names, or the nearest one at or above the current folder; absolute.
 
     Raises UsageError (64) where there is none, or where the marker belongs to another user: a desk's Python runs as
-    whoever gives the command. A desk that is named needs no owner: naming it says that one means it.
+    the user of the command. A desk that is named explicitly may have any owner.
     """
     desk = desk_or_none()
     if desk is None:
@@ -60,7 +60,7 @@ def runs_folder(asked: str | Path | None = None) -> Path:
     A relative one that was asked for starts at the current folder, one of OPENBOOK_RUNS at the desk.
 
     Raises UsageError (64) where none was asked for and there is no desk, and where the folder asked for belongs to
-    another desk than the one that the command stands in: its parameters and notebooks are not those of that desk.
+    another desk than the one of the current folder: its parameters and notebooks are not those of that desk.
     """
     named = os.environ.get(RUNS)
     if not (asked or named):
@@ -97,7 +97,7 @@ def _nearest(here: Path) -> Path | None:
 
 
 def _require_marker(marker: Path) -> None:
-    """UsageError (64) unless that is a plain file of a format that we know."""
+    """UsageError (64) unless that is a plain file of a known format."""
     try:
         plain = stat.S_ISREG(marker.lstat().st_mode)
         said = marker.read_text(encoding="utf-8", errors="replace") if plain else ""

@@ -1,8 +1,8 @@
-"""What can go wrong, by exit code. A message names the culprit and the way out; nobody ever sees a traceback for it."""
+"""Errors by exit code. A message names the culprit and the way out; users never see a traceback for one."""
 
 
 class OpenbookError(Exception):
-    """Base of every error that a user can meet; `exit_code` is what the command returns."""
+    """Base of every error shown to users; `exit_code` is what the command returns."""
 
     exit_code = 70
 
@@ -116,7 +116,7 @@ class RunTimeout(OpenbookError):
 
 
 class IncompleteRun(OpenbookError):
-    """The notebook ended without its last cell: nothing that it wrote is believed."""
+    """The notebook ended before its last cell: none of its outputs is accepted."""
 
     exit_code = 73
 
@@ -134,12 +134,12 @@ class ParameterError(OpenbookError):
 
 
 class Undelivered(OpenbookError):
-    """A message did not reach anybody yet; what it tells of is done, and the outbox keeps it."""
+    """A message is still unsent; what it reports is done, and the outbox keeps it."""
 
     exit_code = 80
 
 
 class AuditError(OpenbookError):
-    """The audit log, or what it speaks of, was altered."""
+    """The audit log, or something that it records, was altered."""
 
     exit_code = 90

@@ -1,4 +1,4 @@
-"""The few ways in which bytes reach the disk."""
+"""All functions that write to the disk."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from openbook.common.errors import StorageError
 
 @contextmanager
 def storage(action: str) -> Iterator[None]:
-    """Whatever the disk refuses becomes a StorageError (74) that says what was being done."""
+    """Turns an I/O error into a StorageError (74) that names the operation."""
     try:
         yield
     except OSError as error:
@@ -27,7 +27,7 @@ def sync(path: Path) -> None:
 
 
 def write_synced(file: Path, data: bytes) -> None:
-    """Write a file that nobody looks at yet, in full."""
+    """Write a file that no other process reads yet, in full."""
     file.write_bytes(data)
     sync(file)
 
@@ -41,7 +41,7 @@ def hand_out(file: Path, data: bytes, *, runs: Path) -> None:
 
 
 def replace_file(file: Path, data: bytes) -> None:
-    """Replace a file in one step: whoever reads, now or after a crash, sees the old bytes or the new ones."""
+    """Replace a file in one step: a reader, now or after a crash, sees the old bytes or the new ones."""
     new = file.with_name(f".{file.name}.new")
     write_synced(new, data)
     os.replace(new, file)

@@ -1,4 +1,4 @@
-"""Where the tasks of a tournament run: here, in processes beside this one, or on a Dask cluster. Same bits everywhere.
+"""Runs tasks here, in further processes or on a Dask cluster. The results are the same to the bit.
 
 A task is a plain function of what all tasks share and of its own arguments. Each computes on one thread, because the
 number of threads may change the last digit of a fit, and because threads times processes would fight for the cores.
@@ -32,7 +32,7 @@ def run_tasks(
     n_jobs : processes on this machine; 1 runs the tasks in this one
     progress : called with (done, total) as results come in, in order
 
-    An error of a task is raised here, as it was. Raises UsageError for an engine that is none, StorageError if the
+    An error of a task is raised here unchanged. Raises UsageError for an unknown engine, StorageError if the
     cluster cannot be reached.
     """
     check_engine(engine)
@@ -55,7 +55,7 @@ def check_engine(engine: str) -> None:
 
 
 def _collect(results: Iterable, total: int, progress) -> list:
-    """The results as a list, telling how many there are so far."""
+    """The results as a list, reporting how many there are so far."""
     found = []
     for result in results:
         found.append(result)

@@ -64,7 +64,7 @@ def find(folder: Path) -> list[str]:
 
 
 def redact(text: str) -> str:
-    """The text with [NAME] in the place of every secret. It never fails: whoever reports an error calls it."""
+    """The text with [NAME] in the place of every secret. It never fails, because error reports use it."""
     return _redacted(text.encode("utf-8", "surrogatepass"), _forms_by_length(_readable())).decode(
         "utf-8", "surrogatepass"
     )
@@ -73,7 +73,7 @@ def redact(text: str) -> str:
 def redact_folder(folder: Path) -> list[str]:
     """Rewrite every file below a folder that holds a secret; returns their names.
 
-    Only for what nobody believes any more, such as a failed attempt: hashes of these files change.
+    Only for files that are no longer trusted, such as a failed attempt: their hashes change.
     """
     forms, changed = _forms_by_length(_readable()), []
     for path in _files(folder):
@@ -91,7 +91,7 @@ def _is_named(name: str) -> bool:
 
 
 def _readable() -> Mapping[str, str]:
-    """What `settings` says; of the environment alone while the file cannot be read, which whoever needs it is told."""
+    """`settings`, or the environment alone while the file cannot be read; whoever needs a value gets the error."""
     try:
         return settings()
     except UsageError:
@@ -151,7 +151,7 @@ def _forms(value: str) -> set[bytes]:
 
 
 def _base64_inside(raw: bytes, before: int) -> bytes:
-    """What base64 makes of these bytes wherever they stand after `before` (modulo 3) others: user:password, say."""
+    """Base64 of these bytes after `before` (modulo 3) other bytes, as in user:password."""
     coded = base64.b64encode(b"\0" * before + raw)
     return coded[_CUT[before] : (before + len(raw)) * 8 // 6]
 

@@ -1,7 +1,7 @@
-"""An evening's decision from its inputs, and what the difference between two evenings comes from.
+"""The decision of a session from its inputs, and the causes of the difference between two sessions.
 
 The daily page decides step by step, so that a reader can follow; here the same functions are called in the same order,
-so that an evening which was sealed can be decided again, with one of its inputs taken from another evening.
+so a sealed session can be decided again with one of its inputs taken from another session.
 """
 
 import json
@@ -38,7 +38,7 @@ from openbook.signals.features import compute_features
 from openbook.signals.models import Model
 
 CAPS = ("max_weight", "max_sector_weight", "max_turnover", "max_trade")  # the settings of a portfolio that are limits
-HANDED = ("date", "store", "champion", "champion_note", "previous")  # what says where things lie
+HANDED = ("date", "store", "champion", "champion_note", "previous")  # parameters that locate inputs
 VISIBLE = 5e-4  # a smaller effect is 0.0% in words
 TINY = 5e-5  # a smaller change is 0.00% in a table
 Scores = Callable[["Data", "Scorer"], pd.DataFrame]
@@ -46,7 +46,7 @@ Scores = Callable[["Data", "Scorer"], pd.DataFrame]
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """What the market had told by the close. market : up to that session; tradable : names with a sound bar on it."""
+    """The market as known at the close. market : up to that session; tradable : names with a sound bar on it."""
 
     market: Market
     tradable: pd.Index
@@ -62,8 +62,8 @@ class Holdings:
     """What the book held at the close, and whether that was to be changed.
 
     weights : drifted, by symbol, with CASH; sums to 1
-    due : a rebalance was due or made up for, or nothing was held. It stands here, not with the data: on an evening
-        without one the target is what is held, so that what changed since a rebalance is that there is none
+    due : a rebalance was due or made up for, or nothing was held. It stands here, not with the data: on a session
+        without one the target is the holdings, so that the change since a rebalance is its absence
     """
 
     weights: pd.Series
@@ -72,7 +72,7 @@ class Holdings:
 
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """A model, the features that it looks at, and the hash that names it."""
+    """A model, its features, and the hash that names it."""
 
     model: Model
     features: tuple[str, ...]
@@ -120,7 +120,7 @@ INPUTS = tuple(field.name for field in fields(DecisionInputs))
 
 @dataclass(frozen=True, eq=False)
 class Difference:
-    """What two evenings aim at, and what the change comes from.
+    """The targets of two sessions, and the causes of the change.
 
     before, after : target weights by symbol, CASH included
     effects : symbols × inputs and their sum, `total`; see `split_change`
@@ -165,7 +165,7 @@ class Difference:
 def decide(evening: DecisionInputs, scores: Scores | None = None) -> pd.Series:
     """The target weights of an evening, by symbol, CASH last, as in portfolio_weights.csv; sums to 1.
 
-    scores : how (data, model) are scored, where several evenings share them
+    scores : how (data, model) are scored, where several sessions share them
 
     Raises what `construct_portfolio` does. Without a rebalance the target is what is held, and nothing is scored.
     """
@@ -195,7 +195,7 @@ def _sessions(evening: DecisionInputs) -> int:
 
 
 def score(data: Data, model: Scorer, sessions: int) -> pd.DataFrame:
-    """What a model says of the names on the last `sessions` sessions, dates × symbols."""
+    """A model's scores on the last `sessions` sessions, dates × symbols."""
     dates = data.market.dates[-sessions:]
     return model.model.predict(compute_features(data.market, model.features, dates=dates), n_jobs=2)
 
@@ -223,7 +223,7 @@ def decision_inputs(sealed: Path, known: Market | None = None) -> DecisionInputs
 
     known : a market of the same source that goes as far or further, in the place of the store
 
-    Raises OpenbookError where the folder is no daily run, ModelError or DataError where its bundle or prices are gone.
+    Raises OpenbookError if the folder is not a daily run, ModelError or DataError if its bundle or prices are missing.
     """
     run, told = read_run(sealed), handed(sealed)
     params, session = run["params"], pd.Timestamp(run["date"])
@@ -245,12 +245,12 @@ def decision_inputs(sealed: Path, known: Market | None = None) -> DecisionInputs
 
 
 def rebalance_tonight(state: BookState, settlement: Settlement, every: int, previous: str | None) -> Rebalance:
-    """Whether the evening of a settlement is a rebalance, from what is known of the book before it; see `rebalance_on`.
+    """Whether the session of a settlement is a rebalance, from what is known of the book before it; see `rebalance_on`.
 
     state : the book before the settlement; previous : folder of the page before, or None
 
     Orders that a halted book proposed were for no rebalance, and are not made up for. That of approved orders none was
-    filled is what a statement of the broker says; an empty book whose last orders were rejected waits for the schedule.
+    filled comes from a broker statement; an empty book with rejected last orders waits for the schedule.
     """
     session, skipped = pd.Timestamp(settlement.session), pd.DatetimeIndex([])
     if state.last_session is not None and next_session(state.last_session) < session:
@@ -281,7 +281,7 @@ def sealed_day(runs: Path, date: str) -> Path:
 
 
 def handed(sealed: Path) -> dict:
-    """Where things lay, as the sealed notebook was told by papermill; below the same runs folder if it was moved."""
+    """Location of the inputs, from the sealed notebook's parameters; below the same runs folder if it was moved."""
     notebooks = sorted(sealed.glob("*.ipynb"))
     try:
         told = json.loads(notebooks[0].read_bytes())["metadata"]["papermill"]["parameters"]
@@ -308,11 +308,11 @@ def compare(
 ) -> Difference:
     """Both decisions, and the change between them by input; (data, model) pairs are scored once each.
 
-    scored : by a model's hash, its scores of a market that the data of both evenings are parts of, dates × symbols,
-        where they are there already: what is said of a session does not depend on later ones
+    scored : by a model's hash, its scores of a market that the data of both sessions are parts of, dates × symbols,
+        if they are computed already: the scores of a session do not depend on later ones
 
     A mixture of the two which cannot be decided (limits of the one leave no room for the names of the other) leaves
-    what is held as it is, as an evening would; the notes count them. Raises what `decide` does for the two themselves.
+    what is held as it is, as a session would; the notes count them. Raises what `decide` does for the two themselves.
     """
     changed = [name for name in INPUTS if not SAME[name](getattr(before, name), getattr(after, name))]
     last = replace(before, **{name: getattr(after, name) for name in changed})
@@ -347,8 +347,8 @@ def _scores(scored: Mapping[str, pd.DataFrame], sessions: int) -> Scores:
 def since(previous: str | None, tonight: DecisionInputs, source: dict, scores: pd.DataFrame) -> Difference:
     """What changed since the sealed run in the folder `previous`; nothing, and why, where that cannot be told.
 
-    source, scores : of tonight, as the notebook has them. With the source of then, its market and what the same model
-        says of it are used again; what it says only if nothing was restated in between
+    source, scores : of this session, as the notebook has them. If the source is unchanged, its market and the model's
+        scores are reused; scores only if nothing was restated in between
     """
     if previous is None:
         return _nothing(tonight, "This is the first daily run: there is no earlier one to compare with.")
@@ -358,7 +358,7 @@ def since(previous: str | None, tonight: DecisionInputs, source: dict, scores: p
         before = decision_inputs(Path(previous), tonight.data.market if same else None)
         alike = same and not tonight.data.market.is_restated_since(before.data.session)
         return compare(before, tonight, {tonight.model.sha256: scores} if alike else None)
-    except OpenbookError as error:  # a page about tonight does not fail for want of another
+    except OpenbookError as error:  # the page of this session does not fail because of an earlier one
         return _nothing(tonight, f"Not compared with the previous daily run: {error}")
 
 

@@ -1,4 +1,4 @@
-"""What a page says of an evening in words: its verdict, and why each order is there, from score to cost."""
+"""The words of a daily page: its verdict, and the rationale of each order, from score to cost."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ def order_stories(
 ) -> pd.DataFrame:
     """One row per order: symbol, side, story; then one per name that is wanted and not bought, its side NONE.
 
-    trades : TRADE_COLUMNS; story : of the portfolio, by symbol, of which score and rank are read; because : by symbol,
+    trades : TRADE_COLUMNS; story : of the portfolio, by symbol; score and rank are used; because : by symbol,
     what moved its score most; value : of the whole portfolio, USD; unbought : of `Unbought.table`, or None
 
     The story names score and rank, the reason with every limit that binds, the target in shares before and after
@@ -94,7 +94,7 @@ def _rounding(order: Any, value: float) -> str:
 
 @dataclass(frozen=True)
 class Headline:
-    """What a reader wants to know first: a verdict of a few words, a sentence, and how the page colours it."""
+    """The headline of a page: a verdict of a few words, a sentence, and its colour."""
 
     verdict: str
     sentence: str
@@ -112,11 +112,11 @@ def headline(
     because: str = "",
     unbought: str = "",
 ) -> Headline:
-    """Orders wait, nothing to do, reduce only, or halted, with the reason.
+    """Orders pending, nothing to do, reduce only, or halted, with the reason.
 
     trades : TRADE_COLUMNS; due : the session they are for; switch : state of the kill switch, and why it is not ACTIVE
     warning : what else a reader must not miss, such as a champion that failed a gate
-    because : why there are orders tonight, or none, while the kill switch is ACTIVE
+    because : why there are orders in this session, or none, while the kill switch is ACTIVE
     unbought : which names the book is too small for (`Unbought.sentence`), or that it is worth nothing; a warning, too
     """
     nothing = "no order is possible" if unbought else "no orders"

@@ -1,7 +1,7 @@
-"""What goes to a broker and what comes back, as bytes: nothing is sent from here, and no file is opened.
+"""Files for a broker and from a broker, as bytes: nothing is sent from here, and no file is opened.
 
 Orders leave as market orders for an auction of their session, in one of three shapes (FORMATS): the opening auction,
-or the closing one where their source has closes only. What comes back is believed whole or refused whole: BookError
+or the closing one where their source has closes only. What comes back is accepted whole or refused whole: BookError
 (60) names the line and the column. Money is read as decimals, never as floating point.
 """
 
@@ -79,7 +79,7 @@ AUCTIONS = {
 
 
 def generic_csv(orders: pd.DataFrame, execution: str) -> bytes:
-    """Orders as a CSV that any spreadsheet reads, GENERIC_COLUMNS; `shares` is above zero, `side` says which way.
+    """Orders as a CSV that any spreadsheet reads, GENERIC_COLUMNS; `shares` is above zero, `side` is the direction.
 
     orders : columns order_id, session, symbol, shares (signed), price (USD when decided); one line each, as given
     execution : of AUCTIONS; time_in_force is OPG for the opening auction, CLS for the closing one
@@ -244,7 +244,7 @@ def parse_statement(data: bytes) -> tuple[pd.Series, int]:
 
 
 def parse_prices(data: bytes) -> dict[str, float]:
-    """USD by symbol where a statement has a column price; a blank, and the line CASH, has none. BookError (60) for
+    """USD by symbol if a broker statement has a column price; a blank and the line CASH have none. BookError (60) for
     anything else."""
     rows = _records(data, STATEMENT_COLUMNS, PRICED_COLUMNS)
     priced = [(line, row) for line, row in rows if row.get("price") and row["symbol"] != CASH]

@@ -1,4 +1,4 @@
-"""What trades were predicted to cost, and what they did cost."""
+"""Predicted and realized trading costs."""
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ def execution_costs(fills: pd.DataFrame, market: Market, costs: Costs) -> pd.Dat
     """One row per fill, EXECUTION_COLUMNS, as ordered; shares signed, prices and money in USD, the rest basis points.
 
     fills : columns date, fill_id, symbol, shares (signed), price, commission, slippage (what a paper book charged
-        beside the price, 0 for a real fill), decided_price (close when it was decided, the evening before)
+        beside the price, 0 for a real fill), decided_price (close when it was decided, the session before)
 
     reference : `market.execution_price` of that session, NaN without a bar
     predicted_bps : slippage by `costs`, of the notional
@@ -53,7 +53,7 @@ def execution_costs(fills: pd.DataFrame, market: Market, costs: Costs) -> pd.Dat
 
 
 def refit_slippage(table: pd.DataFrame) -> dict[str, float]:
-    """Slippage as it was realised: what `Costs.slippage_bps` should have been for these fills.
+    """Realised slippage: what `Costs.slippage_bps` should have been for these fills.
 
     table : of `execution_costs`; fills without a reference are left out
 

@@ -1,4 +1,4 @@
-"""What the book's own decisions would have earned in a backtest, and why the book earned something else."""
+"""Return of the book's own decisions in a backtest, and why the book's return differs."""
 
 import pandas as pd
 
@@ -21,12 +21,12 @@ def track(
 ) -> pd.DataFrame | None:
     """`metrics.tracking_difference` of the book since its first decision; None before there is a session to compare.
 
-    history : HISTORY_COLUMNS; executed : EXECUTION_COLUMNS; both through tonight
+    history : HISTORY_COLUMNS; executed : EXECUTION_COLUMNS; both through this session
     targets : decision dates × symbols and CASH, every target weight that led to orders, approved or not; those from
         before the first session of `history` were another book's
     held : dates × symbols, weights at the close; costs : as the backtest has them; min_trade_size : USD
 
-    The backtest takes each target as it was decided, in fractions of shares, at the execution price of the next session
+    The backtest takes each target as decided, in fractions of shares, at the execution price of the next session
     and at the costs of the formula. An order that was rejected, expired or cut is in its rest.
     """
     targets = targets[targets.index >= history["date"].min()] if len(targets) else targets
@@ -49,7 +49,7 @@ def track(
 
 
 def _paid(costs: pd.Series, equity: pd.Series) -> pd.Series:
-    """What each session's execution cost, a fraction of the equity before, by session; 0 where nothing was decided."""
+    """Execution cost of each session, a fraction of the equity before; 0 without a decision."""
     by_session = costs.reindex(equity.index).fillna(0.0).shift(1, fill_value=0.0)
     return by_session / equity.shift(1)
 

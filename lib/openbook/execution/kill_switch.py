@@ -1,4 +1,4 @@
-"""The kill switch: when the book may not buy any more, or must stop altogether, decided from its own equity alone.
+"""The kill switch: whether the book may no longer buy, or must stop, decided from its own equity alone.
 
 Nothing here sells, latches or forgets: the book keeps the state, and only a person resets it.
 """
@@ -21,12 +21,12 @@ STATES = (ACTIVE, REDUCE_ONLY, HALTED)  # least to most restrictive
 CHECK_COLUMNS = ["check", "value", "limit", "status", "detail"]
 ASKS = {"daily_loss": HALTED, "sharpe": REDUCE_ONLY, "drawdown": HALTED}  # the state that each check asks for
 NEAR = Fraction(1, 5)  # of the limit
-FEWEST = 20  # returns below which nothing is said about false alarms
-_ALARMS = ("unevaluable", "trip")  # the later hides the earlier, and both hide what a newer session says
+FEWEST = 20  # fewest returns for an estimate of false alarms
+_ALARMS = ("unevaluable", "trip")  # the later hides the earlier, and both hide the result of a newer session
 
 
 def worst(*states: str) -> str:
-    """The most restrictive of some states; BookError names what is none."""
+    """The most restrictive of some states; BookError names an unknown one."""
     unknown = [state for state in states if state not in STATES]
     if unknown:
         raise BookError(f"unknown kill switch state {unknown[0]!r}; choose from {', '.join(STATES)}")
@@ -45,7 +45,7 @@ class Trip:
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What the switch says.
+    """The verdict of the switch.
 
     state : never less than what was latched
     trips : to be latched, oldest first
@@ -84,7 +84,7 @@ class KillSwitch(BaseModel, frozen=True, extra="forbid"):
     """Limits of the switch. Each is broken strictly beyond its value: a loss of exactly 3% does not trip."""
 
     max_daily_loss: float = Field(0.03, gt=0, lt=1, description="loss in one session that trips HALTED")
-    # Its standard error over 30 sessions is about √(252/30) = 2.9: expect false alarms, and look at their rate.
+    # Its standard error over 30 sessions is about √(252/30) = 2.9: expect false alarms, and check their rate.
     min_sharpe: float = Field(
         0.5,
         allow_inf_nan=False,
@@ -94,12 +94,12 @@ class KillSwitch(BaseModel, frozen=True, extra="forbid"):
     max_drawdown: float = Field(0.10, gt=0, lt=1, description="drawdown from the peak since arming that trips HALTED")
 
     def evaluate(self, marks: pd.DataFrame, *, latched: str, unseen: int) -> Verdict:
-        """Judge every session that was not judged before, in its turn, as if the switch had run that evening.
+        """Evaluate every session not evaluated before, in order, as if the switch had run on that session.
 
         marks : one row per settled session since the switch was armed, oldest first: date (YYYY-MM-DD), before_cents
             (equity at the session before), flows_cents (deposits less withdrawals that entered before the session),
             equity_cents
-        latched : state kept in the book; BookError if it is none
+        latched : state kept in the book; BookError if it is unknown
         unseen : number of last rows that were never judged; 0 shows the last again and trips nothing
 
         A loss trips in each session that has one; a Sharpe ratio or a drawdown that stays beyond its limit trips once,
@@ -108,7 +108,7 @@ class KillSwitch(BaseModel, frozen=True, extra="forbid"):
         kept = worst(latched)
         try:
             return self._judge(marks, kept, unseen)
-        except Exception as error:  # whatever broke, no new buys
+        except Exception as error:  # any failure: no new buys
             why = f"the kill switch could not be evaluated: {type(error).__name__}: {error}"
             rows = [_Row(check, np.nan, limit, "unevaluable", why) for check, limit in self._limits().items()]
             return Verdict(worst(kept, REDUCE_ONLY), (), _table(rows))
@@ -162,7 +162,7 @@ class KillSwitch(BaseModel, frozen=True, extra="forbid"):
 def reducing(trades: pd.DataFrame, positions: pd.Series) -> pd.DataFrame:
     """The orders that only make a holding smaller, in their order and with their columns.
 
-    trades : TRADE_COLUMNS, of which symbol and shares are read; positions : signed shares by symbol
+    trades : TRADE_COLUMNS; symbol and shares are used; positions : signed shares by symbol
 
     An order for more than is held, for a symbol that is not held or is ordered twice, or without a number of shares is
     not among them.
@@ -287,7 +287,7 @@ def _summary(rows: tuple[_Row, ...], trips: list[Trip]) -> _Row:
 
 
 def _beside(value: float, limit: float, kind: str) -> str:
-    """A value beside its limit, with as many digits as it takes to tell them apart; kind : "f" or "%"."""
+    """A value beside its limit, with enough digits to distinguish them; kind : "f" or "%"."""
     digits = next((n for n in range(2, 16) if f"{value:.{n}{kind}}" != f"{limit:.{n}{kind}}"), 2)
     sign = "<" if value < limit else ">" if value > limit else "="
     return f"{value:.{digits}{kind}} {sign} {limit:.{digits}{kind}}"

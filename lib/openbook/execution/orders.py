@@ -150,9 +150,9 @@ class TradeGenerator(BaseModel, frozen=True, extra="forbid"):
         target_weights : (n,) by symbol, CASH among them or not; a held symbol that is absent is sold in full
         prices : (n_symbols,) by symbol, last close in USD
         volume : median dollar volume by symbol, or None where the source has none
-        reasons : text by symbol; where there is none, what the order does is said
+        reasons : text by symbol; without one, the reason is what the order does
         room : the limits that rounding up may not break
-        locked : held symbols that cannot be traded; whatever their target, there is no order for them
+        locked : held symbols that cannot be traded; they get no order, whatever their target
 
         weight_before is the drifted weight of the whole book, cash included; weight_target what was asked for, before
         rounding, the minimum size and the cash. A book that is worth nothing and holds nothing has no orders. Raises
@@ -258,7 +258,7 @@ class TradeGenerator(BaseModel, frozen=True, extra="forbid"):
         return trades.assign(commission_est=commission / 100, slippage_est=slippage / 100)
 
     def _warn(self, notional: float, volume: float) -> str:
-        """What there is to say about one order against its median dollar volume."""
+        """The liquidity warning of one order, from its median dollar volume."""
         if np.isnan(volume):
             return NO_VOLUME
         if notional <= self.max_volume_pct * volume:
@@ -289,7 +289,7 @@ def _priced(prices: pd.Series, symbols: pd.Index, what: str) -> pd.Series:
 
 
 def _explain(trades: pd.DataFrame, asked: pd.Series, reasons: pd.Series | None) -> pd.Series:
-    """Why each order is there: the caller's words if any, else its own; and that cash cut it, where it did."""
+    """The reason of each order: the caller's words if any, else a default; and whether cash reduced it."""
     given = (pd.Series(dtype="str") if reasons is None else reasons).reindex(trades["symbol"]).to_numpy()
     rows = zip(trades.itertuples(), given, asked, strict=True)
     return pd.Series([_sentence(row, text, shares) for row, text, shares in rows], dtype="str", index=trades.index)

@@ -1,4 +1,4 @@
-"""Every limit of the desk, as a table of values beside their limits; what breaks one stops the batch, or is flagged.
+"""Every limit of the desk, as a table of values and limits; a breach stops the batch or is flagged.
 
 Each comparison is written so that NaN fails it.
 """
@@ -122,7 +122,7 @@ class SafetyLimits(BaseModel, frozen=True, extra="forbid"):
 
 
 def restrict(target: pd.Series, held: pd.Series, switch: str, cash: float = 0.0) -> pd.Series:
-    """What may be aimed at: everything while the kill switch is ACTIVE, only less of what is held under REDUCE_ONLY or
+    """The allowed targets: everything while the kill switch is ACTIVE, only smaller positions under REDUCE_ONLY or
     while the cash is below zero, and cash alone, as a proposal, when HALTED. Weights by symbol with CASH, which takes
     what is left; sums to 1."""
     if switch == ACTIVE and cash >= 0:
@@ -137,8 +137,8 @@ def restrict(target: pd.Series, held: pd.Series, switch: str, cash: float = 0.0)
 
 
 def profile_of(positions: pd.Series, switch: str) -> Profile:
-    """Which limits a batch has: those of a liquidation where the kill switch halted the book, of a first build where
-    nothing is held, of an ordinary day else."""
+    """Which limits apply to a batch: those of a liquidation if the kill switch halted the book, of a first build if
+    nothing is held, else those of an ordinary day."""
     if switch == HALTED:
         return "liquidation"
     return "initial" if positions.empty else "daily"
@@ -163,7 +163,7 @@ class SafetyValidator:
 
         weights : by symbol, CASH included, sums to 1
         sectors : by symbol; market_cap : by symbol, USD; None where the source has none
-        held : drifted weights of tonight. A position or sector over its limit which the target does not raise (a name
+        held : drifted weights. A position or sector over its limit that the target does not raise (a name
             that cannot trade) is flagged, not stopped
 
         Market capitalisation buckets are fractions of the invested part; a name whose capitalisation is unknown counts
@@ -221,7 +221,7 @@ class SafetyValidator:
         )
 
     def require(self, checks: pd.DataFrame) -> None:
-        """LimitError (51) if any check says stop, naming each with its offenders."""
+        """LimitError (51) if any check has status stop, naming each with its offenders."""
         stops = checks[checks["status"] == "stop"]
         if len(stops):
             raise LimitError("; ".join(f"{row.check}: {row.detail}" for row in stops.itertuples()))
@@ -344,7 +344,7 @@ def _well_formed(trades: pd.DataFrame, share_units: int) -> dict:
 
 
 def _prices(trades: pd.DataFrame, prices: pd.Series) -> dict:
-    """Every order has a price, and it is the one known tonight."""
+    """Every order has a price, and it is the price of this session."""
     price = trades["price"].to_numpy(dtype=float)
     known = prices.reindex(trades["symbol"]).to_numpy(dtype=float)
     bad = ~((price > 0) & (price < np.inf) & (np.abs(price - known) <= TOLERANCE * known))
@@ -390,7 +390,7 @@ def _row(check: str, value: float, limit: float, ok: Any, detail: str, breach: B
 
 
 def _unchecked(check: str, limit: float, why: str) -> dict:
-    """A check that the data does not allow: said, and never counted as passed."""
+    """A check that the data does not allow: reported, and never counted as passed."""
     return {**_row(check, np.nan, limit, False, f"not checked: {why}"), "status": "not checked"}
 
 

@@ -87,7 +87,7 @@ def _scale(buys: np.ndarray, prices: np.ndarray, budget: int, costs: Costs, shar
 
 @dataclass(frozen=True, eq=False)
 class Rounding:
-    """One evening's orders before the left-over is spent, for n symbols in sorted order.
+    """One session's orders before the leftover cash is spent, for n symbols in sorted order.
 
     symbols : (n,); prices : (n,) USD per whole share; held : (n,) units; aimed : (n,) units, not rounded
     value : of the portfolio, USD; cash, keep : cents there are, and cents that the target leaves in cash
@@ -177,7 +177,7 @@ class _Spending:
         return max(least - order, 1) if order >= 0 else -order
 
     def _sound(self, place: int, order: int) -> bool:
-        """Whether an order is none, or large enough."""
+        """Whether an order is zero, or large enough."""
         return order == 0 or abs(order) * self.unit[place] >= self.evening.smallest
 
     def _closer(self, place: int, step: int) -> bool:

@@ -72,12 +72,12 @@ def same_security(one: str, other: str) -> bool:
 
 
 def recognised(said: Iterable[str], held: Iterable[str], known: Iterable[str] = ()) -> dict[str, str]:
-    """The book's symbol for each that a broker's file says; one that fits none stays as it is.
+    """The book's symbol for each symbol of a broker's file; one that fits none stays as it is.
 
-    said : symbols of the file; held : symbols that the book holds or waits for; known : others that it knows
+    said : symbols of the file; held : symbols that the book holds or has orders for; known : others that it knows
 
     BookError (60) where a spelling fits two symbols that are held, or two spellings of the file fit one symbol. Symbols
-    that the file spells all as the book does are told apart by that.
+    are distinguished by their spelling if the file spells all of them as the book does.
     """
     said = list(said)
     theirs, holds, knows = _by_parts(said), _by_parts(held), _by_parts(known)

@@ -1,4 +1,4 @@
-"""What a book has to know of its account, and of actions that only a person can explain."""
+"""Settings of a book's account, and of corporate actions that only a person can explain."""
 
 import re
 from typing import Annotated, Literal

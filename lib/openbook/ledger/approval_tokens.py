@@ -1,6 +1,6 @@
-"""An approval that travels: a small signed text, by which a person approves a batch on another machine.
+"""Approval tokens: a small signed text with which a person approves a batch from another machine.
 
-Both machines hold the same key. The text is plain JSON with an HMAC-SHA256 (RFC 2104) of all that it says.
+Both machines hold the same key. The text is plain JSON with an HMAC-SHA256 (RFC 2104) of all its fields.
 """
 
 import hmac
@@ -22,7 +22,7 @@ def sign(said: Mapping[str, str], key: bytes) -> bytes:
 
 
 def read(data: bytes, key: bytes) -> dict[str, str]:
-    """What a token says; ApprovalError (55) unless every field is there, and the signature is of this key."""
+    """The fields of a token; ApprovalError (55) unless all are there and the signature matches this key."""
     try:
         body = json.loads(data[: LARGEST + 1].decode("utf-8"))
         signature = body.pop("signature")

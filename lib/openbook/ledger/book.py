@@ -1,4 +1,4 @@
-"""The book: what we hold, what we ordered, and how both came about. Everything else that is known of it is derived.
+"""The book: holdings, orders, and the events behind them. Everything else about it is derived.
 
 A settled session is committed once, as one event and one transaction; every function here takes the path of the file.
 What people do to a book between two sessions is in `book_commands`.
@@ -85,7 +85,7 @@ def open_book(path: Path | str, *, cash: float, kind: str = "paper", share_units
 def read_book(path: Path | str, *, before: str | pd.Timestamp | None = None) -> BookState:
     """The book after its last commit, or as it was before the commit of session `before`.
 
-    Raises BookError if the file is missing, empty, cut, altered or no book; nothing is created.
+    Raises BookError if the file is missing, empty, truncated, altered or not a book; nothing is created.
     """
     return database.read(database.place(path), lambda db: state_before(db, _day(before)))
 
@@ -145,11 +145,11 @@ def commit_session(
     manual: bool = False,
     about: Mapping[str, str] | None = None,
 ) -> Verdict:
-    """Commit a session: what `settlement` (its JSON) says happened, and `trades` as orders for the next session.
+    """Commit a session: the events of `settlement` (JSON), and `trades` as orders for the next session.
 
-    trades : TRADE_COLUMNS, of which symbol, shares, price and reason are kept; whole shares where the book counts
+    trades : TRADE_COLUMNS; symbol, shares, price and reason are kept; whole shares where the book counts
         those, else multiples of its unit
-    switch : its limits; it is evaluated here, on the book's own equity, whatever the notebook found
+    switch : its limits; it is evaluated here, on the book's own equity, independent of the notebook
     manual : the orders wait for a person's approval; always so in a live book, and for what a halted book proposes
     about : what else the batch of orders stands on, as hashes: model, data, parameters, code
 
@@ -178,7 +178,7 @@ def commit_session(
 
 
 def judge(state: BookState, settled: Settlement, switch: KillSwitch) -> Verdict:
-    """What the kill switch says of a book after a settlement: every session since it was armed, none left out."""
+    """The kill switch's verdict on a book after a settlement, for every session since it was armed."""
     new = settled.marks_table
     marks = pd.concat([state.marks, new], ignore_index=True) if len(state.marks) else new
     return switch.evaluate(marks, latched=state.switch, unseen=len(new))
@@ -198,7 +198,7 @@ def event_of(db: sqlite3.Connection, session: str) -> dict:
 
 
 def batch_digest(body: Mapping, about: Mapping[str, str]) -> str:
-    """sha256 of all that an approval stands on: session, orders, positions and cash, the ledger before it, and `about`.
+    """sha256 of all that an approval covers: session, orders, positions and cash, the ledger before it, and `about`.
 
     body : of the session's event
     """
@@ -218,7 +218,7 @@ def session_body(
     *,
     version: int = 1,
 ) -> dict:
-    """The event of one evening; version : above 1 where it was decided again."""
+    """The event of one session; version : above 1 where it was decided again."""
     ids, named = _identified(state, settled, trades["symbol"].astype(str))
     orders = _orders(trades, settled.session, ids, state.share_units, version)
     adds = trades["symbol"][~trades["symbol"].isin(reducing(trades, settled.positions)["symbol"])]
@@ -286,7 +286,7 @@ def parse_settlement(text: str, day: str) -> Settlement:
 
 
 def _orders(trades: pd.DataFrame, day: str, ids: dict[str, str], share_units: int, version: int) -> list[dict]:
-    """The orders of one evening, for the session after `day`, sorted by symbol; BookError names the malformed.
+    """The orders of one session, for the session after `day`, sorted by symbol; BookError names the malformed.
 
     ids : security by symbol
     """
@@ -360,7 +360,7 @@ def _require_next(db: sqlite3.Connection, day: str) -> None:
 
 def require_same(known: dict, body: dict) -> None:
     """ConflictError unless a session is committed again with the same outcome; code may have changed since a crash, and
-    the format of the book too: of an older body only what it says is compared."""
+    the format of the book too: of an older body only its own fields are compared."""
     said = json.loads(event_chain.canonical(body))
     if known["settlement"]["schema_version"] < SCHEMA_VERSION:
         said = _like(known, said)

@@ -47,7 +47,7 @@ MOVES = ("fills", "cash", "adjusted", "halted", "reset")
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """The orders of one evening, as the book has them.
+    """The orders of one session, as the book has them.
 
     digest : what an approval stands on, see `batch_digest`; about : hashes of model, data, parameters and code
     orders : PENDING_COLUMNS but `decided`, all of them, as decided, with the state that each is in; `open` : shares
@@ -121,13 +121,14 @@ def record_fills(
 
     fills : columns fill_id, order_id, shares (signed), price (USD), commission_cents, date; see `brokers.parse_fills`
     source : sha256 of the file that they come from
-    accepted : (who, reason) of somebody who answers for what no order explains: a fill on another day, of an order that
-        nobody approved or that is not there, of more than was open. Those are booked by that name as corrections, each
-        with what is odd about it; a column symbol says of what, where the order does not
+    accepted : (who, reason) of a person who takes responsibility for fills that match no order: a fill on another day,
+        of an order that was not approved or does not exist, of more than was open. Those are booked under that name as
+        corrections, each with the irregularity; a column symbol names the security if the order does not
 
     A fill that is recorded already changes nothing; with the same id and other content it is refused, as is one of an
     unknown order, on another day, to the wrong side, or of more than is open: BookError (60). ApprovalError (55) for an
-    order that nobody approved. A fill of an order that was voided or expired after its approval happened, and is taken.
+    order that was not approved. A fill of an order that was voided or expired after its approval happened, and is
+    taken.
     """
     with database.write(database.place(path)) as db:
         if state_of(db).kind != "live":
@@ -151,12 +152,12 @@ def record_cash(
 ) -> int:
     """Record cash that came or went without a trade; returns the cash now, cents.
 
-    flow : deposit and withdrawal are nobody's performance; fee and interest are. Interest that the broker takes, on a
-        debit, is a fee: it may leave the cash below zero, and so may a deposit that does not cover a debit
+    flow : deposits and withdrawals do not count as performance; fees and interest do. Interest that the broker takes,
+        on a debit, is a fee: it may leave the cash below zero, and so may a deposit that does not cover a debit
     cents : above zero
 
     The same flow again, by the same person with the same reason and nothing in between, changes nothing, for a command
-    that was killed can be repeated (see `cash_recorded`); `again` says that it happened a second time.
+    that was killed can be repeated (see `cash_recorded`); `again` means that it happened a second time.
     """
     if flow not in FLOWS:
         raise UsageError(f"unknown cash flow {flow!r}; choose from {', '.join(FLOWS)}")
@@ -198,8 +199,8 @@ def adjust(
     shares : signed change by symbol; prices : USD, of the symbols for which the book knows none
     receivables : what is owed to the book: symbol, kind, due (YYYY-MM-DD) and cents of each
 
-    It is part of the performance, for what was told before was wrong, and the kill switch sees it. Shares are valued at
-    their last known close, and are a lot of that cost. BookError for shares of which nobody knows a price. The same
+    It counts as performance, because earlier values were wrong, and the kill switch sees it. Shares are valued at
+    their last known close, and are a lot of that cost. BookError for shares without a known price. The same
     correction again, with nothing in between, changes nothing.
     """
     with database.write(database.place(path)) as db:
@@ -214,7 +215,7 @@ def adjust(
 def rename(path: Path | str, *, symbol: str, to: str, date: str, who: str, reason: str, when: str) -> str:
     """Say that a security is called `to` from `date` on; returns its id. What is held, ordered and paid for stays.
 
-    A rename is recorded on the evening before its date, or later. BookError if the book knows no `symbol`, or holds or
+    A rename is recorded at the session before its date, or later. BookError if the book knows no `symbol`, or holds or
     waits for another security that is called `to`.
     """
     to, date = line(to, "the new ticker"), f"{pd.Timestamp(date):%Y-%m-%d}"
@@ -255,11 +256,11 @@ def reconcile(
     shares : signed, by symbol; must agree exactly, the cash within a cent, and each dividend that it shows to be paid
         (see `receivables.paid_by`) within another: those are cash then, and owed no more
     closed : last session that is over: the approved orders up to it have ended, and what is filled is RECONCILED
-    accepted : (who, reason) of somebody who takes the statement for right: the difference is booked by that name, see
+    accepted : (who, reason) of a person who accepts the statement: the difference is booked under that name, see
         `adjust`, and the book stands on what the broker holds
     prices : USD by symbol, where the statement has them; BookError (60) for a symbol that neither it nor the book knows
 
-    A difference that nobody accepted stops the next run, until a statement agrees.
+    An unaccepted difference stops the next run until a statement agrees.
     """
     who, reason = accepted
     signed = _signed(who, reason) if who or reason else {"who": "", "reason": ""}
@@ -342,7 +343,7 @@ def _signed(who: str, reason: str) -> dict[str, str]:
 
 
 def statuses(db: sqlite3.Connection, decided: str = "") -> list[tuple[str, str]]:
-    """(order_id, state) of all orders, or of those decided on one evening."""
+    """(order_id, state) of all orders, or of those decided on one session."""
     query = """SELECT order_id, (SELECT status FROM order_states s WHERE s.order_id = o.order_id
         ORDER BY seq DESC, n DESC LIMIT 1) FROM orders o WHERE ? IN ('', decided) ORDER BY order_id"""
     return db.execute(query, (decided,)).fetchall()
@@ -405,7 +406,7 @@ def _require_waiting(batch: Batch, states: tuple[str, ...]) -> None:
 
 
 def _done_before(db: sqlite3.Connection, batch: Batch, said: dict) -> bool:
-    """Whether the same person has said the same of this batch already, and nothing came after: a command repeated."""
+    """Whether this person has decided the same about this batch already and nothing came after: a repeat."""
     return len(batch.orders) > 0 and said.items() <= event_chain.last_event(db).items()
 
 
@@ -494,7 +495,7 @@ def _follow(rows: list[dict], batch: Batch, db: sqlite3.Connection, share_units:
 
 
 def _paid(state: BookState, cash_cents: int) -> list[dict]:
-    """The rows by which dividends that are owed become the cash that a statement shows; none if they explain it not."""
+    """Rows that turn dividend receivables into the cash of a statement; none if they do not explain it."""
     more = cash_cents - state.cash_now_cents
     found = paid_by([row for row in state.receivables_now if row.kind == "dividend"], more)
     return [{**BLANK, "cents": more}, *taken_away(found)] if found and abs(more) > 1 else []
@@ -525,14 +526,14 @@ def _odd(rows: list[dict], batch: Batch, db: sqlite3.Connection, share_units: in
             _follow(checked, batch, db, share_units)
             sound.append(row)
         except (ApprovalError, BookError) as error:
-            if row["fill_id"] in recorded:  # one id is one fill, whoever answers for it
+            if row["fill_id"] in recorded:  # one id is one fill, whoever accepted it
                 raise
             found[row["fill_id"]] = str(error)
     return found
 
 
 def _booked(db: sqlite3.Connection) -> set[str]:
-    """Ids of the fills that somebody booked as corrections."""
+    """Ids of the fills booked as corrections."""
     query = "SELECT json_extract(body, '$.fill') FROM events WHERE kind = 'adjusted'"
     return {fill for (fill,) in db.execute(query) if fill}
 
@@ -583,7 +584,7 @@ def _corrections(
 
 
 def _difference(state: BookState, shares: pd.Series, cash_cents: int) -> str:
-    """Where a statement and the book disagree, in words."""
+    """Differences between a broker statement and the book, in words."""
     ours, theirs = state.positions_now.to_dict(), shares.to_dict()
     parts = [
         f"{symbol}: book {ours.get(symbol, 0):.10g}, statement {theirs.get(symbol, 0):.10g} shares"

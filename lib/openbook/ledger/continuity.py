@@ -12,8 +12,8 @@ from openbook.ledger.records import BookState, Settlement
 
 
 def require_continuation(settlement: Settlement, state: BookState) -> None:
-    """BookError unless the rows of `settlement` lead from `state` to what it says is held, owed and paid for: no share,
-    no cent more."""
+    """BookError unless the rows of `settlement` lead from `state` to the holdings, receivables and costs in it: no
+    share, no cent more."""
     if settlement.head != state.head:
         raise ConflictError("the book changed since this settlement was computed; run the session again")
     if settlement.share_units != state.share_units or settlement.adjustment_rows != state.adjustments:

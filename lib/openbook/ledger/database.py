@@ -1,4 +1,4 @@
-"""Where a book is kept: a file, or a PostgreSQL server where the place is a URL; the same functions for both.
+"""Where a book is kept: a file, or a PostgreSQL server if the location is a URL; the same functions for both.
 
 `sqlite` does it for files, `postgres` for servers; nothing else imports the latter.
 """
@@ -22,7 +22,7 @@ def place(path: Path | str) -> Path | str:
 
 
 def exists(path: Path | str) -> bool:
-    """Whether a book was begun there; whole or damaged is another question. StorageError if a server cannot say."""
+    """Whether a book was opened there, sound or damaged. StorageError if a server does not answer."""
     return _remote().exists(path) if isinstance(path, str) else path.is_file()
 
 
@@ -45,7 +45,7 @@ def write(path: Path | str, *, older: bool = False) -> Iterator[sqlite3.Connecti
 
     older : also to a book of an older format on a server, for its upgrade
 
-    Raises BookError as `read` does, LockError while somebody else writes, StorageError if the disk refuses.
+    Raises BookError as `read` does, LockError while another process writes, StorageError if the disk refuses.
     """
     with sqlite.write(path) if isinstance(path, Path) else _remote().write(path, older=older) as db:
         yield db

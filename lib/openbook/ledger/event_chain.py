@@ -1,4 +1,4 @@
-"""The chain of hashed events that a book is: how one is appended, and whether each follows from the one before."""
+"""A book's chain of hashed events: how one is appended, and whether each follows from the one before."""
 
 import hashlib
 import json

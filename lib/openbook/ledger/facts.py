@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, model_validator
 from openbook.common.errors import BookError
 
 Day = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
-OPEN_END = "9999-12-31"  # due when a statement shows it, or somebody says so
+OPEN_END = "9999-12-31"  # due when a statement or a person confirms it
 Outcome = Literal["FILLED", "PARTIALLY_FILLED", "EXPIRED"]
 Ending = Literal["sale", "cash_in_lieu", "delisting", "adjustment"]
 ActionKind = Literal["split", "cash_in_lieu", "dividend", "delisting", "spin_off", "interest"]
@@ -59,7 +59,7 @@ class Lot(Row):
 class Closed(OfSecurity):
     """A lot, or a part of one, that ended: cost_cents of it were taken out of the cost basis for proceeds_cents.
 
-    kind : how; what an adjustment took away has no proceeds, for nobody knows them
+    kind : how; shares removed by an adjustment have no proceeds, as they are unknown
     """
 
     date: Day
@@ -74,7 +74,7 @@ class Receivable(OfSecurity):
     """Cash that is owed to the book: part of its equity, paid with the first session on or after `due`.
 
     A dividend of a live book, and what a spin-off took out of a price, are owed until OPEN_END: a statement shows when
-    the one was paid, and somebody names what came for the other.
+    the first was paid, and a person names what was received for the second.
     """
 
     kind: str = Field(min_length=1)
@@ -83,7 +83,7 @@ class Receivable(OfSecurity):
 
 
 class Adjustment(OfSecurity):
-    """What the book was wrong about, as somebody corrected it by name, between two sessions.
+    """A correction of the book by a named person, between two sessions.
 
     shares : signed, at `price` (USD, the last that the book knows) where security and price are given
     cents : cash; owed only from `due` on if that is given, as `kind` (a receivable). Below zero it takes away what was
@@ -106,7 +106,7 @@ class Rename(OfSecurity):
 
 
 class Delisted(Row):
-    """A security that nobody trades any more: from `date` on its ticker is free for another company."""
+    """A security that no longer trades: from `date` on its ticker is free for another company."""
 
     date: Day
     security: str
@@ -166,7 +166,7 @@ class Action(OfSecurity):
 
 
 class Note(Row):
-    """Something about a held name that a reader should know."""
+    """A note about a held name."""
 
     date: Day
     symbol: str
@@ -179,7 +179,7 @@ class Mark(Row):
     Always, to the cent: equity = cash + invested + receivables, and
     equity − before = flows + pnl + dividends + other + adjustments − commission − slippage.
     flows : deposits less withdrawals; other : interest less fees; adjustments : what was corrected by name, shares at
-    their last known close, which is performance: that of the days before was told wrong by as much
+    their last known close, which counts as performance: earlier values were wrong by that amount
     """
 
     date: Day

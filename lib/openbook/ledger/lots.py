@@ -1,4 +1,4 @@
-"""What was paid for what is held: lots, first in, first out, in integer cents so that no cent of cost is ever lost.
+"""Cost of the holdings: lots, first in, first out, in integer cents so that no cent is ever lost.
 
 A purchase opens a lot at its cost, commission and slippage included. A sale closes the oldest lots, and of a lot that
 it takes in part the cost pro rata. Shares sold short are lots below zero, which a purchase closes the same way.
@@ -57,7 +57,7 @@ def carry(
 
 
 def carry_over(lots: Lots, settled: Settlement) -> tuple[dict[str, tuple[Lot, ...]], tuple[Closed, ...]]:
-    """`carry` over all that a settlement says."""
+    """`carry` over all events of a settlement."""
     return carry(
         lots,
         days=[mark.date for mark in settled.marks],
@@ -102,7 +102,7 @@ class _Lots:
         self.closed: list[Closed] = []
 
     def adjust(self, row: Adjustment, day: str) -> None:
-        """Shares that somebody found are a lot at the price of the correction; shares that are gone are closed."""
+        """Shares added by a correction are a lot at its price; shares that are missing are closed."""
         ends = self.ends(row.security, row.shares)
         self.close(row, -ends, 0, day, "adjustment")
         if row.shares != ends:

@@ -1,4 +1,4 @@
-"""A book on a PostgreSQL server, for desks whose machines share no disk; by the same functions as one in a file.
+"""A book on a PostgreSQL server, for desks with several machines; the same functions as for a file.
 
 The server keeps the chain of events and nothing else: every table of a book follows from them. To read is to fetch the
 chain, check it, and make the tables in memory, under the very schema of a file, so that both give the same answers. To
@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-import psycopg  # noqa: F401  (the driver: that it is missing is said before anything is tried)
+import psycopg  # noqa: F401  (the driver: if it is missing, fail before anything else)
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
@@ -66,7 +66,7 @@ DURABLE = """SELECT set_config('synchronous_commit', 'on', true) WHERE current_s
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server is, and which of its books is meant."""
+    """The address of a server, and the name of a book on it."""
 
     url: sa.URL
     book: str
@@ -81,7 +81,7 @@ class Address:
 
 
 def parse(text: str) -> Address:
-    """The address in a URL; UsageError (64), which does not repeat it, if it is none, or holds a password."""
+    """The address in a URL; UsageError (64), which does not repeat it, if it is invalid or holds a password."""
     form = "write it as postgresql://user@host/database?book=NAME"
     try:
         url = sa.make_url(text)
@@ -146,7 +146,8 @@ def write(place: str, *, older: bool = False) -> Iterator[sqlite3.Connection]:
 
     older : also of a book of an older format, for its upgrade
 
-    Raises BookError as `read` does, LockError while somebody else writes, StorageError if the server cannot be reached.
+    Raises BookError as `read` does, LockError while another process writes, StorageError if the server cannot be
+    reached.
     """
     address = parse(place)
     with _spoken(address), _writing(address) as server:

@@ -1,10 +1,10 @@
-"""From the events of a book to its tables: what each event means, and whether the tables still say so.
+"""From the events of a book to its tables: what each event means, and whether the tables still agree.
 
 Every row follows from the body of one event alone, so the tables can be made again, and compared, at any time.
 
-Bodies of format 2 are read as well, and are never rewritten: what they do not say has one meaning. Their shares are
+Bodies of format 2 are read as well, and are never rewritten: each missing field has one meaning. Their shares are
 whole and their money is in US cents; a security's id is its ticker; they keep no lots, no receivables and no
-adjustments. The event `upgraded` says once what format 3 has to know of them.
+adjustments. The event `upgraded` adds once what format 3 needs.
 """
 
 import json
@@ -24,7 +24,7 @@ FILLED = ("symbol", "shares", "price", "notional_cents", "commission_cents", "sl
 CLOSED = ("date", "security", "opened", "kind", "shares", "cost_cents", "proceeds_cents")
 OWED = ("security", "symbol", "kind", "due", "cents")
 ADJUSTED = ("security", "symbol", "shares", "price", "cents", "kind", "due")
-# The column that says to which session a row belongs; the rows of a few small tables are compared in every read.
+# The column with the session of a row; the rows of a few small tables are compared in every read.
 COMMITTED = dict.fromkeys(("sessions", "positions", "lots", "closed_lots", "receivables"), "session")
 COMMITTED |= dict.fromkeys(("history", "names", "order_states", "fills"), "committed") | {"orders": "decided"}
 SMALL = ("flows", "adjustments", "switch", "reconciliations")
@@ -58,12 +58,12 @@ def _opened(seq: int, body: dict) -> dict[str, list[tuple]]:
 
 
 def _upgraded(seq: int, body: dict) -> dict[str, list[tuple]]:
-    """What is known of an older book is told once more, as this format keeps it: the lots that are open."""
+    """The open lots of an older book, recorded once in this format."""
     return {"lots": _lots(body["session"], body["lots"])}
 
 
 def _session(seq: int, body: dict) -> dict[str, list[tuple]]:
-    """A settled session, the orders of its evening, and the trips of the kill switch."""
+    """A settled session, its orders, and the trips of the kill switch."""
     day, settled = body["session"], body["settlement"]
     invested = sum(row["value_cents"] for row in settled["holdings"])
     changes = [(r["order_id"], r["before"], r["status"], r["reason"]) for r in settled["results"]] + _proposed(body)
@@ -89,7 +89,7 @@ def _session(seq: int, body: dict) -> dict[str, list[tuple]]:
 
 
 def _superseded(seq: int, body: dict) -> dict[str, list[tuple]]:
-    """An evening was decided again: what still waited of its first orders is void, and others are in their place."""
+    """A session was decided again: its first orders, as far as still open, are void, and others replace them."""
     day, why = body["session"], f"superseded by decision {body['version']}"
     changes = [(row["order_id"], row["before"], "VOID", why) for row in body["void"]] + _proposed(body)
     trips = enumerate(body["new_trips"], start=1)
@@ -137,7 +137,7 @@ def _switched(seq: int, body: dict) -> dict[str, list[tuple]]:
 
 
 def _reconciled(seq: int, body: dict) -> dict[str, list[tuple]]:
-    """A statement was compared with the book; where both agree, its orders have come to their end."""
+    """A statement was compared with the book; if both agree, the outcome of its orders is final."""
     settled = not body["difference"] or bool(body["who"])
     changes = [(row["order_id"], row["before"], row["after"], row["reason"]) for row in body["orders"]]
     row = (seq, body["session"], int(settled), body["difference"])
@@ -169,7 +169,7 @@ def _orders(body: dict) -> list[tuple]:
 
 
 def _proposed(body: dict) -> list[tuple]:
-    """The first states of the orders of an evening: they wait for a person, or are approved by rule."""
+    """The first states of the orders of a session: pending, or approved by rule."""
     steps = ["NEW", "PROPOSED", "PENDING", *([] if body["batch"]["manual"] else ["APPROVED"])]
     return [(order["order_id"], *pair, "") for order in body["orders"] for pair in pairwise(steps)]
 
@@ -199,7 +199,7 @@ def _security(row: dict) -> str:
 
 
 def audit(db: sqlite3.Connection) -> None:
-    """BookError if any table is not what the events say: somebody, or a failing disk, got past its guards.
+    """BookError if any table differs from the events: a person or a failing disk got past its guards.
 
     An index that does not agree with its table is found too: a question that goes by it would miss rows.
     """
@@ -210,7 +210,7 @@ def audit(db: sqlite3.Connection) -> None:
 
 
 def require_agreement(db: sqlite3.Connection, day: str) -> None:
-    """BookError if the rows that belong to session `day`, or the small tables, are not what the events say; the quick
+    """BookError if the rows that belong to session `day`, or the small tables, differ from the events; the quick
     part of an audit."""
     query = "SELECT seq, body FROM events WHERE session = ?"
     _compare(db, query, (day,), {table: f" WHERE {column} = '{day}'" for table, column in COMMITTED.items()})
@@ -219,7 +219,7 @@ def require_agreement(db: sqlite3.Connection, day: str) -> None:
 
 
 def _compare(db: sqlite3.Connection, query: str, arguments: tuple, where: dict[str, str]) -> None:
-    """BookError unless the tables of `where` hold exactly what the events found by `query` say of them."""
+    """BookError unless the tables of `where` hold exactly what follows from the events found by `query`."""
     told: dict[str, set] = {table: set() for table in where}
     for seq, text in db.execute(query, arguments):
         for table, rows in derive(seq, json.loads(text)).items():

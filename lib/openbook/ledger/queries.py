@@ -1,4 +1,4 @@
-"""What the tables of a book say of it: now, or as it was before any of its sessions. Every function reads inside a
+"""Queries on a book's tables: its current state, or the state before any of its sessions. Every function reads inside a
 transaction, and none writes."""
 
 import sqlite3
@@ -93,9 +93,9 @@ def _adjustments(db: sqlite3.Connection, before: str, seq: int) -> tuple[Adjustm
 
 
 def _lots(db: sqlite3.Connection, before: str, last: str, held: dict[str, int]) -> dict[str, tuple[Lot, ...]]:
-    """The open lots of what is held after session `last`: of each security those that were told last."""
+    """The open lots of what is held after session `last`: of each security the latest recorded ones."""
     old = db.execute("SELECT session FROM events WHERE kind = 'upgraded'").fetchone()
-    if old is not None and old[0] >= before:  # as it was before its upgrade, of which the events tell more than tables
+    if old is not None and old[0] >= before:  # before its upgrade: the events know more than the tables
         return _old_lots(db, last)
     query = """SELECT security, opened, shares, cost_cents FROM lots l WHERE security = ? AND session =
         (SELECT max(session) FROM lots WHERE security = l.security AND session <= ?) ORDER BY n"""
@@ -111,7 +111,7 @@ def _lot(security: str, opened: str, shares: int, cost: int) -> Lot:
 
 
 def _old_lots(db: sqlite3.Connection, last: str) -> dict[str, tuple[Lot, ...]]:
-    """The lots after session `last` of events that tell of none."""
+    """The lots after session `last` from events that record none."""
     query = "SELECT json_extract(body, '$.settlement') FROM events WHERE kind = 'session' AND session <= ? ORDER BY seq"
     found: dict[str, tuple[Lot, ...]] = {}
     for (text,) in db.execute(query, (last,)):
@@ -137,7 +137,7 @@ def _pending(db: sqlite3.Connection, before: str, last: str, names: dict[str, st
 
 
 def _last_orders(db: sqlite3.Connection, before: str) -> pd.DataFrame:
-    """Orders of the last evening before session `before` that had any, and how they stood then: see `BookState`."""
+    """Orders of the last session before session `before` that had any, and how they stood then: see `BookState`."""
     query = """
         SELECT o.order_id, o.decided, s.status FROM orders o JOIN order_states s ON s.order_id = o.order_id
             AND (s.seq, s.n) = (SELECT seq, n FROM order_states WHERE order_id = o.order_id AND committed < :before
@@ -192,7 +192,7 @@ def _marks(db: sqlite3.Connection, before: str, armed: str) -> pd.DataFrame:
 
 
 def _unsettled(db: sqlite3.Connection, before: str) -> str:
-    """What the last statement said otherwise, if nobody has accepted it; else nothing."""
+    """The differences of the last statement, if they were not accepted; else nothing."""
     query = "SELECT settled, difference FROM reconciliations WHERE committed < ? ORDER BY seq DESC LIMIT 1"
     settled, difference = db.execute(query, (before,)).fetchone() or (1, "")
     return "" if settled else difference

@@ -1,4 +1,4 @@
-"""What is owed to a book: what corrections leave of it, and which of it the cash of a statement shows to be paid."""
+"""Receivables of a book: what corrections leave of them, and which of them a statement's cash shows to be paid."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,7 +9,7 @@ MOST_SUMS = 1 << 16
 
 
 def owed_after(receivables: Iterable[Receivable], adjustments: Iterable[Adjustment]) -> list[Receivable]:
-    """What is owed to the book once it is corrected: what has no date yet ends by the opposite of itself, which says
+    """Receivables of the book after a correction: one without a date is closed by its opposite, which states
     that it was paid, or named."""
     rows = list(receivables)
     for fix in adjustments:
@@ -25,7 +25,7 @@ def owed_after(receivables: Iterable[Receivable], adjustments: Iterable[Adjustme
 
 
 def _is_same(one: Receivable, other: Receivable) -> bool:
-    """Whether both are the same, whatever the security is called by now."""
+    """Whether both are the same, even if the ticker has changed."""
     return one.model_copy(update={"symbol": other.symbol}) == other
 
 

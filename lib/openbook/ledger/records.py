@@ -1,4 +1,4 @@
-"""What a book is at one time, and what a settlement says happened to it since.
+"""The state of a book at one time, and the events of a settlement since then.
 
 Money is in integer cents. In rows, shares are integers of the book's unit (`share_units` to a whole share); in tables
 and Series they are shares.
@@ -49,7 +49,7 @@ CURRENCY, MINOR_UNITS = "USD", 100  # money is kept in integer cents
 
 @dataclass(frozen=True, eq=False)
 class BookState:
-    """A book as it was after its last settled session, and what was recorded since.
+    """A book after its last settled session, and what was recorded since.
 
     cash_cents, invested_cents, positions : as settled; signed shares by symbol, sorted, CASH not among them
     receivables : what is owed to the book, as settled
@@ -59,8 +59,8 @@ class BookState:
     history : one row per session, HISTORY_COLUMNS; see `performance`
     switch : state of the kill switch, and why it is not ACTIVE
     marks : MARK_COLUMNS of the sessions since the switch was armed
-    fills : every fill so far, FILL_COLUMNS, oldest first; USD, decided_price is the close of the evening before
-    unsettled : what a statement of the broker says otherwise, and nobody has resolved; empty: nothing
+    fills : every fill so far, FILL_COLUMNS, oldest first; USD, decided_price is the close of the session before
+    unsettled : unresolved differences from a broker statement; empty: none
     head : hash of the last event, on which the next commit must build
     share_units : units of a whole share; positions and orders are multiples of one unit
     securities : id by ticker of every security that the book knows and that trades, as they are called today: a rename
@@ -69,7 +69,7 @@ class BookState:
     renames : those that are recorded, and were not in force yet at the last session
     lots : open lots by id, oldest first, as settled
     prices : USD by id, at which what is held was marked
-    last_orders : those of the last evening that had any, whatever became of them: order_id, decided, status
+    last_orders : those of the last session that had any, in any state: order_id, decided, status
     """
 
     kind: str
@@ -133,7 +133,7 @@ class BookState:
 
     @property
     def receivables_now(self) -> list[Receivable]:
-        """What is owed to the book as settled, and as it was corrected since."""
+        """Receivables as settled, with later corrections."""
         return owed_after(self.receivables, self.adjustments)
 
     @property
@@ -216,7 +216,7 @@ class Settlement(Row):
 
     @property
     def halted(self) -> str:
-        """Which held names have no close tonight, in a sentence; empty if all have one."""
+        """Which held names have no close in this session, in a sentence; empty if all have one."""
         names = [row.symbol for row in self.notes if row.date == self.session and row.text.startswith(NO_CLOSE)]
         return f"No close for {', '.join(names)}: kept at the last close, not traded." if names else ""
 
@@ -263,7 +263,7 @@ class Settlement(Row):
 
     @property
     def events(self) -> pd.DataFrame:
-        """What a reader should know, oldest first: columns date, event, symbol, detail."""
+        """Notes, oldest first: columns date, event, symbol, detail."""
         units = self.share_units
         rows: list[tuple[str, str, str, str]] = [
             (a.date, a.kind, a.symbol, _action_text(a, units)) for a in self.actions

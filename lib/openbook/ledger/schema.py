@@ -1,11 +1,11 @@
-"""Tables of a book. Nothing in them is ever changed or deleted: what a book was on any evening is a `WHERE` away.
+"""Tables of a book. Rows are never changed or deleted: the book at any past session is a `WHERE` clause.
 
 `events` is the record, a chain of hashes; every other table is derived from its bodies, in the same transaction.
 Shares are integers of a unit and money integers of the currency's smallest unit, both stated in `book`. What a row is
 about is a security, by its id; beside it stands the symbol, which is what it was called on that day (`securities`).
 """
 
-APPLICATION_ID = 0x6F62_6F6B  # "obok", at a fixed place in the file: tells a book from any other SQLite file
+APPLICATION_ID = 0x6F62_6F6B  # "obok", at a fixed place in the file: distinguishes a book from any other SQLite file
 SCHEMA_VERSION = 3
 
 # What may follow what. A fill that really happened is recorded, also when its order was voided or expired before; that

@@ -56,13 +56,13 @@ def settle(
     the day's range where that lies outside of it (sells first; what the cash cannot pay for expires). What was not
     approved expires. Nothing later than `date` is looked at.
 
-    A dividend is cash at once on paper; it is owed to a live book until a statement shows it. What a spin-off takes
-    out of a price is owed to the book until somebody, or a statement, names what came for it.
+    A dividend is cash at once on paper; in a live book it is a receivable until a statement shows it. What a spin-off
+    takes out of a price is a receivable until a person or a statement names what was received for it.
     A held name without a close is marked at its last one, and noted, for `account.max_locked` sessions.
 
     Raises OutOfOrderError if the book is already at `date` or beyond, DataNotReady if the market ends before it,
     DataError if held names have no price for too long, or too many of them (they are never valued at zero), and for an
-    action whose ratio could mean two things; BookError while nobody has said what became of an approved order of a
+    action whose ratio could mean two things; BookError while the outcome is unknown of an approved order of a
     live book.
     """
     require_accounted(state, date)
@@ -138,7 +138,7 @@ class _Ledger:
         return earlier[0] if earlier else self.names.get(security, security)
 
     def column(self, security: str) -> str:
-        """Where the market has it: by its ticker of the day, or by its last, for all of history, as some sources do."""
+        """Its column in the market: the ticker of the day, or the last one for all of history, as in some sources."""
         called = self.called(security)
         return called if called in self.market.symbols else self.names.get(security, called)
 
@@ -288,7 +288,7 @@ class _Ledger:
         return fractions
 
     def explained(self, symbol: str, security: str, value: float) -> Ratio:
-        """What a ratio of a security that is held or waited for stands for, if need be as a person says."""
+        """What a ratio means for a security that is held or ordered; if necessary, as a person stated."""
         ratio, said = read_ratio(value), self.account.actions.get(f"{symbol} {self.day}")
         if said is None and ratio.kind == "unclear":
             raise DataError(
@@ -312,13 +312,13 @@ class _Ledger:
         self.act(security, "spin_off", float(ratio), shares, owed=cents)
 
     def owe(self, security: str, kind: str, cents: int) -> None:
-        """Something is owed to the book, nobody knows until when."""
+        """A receivable without a known pay date."""
         if cents:
             row = Receivable(symbol=self.called(security), security=security, kind=kind, due=OPEN_END, cents=cents)
             self.receivables.append(row)
 
     def scale_orders(self, security: str, ratio: Fraction, before: int, after: int) -> None:
-        """A waiting order is for the shares of the evening before: a split changes it too; a full exit stays one."""
+        """A pending order is for shares before the split, so a split changes it too; a full exit stays one."""
         for order in self.pending.values():
             if order.security == security:
                 full_exit = before and self.ordered[order.order_id] == -before
@@ -342,7 +342,7 @@ class _Ledger:
                 self.act(security, "dividend", per_share, self.shares[security], **paid)
 
     def fill(self) -> None:
-        """Take in what was recorded; on paper, fill the approved orders. What else waits for this session expires."""
+        """Apply recorded fills; on paper, fill the approved orders. Other orders for this session expire."""
         for row in [row for row in self.recorded if row.date <= self.day]:
             self.recorded.remove(row)
             self.take(row)
@@ -388,7 +388,7 @@ class _Ledger:
 
     def price_of(self, order: Any) -> float:
         """Raw execution price of an order in USD; NaN if its session has passed, or has no bar for it. Where that
-        turned out to be no session, because the exchange stayed closed, it is for the next one."""
+        turned out not to be a session, because the exchange stayed closed, it is for the next one."""
         column = self.column(order.security)
         if session_from(order.session) != self.session or column not in self.market.symbols:
             return np.nan
@@ -528,7 +528,7 @@ class _Ledger:
         return round(units * _exact(price) * 100 / self.share_units)
 
     def hold(self, security: str, shares: int) -> None:
-        """Set a position; one of no shares is none."""
+        """Set a position; zero shares remove it."""
         self.shares[security] = shares
         if shares == 0:
             del self.shares[security]

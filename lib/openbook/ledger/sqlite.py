@@ -37,7 +37,7 @@ def create(path: Path, begin: Callable[[sqlite3.Connection], None]) -> None:
                 db.executescript(f"BEGIN; {statements()} COMMIT;")
                 with _transaction(db, "BEGIN IMMEDIATE"):
                     begin(db)
-                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # closing would say nothing if the disk refused it
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # closing would not report it if the disk refused it
             os.link(draft, path)  # unlike a rename, never replaces a file
         finally:
             draft.unlink(missing_ok=True)
@@ -70,7 +70,7 @@ def read(path: Path, query: Callable[[sqlite3.Connection], T]) -> T:
 def write(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection inside one transaction: all of it is kept, durably, or nothing.
 
-    Raises BookError as `read` does, LockError while somebody else writes, StorageError if the disk refuses.
+    Raises BookError as `read` does, LockError while another process writes, StorageError if the disk refuses.
     """
     require_file(path)
     with spoken(path), connection(path, "rw") as db:
@@ -127,7 +127,7 @@ def require_file(path: Path) -> None:
 
 
 def at_rest(path: Path) -> tuple[int, int, int] | None:
-    """What tells one version of the file from the next; None while somebody writes, or after a crash."""
+    """Identifies a version of the file; None during a write, or after a crash."""
     if path.with_name(f"{path.name}-wal").exists():
         return None
     stat = path.stat()
@@ -145,7 +145,7 @@ def ask(db: sqlite3.Connection, query: Callable[[sqlite3.Connection], T], path: 
     """What `query` returns; BookError if the rows make no sense."""
     try:
         return query(db)
-    except (ValueError, TypeError) as error:  # a date that is none, a row that is missing
+    except (ValueError, TypeError) as error:  # an invalid date, a missing row
         raise BookError(f"{path} is damaged: {error}; restore it from a backup") from error
 
 

@@ -1,4 +1,4 @@
-"""An evening decided once more: other orders on the same settled book, before anything of the first ones is filled."""
+"""A session decided again: new orders on the same settled book, before any of the first ones is filled."""
 
 import sqlite3
 from collections.abc import Mapping
@@ -35,11 +35,11 @@ def supersede_session(
     manual: bool = False,
     about: Mapping[str, str] | None = None,
 ) -> Verdict:
-    """Put `trades` in the place of the orders that were decided on the evening of `session`; those are void.
+    """Put `trades` in the place of the orders that were decided for `session`; those are void.
 
     version : 2 for the first time, then 3 …; the ids of the orders carry it. The rest is as in `book.commit_session`
 
-    What happened to the book stays as it was committed: ConflictError (62) if `settlement` says otherwise, as where
+    What happened to the book stays as it was committed: ConflictError (62) if `settlement` differs, for example if
     prices were restated since. The same again changes nothing. Raises what `require_supersedable` does.
     """
     settled = parse_settlement(settlement, session)
@@ -67,7 +67,7 @@ def supersede_session(
 
 
 def _event(db: sqlite3.Connection, known: dict, body: dict) -> dict:
-    """What a second decision says beside the first: the orders, what is void by it, and trips that are new."""
+    """What a second decision changes: the orders, what it voids, and new trips."""
     told = [row for row in body["securities"] if row not in known["securities"]]
     trips = [trip for trip in body["switch"]["trips"] if trip not in known["switch"]["trips"]]
     waiting = [{"order_id": key, "before": was} for key, was in statuses(db, body["session"]) if was in OPEN]

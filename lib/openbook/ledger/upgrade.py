@@ -1,4 +1,4 @@
-"""From a book of format 2 to one of today's, once: the same events, and one more that says what they did not.
+"""Upgrade of a book of format 2 to the current one, once: the same events, and one more with what they lack.
 
 The events are never rewritten, for the audit log has their hashes. Format 2 knew no securities (a name was its ticker),
 whole shares only, no lots and no cost basis: `upgraded` states the units, gives every name that was ever ordered an id,
@@ -26,11 +26,11 @@ def upgrade_book(path: Path | str, keep: Path, *, when: str = "") -> str | None:
     """Bring a book of format 2 to today's; what was done, or None if there was nothing to do.
 
     path : of a file, or the URL of a book on a server
-    keep : where the file is kept as it was, byte for byte; a server keeps its events, so nothing is copied there
+    keep : where a copy of the file is kept, byte for byte; a server keeps its events, so nothing is copied there
     when : UTC, as text
 
-    A file is copied first, and replaced in one rename by a new one that says the same of everything that it said: a
-    crash leaves the one or the other, and the same command heals it. Nobody may write to it meanwhile. BookError if it
+    A file is copied first, and replaced in one rename by a new one with the same content: a
+    crash leaves one or the other, and the same command repairs it. No other process may write to it. BookError if it
     is no whole book, if it is of a newer format, or if `keep` is another file already.
     """
     place = database.place(path)
@@ -165,7 +165,7 @@ def _append(db: sqlite3.Connection, events: list[Event], when: str) -> None:
 
 
 def _compare(old: sqlite3.Connection, new: sqlite3.Connection, path: Path) -> None:
-    """BookError unless every column of the old tables says the same in the new ones, but for the event that is new."""
+    """BookError unless every column of the old tables is the same in the new ones, except for the new event."""
     tables = [name for (name,) in old.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
     for table in tables:
         names = ", ".join(row[1] for row in old.execute(f"PRAGMA table_xinfo({table})"))

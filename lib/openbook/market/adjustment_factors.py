@@ -20,13 +20,13 @@ SPLIT_PRECISION = 1e-4  # how far the growth may be from its ratio beside the ro
 def derive_actions(
     bars: pd.DataFrame, *, adjusted_as: AdjustedAs, tick: float = 0.01
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Splits and dividends that the adjusted close of raw bars tells of.
+    """Splits and dividends implied by the adjusted close of raw bars.
 
     bars : long, columns symbol, date, close (as traded), adjusted_close
     adjusted_as : "today", every close adjusted for all later actions, as most vendors send it: what a share grew by on
-        a session is the change of adjusted_close / close. "next_session", each close as it was adjusted on the evening
+        a session is the change of adjusted_close / close. "next_session", each close as it was adjusted at the session
         of the next session: it grew by the last close / the last adjusted close
-    tick : USD to which the vendor rounds the adjusted close; a growth that such a rounding explains is none
+    tick : USD to which the vendor rounds the adjusted close; a growth within that rounding is ignored
 
     A growth at a ratio of `SPLIT_RATIOS` is a split; any other above 1 is a dividend in USD per share, special ones
     and the value of a spin-off too: the vendor's factor is 1 − dividend / last close (CRSP's is the same).

@@ -14,7 +14,7 @@ FIRST = "1960-01-01"
 # The exchange announces its holidays a few years ahead; anything later is a guess.
 YEARS_AHEAD = 1
 APPROVABLE = pd.Timedelta(minutes=30)  # after the open
-# Before the next open: time to call the vendor, to run the evening, to read its page and to approve.
+# Before the next open: time to call the vendor, to run the daily run, to read its page and to approve.
 ACTABLE = pd.Timedelta(hours=2)
 REHEARSAL = "OPENBOOK_NOW"
 # Days that the exchange closed without notice, and sessions that it cut short: YYYY-MM-DD or YYYY-MM-DDTHH:MM in New
@@ -103,7 +103,7 @@ def prices_deadline(day) -> pd.Timestamp:
 
 
 def now() -> pd.Timestamp:
-    """This moment, UTC, by this machine's clock; OPENBOOK_NOW stands in for it where days of the past are rehearsed.
+    """This moment, UTC, by this machine's clock; OPENBOOK_NOW overrides it, to simulate past sessions.
 
     Raises CalendarError if OPENBOOK_NOW is no moment with a time zone, such as 2022-12-28T21:00Z.
     """
@@ -117,7 +117,7 @@ def now() -> pd.Timestamp:
 
 
 def machine_now() -> pd.Timestamp:
-    """This moment, UTC, by this machine's clock alone: when somebody halts, nothing stands in for it."""
+    """This moment, UTC, by this machine's clock alone: a halt ignores OPENBOOK_NOW."""
     return pd.Timestamp.now(tz="UTC")
 
 
@@ -180,7 +180,7 @@ def _closures(text: str) -> dict[pd.Timestamp, pd.Timestamp | None]:
 
 
 def _inside(day) -> pd.Timestamp:
-    """`day` normalized, or CalendarError if nobody knows whether the exchange opens."""
+    """`day` normalized, or CalendarError if it is beyond the known calendar."""
     moment = as_day(day)
     # Whole years are known, not only the span from the first session to the last.
     if not (_sessions()[0].year <= moment.year <= _sessions()[-1].year):

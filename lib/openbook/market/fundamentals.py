@@ -1,4 +1,4 @@
-"""Reported figures as somebody could have known them: quarters out of year-to-date flows, trailing twelve months.
+"""Reported figures as they were known at the time: quarters out of year-to-date flows, trailing twelve months.
 
 Every line of the result comes from filings that were public by then. An amendment is a further line with its own day;
 it replaces nothing.
@@ -22,7 +22,7 @@ TWO_WEEKS = np.timedelta64(14, "D")
 
 
 class FilingLimits(BaseModel, frozen=True, extra="forbid"):
-    """Which figures are believed by the days from the end of their period to their filing."""
+    """Which figures are accepted by the days from the end of their period to their filing."""
 
     late_after: int = Field(200, ge=1, description="days; later ones are used and listed")
     stale_after: int = Field(
@@ -33,7 +33,7 @@ class FilingLimits(BaseModel, frozen=True, extra="forbid"):
 
 
 def facts_of(reports: pd.DataFrame, items: list[str], *, to_date=(), balances=()) -> pd.DataFrame:
-    """FACT_COLUMNS of reports that have a column for each item and tell their period by its end and `focus`.
+    """FACT_COLUMNS of reports that have a column for each item and state their period by its end and `focus`.
 
     reports : columns symbol, period_end, focus (Q1, Q2, Q3 or FY), filed, and the items
     to_date : flows that a quarterly report gives since the fiscal year's start, as cash flows are
@@ -82,7 +82,7 @@ def known_items(
 
 
 def _sound(facts: pd.DataFrame, limits: FilingLimits) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Facts that are believed, with line (a number for symbol and item), start, end and months; and what is odd."""
+    """Accepted facts, with line (a number for symbol and item), start, end and months; and irregularities."""
     order = ["filed", "accession"] if "accession" in facts else ["filed"]
     table = facts.dropna(subset=["period_end", "filed", "value"]).sort_values(order, kind="stable", ignore_index=True)
     lag = (table["filed"] - table["period_end"]).dt.days
@@ -104,7 +104,7 @@ def _sound(facts: pd.DataFrame, limits: FilingLimits) -> tuple[pd.DataFrame, pd.
 
 
 def _news(facts: pd.DataFrame) -> pd.DataFrame:
-    """Facts without those that repeat what the last filing said of the period."""
+    """Facts without those that repeat the last filing's number for the period."""
     ordered = facts.sort_values(["line", "start", "end"], kind="stable", ignore_index=True)
     return _changes(ordered, ["line", "start", "end"])
 
@@ -168,7 +168,7 @@ def _changes(table: pd.DataFrame, key: list[str]) -> pd.DataFrame:
 
 
 def _available(table: pd.DataFrame, sessions: pd.DatetimeIndex) -> pd.DataFrame:
-    """FUNDAMENTAL_COLUMNS; what is filed by one session about one period counts as said last."""
+    """FUNDAMENTAL_COLUMNS; of several filings by one session about one period, the last counts."""
     after = sessions.searchsorted(table["filed"], side="right")
     known = table[after < len(sessions)].assign(available=sessions[after[after < len(sessions)]])
     key = ["available", "symbol", "item", "period_end"]

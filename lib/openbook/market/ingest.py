@@ -1,6 +1,6 @@
 """Ingest, once: a vendor's long tables in, a frozen `Market` and the list of what was refused out.
 
-Every rule looks at its own bar and at earlier ones only, so a market admitted day by day is the one admitted at once.
+Every rule uses its own bar and earlier ones only, so admitting day by day gives the same market as all at once.
 """
 
 from typing import NamedTuple, cast
@@ -24,7 +24,7 @@ PRICES = ("open", "high", "low", "close")
 
 
 class DoorRule(NamedTuple):
-    """A threshold, and why a bar on the wrong side of it is not believed."""
+    """A threshold, and why a bar on the wrong side of it is not accepted."""
 
     threshold: float | None
     reason: str
@@ -45,12 +45,12 @@ DOOR = {
 }
 # The rules that leave a hole where a session should have a bar.
 BAR_RULES = ("price", "volume", "range", "level")
-# After so many sessions without a believed close, a new level is a new beginning. A rise waits for that, because a
-# false rise makes money from nothing; a fall costs, so it is believed with the third bar of real trading down there.
+# After so many sessions without an accepted close, a new level is a new beginning. A rise waits for that, because a
+# false rise makes money from nothing; a fall costs, so it is accepted with the third traded bar at the new level.
 LEVEL_MEMORY, LEVEL_BARS = 20, 3
 # How far apart these bars may close: below a dollar, prices move by so much in a few days (CheckupRules.thin_jump).
 LEVEL_NEAR = 4.0
-# Weekdays that tell of shifted dates: what is there, what is not, and what comes of it. A stray row on a Sunday
+# Weekdays that indicate shifted dates: what is there, what is missing, and the conclusion. A stray row on a Sunday
 # happens; three weeks with one and without a Friday, and most weeks of a name so, do not.
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 SHIFTS = (
@@ -221,7 +221,7 @@ def refuse(bars: Bars, rules: tuple[str, ...]) -> tuple[Bars, pd.DataFrame]:
 
 
 def is_bad(bars: Bars, rule: str) -> np.ndarray:
-    """Which bars fail one of the rules of DOOR that look at bars alone."""
+    """Which bars fail one of the rules of DOOR that need bars alone."""
     return _IS_BAD[rule](bars)
 
 

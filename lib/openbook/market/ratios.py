@@ -1,8 +1,8 @@
-"""What a vendor's ratio of new shares per old stands for: a split, exact to the share, or something that came as one.
+"""What a vendor's ratio of new shares per old means: a split, exact to the share, or something recorded as one.
 
 Vendors round (0.142857 is 1:7) or keep 32 bits (0.04 becomes 0.0399999991), and a holder of 700 shares would get 99
 instead of 100. Some send a spin-off as a split too, since it divides earlier prices in the same way: of the 205 ratios
-of 496 stocks from 2010 to 2023, 75 are no splits. Whoever holds the shares keeps their number then.
+of 496 stocks from 2010 to 2023, 75 are not splits. A holder then keeps the number of shares.
 """
 
 from fractions import Fraction
@@ -38,7 +38,7 @@ def read_ratio(value: float) -> Ratio:
 
     split : n:m with n and m up to 20, n:1 and 1:n up to 1,000
     unclear : whole percents (1.05 is a stock dividend of 5%, or a spin-off), what is below 1 and no split (a reverse
-        split with something else in it), and what is cut too short to say. Somebody who knows must
+        split with something else in it), and ratios with too few digits. A person who knows must
     spin_off : anything else
     """
     said, error, decimals = _as_stored(value)

@@ -1,7 +1,7 @@
-"""What was said later about a session that had been delivered already: one long table, laid on and taken back again.
+"""Restatements of sessions already delivered: one long table, which can be applied and undone.
 
-Each row says: at the close of session `known`, the vendor said `after` where it had said `before`. Applied in order to
-what was said first, the rows give what is known now; taken back in reverse, they give the past as it was seen.
+Each row: at the close of session `known`, the vendor restated the value `before` as `after`. Applied in order to
+the first delivery, the rows give what is known now; undone in reverse, they give the past as it was known then.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ LONG_TABLES = {
     "sectors": {"symbol": "symbol", "field": "sector"},
     "sector_spells": {"date": "start", "symbol": "symbol", "field": "sector"},
 }
-# A row that is there, but has no number: a delisting of which the return is not known.
+# A row without a number: a delisting with unknown return.
 NO_NUMBER = np.inf
 _TYPES = {
     "known": "datetime64[us]",
@@ -37,12 +37,12 @@ _TYPES = {
 def restated_rows(**columns) -> pd.DataFrame:
     """Lines of the table, RESTATED_COLUMNS; what is not given is missing (NaT, NaN).
 
-    known : session at whose close it was said
+    known : session at whose close the restatement was known
     table : bars, market_cap, index, actions, fundamentals, sectors, sector_spells
     date : session of a bar, day of an action, first day of use of a report or a sector; NaT for an undated sector
     field : of the bars, market_cap, index, kind of action, item of a report, name of the sector
     period_end : of a report
-    before, after : the number; NaN: there was none, there is none any more. A sector that counts is 1
+    before, after : the number; NaN: missing before, or missing after. A sector that counts is 1
     """
     empty: dict[str, Any] = {"known": pd.NaT, "date": pd.NaT, "period_end": pd.NaT, "before": np.nan, "after": np.nan}
     frame = pd.DataFrame(columns if "symbol" in columns else columns | {"symbol": []})
@@ -57,7 +57,7 @@ def in_order(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def composed(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of one `known`, said one after the other, as if they had been said at once."""
+    """Successive rows of one `known`, merged as if delivered at once."""
     wide = rows["table"].isin([*WIDE_TABLES, "index"])
     cell = ["known", "table", "symbol", "date", "field", "period_end"]
     value = rows["before"].fillna(rows["after"]).mask(wide, 0.0)

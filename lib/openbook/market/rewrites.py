@@ -1,8 +1,8 @@
-"""A whole history multiplied by one factor, as a vendor of adjusted prices does on every dividend, in one row.
+"""A whole history multiplied by one factor, as vendors of adjusted prices do on every dividend, in one row.
 
-A rewrite stands for many rows of `restated` about one symbol and field that were said at one close. Each of its cells
+A rewrite stands for many rows of `restated` about one symbol and field, known at one close. Each of its cells
 is the one before times the factor, in the precision in which the vendor sends its numbers, and a small correction in
-units of the last place. So both ways are exact, bit for bit: from what was said before to what was said after, and
+units of the last place. So both ways are exact, bit for bit: from the values before to the values after, and
 back. A cell that does not fit is an ordinary row of `restated`.
 """
 
@@ -40,10 +40,10 @@ _TYPES = {
 def rewrite_rows(rows: Sequence[tuple] = ()) -> pd.DataFrame:
     """The table of rewrites.
 
-    known : session at whose close it was said
+    known : session at whose close the rewrite was known
     symbol, field : whose bars, and which of their numbers
     first, last : the sessions of its first and last cell
-    factor, precision : what was said before, times the factor, rounded to the precision (DECIMALS, SINGLE, DOUBLE)
+    factor, precision : values before, times the factor, rounded to the precision (DECIMALS, SINGLE, DOUBLE)
     days : the calendar days from each cell to the next, compressed
     forth, back : corrections in units of the last place, compressed: of before × factor, and of after / factor
     """
@@ -97,7 +97,7 @@ def _groups(said: pd.DataFrame, days: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _encoded(days: np.ndarray, before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, tuple | None]:
-    """Which cells fit one factor, and what a rewrite says of them: `rewrite_rows` from `first` on."""
+    """Which cells fit one factor, and the rewrite for them: `rewrite_rows` from `first` on."""
     precision = _precision(before, after)
     large = before >= np.median(before)  # where rounding matters least
     factor = float(np.median(after[large] / before[large]))
@@ -135,7 +135,7 @@ def _number(units: np.ndarray, precision: int) -> np.ndarray:
 
 
 def _moved(values: np.ndarray, one, forth: bool) -> np.ndarray:
-    """What a rewrite makes of its cells, or what it was made of; where there is no number, there is none."""
+    """The cells of a rewrite after it, or before it; missing stays missing."""
     there = ~np.isnan(values)
     scaled = values[there] * one.factor if forth else values[there] / one.factor
     units = np.frombuffer(zlib.decompress(one.forth if forth else one.back), "i1")[there]
@@ -176,7 +176,7 @@ class Grid:
 
 
 def put_in_turn(values: np.ndarray, rows: pd.DataFrame, rewrites: pd.DataFrame, said: str, grid: Grid) -> None:
-    """Lay what was said later of one field on its sessions × symbols array (said: after), or take it back (before).
+    """Apply restatements of one field to its sessions × symbols array (said: after), or undo them (before).
 
     rows, rewrites : oldest first; ordinary rows as `put_cells` takes them
     """

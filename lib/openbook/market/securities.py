@@ -1,4 +1,4 @@
-"""Who a ticker was on a day: a security master of dated intervals, recycled tickers, buckets by size."""
+"""Which company a ticker was on a day: a security master of dated intervals, recycled tickers, buckets by size."""
 
 import numpy as np
 import pandas as pd
@@ -37,7 +37,7 @@ def check_master(master: pd.DataFrame) -> pd.DataFrame:
 
 
 def symbols_of(master: pd.DataFrame) -> pd.Series:
-    """The symbol of each security, by id: its last ticker, for as long as nobody else took that over.
+    """The symbol of each security, by id: its last ticker, until another security takes it over.
 
     An earlier owner is called by the year in which it gave the ticker up, as LIFE@2014; by the day, if two gave it up
     in that year. Which one is the plain ticker may change when a ticker is recycled: the id never does.
@@ -60,7 +60,7 @@ def resolve(table: pd.DataFrame, master: pd.DataFrame, *, on: str = "date") -> t
     master : see `check_master`
 
     Tickers that the master does not name stay as they are. Returns the table, and the rows whose ticker the master
-    gives to nobody on that day: they are left out, because they would continue another company's history.
+    assigns to no security on that day: they are left out, because they would continue another company's history.
     """
     master = check_master(master)
     known = table["symbol"].isin(set(master["ticker"])).to_numpy()
@@ -79,9 +79,10 @@ def resolve(table: pd.DataFrame, master: pd.DataFrame, *, on: str = "date") -> t
 
 
 def resolve_spells(spells: pd.DataFrame, master: pd.DataFrame) -> pd.DataFrame:
-    """Intervals of tickers (symbol, start, end) as intervals of companies: each is cut where the ticker changed hands.
+    """Intervals of tickers (symbol, start, end) as intervals of companies: each is cut where the ticker changed
+    companies.
 
-    Tickers that the master does not name stay as they are. An interval in which nobody had the ticker is gone.
+    Tickers that the master does not name stay as they are. An interval in which no security had the ticker is dropped.
     """
     master = check_master(master)
     known = spells["symbol"].isin(set(master["ticker"]))
@@ -98,7 +99,8 @@ def resolve_spells(spells: pd.DataFrame, master: pd.DataFrame) -> pd.DataFrame:
 def find_gaps(bars: pd.DataFrame, *, after: int = 20, ratio: float = 1.5) -> pd.DataFrame:
     """Where one symbol may be two companies: no bar for more than `after` sessions, then a new level.
 
-    bars : long, columns symbol, date, close; adjusted closes tell more, since a split looks like a new level
+    bars : long, columns symbol, date, close; adjusted closes are better, since in raw ones a split looks like a new
+        level
     ratio : how many times above or below the last close the first one after the gap is, at least
 
     A proposal and nothing more (GAP_COLUMNS): a stock that left an index for years looks the same as a recycled
@@ -169,7 +171,7 @@ def _share_above(value: np.ndarray) -> np.ndarray:
 
 
 def _refuse_strangers(tickers: pd.Series, master: pd.DataFrame) -> None:
-    """DataError if a ticker that the master does not know is written like a symbol that the master makes."""
+    """DataError if an unknown ticker equals a symbol that the master generates."""
     made = set(symbols_of(master)) - set(master["ticker"])
     for name in sorted(made.intersection(tickers.unique())):
         raise DataError(f"{name} is a ticker of the data and an earlier owner's symbol; rename one in the source")

@@ -1,4 +1,4 @@
-"""The market as frozen tables, and the only way to look at them: `market.upto(date)`, as known then or now."""
+"""The market as frozen tables, and the one way to cut them: `market.upto(date)`, as known then or now."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Any, cast
@@ -75,10 +75,10 @@ class Market:
     adjusted : total-return close; only its ratios mean anything. It is carried forward from the first bar, so that
         a later split or dividend never changes an earlier value
     actions, fundamentals, sectors, members, market_cap, index : see `Delivery`; members is sessions × symbols, bool
-    sector_spells : SPELL_COLUMNS, sorted, where sectors are dated; `sectors` is then what they say of the last session
+    sector_spells : SPELL_COLUMNS, sorted, where sectors are dated; `sectors` is then the assignment of the last session
     execution : "next_open", or "next_close" where the source has closes only
     notes : sentences that every page shows
-    restated : what the vendor said later about sessions that it had delivered, `restated.restated_rows`; None: nothing
+    restated : the vendor's restatements of sessions already delivered, `restatements.restated_rows`; None: none
         is known of that. The tables above hold the newest values
     rewritten : whole histories of it that were multiplied by one factor, `rewrites.rewrite_rows`; None: none was.
         `restatements` has them cell by cell
@@ -143,11 +143,11 @@ class Market:
 
     @property
     def adjusted_execution(self) -> pd.DataFrame:
-        """The total-return twin of `execution_price`; only its ratios mean anything."""
+        """The total-return counterpart of `execution_price`; only its ratios have a meaning."""
         return self.open * self.adjustment if self.execution == "next_open" else self.adjusted
 
     def summary(self) -> dict[str, str]:
-        """What a page says of the market: source, size, span, fields, and how orders execute."""
+        """Description of the market for a page: source, size, span, fields, and how orders execute."""
         there = int(self.close.iloc[-1].notna().sum())
         return {
             "Source": self.name,
@@ -159,10 +159,10 @@ class Market:
         }
 
     def upto(self, date, *, as_known_on=None) -> "Market":
-        """The market at the close of `date`: every later row is gone.
+        """The market at the close of `date`, without any later row.
 
-        as_known_on : the past as it was seen at the close of that session: what was said later about sessions
-            delivered before is taken back, and so are names of which no bar was known. A session that was only
+        as_known_on : the past as known at the close of that session: later restatements of sessions
+            delivered before are undone, and names without a known bar are dropped. A session that was only
             delivered later counts as it was first delivered. Nothing: the newest values that this market knows.
             Sessions after it were not known either.
         """
@@ -204,14 +204,14 @@ class Market:
         return seen.without(forgotten) if len(forgotten) else seen
 
     def is_restated_since(self, session) -> bool:
-        """Whether something was said after the close of `session` about sessions that had been delivered before."""
+        """Whether sessions delivered before were restated after the close of `session`."""
         told = [said["known"] > session for said in (self.restated, self.rewritten) if said is not None]
         return any(bool(later.any()) for later in told)
 
     def restatements(self, *, since=None) -> pd.DataFrame:
-        """What was said later, each cell in a row of its own, `restated.restated_rows`; of names of this market too.
+        """Restatements, one row per cell, `restatements.restated_rows`; of names of this market too.
 
-        since : only what was said after the close of this session; nothing: all of it
+        since : only restatements known after the close of this session; None: all
         """
         rows = restated_rows() if self.restated is None else self.restated
         cells = restated_rows()
@@ -222,7 +222,7 @@ class Market:
         return in_order(pd.concat([rows, cells], ignore_index=True)) if len(cells) else rows.reset_index(drop=True)
 
     def before(self, rows: pd.DataFrame | None, rewrites: pd.DataFrame | None = None) -> "Market":
-        """The market without these rows of `restated` and `rewritten`: what was said before them stands again.
+        """The market without these rows of `restated` and `rewritten`: the earlier values are restored.
 
         Oldest first, both; names are kept.
         """
@@ -309,7 +309,7 @@ def sectors_of(rows: pd.DataFrame) -> pd.Series:
 
 
 def frozen(table: pd.DataFrame) -> pd.DataFrame:
-    """The same table over a read-only array; the numbers are copied only if somebody could still change them."""
+    """The same table over a read-only array; the numbers are copied only if they could still be changed elsewhere."""
     values = table.to_numpy()
     return wide(values.copy() if _writable(values) else values, table.index, table.columns)
 

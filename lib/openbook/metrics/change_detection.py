@@ -1,7 +1,8 @@
-"""Rules that call a model into question, and how often they call a healthy one.
+"""Rules that detect a model's decline, and their false-alarm rates.
 
-Rank ICs of neighbouring dates are alike because their labels overlap. A rule that takes them for independent cries wolf
-far more often than its inventor says, so every rate here is measured on simulated rank ICs that overlap as labels do.
+Rank ICs of neighbouring dates are alike because their labels overlap. A rule that takes them for independent raises
+false alarms far more often than in the literature, so every rate here is measured on simulated rank ICs that overlap as
+labels do.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ def is_drifting(window, threshold: float) -> bool:
     """The asked rule on the last matured rank ICs: their mean is below `threshold`, and so are at least half of them.
 
     window : (lookback,) rank ICs. An undefined one (constant scores) counts as below and is left out of the mean; a
-    window without any defined one is drifting. Says nothing of significance: see `drift_false_alarm`.
+    window without any defined one is drifting. Not a test of significance: see `drift_false_alarm`.
     """
     values = np.asarray(window, dtype="float64")
     known = values[np.isfinite(values)]
@@ -28,7 +29,7 @@ def is_drifting(window, threshold: float) -> bool:
 
 @dataclass(frozen=True)
 class FalseAlarm:
-    """How often a rule fires although nothing is wrong, as fractions: on a given evening, and at least once in a year.
+    """How often a rule fires although nothing is wrong, as fractions: on a given session, and at least once in a year.
 
     length : sessions that an alarm lasts, on average; NaN if the rule never fired
     """
@@ -51,7 +52,7 @@ def drift_false_alarm(
     """Chance that `is_drifting` fires for a model whose rank IC keeps this mean and standard deviation, by simulation.
 
     horizon : sessions of the label; see `overlapping_ics`
-    draws : simulated years of 252 evenings; the error of `year` is at most 0.5/√draws, 0.011 at 2,000
+    draws : simulated years of 252 sessions; the error of `year` is at most 0.5/√draws, 0.011 at 2,000
 
     A NaN or a deviation that is not above 0 gives NaN. Too low if rank ICs have fatter tails or longer memory than
     their labels give them, and if mean and deviation were estimated on a lucky stretch.
@@ -92,7 +93,7 @@ class Cusum(BaseModel, frozen=True, extra="forbid"):
 
     With the defaults a healthy model is called into question once in 1,030 sessions (four years) on average with labels
     of one session, 1,310 with 5 and 1,950 with 21: see `cusum_run_length`. One whose rank IC of deviation 0.1 falls by
-    0.03 is found after 76, 200 and 510 sessions: so little does a rank IC say.
+    0.03 is found after 76, 200 and 510 sessions: a rank IC carries that little information.
     """
 
     allowance: float = Field(0.05, ge=0, description="shortfall that is let pass, in long-run deviations per session")

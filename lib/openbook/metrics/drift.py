@@ -1,14 +1,14 @@
-"""Early signals: do tonight's inputs and scores look like those that the model is used to?
+"""Drift: do this session's inputs and scores look like those that the model was trained on?
 
-They need no label, so they speak weeks before a rank IC can; and they speak of inputs only, which may change without
+They need no label, so they react weeks before a rank IC can; but they measure inputs only, which may change without
 harm, and stay the same while what follows from them changes.
 
 Features of openbook are ranked within their date, so each has the same even spread over the names of every date, come
 what may: stability index and Kolmogorov–Smirnov statistic of a ranked feature are nearly zero by construction. They
 still show names that lost the feature, and ties (a frozen or rounded feed). A market in which every stock became twice
 as volatile leaves no trace in them at all. What ranks do show is how features go together: whether cheap names are
-still the quiet ones. `domain_auc`, `structure_drift` and `out_of_distribution` look at that. Given raw features,
-everything here sees levels too. Scores are not ranked: their stability index and statistic mean what they say.
+still the quiet ones. `domain_auc`, `structure_drift` and `out_of_distribution` measure that. Given raw features,
+everything here measures levels too. Scores are not ranked: their stability index and statistic need no such caution.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ import pandas as pd
 from openbook.common.errors import DataError, ParameterError
 from openbook.metrics.ranking import average_ranks
 
-FLOOR = 1e-4  # share that an empty bin counts as: a logarithm of zero says nothing
+FLOOR = 1e-4  # share that an empty bin counts as: a logarithm of zero is not defined
 SHRINKAGE = 0.05  # share of the diagonal in a covariance, so that features that repeat each other do no harm
 
 
@@ -79,16 +79,16 @@ def column_drift(reference: pd.DataFrame, recent: pd.DataFrame, bins: int = 10) 
 
 
 def domain_auc(reference: pd.DataFrame, recent: pd.DataFrame, *, folds: int = 5, seed: int = 0) -> float:
-    """How well a classifier tells recent rows from reference rows, as cross-validated area under the ROC curve: 0.5 is
-    not at all, 1 always.
+    """How well a classifier separates recent rows from reference rows, as cross-validated area under the ROC curve: 0.5
+    is not at all, 1 always.
 
     reference, recent : (date, symbol) × feature. NaN counts as the reference's mean of the feature
 
     The classifier is a quadratic discriminant, since ranked features differ in how they go together only, where a line
-    and the first cut of a tree see nothing. Folds are of symbols, not of rows: a name's row of tonight resembles its
-    row of last night, and would be recognised instead of judged. Same seed, same number. Too few names or rows for the
+    and the first cut of a tree see nothing. Folds are of symbols, not of rows: a name's latest row resembles its
+    previous one, and would be recognised instead of judged. Same seed, same number. Too few names or rows for the
     folds give NaN. Markets never repeat themselves: 500 large US companies gave 0.83 to 0.98 from 2018 to 2020, the
-    most in spring 2020. `domain_history` says what is usual.
+    most in spring 2020. `domain_history` shows what is usual.
     """
     _require_same_columns(reference, recent)
     if not folds >= 2:
@@ -112,10 +112,10 @@ def domain_history(features: pd.DataFrame, recent: int = 20, *, every: int = 5, 
     """`domain_auc` of each stretch of `recent` sessions against all sessions before it, by the stretch's last session.
 
     features : (date, symbol) × feature
-    every : only each so many sessions are looked at, counted back from the last; neighbours say the same twice
+    every : sessions between two values, counted back from the last; neighbours are nearly the same
 
     Stretches end with the last date and do not overlap, and each has at least twice as many sessions before it. Too
-    short a history is empty. The last value is tonight's, the others say what is usual.
+    short a history is empty. The last value is this session's, the others show what is usual.
     """
     dates, place = _places(features)
     kept = (len(dates) - 1 - place) % every == 0
@@ -148,7 +148,7 @@ def structure_drift(features: pd.DataFrame, window: int = 60) -> pd.Series:
 class OutOfDistribution:
     """Names whose features are an unusual mixture.
 
-    share : of tonight's names, 0 to 1; expected : the share among all reference rows, by construction
+    share : of this session's names, 0 to 1; expected : the share among all reference rows, by construction
     usual_high : share that one reference date in twenty exceeds
     names : symbols, the most unusual first
     """
@@ -160,12 +160,13 @@ class OutOfDistribution:
 
 
 def out_of_distribution(reference: pd.DataFrame, tonight: pd.DataFrame, expected: float = 0.01) -> OutOfDistribution:
-    """Names of tonight farther from the reference's centre than all but a share `expected` of the reference's rows.
+    """Names of this session farther from the reference's centre than all but a share `expected` of the reference's
+    rows.
 
     reference : (date, symbol) × feature; tonight : symbol × feature, or (date, symbol) of one date
 
     Far is by Mahalanobis distance, which counts a mixture of features as far if it is rare, though each is ordinary:
-    of a ranked feature alone, the same share is extreme every night. Ranks are bounded, so no row can bend centre and
+    of a ranked feature alone, the same share is extreme every session. Ranks are bounded, so no row can bend centre and
     covariance; with raw features outliers can, and hide others. NaN counts as the reference's mean, rows without any
     feature are left out. No rows on a side give NaN and no names. Slightly too high: the reference measures itself.
     """
@@ -221,7 +222,7 @@ def _filled(table: pd.DataFrame, reference: pd.DataFrame) -> np.ndarray:
 def _covariance(rows: np.ndarray, pooled: np.ndarray) -> np.ndarray:
     """Covariance of rows, drawn to the diagonal of `pooled`, so that it can be inverted."""
     spread = pooled.var(axis=0)
-    spread = np.where(spread > 0, spread, 1.0)  # a feature that never moves tells nobody apart
+    spread = np.where(spread > 0, spread, 1.0)  # a feature that never moves does not separate names
     return (1.0 - SHRINKAGE) * np.cov(rows, rowvar=False).reshape(len(spread), -1) + SHRINKAGE * np.diag(spread)
 
 

@@ -1,4 +1,4 @@
-"""Is it luck? Sharpe ratios against the number of trials, overfitting, and intervals that keep the order of days."""
+"""Is it luck? Sharpe ratios deflated for the trials, overfitting, and intervals that keep the order of days."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -11,7 +11,7 @@ from openbook.common.errors import ParameterError
 from openbook.metrics.returns import PERIODS, ROUNDING, is_constant, known, kurtosis, sharpe_per_period, skewness
 
 EULER_GAMMA = 0.5772156649015329
-FEWEST = 16  # sessions below which nothing is said about the order of days
+FEWEST = 16  # fewest sessions for inference on the order of days
 _CHUNK = 250  # draws at a time, so that they fit the processor's cache
 _NORMAL = NormalDist()
 

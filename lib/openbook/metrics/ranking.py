@@ -1,4 +1,4 @@
-"""Scores against what followed, date by date."""
+"""Scores against the returns that followed, date by date."""
 
 from collections.abc import Mapping
 
@@ -92,7 +92,7 @@ def alpha_decay(scores: pd.DataFrame, labels: Mapping[int, pd.DataFrame]) -> pd.
 
     Each horizon is judged on its own matured dates, so a longer one on fewer; error is the `newey_west_error` with as
     many lags as the horizon has sessions. No matured date: NaN and 0. Horizons share their first days: a flat line
-    means that the first days did it all or that the signal lasts, and the returns per session tell which.
+    means that the first days did it all or that the signal lasts, and the returns per session show which.
     """
     rows = []
     for horizon in sorted(labels):
@@ -107,8 +107,8 @@ def alpha_decay(scores: pd.DataFrame, labels: Mapping[int, pd.DataFrame]) -> pd.
 def quantile_returns_by_date(scores: pd.DataFrame, labels: pd.DataFrame, n: int = 5) -> pd.DataFrame:
     """Mean label of each score quantile, one row per date of `scores`, columns 1 (worst) … n (best).
 
-    Quantiles are cut among all names scored that date, labelled or not: at the decision nobody knows who will lack a
-    label. Ties stay together. Dates with fewer than n scores, and quantiles without a label, are NaN.
+    Quantiles are cut among all names scored that date, labelled or not: at the decision it is unknown which names will
+    lack a label. Ties stay together. Dates with fewer than n scores, and quantiles without a label, are NaN.
     """
     if not n >= 2:
         raise ParameterError(f"n must be at least 2 quantiles, not {n}")

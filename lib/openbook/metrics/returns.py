@@ -18,7 +18,7 @@ def total_return(returns) -> float:
     """Compounded return, Π(1+r) − 1.
 
     NaN periods are skipped (counted as 0); no period at all gives NaN. Too optimistic when periods without a value
-    were losses that nobody recorded.
+    were unrecorded losses.
     """
     r = known(returns)
     return float(np.prod(1.0 + r) - 1.0) if len(r) else np.nan
@@ -114,7 +114,7 @@ def calmar(returns, periods: int = PERIODS) -> float:
 def win_rate(returns) -> float:
     """Share of periods with a return above 0; a zero is no win. NaN periods are skipped; none at all gives NaN.
 
-    Says nothing about the size: selling insurance wins nearly always.
+    Ignores the size: selling insurance wins nearly always.
     """
     r = known(returns)
     return float(np.mean(r > 0)) if len(r) and np.isfinite(r).all() else np.nan
@@ -149,7 +149,7 @@ def turnover(target: pd.Series, drifted: pd.Series) -> float:
     """One-way turnover ½·Σ|target − drifted|, fractions of portfolio value by symbol, CASH a row of both.
 
     A symbol in only one of the two has weight 0 in the other. A NaN weight gives NaN, which passes no limit. Too low
-    when `drifted` are last night's targets instead of the weights that the market made of them.
+    when `drifted` are the previous session's targets instead of the weights that the market made of them.
     """
     symbols = target.index.union(drifted.index)
     if target.index.has_duplicates or drifted.index.has_duplicates:

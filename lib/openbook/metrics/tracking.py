@@ -1,4 +1,4 @@
-"""A book that trades against the backtest that sent it there."""
+"""Tracking of a live book against the backtest that selected its model."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ def backtest_cone(
     returns : of the backtest by session, out of sample, after costs; NaN sessions are dropped
     mean_block : mean length of the blocks of the stationary bootstrap, in sessions; None: `optimal_block_length`
 
-    Resampled sessions, so it holds whatever the returns' distribution, but only if the future draws from the same days.
+    Resampled sessions, so it holds for any distribution of returns, but only if the future draws from the same days.
     Fewer than 16 sessions or a constant series give NaN. Each session's quantiles stand alone: a healthy book leaves
     the 5–95% band at some time far more often than one time in ten. Too high when the backtest is the best of many.
     """
@@ -36,7 +36,7 @@ def backtest_cone(
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a book stands among the resampled backtests of its age.
+    """Percentile of a book among resampled backtests of the same length.
 
     sessions : age; total_return : of the book, as a fraction; percentile : share of the resamples that did worse, ties
     counting half, 0 to 1
@@ -52,7 +52,7 @@ def standing(
 ) -> Standing:
     """The book's own cumulative return against `backtest_cone` at its age; NaN sessions of the book are dropped.
 
-    A percentile below 0.05 is what one healthy book in twenty shows on a given evening. A book without sessions, or a
+    One healthy book in twenty has a percentile below 0.05 on a given session. A book without sessions, or a
     backtest too short for a cone, gives NaN.
     """
     mine = known(book_returns)

@@ -1,4 +1,4 @@
-"""The blocks of the monitoring log: what the metrics found, as plain numbers, text and None."""
+"""The blocks of the monitoring log: results of the metrics, as plain numbers, text and None."""
 
 import math
 from functools import cache
@@ -8,13 +8,13 @@ import pandas as pd
 
 from openbook import metrics
 
-EVERY = 5  # sessions between two looks at the features; neighbours say the same twice
+EVERY = 5  # sessions between two checks of the features; neighbours are nearly the same
 WORST = 5  # features that the log names
 SEED = 0  # of every simulation here: the same log each time
 
 
 def scores_block(scores: pd.DataFrame, recent: int) -> dict:
-    """Tonight's scores in numbers, and the last `recent` sessions' against those before.
+    """This session's scores in numbers, and the last `recent` sessions' against those before.
 
     autocorrelation : rank correlation with the scores of the session before; usual_autocorrelation : its median before
     psi, ks : None until there are as many sessions before as recent ones
@@ -89,7 +89,7 @@ def false_alarm_block(mean: float, std: float, horizon: int, lookback: int, thre
 
 
 def cusum_block(rank_ic: pd.Series, target: float, deviation: float, horizon: int, rule: metrics.Cusum) -> dict:
-    """The CUSUM tonight, its last alarm, and how many sessions a healthy model runs between alarms on average."""
+    """The CUSUM at this session, its last alarm, and the mean sessions between alarms of a healthy model."""
     table = metrics.cusum(rank_ic, target, deviation, horizon=horizon, rule=rule)
     alarms = table.index[table["alarm"]]
     return {
@@ -122,7 +122,7 @@ def features_block(features: pd.DataFrame, recent: int, psi_limit: float) -> dic
     features : (date, symbol) × feature, through the session
     n_beyond : features whose stability index is above psi_limit; missing_rise : largest growth of a missing share
     domain_auc, usual_domain_auc : of the last stretch, and the highest of those before it
-    structure_percentile : share of the earlier evenings whose correlations were less unlike their past than tonight's
+    structure_percentile : share of earlier sessions with correlations closer to their past than this session's
     """
     dates = features.index.unique("date").sort_values()
     if len(dates) < 3 * recent:
@@ -145,7 +145,7 @@ def features_block(features: pd.DataFrame, recent: int, psi_limit: float) -> dic
 
 
 def distribution_block(features: pd.DataFrame, recent: int) -> dict | None:
-    """Share of tonight's names whose features are an unusual mixture, and which; None without twice as many sessions
+    """Share of names with an unusual combination of features, and their symbols; None without twice as many sessions
     before the recent ones.
     """
     dates = features.index.unique("date").sort_values()
@@ -168,7 +168,7 @@ def regimes_block(table: pd.DataFrame) -> dict:
 
 
 def book_block(book: pd.Series, backtest: pd.Series) -> dict:
-    """Where the book stands in the cone of its backtest."""
+    """The book's position in the cone of its backtest."""
     place = metrics.standing(book, backtest, seed=SEED)
     cone = metrics.backtest_cone(backtest, max(place.sessions, 1), seed=SEED).iloc[-1]
     return {

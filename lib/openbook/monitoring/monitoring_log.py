@@ -1,8 +1,8 @@
-"""Is the model still worth listening to? What its scores said, what followed, and tonight's monitoring log.
+"""Is the model still good? Its scores, the returns that followed, and the monitoring log of a session.
 
-Scores are those of the evening, or stitched out-of-sample ones: scores of dates that the model learned from would
+Scores are those of the daily run, or stitched out-of-sample ones: scores of dates that the model learned from would
 flatter it. A result is keyed by the date of its signal and known only once the label has matured, so the last horizon+1
-sessions say nothing yet; they are shown as not matured, never as bad or good.
+sessions have no labels yet; they are shown as not matured, never as bad or good.
 """
 
 from collections.abc import Mapping
@@ -84,7 +84,7 @@ class OpsMonitor(BaseModel, frozen=True, extra="forbid"):
         ic : columns rank_ic, n by signal date, oldest first; a matured date without a defined IC (constant scores)
             counts as below
         Fewer matured sessions than `ic_lookback` are reported as insufficient history: degraded and action are then
-        None, which is not "healthy". The rule fires on one evening in four for a good model (rank IC 0.05 ± 0.1, labels
+        None, which is not "healthy". The rule fires on one session in four for a good model (rank IC 0.05 ± 0.1, labels
         of 5 sessions: `metrics.drift_false_alarm`), so it asks for a review, not for a halt.
         """
         matured = blocks.matured(ic)
@@ -108,7 +108,7 @@ class OpsMonitor(BaseModel, frozen=True, extra="forbid"):
 
         returns : by session, earned from the session before to this one
         regimes : 0, 1, 2 by session, as known at its close
-        The return from t to t+1 belongs to the regime at t: nobody could have acted on a later one.
+        The return from t to t+1 belongs to the regime at t: a later one was not yet known.
         """
         start = regimes.dropna().sort_index()
         row = start.index.searchsorted(returns.index, side="left") - 1
@@ -120,7 +120,7 @@ class OpsMonitor(BaseModel, frozen=True, extra="forbid"):
 
 
 class SessionFacts(BaseModel, frozen=True, extra="forbid"):
-    """What the night's notebook knows that is not computed from scores and labels."""
+    """Facts from the notebook that are not computed from scores and labels."""
 
     session: date
     coverage: float = Field(description="share of the active names with a usable bar, 0 to 1")
@@ -141,12 +141,12 @@ class SessionFacts(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What else the night may know; without it, the blocks that need it are None.
+    """Optional inputs; without one, the blocks that need it are None.
 
     expected_ic : mean and standard deviation of the rank IC by date that the model was promised to have, out of sample,
         before the dates that are judged
     labels_by_horizon : horizon → labels of that horizon, dates × symbols, NaN where not matured
-    features : (date, symbol) × feature, through the session; at least 3 · `OpsMonitor.recent` sessions say something
+    features : (date, symbol) × feature, through the session; needs at least 3 · `OpsMonitor.recent` sessions
     book_returns : of the book by session; regimes : 0, 1, 2 by session, as known at its close
     backtest_returns : out of sample, after costs, by session
     tracking : of `metrics.tracking_difference`
@@ -170,9 +170,9 @@ def monitoring_log(
     monitor: OpsMonitor | None = None,
     evidence: Evidence | None = None,
 ) -> dict:
-    """The night's health record, BLOCKS: plain numbers, text and None; NaN is None; no time of day in it.
+    """The monitoring log of the session, BLOCKS: plain numbers, text and None; NaN is None; no time of day in it.
 
-    scores : dates × symbols up to the session, of the evening or out of sample
+    scores : dates × symbols up to the session, of daily runs or out of sample
     labels : dates × symbols, NaN where not matured; None if nothing has matured yet
     checks : columns check, value, limit, ok, status, detail
 
@@ -237,7 +237,7 @@ def _healthy(rank_ic: pd.Series, fewest: int) -> tuple[float, float]:
 
 
 def _inputs(features: pd.DataFrame | None, session: pd.Timestamp, monitor: OpsMonitor) -> dict:
-    """The blocks on tonight's features. Raises DataError where they are not of tonight."""
+    """The blocks on this session's features. Raises DataError if they are of another session."""
     if features is None:
         return {"features": None, "out_of_distribution": None}
     features = features.dropna(how="all")  # a name without any feature is not scored

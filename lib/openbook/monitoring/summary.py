@@ -14,7 +14,7 @@ def health(log: dict) -> pd.DataFrame:
 
 
 def _skill_rows(log: dict) -> list[tuple]:
-    """Scores against what came of them."""
+    """Scores against the returns that followed."""
     ic, drift, scores = log["ic"], log["drift"], log["scores"]
     groups = len(log["quantiles"]["avg_return"])
     usual = say(scores["usual_autocorrelation"], ".2f")
@@ -86,7 +86,7 @@ def _alarm_rows(drift: dict) -> list[tuple]:
 
 
 def _input_rows(log: dict) -> list[tuple]:
-    """Whether scores and features look as usual."""
+    """Whether scores and features are in their usual range."""
     rows, features, odd = [], log["features"], log["out_of_distribution"]
     if log["scores"]["psi"] is not None:
         rows.append(
@@ -141,7 +141,7 @@ def _book_rows(log: dict) -> list[tuple]:
 
 
 def say(value, form: str, error=None, unit: str = "") -> str:
-    """A number in words, ± its error where there is one, with its unit; what is None or NaN says so."""
+    """A number in words, ± its error where there is one, with its unit; None and NaN are shown as such."""
     if value is None or value != value:
         return "not yet known"
     return (format(value, form) if error is None else f"{value:{form}} ± {error:{form}}") + unit

@@ -1,4 +1,4 @@
-"""Who is told how a command ended: messages to people, a heartbeat for a machine that watches, and an exit code."""
+"""Reports how a command ended: messages to people, a heartbeat for monitoring, and an exit code."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,15 +11,15 @@ from openbook.runs import audit_log
 from openbook.runs.runs_folder import RunsFolder
 
 Say = Callable[[str], None]
-# Try again later, or somebody sits at the terminal: nobody's phone needs to ring; but see `late_prices`.
+# Retryable, or a person is at the terminal: no alarm needed; but see `late_prices`.
 QUIET = (DataNotReady.exit_code, LockError.exit_code, UsageError.exit_code)
 
 
 def watched(runs: Path, command: str, date: str, act: Callable[[], int], say: Say) -> int:
-    """Do what a command does, then tell how it ended; its exit code, or 80 if it is 0 and a message still waits.
+    """Run a command, then report how it ended; its exit code, or 80 if it is 0 and a message is unsent.
 
-    A mistake in the settings of a channel ends it before it begins. What was told, or could not be, changes nothing of
-    what was done. An error of `act` is told, and raised again.
+    A mistake in a channel's settings ends it before it begins. Whether a message was sent changes nothing of
+    what was done. An error of `act` is reported, and raised again.
     """
     channels.configured()
     try:
@@ -37,7 +37,7 @@ def watched(runs: Path, command: str, date: str, act: Callable[[], int], say: Sa
 
 
 def deliver(runs: Path, say: Say) -> int:
-    """Send what waits; 80 if something still does, else 0."""
+    """Send unsent messages; 80 if some remain, else 0."""
     done = outbox.tell(runs, calendar.now(), *late_prices(runs))
     for line in done.lines:
         say(line)
@@ -45,7 +45,7 @@ def deliver(runs: Path, say: Say) -> int:
 
 
 def alarm(runs: Path, title: str, reason: str, say: Say) -> None:
-    """Tell everybody that a person halted the books; what reaches nobody leaves a file ALERT-<date>.txt."""
+    """Notify all channels that a person halted the books; an undeliverable message leaves a file ALERT-<date>.txt."""
     now = calendar.machine_now()  # of the halt
     lines = [reason, "To resume: openbook reset --who NAME --reason WHY"]
     told = message.compose_alarm(title, f"{now:%Y-%m-%d}", lines, event=audit_log.head(runs) or "")
@@ -64,7 +64,7 @@ def late_prices(runs: Path) -> list[message.Message]:
     date, note = waits
     following = calendar.next_session(date)
     if not (calendar.now() >= calendar.prices_deadline(date) and calendar.last_closed() <= following):
-        return []  # still time; or long ago, when somebody at a terminal looks at the past
+        return []  # still time; or long ago, as in a run of a past session
     title = f"no prices of {date} by {note['until']}: no daily page and no orders"
     steps = [str(note.get("why", "")), f"Ask the vendor, then run: openbook run daily_run --date {date}"]
     return [message.compose_alarm(title, date, steps, event="late prices")]

@@ -1,4 +1,4 @@
-"""The ways out: mail by SMTP, Slack and any other webhook; only those that the environment names.
+"""Notification channels: mail by SMTP, Slack and any other webhook; only those configured in the environment.
 
     OPENBOOK_SMTP      smtp://user@host:587 (STARTTLS) or smtps://user@host:465; ?plain=1 for neither, ?timeout=SECONDS
     OPENBOOK_SMTP_PASSWORD, OPENBOOK_MAIL_FROM, OPENBOOK_MAIL_TO (addresses, comma between)
@@ -52,7 +52,7 @@ class Refused(Undelivered):
 
 
 class Mail(BaseModel, frozen=True, extra="forbid"):
-    """An SMTP server and whom to write to."""
+    """An SMTP server and its recipients."""
 
     tries: int = Field(0, description="maximum attempts per message; 0: retry for one day")
     host: str
@@ -81,7 +81,7 @@ class Mail(BaseModel, frozen=True, extra="forbid"):
             raise Refused(said, left=tuple(sorted(refused)), down=False)
 
     def _hand_over(self, data: EmailMessage, to: list[str]) -> dict:
-        """The recipients that the server refused; it has the mail for all others, however badly it says goodbye."""
+        """The refused recipients; the server has accepted the mail for all others, even if it then disconnects."""
         server = self._connected()
         try:
             refused = server.send_message(data, from_addr=_address(self.sender), to_addrs=to)
@@ -92,7 +92,7 @@ class Mail(BaseModel, frozen=True, extra="forbid"):
             server.close()
 
     def _connected(self) -> smtplib.SMTP:
-        """A server that knows us."""
+        """A server connection after login."""
         if self.security == "tls":
             context = ssl.create_default_context()
             server: smtplib.SMTP = smtplib.SMTP_SSL(self.host, self.port, timeout=self.timeout, context=context)
@@ -110,7 +110,7 @@ class Mail(BaseModel, frozen=True, extra="forbid"):
 
 
 class Webhook(BaseModel, frozen=True, extra="forbid"):
-    """A URL that takes JSON: Slack's {"text"}, or everything we know."""
+    """A URL that takes JSON: Slack's {"text"}, or all fields."""
 
     tries: int = Field(5, description="maximum attempts per message")
     name: Literal["slack", "webhook"]
@@ -137,7 +137,7 @@ Channel = Mail | Webhook
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A webhook that moved is an error: what we say is for the URL that was configured."""
+    """A redirect is an error: messages go only to the configured URL."""
 
     def redirect_request(self, *_):
         """See urllib."""
@@ -221,7 +221,7 @@ def _mail(found: dict[str, str]) -> Mail:
 
 
 def _security(host: str, port: int, options: dict[str, str]) -> str:
-    """STARTTLS, but on this machine, where only port 587 has it, or where somebody says ?plain=1 or ?starttls=1."""
+    """STARTTLS, except on this machine, where only port 587 uses it; ?plain=1 and ?starttls=1 override that."""
     if options.get("plain") == "1":
         return "plain"
     local = _LOOPBACK.fullmatch(host) and port != PORTS["smtp"] and options.get("starttls") != "1"
@@ -274,7 +274,7 @@ def _address(sender: str) -> str:
 
 
 def _said(error: Exception) -> str:
-    """What a server or the system said, in a few words."""
+    """The error of a server or of the system, in a few words."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return "; ".join(f"{name}: {_reply(*reply)}" for name, reply in sorted(error.recipients.items()))
     if isinstance(error, smtplib.SMTPResponseException):

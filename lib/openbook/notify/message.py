@@ -1,7 +1,7 @@
-"""What is told of a run, a failure or a halt: subject, plain text, HTML, pictures and the page, ready for any channel.
+"""The message about a run, a failure or a halt: subject, plain text, HTML, pictures and the page, for any channel.
 
 A message is made from what is sealed, so it can be made again: the same run gives the same message with the same id.
-Whatever a notebook or an error holds is text here, or HTML that went through the cleaning of the page; styles stand on
+Content of a notebook or an error is text here, or HTML that went through the cleaning of the page; styles stand on
 the elements, because many mail programs drop style sheets, and one sheet adds dark mode and the phone.
 """
 
@@ -26,7 +26,7 @@ HEADLINE = 80  # characters of an error beside its name; all of it follows
 LONGEST = 4000  # characters of one paragraph
 LARGEST = 60_000  # bytes of HTML, pictures apart: Gmail cuts a mail at 102 KB
 RESERVE = 8_000  # of them for the head, the foot and the style
-KINDS = {"HALTED": "stop", "REDUCE_ONLY": "warn"}  # how a verdict looks, by the switch that the run recorded
+KINDS = {"HALTED": "stop", "REDUCE_ONLY": "warn"}  # style of a verdict, by the recorded state of the kill switch
 LOOKS = ("ok", "warn", "stop")
 _LEFT = re.compile(r" \(output kept in (.+)\)\Z", re.DOTALL)  # as `app.pipeline` ends an error
 REST = "See the attached page for the rest."
@@ -45,11 +45,11 @@ class Image:
 class Message:
     """Everything that any channel needs.
 
-    id : sha256 in hex of what it tells of; the same event always has the same
+    id : sha256 in hex of its event; the same event always has the same
     kind : run, failure or alarm
     brief : the lines that a chat shows
     recipe : plain values from which `outbox` makes the same message again
-    alarm : somebody must hear of this; see `outbox`
+    alarm : a person must be informed; see `outbox`
     """
 
     id: str
@@ -103,10 +103,10 @@ def compose(folder: Path, *, head: str | None = None, book: Sequence[str] | None
 
 
 def compose_failure(what: str, date: str, error: str, exit_code: int, *, left: str = "") -> Message:
-    """The message of an attempt that failed: what, why, and where it lies. The same reason again is the same message.
+    """The message of a failed attempt: what, why, and its folder. The same reason again is the same message.
 
     what : the command or notebook
-    left : the folder of what the attempt left, if it left anything; the end of an error may say it, too
+    left : the folder with the attempt's files, if any; the end of an error may name it, too
     """
     if found := _LEFT.search(error):
         error, left = error[: found.start()], found[1]
@@ -128,7 +128,7 @@ def compose_failure(what: str, date: str, error: str, exit_code: int, *, left: s
 
 
 def compose_alarm(title: str, date: str, lines: Sequence[str] = (), *, event: str = "") -> Message:
-    """The message of a halt, or of anything that somebody must hear of.
+    """The message of a halt, or of another alarm.
 
     event : what makes it this one alarm, such as the hash of an event of the book; else its own text does
     """
@@ -168,7 +168,7 @@ def _id(*parts: str) -> str:
 
 
 def _book_lines(runs: Path, run: dict) -> list[str]:
-    """What the summaries of the books say of the orders of that evening: how many, until when, and their batch."""
+    """The orders of that session from the summaries of the books: how many, until when, and their batch."""
     places = sorted(path for path in (runs / BOOKS).glob("*") if path.is_dir())
     lines = [line.strip() for place in places for line in views.summary(place)]
     for number, line in enumerate(lines):
@@ -178,7 +178,7 @@ def _book_lines(runs: Path, run: dict) -> list[str]:
 
 
 def _approval(book: Sequence[str], date: str) -> list[str]:
-    """How to approve, while something waits for that."""
+    """How to approve, if orders are pending."""
     return [f"To approve: openbook approve {date} --by NAME"] if "PENDING" in " ".join(book) else []
 
 

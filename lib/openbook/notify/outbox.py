@@ -1,4 +1,4 @@
-"""What waits to be told: one small file per message, tried again until each channel has it or a day has passed.
+"""Unsent messages: one small file each, retried until every channel has it or a day has passed.
 
 A message is in the outbox before anything is sent, and marked after it was sent: a crash in between sends it once more,
 with the same id, and never loses it. Only one process delivers at a time. Without a configured channel nothing is kept.
@@ -42,7 +42,7 @@ def enqueue(runs: Path, message: "Message", now: datetime) -> bool:
     """Put a message into the outbox, for every configured channel; False if it is there already, or none is configured.
 
     now : when it is queued, with a time zone; the date of its mail. The caller holds the lock of the runs folder, or is
-        the only one who tells of this.
+        the only one who reports this.
     """
     from openbook.notify.channels import configured
 
@@ -93,7 +93,7 @@ def tell(runs: Path, now: datetime, *messages: "Message") -> DeliveryReport:
 def deliver(runs: Path, now: datetime) -> DeliveryReport:
     """Send what is due, alarms first, oldest first. It never raises for a channel that fails: the outbox keeps it.
 
-    An alarm that reaches nobody leaves a file ALERT-<date>.txt in the runs folder, until a channel takes it.
+    An undeliverable alarm leaves a file ALERT-<date>.txt in the runs folder, until a channel takes it.
     """
     if not (runs / OUTBOX).is_dir():
         return DeliveryReport()
@@ -110,7 +110,7 @@ def deliver(runs: Path, now: datetime) -> DeliveryReport:
 
 
 def status_lines(runs: Path, now: datetime) -> list[str]:
-    """What waits, what was given up in the last week, and the last sign of life; small files only."""
+    """Unsent messages, those given up in the last week, and the last heartbeat; small files only."""
     lines, week = [], _text(now - timedelta(days=7))
     for entry in entries(runs):
         for name, state in sorted(entry["channels"].items()):
@@ -141,7 +141,7 @@ def beat(runs: Path, command: str, *, exit_code: int, date: str | None, now: dat
 
 
 def _deliver_one(runs: Path, entry: dict, channels: dict[str, "Channel"], down: set[str], now: datetime) -> list[str]:
-    """Try the channels of one message that are due; what each said is on the disk before the next is tried."""
+    """Try the channels of one message that are due; each result is on the disk before the next is tried."""
     late = now > datetime.fromisoformat(entry["queued"]) + PATIENCE
     states = {name: state for name, state in sorted(entry["channels"].items()) if name in channels or late}
     due = [name for name, state in states.items() if _is_due(state, now) and name not in down]

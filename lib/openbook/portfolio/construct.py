@@ -1,4 +1,4 @@
-"""From scores to tonight's target weights: frames in, one frozen `Portfolio` out, with the reason for each weight."""
+"""From scores to target weights of a session: frames in, a frozen `Portfolio` out, with the reason for each weight."""
 
 import math
 from dataclasses import dataclass
@@ -39,14 +39,14 @@ AT_LIMIT = 1e-6  # a weight this close to its limit is bound by it
 
 @dataclass(frozen=True, eq=False)
 class Portfolio:
-    """Tonight's target weights and everything that led to them.
+    """Target weights of a session and everything that led to them.
 
     weights : by symbol, sorted, CASH last; sums to 1
     held : the weights before, likewise; target : the optimizer's, before no-trade band and turnover cap
     optimizer : the one used; chain : optimizer, outcome, reason of each that was tried
     binding : limit, name, value, cap of each limit that holds something back
     turnover : ½Σ|change|, cash included; wanted : what it would be without the cap; way : part of the way moved
-    chosen : symbol, score, rank, held, expected, volatility, target, weight of the names chosen tonight
+    chosen : symbol, score, rank, held, expected, volatility, target, weight of the chosen names
     story : one row per chosen or held symbol: sector, score, rank, held, target, weight, change, reason
     expected, covariance : of the chosen, a year; limits : under which the optimizer worked
     warning : that the settings leave the model nothing to choose; empty where it chooses
@@ -89,8 +89,8 @@ def construct_portfolio(
 ) -> Portfolio:
     """Target weights of the last date of `scores` and `close`, to be traded in the next session.
 
-    scores : dates × symbols up to tonight; higher is better; NaN: no score
-    close : adjusted closes, sessions × symbols, up to tonight
+    scores : dates × symbols up to this session; higher is better; NaN: no score
+    close : adjusted closes, sessions × symbols, up to this session
     held : weights now, by symbol, with or without CASH; None: everything is cash, and the turnover cap does not apply.
         With CASH below zero the names count as the whole portfolio, so that what is kept of each repays the debit
     sectors : by symbol; a name without one counts to the sector "unknown"; None: sector limits are not applied
@@ -117,7 +117,7 @@ def construct_portfolio(
 
 
 def smooth_scores(scores: pd.DataFrame, half_life: float) -> pd.Series:
-    """Tonight's scores by symbol: the mean of each name's within-date percentile ranks in [-0.5, 0.5], the weight
+    """This session's scores by symbol: the mean of each name's within-date percentile ranks in [-0.5, 0.5], the weight
     halving every `half_life` rows back and ending after six of them; only names with a score in the last row."""
     window = PortfolioSettings(score_half_life=half_life).score_window
     ranks = rank_rows(scores.to_numpy(dtype=float)[-window:])
@@ -135,7 +135,7 @@ def sector_codes(sectors: pd.Series | None, symbols: pd.Index) -> tuple[np.ndarr
 
 
 def keep_tradable(scores: pd.DataFrame, tradable: pd.Index) -> pd.DataFrame:
-    """The scores with tonight's only of names that can be traded; earlier evenings stay as they were."""
+    """The scores, in the last session only of names that can be traded; earlier sessions are unchanged."""
     tonight = scores.iloc[[-1]].where(scores.columns.isin(tradable)[None, :])
     return pd.concat([scores.iloc[:-1], tonight])
 
@@ -167,7 +167,7 @@ def _sorted_columns(table: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def _scores_like(scores: pd.DataFrame, close: pd.DataFrame) -> pd.DataFrame:
-    """The scores with the symbols of close; DataError if they are not of tonight, or of names without prices."""
+    """The scores with the symbols of close; DataError if they are not of this session, or of names without prices."""
     scores = _sorted_columns(scores, "scores")
     if scores.index[-1] != close.index[-1]:
         raise DataError(f"scores end on {scores.index[-1]:%Y-%m-%d}, prices on {close.index[-1]:%Y-%m-%d}")

@@ -1,4 +1,4 @@
-"""How to share the money among the chosen names: five ways on plain arrays, and the estimates that they need.
+"""Five optimizers on plain arrays, and the estimates that they need.
 
 The problems are PyPortfolioOpt's (EfficientFrontier.max_sharpe and .min_volatility, HRPOpt); the quadratic ones are
 solved by piqp, which is many times faster. Every optimizer takes (expected, covariance, limits, max_iterations) and

@@ -1,4 +1,4 @@
-"""Tonight's optimizer solved once more by PyPortfolioOpt, on the same inputs: the page shows both numbers."""
+"""Solves the session's optimization again with PyPortfolioOpt, on the same inputs; the page shows both numbers."""
 
 import numpy as np
 import pandas as pd
@@ -12,12 +12,12 @@ COMPARED = ("max_sharpe", "min_volatility", "hrp")  # what PyPortfolioOpt solves
 
 
 def verify_against_pypfopt(portfolio: Portfolio) -> pd.DataFrame:
-    """One row: the objective of tonight's target (before no-trade band and turnover cap), ours and PyPortfolioOpt's.
+    """One row: the objective of the target (before no-trade band and turnover cap), ours and PyPortfolioOpt's.
 
     max_sharpe : expected return over volatility; min_volatility : volatility; gap = |ours / theirs − 1|
     hrp : volatility of the weights before they are moved into the limits, which PyPortfolioOpt's HRP does not know;
         gap = the largest difference of a weight
-    anything else, and cash : not problems of PyPortfolioOpt; nothing to compare, and the note says so
+    anything else, and cash : not problems of PyPortfolioOpt; nothing to compare, as the note states
     """
     name = portfolio.optimizer
     if name not in COMPARED:

@@ -33,8 +33,8 @@ def detect_regime(market: Market, settings: RegimeSettings = RegimeSettings()) -
     trend : level / its trend_window mean − 1
     slope : change of that mean over slope_window sessions, as a fraction
     volatility : realised, a year, of the last volatility_window returns
-    volatility_rank : of tonight's volatility among the last volatility_history, in (0, 1]
-    signal : the regime as read tonight; regime : the last signal that lasted `confirm` sessions in a row
+    volatility_rank : of this session's volatility among the last volatility_history, in (0, 1]
+    signal : the regime as read at this session; regime : the last signal that lasted `confirm` sessions in a row
 
     risk-off: below the mean, and the mean falls or volatility is high; risk-on: above a rising mean with volatility
     not high; otherwise, and until there is enough history, normal.

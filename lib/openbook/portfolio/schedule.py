@@ -1,8 +1,8 @@
-"""On which evenings a portfolio is rebalanced: the same ones live and in every backtest, whatever their first date.
+"""The rebalance dates: the same live and in every backtest, whatever their first date.
 
-Live, one may be missed: no page on that evening, orders that nobody approved in time, or approved ones of which none
-was filled. The next evening makes up for it and says so. A backtest misses none. What a person rejected was decided: it
-is not proposed again before the next rebalance evening, and neither is a first build.
+Live, one may be missed: no page for that session, orders not approved in time, or approved ones of which none
+was filled. The next daily run makes up for it and says so. A backtest misses none. A rejection is a decision: it
+is not proposed again before the next rebalance date, and neither is a first build.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ EPOCH = pd.Timestamp("1990-01-04")  # sessions are counted from here; any sessio
 
 
 def rebalance_dates(dates: pd.DatetimeIndex, every: int) -> pd.DatetimeIndex:
-    """Those of `dates` that are rebalance evenings: every `every`-th session since the EPOCH."""
+    """Those of `dates` that are rebalance dates: every `every`-th session since the EPOCH."""
     if len(dates) == 0:
         return dates
     all_sessions = calendar.sessions(min(EPOCH, dates.min()), max(EPOCH, dates.max()))
@@ -26,12 +26,12 @@ def rebalance_dates(dates: pd.DatetimeIndex, every: int) -> pd.DatetimeIndex:
 
 
 def is_rebalance(session, every: int) -> bool:
-    """Whether the evening of `session` is one."""
+    """Whether `session` is a rebalance date."""
     return len(rebalance_dates(pd.DatetimeIndex([session]), every)) == 1
 
 
 def next_rebalance(session, every: int) -> pd.Timestamp:
-    """The first rebalance evening after `session`."""
+    """The first rebalance date after `session`."""
     day = calendar.next_session(session)
     while not is_rebalance(day, every):
         day = calendar.next_session(day)
@@ -44,11 +44,11 @@ NOT_EXECUTED = "its orders were approved, but none was filled"
 
 @dataclass(frozen=True)
 class Rebalance:
-    """Whether an evening is a rebalance, and why.
+    """Whether a session is a rebalance, and why.
 
     scheduled : it is one of `rebalance_dates`; empty : nothing is held, so that a first build is due
-    missed : why, by evening, of those that this one makes up for, oldest first
-    rejected : nothing is held, for a person rejected the build of that evening; None: nobody did
+    missed : why, by session, of those that this one makes up for, oldest first
+    rejected : nothing is held because the build of that session was rejected; None: no rejection
     """
 
     session: pd.Timestamp
@@ -65,7 +65,7 @@ class Rebalance:
 
     @property
     def sentence(self) -> str:
-        """Why there is a rebalance tonight, or when the next will be."""
+        """Why there is a rebalance in this session, or when the next will be."""
         if not self.due:
             why = f"The initial build of {self.rejected:%Y-%m-%d} was rejected. " if self.rejected is not None else ""
             return f"{why}The next rebalance is on {next_rebalance(self.session, self.every):%A, %d %B}."
@@ -92,12 +92,12 @@ def rebalance_on(
     empty: bool = False,
     rejected=None,
 ) -> Rebalance:
-    """The rebalance of one evening: by the schedule, for want of holdings, or for those that were missed.
+    """The rebalance of one session: by the schedule, because nothing is held, or to make up for missed ones.
 
-    skipped : sessions before it that had no page, back to the last one; expired : evenings whose orders for a rebalance
-    nobody approved in time; unfilled : those whose orders were approved, and of which none was filled. Orders that a
+    skipped : sessions before it that had no page, back to the last one; expired : sessions whose orders for a rebalance
+    were not approved in time; unfilled : those with approved orders of which none was filled. Orders that a
     person rejected were decided: they are in none of these
-    empty : nothing is held; rejected : the evening whose orders to change that a person rejected, or None
+    empty : nothing is held; rejected : the session whose orders to change that were rejected, or None
     """
     day = pd.Timestamp(session)
     due_then = rebalance_dates(pd.DatetimeIndex(list(skipped)), every)

@@ -1,4 +1,4 @@
-"""One evening's decision on plain arrays: the one path that tonight's portfolio and every backtest go through."""
+"""One session's decision on plain arrays: the one path for the daily portfolio and every backtest."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -19,7 +19,7 @@ from openbook.portfolio.optimizers import (
 )
 from openbook.portfolio.regime import NORMAL, REGIME_NAMES, RISK_OFF, RISK_ON
 
-HALF_LIVES = 6  # what lies further back weighs less than 2% of tonight
+HALF_LIVES = 6  # older values weigh less than 2% of the latest
 DUST = 1e-12
 TOLERANCE = 1e-9
 
@@ -32,7 +32,7 @@ def _check_optimizers(names: tuple[str | None, ...]) -> None:
 
 
 class RegimeAdaptation(BaseModel, frozen=True, extra="forbid"):
-    """What one regime changes; nothing: the setting of the portfolio stands."""
+    """Settings of one regime; None: the setting of the portfolio applies."""
 
     exposure: float = Field(1.0, ge=0, le=1, description="fraction invested; the rest is cash")
     max_weight: float | None = Field(None, gt=0, le=1, description="maximum weight of one name in this regime")
@@ -106,7 +106,7 @@ class PortfolioSettings(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def score_window(self) -> int:
-        """Sessions of scores that tonight's smoothed score is made of."""
+        """Sessions of scores that enter the smoothed score."""
         return max(1, int(np.ceil(HALF_LIVES * self.score_half_life)))
 
 
@@ -140,7 +140,7 @@ class Decision:
     target : (n,) of the optimizer, before the no-trade band and the turnover cap
     score, rank : (n,) smoothed score; rank from 1 among the eligible, 0 if not eligible
     chosen : (k,) positions of the chosen names; expected, covariance : theirs, a year
-    limits : of the optimizer, over the chosen; hard : over all n, what tonight's weights may not break
+    limits : of the optimizer, over the chosen; hard : over all n, the hard limits of the weights
     kept : (n,) bool, left alone by the no-trade band; floor : (n,) held weights cut to the limits
     wanted : turnover before the cap; way : how much of the way was moved, 1 if the cap did not bind
     """
@@ -230,7 +230,7 @@ def smooth(ranks: np.ndarray, half_life: float) -> np.ndarray:
 
 
 def has_history(close: np.ndarray, min_history: float) -> np.ndarray:
-    """Names with a price tonight and on enough of the sessions before, (n,) bool."""
+    """Names with a price in this session and in enough of the sessions before, (n,) bool."""
     if len(close) < 21:
         raise OptimizerError(f"{len(close)} sessions of prices are too few for a covariance; at least 21 are needed")
     priced = np.isfinite(close)
@@ -300,7 +300,7 @@ def optimizer_limits(
 ) -> Limits:
     """The hard limits of the chosen names, at the regime's exposure less what is locked.
 
-    Cash never absorbs the lack of any name at all: an evening without scores is an error, not a sale of everything.
+    Cash never replaces all names: a session without scores is an error, not a sale of everything.
     """
     locked = 1.0 - hard.exposure
     limits = Limits(
@@ -315,7 +315,7 @@ def optimizer_limits(
     return limits.with_exposure(min(limits.exposure, limits.reachable)) if absorbs else limits
 
 
-# ---- how far tonight ----
+# ---- how far to move ----
 
 
 def approach(target, held, locked, hard: Limits, settings: PortfolioSettings) -> dict:

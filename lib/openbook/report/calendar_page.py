@@ -1,6 +1,6 @@
 """runs/index.html: the calendar of all runs, one page that needs nothing else.
 
-It says what the small files in the runs folder say, and nothing of the clock: the same runs give the same bytes.
+It is made from small files in the runs folder, without the clock: the same runs give the same bytes.
 """
 
 import calendar

@@ -13,11 +13,11 @@ REGIME_COLOURS = {0: PALETTE["stop"], 1: PALETTE["muted"], 2: PALETTE["ok"]}
 REGIME_WORDS = {0: "risk-off", 1: "normal", 2: "risk-on"}
 MOST_BARS = 30
 MOST_CELLS = 160  # numbers in a heatmap; more would not stay below 60 KB
-LONGEST = 290  # characters of an alt text that somebody will listen to
+LONGEST = 290  # characters of an alt text, which screen readers read out
 
 
 def score_distribution(scores: pd.Series, marked: tuple[str, ...] = ()):
-    """Histogram of tonight's scores, with those of the `marked` names (the ones chosen) in colour."""
+    """Histogram of this session's scores, with those of the `marked` names (the ones chosen) in colour."""
     fig, ax = chart(8, 2.8)
     scores = scores.dropna()
     edges = np.histogram_bin_edges(scores, bins=min(30, max(5, len(scores) // 4)))
@@ -69,7 +69,7 @@ def weights(held: pd.Series, target: pd.Series, legend: tuple[str, str] = ("held
     ax.barh(at - 0.2, shown["held"], height=0.38, color=PALETTE["soft"], label=legend[0])
     ax.set_yticks(at, list(shown.index))
     most, cash = names.to_numpy().max(initial=0.0), both.loc["CASH"]
-    if cash.max() > 2 * most > 0:  # else the names beside it could not be told apart
+    if cash.max() > 2 * most > 0:  # else the bars of the names would be too small to compare
         ax.set_xlim(0, 2 * most)
         ax.set_yticks(at, [f"CASH {cash['target']:.0%}, {legend[0]} {cash['held']:.0%}", *shown.index[1:]])
     ax.xaxis.set_major_formatter(PercentFormatter(1.0))
@@ -209,7 +209,7 @@ def intervals(table: pd.DataFrame, title: str, form: str = "{x:.0%}"):
 
 
 def histogram(values, title: str, mark: float = 0.0, label: str = ""):
-    """How often values fall where, with a line at `mark`; what lies below it in the colour of a stop."""
+    """Histogram with a line at `mark`; values below it in the colour of a stop."""
     values = np.asarray(values, dtype=float)
     values = values[np.isfinite(values)]
     fig, ax = chart(8, 2.8)

@@ -1,7 +1,7 @@
 """What a page is made of: a callout, a row of facts, a table, a chart, a figure.
 
-Each shows in JupyterLab as it stands, and `render_report` puts it on the page. All text is escaped here: whatever the
-data holds, it is never markup.
+Each is displayed in JupyterLab directly, and `render_report` puts it on the page. All text is escaped here, so
+data is never markup.
 """
 
 import base64
@@ -57,7 +57,7 @@ _BORDER = {kind: PALETTE.get(kind, PALETTE["main"]) for kind in KINDS}
 
 
 class Element:
-    """Something to look at: its forms by MIME type, and what belongs to them."""
+    """A displayed element: its forms by MIME type, and what belongs to them."""
 
     def __init__(self, data: Mapping[str, str], metadata: Mapping[str, Mapping] | None = None):
         self.data = dict(data)
@@ -221,7 +221,7 @@ def _arrange(fig) -> None:
     for ax in fig.axes:
         for axis in (ax.xaxis, ax.yaxis):
             if not axis.get_label_text():
-                axis.set_label_coords(0, 0)  # else matplotlib looks for the place of a label that there is not
+                axis.set_label_coords(0, 0)  # else matplotlib computes the place of a label that does not exist
     renderer = fig.canvas.get_renderer()
     inches = [
         box.transformed(fig.dpi_scale_trans.inverted())
@@ -253,9 +253,9 @@ def _png(fig) -> tuple[bytes, int, int]:
 
 
 def bar(what: str, *, shown: bool) -> Callable[..., None] | None:
-    """What to hand to a long function as its `progress`: a bar for whoever waits in JupyterLab.
+    """What to hand to a long function as its `progress`: a progress bar in JupyterLab.
 
-    shown : False where a runner watches: it is told beside the notebook, which holds no trace of the time it took
+    shown : False under a runner: progress then goes elsewhere, so that the notebook holds no timings
     """
     if not shown:
         return steps(what)

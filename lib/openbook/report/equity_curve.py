@@ -1,4 +1,4 @@
-"""The equity of a book as a drawing of two lines: where they go, what stands at their axes, and what they say in words.
+"""The equity of a book as a chart of two lines: their paths, axis labels, and a description in words.
 
 Positions are percentages of the drawing, which a page stretches to its width; the words at its axes stay text.
 """

@@ -1,6 +1,6 @@
 """The nbconvert exporter of a page; imported only when one is rendered, because nbconvert takes 0.5 s to import.
 
-Whatever a cell holds, the page has only the tags, attributes and classes that are listed here.
+The page has only the tags, attributes and classes that are listed here.
 """
 
 import math
@@ -56,7 +56,7 @@ def exporter() -> ReportExporter:
 
 class Arrange(Preprocessor):
     """Leave out what is tagged `no-report`, put what is tagged `verdict` right below the title, before the words that
-    introduce the page, and the sections in the order of their tags: a notebook tells what follows from what, its page
+    introduce the page, and the sections in the order of their tags: a notebook shows what follows from what, its page
     what a reader wants to know first.
 
     A section begins with a cell of words that has a heading of the second level; `page-1` comes before `page-2`, and
@@ -98,7 +98,7 @@ def _title_and_words(head: list) -> tuple[list, list]:
 
 
 def _place(section: list) -> float:
-    """Where a section stands on the page."""
+    """Position of a section on the page."""
     tags = [tag for tag in section[0].metadata.get("tags", []) if _PLACE.fullmatch(tag)]
     return min((int(tag.removeprefix("page-")) for tag in tags), default=math.inf)
 

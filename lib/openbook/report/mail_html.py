@@ -162,7 +162,7 @@ class Inliner(HTMLParser):
             self.parts.append(html.escape(text))
 
     def _open(self, tag: str, attrs: list, classes: list[str]) -> str:
-        """A start tag with its style; cells say their side in an attribute, which is shorter."""
+        """A start tag with its style; cells have their alignment in an attribute, which is shorter."""
         styles = [BY_TAG.get(tag, "")] + [BY_CLASS.get(name, "") for name in classes if tag != "div" or name == "fact"]
         kept = "".join(
             f' {name}="{html.escape(value or "")}"' for name, value in attrs if name not in ("class", "href")

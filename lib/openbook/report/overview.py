@@ -1,4 +1,4 @@
-"""How things stand in a runs folder, from small files: the books, their kill switches, the champion, what waits."""
+"""The state of a runs folder, from small files: the books, their kill switches, the champion, pending orders."""
 
 import csv
 import math
@@ -21,33 +21,33 @@ _WAITS = re.compile(r"\s*orders of ([0-9]{4}-[0-9]{2}-[0-9]{2}): [^;]*\bPENDING\
 
 @dataclass(frozen=True)
 class BookOverview:
-    """One book, as it was after the last command."""
+    """One book after the last command."""
 
     kind: str
     place: Path
     lines: list[str]  # from its summary; empty before the first command
-    edited: list[str]  # views that somebody changed by hand
+    edited: list[str]  # views that were edited by hand
 
     @property
     def switch(self) -> str:
-        """State of the kill switch, of STATES; 'unknown' if the summary does not say."""
+        """State of the kill switch, of STATES; 'unknown' if the summary does not have it."""
         match = _SWITCH.match(self.lines[0]) if self.lines else None
         return match[1] if match and match[1] in STATES else "unknown"
 
     @property
     def open(self) -> list[str]:
-        """Evenings with orders that can still be approved or exported."""
+        """Sessions with orders that can still be approved or exported."""
         return [match[1] for line in self.lines if (match := _OPEN.match(line))]
 
     @property
     def waiting(self) -> list[str]:
-        """Evenings whose orders a person still has to approve."""
+        """Sessions whose orders a person still has to approve."""
         return [match[1] for line in self.lines if (match := _WAITS.match(line))]
 
 
 @dataclass(frozen=True)
 class Overview:
-    """Everything that the calendar and the terminal say."""
+    """Everything that the calendar and the terminal show."""
 
     folder: Path
     books: list[BookOverview]
@@ -73,7 +73,7 @@ class Overview:
 
     @property
     def waiting(self) -> list[str]:
-        """Evenings whose orders a person still has to approve, in any book."""
+        """Sessions whose orders a person still has to approve, in any book."""
         return sorted({date for book in self.books for date in book.waiting})
 
     def days(self) -> dict[str, RunSummary]:
@@ -84,7 +84,7 @@ class Overview:
 
 
 def read_overview(folder: str | Path, *, keep: bool = False) -> Overview:
-    """How things stand; `keep` as in `read_rows`."""
+    """The overview; `keep` as in `read_rows`."""
     runs = RunsFolder(folder)
     books = [_book(place) for place in sorted((runs.folder / BOOKS).glob("*")) if place.is_dir()]
     waiting = {date for book in books for date in book.waiting}
@@ -111,7 +111,7 @@ def champion_line(runs: RunsFolder) -> str:
 def read_equity(place: Path) -> list[tuple[str, float, float]]:
     """Date, equity in USD and drawdown (0 or below, deposits left out) of each session of a book.
 
-    Empty before the first session. Raises ValueError if its published history is not as it was written.
+    Empty before the first session. Raises ValueError if its published history was altered.
     """
     curve, growth, peak = [], 1.0, 1.0
     for row in read_history(place):
@@ -151,7 +151,7 @@ def _marked(row: RunSummary, waiting: set[str]) -> RunSummary:
 
 
 def _outbox(folder: Path) -> int | None:
-    """Messages that some channel still waits for."""
+    """Messages that are unsent on some channel."""
     if not (folder / OUTBOX).is_dir():
         return None
     return sum(

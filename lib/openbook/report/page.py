@@ -21,7 +21,7 @@ def render_report(notebook: str | Path) -> str:
     """The page of an executed notebook as HTML; the same notebook gives the same bytes.
 
     Words and outputs are shown; code and what was printed are not. A cell tagged `no-report` is left out, the output
-    of one tagged `verdict` stands below the title. If run.json lies beside the notebook, the foot says where it came
+    of one tagged `verdict` stands below the title. If run.json lies beside the notebook, the foot shows where it came
     from.
     """
     notebook = Path(notebook)

@@ -1,7 +1,7 @@
-"""The log of everything that was sealed, said or promoted: one line each, and each line pins the line before.
+"""The log of everything sealed, recorded or promoted: one line each, with the hash of the line before.
 
 An entry is `n`, `when`, `kind` (run, event, promotion), `subject`, `digest`, `previous` and `hash`, the sha256 of the
-rest. Whoever alters a line must alter all that follow, and then the hash of the last one is another: who kept that one
+rest. To alter a line one must alter all that follow, which changes the hash of the last one: who kept that one
 hash, in a mail or on paper, has the whole log.
 """
 
@@ -76,7 +76,7 @@ def record(runs: Path, found: Iterable[tuple[str, str, str]], *, when: str) -> i
 def check(runs: Path, head: str | None = None) -> list[str]:
     """What is wrong with the log, in words; empty if nothing is.
 
-    head : the hash of any entry there once was; without it, nobody can tell that the last lines were cut off
+    head : the hash of any entry there once was; without it, missing last lines go unnoticed
     """
     problems, hashes, told = [], {GENESIS}, set()
     before: dict | None = {"n": 0, "hash": GENESIS}
@@ -107,7 +107,7 @@ def _lines(runs: Path) -> list[bytes]:
 
 
 def _parse(line: bytes) -> dict | None:
-    """An entry, its hash unchecked; None if the line is none."""
+    """An entry, its hash unchecked; None if the line is not an entry."""
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):

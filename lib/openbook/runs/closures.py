@@ -1,4 +1,4 @@
-"""Days on which the exchange did not open, or closed early, against its calendar: said once, by name, in
+"""Days on which the exchange did not open, or closed early, against its calendar: recorded once, with a name, in
 `runs/closures.json`.
 
 Commands hand them to this process and to its kernels in an environment variable, which `market.calendar` reads. The
@@ -39,7 +39,7 @@ def closures(runs: Path) -> list[dict]:
 
 
 def announce(runs: Path) -> None:
-    """Tell the calendar of this process, and of the kernels that it will start."""
+    """Update the calendar of this process and of the kernels that it will start."""
     said = (f"{row['date']}T{row['close']}" if row["close"] else row["date"] for row in closures(runs))
     os.environ[CLOSURES] = ",".join(said)
 
@@ -47,7 +47,7 @@ def announce(runs: Path) -> None:
 def close_session(runs: Path, *, date: str, close: str, who: str, reason: str, when: str) -> bool:
     """Write a closure down; whether it is new. The caller holds the folder.
 
-    UsageError (64) for a day that is written down already, in another way, or for a time that is none.
+    UsageError (64) for a day that is already recorded differently, or for an invalid time.
     """
     day, known = f"{parse_date(date):%Y-%m-%d}", closures(runs)
     if close and not _TIME.fullmatch(close):

@@ -1,4 +1,4 @@
-"""Whether what a sealed evening was decided by still stands: the code, by the file that changed, and the champion."""
+"""Whether a sealed session's code and champion are unchanged; names the file that changed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +14,9 @@ SHOWN = 4  # files that a line names
 
 
 def void_because(runs: Path, date: str) -> str:
-    """Why open orders of that evening can no longer be approved or exported; empty if code and champion are the same.
+    """Why open orders of that session can no longer be approved or exported; empty if code and champion are the same.
 
-    Of the data and the parameters nothing is said here: to compare them costs more than a glance.
+    Data and parameters are not compared here: that would take too long for a status line.
     """
     sealed = RunsFolder(runs).sealed(DAILY, date)
     try:
@@ -34,7 +34,7 @@ def void_because(runs: Path, date: str) -> str:
 
 
 def changed_code(runs: Path, sealed: Path, made: Mapping) -> list[str]:
-    """The files that decide and are not as they were when a run was sealed, as they lie on the desk; none: the same.
+    """Deciding files that changed since a run was sealed, by their place on the desk; none: the same.
 
     made : the `code` of its run.json. Of the notebook the first code cell that differs is named.
     """

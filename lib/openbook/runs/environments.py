@@ -1,4 +1,4 @@
-"""The packages of a sealed run, as they were: what is installed here where that is the same, else built again by uv."""
+"""The packages of a sealed run: those installed here if they are the same, else built again by uv."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ SHOWN = 6  # packages that a line names
 
 @dataclass(frozen=True)
 class Interpreter:
-    """A Python to run a notebook with, and what there is to say of its packages."""
+    """A Python to run a notebook with, and notes on its packages."""
 
     python: str
     lines: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ def interpreter_of(run: Mapping) -> Interpreter:
     """The Python with the packages that a sealed run recorded; this one if it has all of them at the same versions.
 
     run : its run.json. A package that is here too and was not there then changes nothing. What cannot be built, for
-    want of uv, of a network, or of a package that is gone, is said, and this Python stands in.
+    lack of uv, of a network or of a package is reported, and this Python is used instead.
     """
     here, then = provenance.environment(), recorded(run)
     other = differing(then, here)
@@ -95,7 +95,7 @@ def build(then: Mapping) -> Path:
         _call(uv, "pip", "install", "--no-deps", "--python", python, *wanted)
         os.rename(work / "venv", target)
     except OSError as error:
-        if not (target / "bin" / "python").exists():  # else somebody else has built it meanwhile
+        if not (target / "bin" / "python").exists():  # else another process has built it meanwhile
             raise BuildError(str(error)) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)

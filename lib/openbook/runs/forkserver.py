@@ -23,9 +23,9 @@ from openbook.common.errors import KernelDied
 from openbook.runs.provenance import library_digest
 
 EXIT = "exit"  # in the private folder of a kernel: how it ended
-MOMENT = 0.005  # seconds between two looks at a kernel that is ending
+MOMENT = 0.005  # seconds between two checks of a kernel that is ending
 PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
-LOST = 2.0  # seconds after which a kernel that is gone without a word was killed with its server
+LOST = 2.0  # seconds after which a kernel that ended without a message counts as killed with its server
 
 
 class ForkServer:
@@ -104,7 +104,7 @@ class Forked:
         if self.returncode is None and self._file.exists():
             self.returncode = int(self._file.read_text())
         elif self.returncode is None and self._server.gone and not _runs(self.pid):
-            self.returncode = -signal.SIGKILL  # nobody is left to say how
+            self.returncode = -signal.SIGKILL  # its exit status is unknown
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
@@ -121,7 +121,7 @@ class Forked:
         return cast(int, self.returncode)
 
     def send_signal(self, number: int) -> None:
-        """To the kernel alone; nothing if it is gone."""
+        """To the kernel alone; does nothing if it has ended."""
         if self.poll() is None and _runs(self.pid):
             os.kill(self.pid, number)
 
@@ -135,7 +135,7 @@ class Forked:
 
 
 def _runs(process: int) -> bool:
-    """Whether a process is there, and not only waits for somebody to ask how it ended."""
+    """Whether a process is running, and not a zombie."""
     import psutil
 
     try:

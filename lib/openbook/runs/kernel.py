@@ -1,4 +1,4 @@
-"""One kernel: this interpreter, on private sockets, in a process group of its own that is gone when we are done.
+"""One kernel: this interpreter, on private sockets, in a process group of its own that ends with the run.
 
 It is launched before anything heavy is imported here, and imports what its notebook needs meanwhile.
 """
@@ -47,7 +47,7 @@ class Kernel:
         self.process = process
         self.library = library  # hash of the sources that it imports, as they were before it did
         self.folder = folder
-        self.memory = memory  # GiB that it may take; None: whatever the machine has
+        self.memory = memory  # GiB that it may take; None: no limit
         self._manager = None
 
     def __enter__(self) -> "Kernel":
@@ -58,7 +58,7 @@ class Kernel:
 
     @property
     def steps(self) -> Path:
-        """Where it writes how far its long cell is; see `progress`."""
+        """Where it writes the progress of a long cell; see `progress`."""
         return self.folder / STEPS
 
     @property
@@ -73,7 +73,7 @@ class Kernel:
 
     @property
     def manager(self):
-        """The same kernel as nbclient wants to see it."""
+        """The same kernel with the interface of nbclient."""
         if self._manager is None:
             from jupyter_client.manager import AsyncKernelManager
             from jupyter_client.provisioning import LocalProvisioner
@@ -115,7 +115,7 @@ def start_kernel(
 ) -> Kernel:
     """Launch a kernel and return at once, while it still starts and imports `modules`.
 
-    It runs the interpreter that runs this, whatever kernels the machine has installed, talks over Unix sockets in a
+    It runs this interpreter, not an installed kernel, talks over Unix sockets in a
     private folder, and reads no start-up file or history of the user. Sets are ordered alike in every run.
 
     python, library : another interpreter, and a folder in which it finds openbook before the one that is installed
@@ -167,7 +167,7 @@ def _forked(server: ForkServer, folder: Path, cwd) -> Forked:
 def forking(modules: Iterable[str]) -> Iterator[None]:
     """Inside, kernels of this interpreter are forked from one process that has imported `modules` once.
 
-    For whoever runs many notebooks one after another. What a kernel computes does not change by it.
+    For running many notebooks one after another. Results do not depend on it.
     """
     global _server
     before = _server
@@ -253,7 +253,7 @@ def _kill(process: int) -> None:
 
 
 def _members(group: int) -> list:
-    """The processes of a group that run; a zombie that nobody collects does not run."""
+    """The processes of a group that run; an uncollected zombie does not count."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""Secrets on the disk, and files that people hand over: read once, and only where nobody can have swapped them."""
+"""Secrets on the disk and files from people: read once, and only from a place where others cannot replace them."""
 
 import os
 import secrets
@@ -57,6 +57,6 @@ def _read(file: Path) -> tuple[int, bytes]:
 
 
 def _require_outside(file: Path, runs: Path) -> None:
-    """ApprovalError if a secret would lie among the runs, which are shown to people."""
+    """ApprovalError if a secret would be in the runs folder, which is shown to people."""
     if file.resolve().is_relative_to(runs.resolve()):
         raise ApprovalError(f"{file} is inside the runs folder {runs}, which others can read; keep the key elsewhere")

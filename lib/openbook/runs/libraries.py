@@ -1,4 +1,4 @@
-"""The library that made a run, kept once by the hash of its sources: a replay outlives every change of the code.
+"""The library that made a run, kept once under the hash of its sources, so a replay survives code changes.
 
 Beside the runs lies code/<sha256>.zip for each state of the sources that made one of them. A run from before that was
 so names a commit instead; its library is taken from the repository, and kept under the commit's name in commits.json.

@@ -1,4 +1,4 @@
-"""Who the champion is, since when and why, and who was champion before: lines for a terminal."""
+"""The champion, since when and why, and its predecessors: lines for a terminal."""
 
 import textwrap
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ NOBODY = "No champion yet: run train_candidates, compare and select_champion."
 
 
 def champion_lines(folder: str | Path) -> list[str]:
-    """The champion and its history, newest first; reads small files only, so it does not look into the bundle.
+    """The champion and its history, newest first; reads small files only, so it does not open the bundle.
 
-    Raises ModelError (40) if the pointer cannot be read. A missing bundle is said: the history is still worth reading.
+    Raises ModelError (40) if the pointer cannot be read. A missing bundle is reported; the history is still shown.
     """
     runs = RunsFolder(folder)
     entries = registry.history(runs.folder)

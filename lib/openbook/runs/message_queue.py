@@ -15,7 +15,7 @@ def entries(runs: Path) -> list[dict]:
 
 
 def read_entry(path: Path) -> dict | None:
-    """An entry; None for a file that is none."""
+    """An entry; None for a file that is not one."""
     try:
         entry = json.loads(path.read_bytes())
         for state in entry["channels"].values():

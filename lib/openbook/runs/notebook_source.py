@@ -1,4 +1,4 @@
-"""A notebook's source, read without running it: its parameters, who reads them, and where a cell stands."""
+"""A notebook's source, read without running it: its parameters, which cells read them, and where a cell is."""
 
 import ast
 import json

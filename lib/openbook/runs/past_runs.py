@@ -1,4 +1,4 @@
-"""What earlier sealed pages decided, read back from their files."""
+"""Decisions of earlier sealed pages, read back from their files."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Imports that cost seconds: leave out what nobody calls, and do the rest while another process is busy."""
+"""Imports that take seconds: leave out unused ones, and do the rest while another process is busy."""
 
 import importlib
 import sys
@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 # jsonschema's optional checker of international addresses compiles its grammar whenever it is imported: 1.1 s of the
-# 1.9 s that papermill takes, and of the 1.7 s that scrapbook takes. No notebook schema has such a field. Nobody debugs
-# a kernel that runs headless, and ipykernel does without a debugger where none is installed: 0.2 s of each kernel.
+# 1.9 s that papermill takes, and of the 1.7 s that scrapbook takes. No notebook schema has such a field. There is no
+# debugging of a kernel that runs headless, and ipykernel does without a debugger where none is installed: 0.2 s of each
+# kernel.
 UNUSED = ("rfc3987_syntax", "debugpy")
 
 # What ipykernel imports when a kernel begins.
@@ -40,7 +41,7 @@ FOR_NOTEBOOKS = (
 
 @contextmanager
 def lean_imports() -> Iterator[None]:
-    """Inside, optional modules that nothing here uses look absent to whoever tries to import them."""
+    """Inside, optional modules that nothing here uses appear to be missing."""
     hidden = [name for name in UNUSED if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: absent
     try:
@@ -52,7 +53,7 @@ def lean_imports() -> Iterator[None]:
 
 
 def preload(modules: Iterable[str], *, warm: bool = False) -> None:
-    """Import each module, so that it is there when it is needed; one that is missing is left to whoever needs it.
+    """Import each module, so that it is there when it is needed; a missing one is left to the code that needs it.
 
     warm : also call the `warm_up` of each that has one; what fails there fails again, with a name, where it is needed
     """

@@ -1,4 +1,4 @@
-"""How far a headless run is, for whoever waits: a bar on a terminal, a line now and then in a log.
+"""Progress of a headless run: a bar on a terminal, a line now and then in a log.
 
 The kernel writes how many tasks of a long cell are done into a small file in its private folder, which vanishes with
 it; nothing of it reaches the notebook or the stage, so that the same inputs give the same bytes.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 FILE = "OPENBOOK_PROGRESS"  # the environment variable that names the file to a kernel
 EVERY = 30.0  # seconds between two lines in a log
-LONGEST = 200  # characters of what a kernel says
+LONGEST = 200  # characters of a kernel's message
 
 OnCell = Callable[[int, int, str], None]
 
@@ -26,7 +26,7 @@ def steps(what: str) -> Callable[..., None] | None:
         return None
 
     def tell(done: int, total: int, *_) -> None:
-        with suppress(OSError):  # hours of training do not end because nobody can be told how far they are
+        with suppress(OSError):  # hours of training do not fail because progress cannot be shown
             Path(file).write_bytes(f"{what} {done}/{total}".encode())
 
     return tell
@@ -71,7 +71,7 @@ def _bar(label: str, file: Path) -> Iterator[OnCell]:
 
 @contextmanager
 def _lines(label: str, file: Path) -> Iterator[OnCell]:
-    """A line on standard error every EVERY seconds; a run that is shorter says nothing."""
+    """A line on standard error every EVERY seconds; a shorter run prints nothing."""
     over, place, started = threading.Event(), [""], time.monotonic()
 
     def speak() -> None:
@@ -94,7 +94,7 @@ def _lines(label: str, file: Path) -> Iterator[OnCell]:
 
 
 def _said(file: Path) -> str:
-    """What the kernel wrote last; nothing where it has not, or where its folder is gone already."""
+    """What the kernel wrote last; nothing if it wrote nothing or its folder is already removed."""
     with suppress(OSError):
         text = file.read_bytes()[:LONGEST].decode("utf-8", "replace")
         return "".join(c for c in text if c.isprintable())

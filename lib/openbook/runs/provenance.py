@@ -25,7 +25,7 @@ SKIPPED = ("__pycache__", ".ipynb_checkpoints")
 
 
 def code(notebook: str) -> dict:
-    """`deciding(notebook)`, and for a reader commit and modified: what git says of the same files, None outside one."""
+    """`deciding(notebook)`, and for readers commit and modified from git; None outside a repository."""
     desk = find_desk()
     return {**deciding(notebook), **_git_says(desk, notebook_file(desk, notebook))}
 
@@ -90,7 +90,7 @@ def all_cells(notebook: bytes) -> list[tuple[str, str]]:
 
 
 def own_cells(notebook: bytes) -> list[dict]:
-    """The cells of a notebook, without the one that papermill injected; a second such cell is somebody's.
+    """The cells of a notebook, without the one that papermill injected; a second such cell belongs to the author.
 
     Raises UsageError (64) if that is no notebook.
     """
@@ -110,7 +110,7 @@ def environment() -> dict:
         for entry in sorted(Path(folder or ".").glob("*.dist-info")):
             name, _, version = entry.name.removesuffix(".dist-info").rpartition("-")
             found.setdefault(_canonical(name), version)
-    found.pop("openbook", None)  # its sources are hashed, whatever version they call themselves
+    found.pop("openbook", None)  # its sources are hashed, whatever its version
     return {
         "python": platform.python_version(),
         "platform": f"{sys.platform}-{platform.machine()}",

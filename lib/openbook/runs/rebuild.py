@@ -1,4 +1,4 @@
-"""What a sealed run is made again with: the cells that were sealed, the library and the packages of then."""
+"""What a replay uses: the sealed cells, and the library and packages of that time."""
 
 import json
 import sys
@@ -48,7 +48,7 @@ def rebuild(runs: Path, sealed: Path, scratch: Path) -> Made:
 
 
 def _library(runs: Path, run: Mapping, into: Path) -> tuple[Path | None, list[str]]:
-    """Where the library of a run is unpacked, None if it is the one that runs this, and what there is to say."""
+    """Where the library of a run is unpacked, None if it is the running one, and notes."""
     now, then = provenance.sources(find_desk()), libraries.library_of(runs, run)
     if then is None:
         named = run["code"].get("commit") or "then"

@@ -101,7 +101,7 @@ def execute_notebook(
 def _run(
     notebook: Path, stage: Stage, parameters: dict, cell_timeout: float, execution: Execution
 ) -> OpenbookError | None:
-    """Execute, and say how it failed, if it did."""
+    """Execute, and report a failure."""
     with lean_imports():
         from nbclient.exceptions import CellTimeoutError, DeadKernelError
         from papermill.exceptions import PapermillExecutionError
@@ -126,7 +126,7 @@ def _run(
 
 
 def _lacked_memory(error) -> bool:
-    """Whether a cell ended for want of memory: Python's error, NumPy's and Arrow's, or that of a C++ library."""
+    """Whether a cell ran out of memory: Python's error, NumPy's and Arrow's, or that of a C++ library."""
     return error.ename.endswith("MemoryError") or "bad_alloc" in str(error.evalue)
 
 
@@ -150,7 +150,7 @@ def _translate(error, place: str) -> OpenbookError:
 
 
 def _obituary(notebook: Path, error: Exception, execution: Execution) -> OpenbookError:
-    """Why the kernel is gone: it left by itself (quit()), or something ended it."""
+    """Why the kernel ended: by itself (quit()), or something ended it."""
     code = execution.kernel.exit_code
     if code is None:
         return KernelDied(f"{notebook.name}: the kernel does not answer, in {execution.place}: {error}")

@@ -23,7 +23,7 @@ from openbook.runs.stage import ABOUT, REPORT, RUN, Stage, check_name, csv_bytes
 __all__ = ["Run", "RunsFolder", "Stage", "check_date", "csv_bytes", "json_bytes", "open_stage"]
 
 STAGE, FAILED, BOOKS, STORE, OUTBOX = ".stage", "failed", "books", "store", "outbox"
-UPGRADED = "upgraded"  # what an upgrade found, as it was before
+UPGRADED = "upgraded"  # copies from before an upgrade
 WHY = "failure.json"  # beside what a failed attempt left
 KEPT = {FAILED, BOOKS, STORE, OUTBOX, UPGRADED, registry.FOLDER, libraries.FOLDER}  # folders that are no notebooks
 _NOTEBOOK = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
@@ -267,7 +267,7 @@ def page_of(folder: str | Path, date: str | None = None, notebook: str = "daily_
 
 
 def _attempt(path: Path) -> tuple[str, int]:
-    """Date and number of a failed attempt; a folder that is none comes first."""
+    """Date and number of a failed attempt; other folders come first."""
     date, _, number = path.name.rpartition("-")
     return (date, int(number)) if _DATE.fullmatch(date) and number.isdecimal() else ("", 0)
 

@@ -1,6 +1,6 @@
 """The folder that one run writes into, in formats that give the same bytes for the same content.
 
-Nothing on a stage is believed before `finish()` has written run.json, which lists every file with its sha256.
+Nothing on a stage is accepted before `finish()` has written run.json, which lists every file with its sha256.
 """
 
 import hashlib
@@ -68,7 +68,7 @@ class Stage:
         self._recorded |= {name: clean(value) for name, value in values.items()}
 
     def finish(self) -> None:
-        """The last cell: glue what was recorded, then write run.json. Without it, nothing here is believed."""
+        """The last cell: glue what was recorded, then write run.json. Without it, nothing here is accepted."""
         self._require_open()
         _glue(self._recorded)
         content = {
@@ -82,7 +82,7 @@ class Stage:
         self._finished = True
 
     def about(self) -> dict:
-        """What the runner said of this run: notebook, date, profile, params…; empty if there is no runner."""
+        """What the runner recorded about this run: notebook, date, profile, params…; empty if there is no runner."""
         file = self.folder / ABOUT
         return json.loads(file.read_bytes()) if file.exists() else {}
 
@@ -230,7 +230,7 @@ def _neutral(text: str) -> str:
 
 
 def plain_text(cell: str) -> str:
-    """A text of one of our CSV files as it was before it was written."""
+    """A text of one of our CSV files, without the escape of the writer."""
     return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA) else cell
 
 

@@ -1,4 +1,4 @@
-"""One small row per run, sealed or failed: what the calendar and `openbook status` tell of all of them.
+"""One small row per run, sealed or failed: what the calendar and `openbook status` show.
 
 A sealed run never changes, so its row is kept beside the runs, with the time and the size of the file that it was read
 from, and a thousand runs need not be read again. Deleting what is kept costs time, nothing else.
@@ -97,7 +97,7 @@ def _found(runs: RunsFolder) -> Iterator[tuple[str, str, int, Path]]:
 
 
 def _named(date: str, notebook: str) -> bool:
-    """Whether a run can have these names: a folder that somebody made by hand is no run."""
+    """Whether a run can have these names: a folder made by hand is not a run."""
     try:
         return bool(check_date(date) and check_notebook(notebook))
     except UsageError:

@@ -1,4 +1,4 @@
-"""What an upgrade does to files that are no book: nothing sealed changes, and what was made before stays readable.
+"""Upgrade of files other than books: nothing sealed changes, and older files stay readable.
 
 Older runs name a commit instead of their sources: their library is kept, so that they can be replayed without the
 repository. A desk from before desks had a marker file gets one.

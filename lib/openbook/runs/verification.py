@@ -1,4 +1,4 @@
-"""What `openbook verify` asks of files: is every sealed run, every champion and every executed notebook what it was?"""
+"""The file checks of `openbook verify`: is every sealed run, champion and executed notebook unaltered?"""
 
 import hashlib
 import re
@@ -12,7 +12,7 @@ from openbook.runs import audit_log, libraries, provenance, registry
 from openbook.runs.runs_folder import Run, RunsFolder, read_run
 from openbook.runs.stage import REPORT, RUN
 
-UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)  # JSON that somebody altered
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)  # altered JSON
 _HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40,64}", re.ASCII)
 
@@ -66,7 +66,7 @@ def check_champions(runs: Path, verify: Callable[[Path], object]) -> list[str]:
 def check_cells(runs: Path, repository: Path) -> tuple[list[str], list[str]]:
     """(what was altered, what could not be compared): the cells of executed notebooks against what made them.
 
-    A run names the hash of its code cells; where it was made from a commit, the repository says what all of its cells
+    A run names the hash of its code cells; if it was made from a commit, the repository shows what all of its cells
     were. The cell that papermill injected is left out. A run whose run.json cannot be read is a matter of `check_runs`.
 
     repository : with notebooks/ at its top
@@ -94,7 +94,7 @@ def check_cells(runs: Path, repository: Path) -> tuple[list[str], list[str]]:
 
 
 def check_libraries(runs: Path) -> list[str]:
-    """What was altered in code/, in words: a library that is not what its name says, or that a run needs and lacks."""
+    """What was altered in code/, in words: a library that does not match its hash, or that a run needs and lacks."""
     needed: dict[str, str] = {}
     for run in RunsFolder(runs).list():
         digest = _made_by(run).get("sources")
@@ -168,7 +168,7 @@ def _check_bundle(folder: Path, verify: Callable[[Path], object]) -> list[str]:
 
 
 def _made_by(run: Run) -> dict:
-    """What run.json says of the code; nothing where it cannot be read."""
+    """The code recorded in run.json; nothing if it cannot be read."""
     try:
         return dict(read_run(run.folder)["code"])
     except UNREADABLE:

@@ -1,7 +1,7 @@
-"""Tables of a book for people: made again after every change, and never over what somebody wrote into them.
+"""Tables of a book for people: rebuilt after every change, but never over a manual edit.
 
 A view is known as ours by its hash. Before it is written, the hashes of the one that is there and of the one to come
-are noted, so that a crash in between does not look like somebody's hand; afterwards only that of the one that came.
+are noted, so that a crash in between does not look like a manual edit; afterwards only that of the new one.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ SUMMARY = "summary.json"  # the book in a few lines, for those who do not want t
 
 
 def publish(place: Path, made: Mapping[str, bytes], *, rebuild: bool = False) -> list[str]:
-    """Write the views of one book into its folder; returns those that somebody edited, which stay unless `rebuild`."""
+    """Write the views of one book into its folder; returns the edited ones, which stay unless `rebuild`."""
     edited = [] if rebuild else altered(place)
     fresh = {name: data for name, data in made.items() if name not in edited}
     known, coming = _noted(place), {name: [_sha256(data)] for name, data in fresh.items()}
@@ -33,13 +33,13 @@ def publish(place: Path, made: Mapping[str, bytes], *, rebuild: bool = False) ->
 
 
 def altered(place: Path) -> list[str]:
-    """The views that are not as they were written: somebody edited them."""
+    """The views that were edited since they were written."""
     files = {place / name: hashes for name, hashes in sorted(_noted(place).items())}
     return [file.name for file, known in files.items() if file.is_file() and _sha256(file.read_bytes()) not in known]
 
 
 def summary(place: Path) -> list[str]:
-    """The book in a few lines, as it was after the last command; nothing before the first."""
+    """The book in a few lines, after the last command; nothing before the first."""
     file = place / SUMMARY
     return json.loads(file.read_bytes()) if file.is_file() else []
 

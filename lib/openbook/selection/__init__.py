@@ -1,4 +1,4 @@
-"""Whom we trust: a score to rank by, gates to pass, luck to account for, and a champion, or none."""
+"""Model selection: a score to rank by, gates to pass, corrections for luck, and a champion, or none."""
 
 from openbook import lazily
 from openbook.selection.combination_metrics import FIGURES, against, judge, regime_consistency, summarise_backtests

@@ -1,4 +1,4 @@
-"""The champion's bundle: a model, and the card that says what was selected with it and why."""
+"""The champion's bundle: a model, and the card with what was selected with it and why."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from openbook.signals.bundle import SCHEMA, bundle_hash, load_model
 from openbook.signals.models import Model
 
 CARD = "champion_metadata.json"
-PROMISE = "promise.json"  # beside it: what a later evening compares the champion with
+PROMISE = "promise.json"  # beside it: what a later session compares the champion with
 METRICS = ("cagr", "volatility", *SelectionWeights.model_fields, "beta", "active_return", "active_low", "active_high")
 METRICS += ("active_low_all", "deflated_sharpe", "pbo", "track_record")
 
@@ -31,10 +31,11 @@ class Comparison:
 
     summary : one row per combination; see `summarise_backtests`
     returns : sessions × combination, the baselines among them, by the names in `baselines`, the universe first
-    unseen : likewise over the holdout: a file, of which only the chosen columns are read, or a table; None without one
+    unseen : likewise over the holdout: a file, from which only the chosen columns are read, or a table; None without
+        one
     models : by candidate, its bundle as file name -> bytes
     portfolio, regime, costs : the settings of the comparison; runs : notebook -> inputs hash of what led here
-    code : notebook -> identity of the code of the same runs, where they say it
+    code : notebook -> identity of the code of the same runs, if they record it
     details : backtest_detailed_results.json; ledger : trials.parquet of the training
     """
 
@@ -129,7 +130,7 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid"):
 
 
 class Promise(BaseModel, frozen=True, extra="forbid"):
-    """What a champion was seen to do out of sample, before it was chosen; the best of many looks better than it is.
+    """A champion's out-of-sample record before its selection; the best of many looks better than it is.
 
     rank_ic : mean and standard deviation over dates, None with fewer than two; returns : by session, YYYY-MM-DD, of its
     combination after costs
@@ -233,9 +234,9 @@ def _promise(chosen: pd.Series, compared: Comparison) -> bytes:
 def against_incumbent(
     incumbent: str | None, chosen: pd.Series, ranking: pd.DataFrame, returns: pd.DataFrame, *, seed: int
 ) -> pd.DataFrame:
-    """The champion until tonight beside its challenger, on the same dates; no row if there is none to compare.
+    """The incumbent beside its challenger, on the same dates; no row if there is none to compare.
 
-    incumbent : folder of its bundle, by whose combination it is found among those compared tonight
+    incumbent : folder of its bundle, whose combination identifies it among those compared now
 
     Columns: who, combination, score, the criteria, and difference_low, difference, difference_high: return a year of
     the challenger above the champion with its 95% interval (stationary bootstrap).

@@ -11,7 +11,7 @@ from openbook.backtest.engine import BacktestResult
 from openbook.backtest.grid import Combination, label
 from openbook.common.errors import DataError
 
-# What a backtest tells of itself, beside what is computed here.
+# Figures of a backtest itself, beside those computed here.
 FIGURES = (
     "cagr",
     "total_return",
@@ -99,7 +99,7 @@ def against(returns: pd.Series, benchmark: pd.Series | None, *, seed: int) -> di
 def judge(
     summary: pd.DataFrame, returns: pd.DataFrame, *, n_trials: int, benchmark: pd.Series | None = None, seed: int = 0
 ) -> pd.DataFrame:
-    """The summary with what luck says of it: deflated_sharpe, pbo, active_low_all, min_track_record, track_record.
+    """The summary with the corrections for luck: deflated_sharpe, pbo, active_low_all, min_track_record, track_record.
 
     returns : sessions × combination label, what `summary` was made of
     n_trials : everything that was tried, `Trials.total`; the variance across trials is that of the daily Sharpe ratios

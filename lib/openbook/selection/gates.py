@@ -17,7 +17,7 @@ SCALES = {
     "turnover": (0.50, 0.0),
     "regime_consistency": (0.0, 1.0),
 }
-# Gate: the figure that it looks at, the comparison with its limit, and that comparison in words.
+# Gate: its figure, the comparison with its limit, and that comparison in words.
 GATES = {
     "sharpe_min": ("sharpe", operator.ge, "at least"),
     "max_drawdown_min": ("max_drawdown", operator.ge, "at least"),
@@ -109,7 +109,7 @@ def failed_gates(row: pd.Series, thresholds: Thresholds) -> str:
 
 
 def gated() -> list[str]:
-    """The figures that the gates look at."""
+    """The figures used by the gates."""
     return [metric for metric, _, _ in GATES.values()]
 
 

@@ -1,4 +1,4 @@
-"""One look at the sessions that nothing before has touched, and the count of such looks."""
+"""The holdout evaluation, on sessions that nothing before has used, and the count of such evaluations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Look:
     """What the chosen combination did over the holdout.
 
     span : first to last session; None without a holdout, the figures then NaN
-    looks : at holdouts that share a session's date with this one, this look included; 0 without a holdout
+    looks : evaluations of holdouts that share a session with this one, this one included; 0 without a holdout
     sharpe, active_return, active_low, active_high : a year; active: above the universe at equal weight, with its 95%
         interval; total_return, universe_return : over the whole holdout
     """
@@ -34,7 +34,7 @@ class Look:
 
     @property
     def sentence(self) -> str:
-        """The look in words, for the page."""
+        """The evaluation in words, for the page."""
         if self.span is None:
             return "No holdout period, so no holdout evaluation."
         count = "first evaluation" if self.looks == 1 else f"evaluation number {self.looks}"
@@ -55,7 +55,7 @@ def holdout_look(returns: pd.DataFrame | None, *, earlier: Sequence[str], seed: 
     earlier : spans "YYYY-MM-DD to YYYY-MM-DD" of the holdouts that earlier selections have looked at
 
     Over a year the interval is wide: the standard error of an annual Sharpe ratio is about 1. Too optimistic from the
-    second look on, which is why they are counted.
+    second evaluation on, which is why they are counted.
     """
     if returns is None or returns.empty:
         return Look(None, 0, 0, *[float("nan")] * 6)
@@ -81,7 +81,7 @@ def holdout_look(returns: pd.DataFrame | None, *, earlier: Sequence[str], seed: 
 
 
 def _parse(span: str) -> tuple[pd.Timestamp, pd.Timestamp]:
-    """First and last session of a span; DataError if it is none."""
+    """First and last session of a span; DataError if it is invalid."""
     try:
         first, last = (pd.Timestamp(part) for part in span.split(_TO))
     except ValueError:

@@ -21,7 +21,7 @@ def write_report(
     stability: pd.DataFrame | None = None,
     look: Look | None = None,
 ) -> str:
-    """The report as markdown: verdict, trials, ranking, luck, gates and whom they stopped, stability, holdout.
+    """The report as markdown: verdict, trials, ranking, luck, gates and what they stopped, stability, holdout.
 
     trials, effective, stability, look : as `count_trials`, `metrics.effective_trials`, `rank_stability` and
         `holdout_look` give them; what is not given is left out

@@ -1,4 +1,4 @@
-"""Everything that was tried to get here: each trial is one more chance to be lucky."""
+"""All trials so far: each is one more chance to be lucky."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ class Trials:
 
     @property
     def total(self) -> int:
-        """What the deflated Sharpe ratio is told."""
+        """Inputs of the deflated Sharpe ratio."""
         return self.combinations + self.earlier + self.tuning
 
     @property

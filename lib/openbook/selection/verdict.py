@@ -1,4 +1,4 @@
-"""The verdict: the best that passed every gate, or nobody; and how much of it the weights decided."""
+"""The verdict: the best that passed every gate, or none; and how much it depends on the weights."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -25,14 +25,14 @@ SHAKEN = 2.0  # a weight is multiplied by up to this, or divided by it
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """What a tournament decided.
+    """Result of a model selection.
 
     promoted : the row of the best that passed every gate, or None: then the incumbent stays
     best_unvetted : the row of the best that failed one, or None; paper may run it, marked as such, live never
     gates : model, optimizer, one boolean column per gate, passed; in the order of `results`
     ranking : every row of `results` with its score, best first
-    reason : which gate stopped whom, in words
-    n_trials : everything that was tried to get here, as the deflated Sharpe ratio was told
+    reason : which gate stopped which combination, in words
+    n_trials : all trials so far, as used in the deflated Sharpe ratio
     """
 
     promoted: pd.Series | None
@@ -44,18 +44,18 @@ class Selection:
 
     @property
     def sentence(self) -> str:
-        """The decision alone, without who was stopped by what."""
+        """The decision alone, without the stopped combinations."""
         return self.reason.split("; ")[0] + "."
 
 
 def select_champion(
     field: pd.DataFrame, weights: SelectionWeights, thresholds: Thresholds, *, n_trials: int | None = None
 ) -> Selection:
-    """The best score among those that pass every gate. That nobody passes is a result, not an error.
+    """The best score among those that pass every gate. "None passes" is a result, not an error.
 
     field : one row per combination compared: model, optimizer, the criteria and the gated figures, as `judge` gives
         them. None may be left out beforehand. Equal scores are ordered by name.
-    n_trials : what `judge` was told; None: the combinations of `field`
+    n_trials : as passed to `judge`; None: the combinations of `field`
     """
     require_columns(field, ["model", "optimizer", *SCALES, *gated()])
     _require_unique(field)
@@ -79,7 +79,7 @@ def rank_stability(field: pd.DataFrame, weights: SelectionWeights, *, draws: int
     """How often each combination is first, and among the first three, when the weights are shaken.
 
     In each of `draws` every weight is multiplied by a factor of its own between 1/2 and 2 (uniform in its logarithm),
-    and all are rescaled to sum to 1; a weight of 0 stays 0, and the weights as asked are none of the draws. The gates
+    and all are rescaled to sum to 1; a weight of 0 stays 0, and the given weights are not among the draws. The gates
     play no part. Columns combination, first, top_three (shares of the draws), the most often first at the top. Too calm
     where the scales of the criteria, which are not shaken, decide.
     """

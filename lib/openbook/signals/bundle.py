@@ -1,6 +1,6 @@
 """A model as plain files: its own text format, and a schema that pins every byte and what it must predict.
 
-bundle_hash covers schema.json, which covers the model file: whoever keeps that one hash has the whole bundle. Nothing
+bundle_hash covers schema.json, which covers the model file: that one hash identifies the whole bundle. Nothing
 here unpickles, and no parser sees a byte before its hash was compared: a corrupted LightGBM text ends the process.
 """
 
@@ -32,7 +32,7 @@ _SHA256 = r"^[0-9a-f]{64}$"
 
 
 class Golden(BaseModel, frozen=True, extra="forbid", strict=True):
-    """Rows and what the model said of them: base64 of little-endian float32 (rows × features) and float64 (rows)."""
+    """Rows and their predictions: base64 of little-endian float32 (rows × features) and float64 (rows)."""
 
     rows: int = Field(ge=1)
     inputs: str
@@ -40,7 +40,7 @@ class Golden(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 class Schema(Training):
-    """What schema.json holds: how the model was made, and what it must look like. `require_fresh` counts from
+    """The contents of schema.json: how the model was made, and its required properties. `require_fresh` counts from
     trained_through.
     """
 
@@ -100,7 +100,7 @@ def load_model(folder, *, sha256: str | None = None) -> tuple[Model, dict]:
     """The model of a bundle and its schema, after every hash and the golden predictions held.
 
     folder : holds schema.json and the model file; anything else there is not opened
-    sha256 : the bundle's hash, from whoever pointed here; None takes schema.json at its word, as right after packing
+    sha256 : the bundle's hash, from the pointer; None trusts schema.json, as right after packing
 
     Raises ModelError (40) naming the file that is missing or altered, or the library under which it now answers
     differently.

@@ -61,7 +61,7 @@ def rank_by_date(table: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True, eq=False)
 class MLDataset:
-    """Features and what came of them.
+    """Features and their labels.
 
     features : (date, symbol, feature) float32
     labels : dates × symbols, forward total return; see `compute_labels`
@@ -203,7 +203,8 @@ def create_time_based_split(
 
 
 def holdout_split(dates: pd.DatetimeIndex, holdout: int, *, horizon: int, embargo: int = 0) -> Split:
-    """The last `holdout` dates, kept for one look at the end, and the dates before them that a model may learn from.
+    """The last `holdout` dates, kept for one evaluation at the end, and the dates before them that a model may learn
+    from.
 
     Raises ParameterError if nothing is left to learn from.
     """

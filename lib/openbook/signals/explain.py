@@ -1,4 +1,4 @@
-"""What a model has learned: which features it needs, how long its scores last, and how many trees do it good."""
+"""What a model has learned: which features it needs, how long its scores last, and how many trees help."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def permutation_importance(model: Model, dataset: MLDataset, dates, *, seed: int
     repeats : deals to average over
 
     Names without the feature keep their gap. A feature that the model does not use, or that is the same for all names,
-    has exactly 0; noise that it does use is around 0, below as often as above. Features that say the same thing stand
-    in for each other, and each looks less important than they are together (Breiman 2001; Strobl et al. 2008).
+    has exactly 0; noise that it does use is around 0, below as often as above. Redundant features substitute
+    for each other, and each looks less important than they are together (Breiman 2001; Strobl et al. 2008).
     """
     if not repeats >= 1:
         raise ParameterError(f"repeats must be at least 1, not {repeats}")
@@ -59,7 +59,7 @@ def shap_importance(model: Model, features: Features) -> pd.Series:
     features : dates × symbols × features, those of the training; names without any feature that day are left out. A few
         thousand rows suffice, and take seconds: the method visits every leaf of every tree.
 
-    In the unit of the scores, ranks within a date: 0.01 moves a name by one percentile on average. It says what moves
+    In the unit of the scores, ranks within a date: 0.01 moves a name by one percentile on average. It shows what moves
     the scores, not whether that was right; `permutation_importance` does. Of an ensemble: the mean over its members, of
     their own scores. Raises ModelError for an algorithm that has no such contributions.
     """
@@ -72,9 +72,9 @@ def shap_importance(model: Model, features: Features) -> pd.Series:
 def top_contributions(model: Model, features: Features, symbols: Sequence[str], *, count: int = 3) -> pd.Series:
     """What moved the last date's score of each of `symbols` most, in words; by symbol, "" for a name without a score.
 
-    features : dates × symbols × features, of which the last date is explained
+    features : dates × symbols × features, the last date is explained
 
-    "high" and "low" are halves of that evening's ranking of the feature; the number is its part of the score, in the
+    "high" and "low" are halves of that session's ranking of the feature; the number is its part of the score, in the
     unit of `shap_importance`. The parts of all features and a constant add up to the score of a single model.
     """
     tonight = replace(features, values=features.values[-1:], dates=features.dates[-1:])
@@ -95,7 +95,7 @@ def alpha_decay(scores: pd.DataFrame, market: Market, horizons: Sequence[int]) -
     market : up to the last session that may be looked at: cut it before a holdout
 
     Longer labels overlap more; the t statistic allows for it with `horizon` lags. A rank IC that grows with the horizon
-    pays for slow trading, one that is gone after a few sessions does not survive costs.
+    pays for slow trading, one that decays within a few sessions does not survive costs.
     """
     rows = []
     for horizon in horizons:
@@ -171,7 +171,7 @@ def _said(names: Sequence[str], parts: np.ndarray, values: np.ndarray, count: in
 
 
 def _level(value: float) -> str:
-    """Where a name stands in the ranking of one feature."""
+    """A name's place in the ranking of one feature."""
     return "unknown" if np.isnan(value) else "high" if value > 0 else "low"
 
 

@@ -362,7 +362,7 @@ def _compute(universe: Universe, chosen: list[Feature], rows: slice | np.ndarray
 
     def fill(columns: slice) -> None:
         panel = Panel(universe, columns)
-        with np.errstate(all="ignore"):  # 0/0 and log 0 are missing values here, and ranks tell only finite ones apart
+        with np.errstate(all="ignore"):  # 0/0 and log 0 are missing values here, and only finite ones are ranked
             for i, feature in enumerate(chosen):
                 raw[:, i, columns] = feature.line(panel)[rows]
 

@@ -1,4 +1,4 @@
-"""The compiled loops behind `operators`.
+"""The compiled loops of `operators`.
 
 A window is the merger of two partial results: the tail of one block of n rows and the head of the next (van Herk
 1992). No value is ever taken out of a result again, so nothing drifts and a wild value leaves no trace once it is out

@@ -1,6 +1,6 @@
-"""Negative controls: what must show nothing shows nothing, and a leak that we plant ourselves is caught.
+"""Negative controls: noise has no rank IC, and an injected leak is detected.
 
-They are run at every training, before anybody looks at a result, and cost a few seconds. Each is a row of one table:
+They run at every training, before any result is shown, and take a few seconds. Each is a row of one table:
 control, expected (in words), found, limit, ok.
 """
 
@@ -20,7 +20,7 @@ from openbook.signals.models import Candidate, ModelTrainer
 MAX_IC = 0.08  # mean rank IC of daily stock returns; above it, a leak until proven otherwise
 STANDARD_ERRORS = 5  # two-sided and normal: one false alarm in 1.7 million
 NEAREST = 100  # training dates and test dates that the small model sees, those closest to each other
-LUCK = 3  # standard errors; where luck alone reaches max_ic within them, a rank IC above it accuses nobody
+LUCK = 3  # standard errors; if luck alone reaches max_ic within them, a rank IC above it is no evidence
 FEW = 10  # names a date; a rank IC of fewer takes few values, and a small model may find nothing to learn from
 DEALS = 5  # times that each candidate's scores are dealt to other dates
 
@@ -65,7 +65,7 @@ def run_controls(
     split : one fold as the candidates were trained and tested on; the controls on labels are made there
     oos_scores : by candidate, stitched out-of-sample scores, dates × symbols, without the holdout
     max_ic : mean rank IC above which a candidate is suspected of a leak; with FEW names luck alone goes there, and
-        the row then says that it was not judged, unless the rank IC is beyond luck too
+        the row is then marked as not judged, unless the rank IC is beyond luck too
     """
     near = _nearest(dataset, split)
     rows = [_purged(dataset, split), _shuffled_labels(near, seed), _planted_leak(near, max_ic, seed)]
@@ -106,7 +106,7 @@ def permute_dates(
 
     Scores and labels are ranked within the date and each name's own mean is taken off first. A name that is always
     liked and always rises keeps its rank IC whatever the dates are: that is no leak and no timing either, and it would
-    drown what this control looks for. With the means gone, the dealt scores expect 0 (those of each name sum to 0 over
+    hide what this control is for. With the means gone, the dealt scores expect 0 (those of each name sum to 0 over
     the dates that they are drawn from; of the labels too because the evaluation ranks again, which brings a little of
     the mean back). Therefore no date is barred from its own or its neighbours' scores: barring them would leave the
     rest with a small negative mean, and call healthy slow scores a fault.
@@ -161,7 +161,7 @@ def _planted_leak(near: tuple[MLDataset, Split], max_ic: float, seed: int) -> di
 
 
 def plausible(name: str, scores: pd.DataFrame, labels: pd.DataFrame, max_ic: float, horizon: int) -> dict:
-    """The candidate's own mean rank IC, judged like the planted leak, where luck alone does not go so far.
+    """The candidate's own mean rank IC, judged like the injected leak, if luck alone does not reach that far.
 
     Without skill the rank IC of n names has variance 1/(n−1); of overlapping labels one date in horizon+1 counts.
     """

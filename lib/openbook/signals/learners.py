@@ -31,13 +31,13 @@ class Binned(NamedTuple):
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a fit is told besides its rows.
+    """Arguments of a fit besides its rows.
 
     names : the features, in the order of the columns
     params : the library's own parameters, defaults included
     trees : how many at most
     patience : stop after so many trees without a lower error on the rows held out
-    watch_every : trees between two calls of whoever watches
+    watch_every : trees between two calls of the observer
     """
 
     names: tuple[str, ...]
@@ -65,7 +65,7 @@ class Algorithm:
     names : (booster) -> the feature names that it knows
     gain : (booster) -> (n_features,) error removed by the splits on each feature, in its order
     contributions : (booster, X) -> (n, n_features + 1) SHAP values and a constant, which add up to the prediction
-    stops_early : whether its trees are a sequence, of which a beginning is a model too
+    stops_early : whether its trees are a sequence, so that the first few are a model, too
     within_date : whether it compares the rows that it is given, which must then be those of one date
     """
 

@@ -124,7 +124,7 @@ def _define(i: int, entry: dict) -> Candidate:
 
 
 class Training(BaseModel, frozen=True, extra="forbid", strict=True):
-    """What a model was made from; travels in its bundle. Dates are ISO text.
+    """What a model was made from; stored in its bundle. Dates are ISO text.
 
     train_start, train_end : first and last decision date it learned from
     trained_through : last session whose prices its labels used; it may score from that date on
@@ -278,7 +278,7 @@ def combine(models: Mapping[str, Model], candidate: Candidate) -> Model:
 
 
 def evaluate_scores(scores: pd.DataFrame, labels: pd.DataFrame, horizon: int) -> dict[str, float]:
-    """What scores were worth, per date first, then the mean over dates whose label is known.
+    """Performance of scores, per date first, then the mean over dates whose label is known.
 
     rank_ic, ic : mean correlation within the date; icir : of the rank IC; newey_west_t : of the mean rank IC, with
     `horizon` lags for the overlap of the labels; quantile_spread : mean return of the top fifth less the bottom fifth;

@@ -1,6 +1,6 @@
-"""Rolling operators over (n_dates, n_symbols) arrays: the small vocabulary in which every feature is written.
+"""Rolling operators over (n_dates, n_symbols) arrays: the small set of functions that all features are written in.
 
-All of them share these rules. Row t of the result looks at rows t-n+1 … t and at no later one. A NaN or an infinite
+All of them share these rules. Row t of the result uses rows t-n+1 … t and no later one. A NaN or an infinite
 value counts as missing; a window answers only with `enough(n)` values in it, two thirds of its length, and nothing is
 filled forward. Arrays are C-contiguous float64, one column per symbol, and columns never meet.
 """

@@ -1,4 +1,4 @@
-"""Where tuning studies are kept: opening a storage that others open too, and taking up what a dead process left."""
+"""Storage of tuning studies: opened by several processes at once, and resumed after a crash."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:  # imported where used: it takes half a second, and most of wh
 WARMUP = 30  # trees before a trial may be given up
 FILE, WAIT = "sqlite:///", 120  # seconds, while another process writes
 AWKWARD = set("%?{}#")
-_QUERY = re.compile(r"\?\w+=[^/]*$", re.ASCII)  # of somebody who writes a URL and means one
+_QUERY = re.compile(r"\?\w+=[^/]*$", re.ASCII)  # a query string, as in a URL
 PEERS = 5  # finished trials before any may be given up
 
 
 def open_study(url: str | None, name: str) -> optuna.Study:
-    """The study of this name in the storage of this URL, taken up again if it is there; in memory without one."""
+    """The study of this name in the storage of this URL, resumed if it exists; in memory without a URL."""
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it tells of each trial, and of every study taken up again
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it logs each trial, and every resumed study
     pruner = optuna.pruners.MedianPruner(n_startup_trials=PEERS, n_warmup_steps=WARMUP)
     how: dict[str, Any] = {"direction": "maximize", "pruner": pruner, "load_if_exists": True}
     return optuna.create_study(storage=_open_storage(url), study_name=name, **how)
@@ -32,8 +32,8 @@ def open_study(url: str | None, name: str) -> optuna.Study:
 def _open_storage(url: str | None, *, tries: int = 50) -> optuna.storages.BaseStorage:
     """The storage of this URL; its tables are made if it is new.
 
-    Several processes may open a new file at once: all find no tables, all make them, and those that come second are
-    told so by an error. They try again and find them.
+    Several processes may open a new file at once: all find no tables, all make them, and those that come second
+    get an error. They try again and find them.
     """
     import optuna
     from sqlalchemy import exc
@@ -85,7 +85,7 @@ def fail_left_running(record: optuna.Study) -> None:
 
 
 def finished(record: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """Trials with a verdict, oldest first. One that failed by itself says why; one whose process died does not."""
+    """Finished trials, oldest first. One that failed by itself has a reason; one whose process died has none."""
     trials = record.get_trials(deepcopy=False)
     return [t for t in trials if t.state.name in ("COMPLETE", "PRUNED") or _failed_by_itself(t)]
 

@@ -1,4 +1,4 @@
-"""What a feature's line sees: the arrays of some symbols over all sessions, and what many features share.
+"""The arguments of a feature's formula: arrays of some symbols over all sessions, and what many features share.
 
 A `Universe` is the whole market, prepared once per call. A `Panel` is a strip of its symbols, small enough to stay in
 the processor's cache while every feature of those symbols is computed; strips are independent, so they run in threads.

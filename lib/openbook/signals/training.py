@@ -27,7 +27,7 @@ FINAL = -1  # the fold number of a final fit in the trial ledger
 
 
 class WalkForward(BaseModel, frozen=True, extra="forbid"):
-    """How history is cut: folds that judge the candidates, then a holdout that nobody looks at before the end."""
+    """How history is cut: folds that judge the candidates, then a holdout that is not used before the end."""
 
     n_folds: int = Field(5, ge=1, description="number of test blocks, each scored by a model trained on earlier dates")
     embargo: int = Field(5, ge=0, description="embargo before each test block, in sessions, in addition to the purge")
@@ -68,7 +68,7 @@ class WalkForward(BaseModel, frozen=True, extra="forbid"):
         return f"{held[0]:%Y-%m-%d} to {held[-1]:%Y-%m-%d}" if len(held) else None
 
     def known_before(self, dataset: MLDataset) -> MLDataset:
-        """The dataset as it was on the evening before the holdout began."""
+        """The dataset as it was at the session before the holdout."""
         return dataset.upto(dataset.dates[self._holdout_start(dataset) - 1])
 
     def _holdout_start(self, dataset: MLDataset) -> int:
@@ -96,10 +96,10 @@ class FoldResult:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What came of training several candidates on one dataset.
+    """Result of training several candidates on one dataset.
 
     oos_scores : by candidate, dates × symbols, walk-forward before the holdout: the only scores that may be compared
-    holdout_scores : likewise over the holdout, for one look at the end; empty without a holdout
+    holdout_scores : likewise over the holdout, for one evaluation at the end; empty without a holdout
     learners : the candidates that are fitted, the ensembles left out
     folds : one row per candidate and fold; see `judge_fold`
     models : by candidate, fitted on every date with a label; last : by candidate, of the last fold before the holdout

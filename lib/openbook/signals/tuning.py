@@ -56,14 +56,14 @@ SPACES: dict[str, Space] = {
     },
 }
 STARTUP = 10  # trials at random before the sampler learns from them
-REPORT_EVERY = 10  # trees between two looks at the held-out rank IC
+REPORT_EVERY = 10  # trees between two evaluations of the held-out rank IC
 COLUMNS = ["number", "state", "params", "trees", "date", "rank_ic"]
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 
 @dataclass(frozen=True, eq=False)
 class Tuned:
-    """What came of one study.
+    """Result of one study.
 
     candidate : the winner with its settings filled in, to be trained once on all dates with a fixed number of trees
     trials : the ledger: one row per trial and held-out date, in order; columns number, state, params (JSON text, all
@@ -239,7 +239,7 @@ def _search_space(candidate: Candidate) -> Space:
 
 
 def _digest(told: list, *arrays: np.ndarray) -> str:
-    """24 hex digits of all that decides a study's result but its length; the last of `told` names libraries."""
+    """24 hex digits of all that decides a study's result except its length; the last of `told` names libraries."""
     versions = {name: import_module(name).__version__ for name in (*told[-1], "optuna", "numpy")}
     digest = hashlib.sha256(json.dumps([told, versions], sort_keys=True).encode())
     for array in arrays:
@@ -264,7 +264,7 @@ def _run_trial(record: optuna.Study, task: _Task, number: int) -> None:
         value = mean_rank_ic(daily)
         if not (pruned or np.isfinite(value)):
             raise ModelError("scores are constant on every validation date")
-    except Exception as error:  # whatever it was, it was tried: it stays in the ledger, with its reason
+    except Exception as error:  # any failed trial was tried, too: it stays in the ledger, with its reason
         trial.set_user_attr("error", f"{type(error).__name__}: {error}")
         record.tell(trial, state=TrialState.FAIL)
         return
@@ -296,7 +296,7 @@ def _fit(trial: optuna.Trial, task: _Task, params: dict) -> tuple[int, np.ndarra
 
 @dataclass
 class _Watch:
-    """Sees the held-out predictions after each tree, reports their rank IC now and then, and says when to give up.
+    """Sees the held-out predictions after each tree, reports their rank IC now and then, and decides when to stop.
 
     recent : the last predictions by number of trees, as many as early stopping may go back
     """

@@ -1,4 +1,4 @@
-"""Which data can be believed: one session each evening, or a whole history before anybody trades on it."""
+"""Which data is sound: of one session in each daily run, or of a whole history before trading on it."""
 
 from openbook import lazily
 

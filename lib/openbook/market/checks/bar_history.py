@@ -1,4 +1,4 @@
-"""All bars of a delivery as one long tape, sorted by symbol and day: what the checks of a whole history look at."""
+"""All bars of a delivery as one long table, sorted by symbol and day: the input of the whole-history checks."""
 
 from typing import NamedTuple
 

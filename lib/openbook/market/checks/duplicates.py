@@ -9,7 +9,7 @@ from openbook.market.checks.bar_history import BarHistory
 from openbook.market.checks.equal_returns import same_moves
 from openbook.market.checks.history_thresholds import CheckupRules, findings
 
-# A quarter with fewer shared days says nothing.
+# A quarter with fewer shared days is not judged.
 FEW = 20
 
 

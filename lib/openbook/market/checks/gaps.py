@@ -17,7 +17,7 @@ FEW_WEEKS = 3
 DAY = "datetime64[D]"
 
 
-# ---- what ingest looks at ----
+# ---- checks at ingest ----
 
 
 def refused_bars(bars: Bars, bad: np.ndarray, rule: str) -> pd.DataFrame:
@@ -41,7 +41,7 @@ def holiday_rows(bars: Bars, bad: np.ndarray, rule: str) -> pd.DataFrame:
 
 
 def closed_days(bars: Bars, closed: np.ndarray) -> str:
-    """How many rows lie on days on which the exchange was closed, and of what kind these days are; empty if none."""
+    """How many rows are on days on which the exchange was closed, and the kind of these days; empty if none."""
     if not closed.any():
         return ""
     days = np.unique(bars.day[closed])
@@ -157,7 +157,7 @@ def _repeated(tape: BarHistory, rules: CheckupRules) -> pd.DataFrame:
 def judge_members(tape: BarHistory, members: pd.DataFrame, rules: CheckupRules) -> list[pd.DataFrame]:
     """Members whose bars are missing, begin late, or belong to a company that came later.
 
-    members : columns symbol, start, end; an interval that lies outside the span of the bars says nothing
+    members : columns symbol, start, end; an interval outside the span of the bars is ignored
     """
     first, last = pd.Timestamp(tape.sessions[0]), pd.Timestamp(np.datetime64(tape.sessions[-1] + 1, "us"))
     spans = members.assign(

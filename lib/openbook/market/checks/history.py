@@ -1,6 +1,6 @@
-"""The look at a whole history, before anybody trades on it: `examine` finds, names, and says the way out.
+"""The check of a whole history before trading on it: `examine` finds faults, names them, and suggests the fix.
 
-Ingest (`market.ingest`) and the session check (`session`) decide about bars as they come; this looks at all of them at
+Ingest (`market.ingest`) and the session check (`session`) judge bars as they arrive; this judges all of them at
 once, forwards and backwards, and changes nothing.
 """
 
@@ -47,9 +47,9 @@ class Checkup:
 
     findings : rule (of CHECKS), symbol ("*": a whole session), first, last, n, detail, way_out; worst first
     summary : what was looked at, by name: rows, symbols, sessions, fields, span
-    told : how files and columns were understood, if somebody had to guess
+    told : how files and columns were understood, if that was guessed
     symbol_years : bars over 252: what rates of findings are measured by
-    unpriced : why there was no price to look at; empty where there were prices
+    unpriced : why there was no price to check; empty if there were prices
     """
 
     findings: pd.DataFrame
@@ -126,9 +126,10 @@ def examine(
     nightly: QualityRules | None = None,
     today=None,
 ) -> Checkup:
-    """Look at every bar of a delivery, and at what hangs on it.
+    """Check every bar of a delivery, and the tables beside the bars.
 
-    delivery : actions beside adjusted prices are what the vendor says is in the prices: they are compared, not applied
+    delivery : actions beside adjusted prices are, according to the vendor, in the prices: they are compared, not
+        applied
     beside : a second source of some of the same symbols
     today : the date now in New York (None: by this machine's clock)
 
@@ -196,7 +197,7 @@ def _tape_beside(delivery: Delivery, tape: BarHistory) -> BarHistory:
 
 
 def _tonight(delivery: Delivery, nightly: QualityRules | None, today) -> list[pd.DataFrame]:
-    """What ingest and the check of the last session say, if they stop."""
+    """Errors of ingest and of the last session's check, if they stop."""
     if delivery.adjusted and delivery.actions is not None:  # splits and dividends are in the prices already
         delivery = replace(delivery, actions=delivery.actions[delivery.actions["kind"] == "delisting"])
     rule, day = "refused", cast(pd.Timestamp, pd.NaT)

@@ -10,7 +10,7 @@ FINDING_COLUMNS = ["rule", "symbol", "first", "last", "n", "detail"]
 
 
 class CheckupRules(BaseModel, frozen=True, extra="forbid"):
-    """Thresholds of the look at a whole history; `CHECKS` says what each is for."""
+    """Thresholds of the whole-history check; `CHECKS` explains each."""
 
     max_price: float = Field(20_000.0, gt=0, description="USD; a stock that closes above is priced in another unit")
     dear: tuple[str, ...] = Field(

@@ -1,6 +1,6 @@
-"""Moves too large to be taken on trust: splits that nobody recorded, wrong prices, and real news.
+"""Moves too large to accept unchecked: unrecorded splits, wrong prices, and real news.
 
-A price ratio alone does not tell them apart; the night's other moves and the turnover do. In 496 stocks, 2010–2023, 63
+A price ratio alone does not distinguish them; the session's other moves and the volume do. In 496 stocks, 2010–2023, 63
 moves were beyond 1.4 either way: the rules question two of them, a spin-off missing from the data (EXPE 2011-12-21)
 and an IPO in its first week (HOOD 2021-08-04). A split put at random into the same data is noticed in 95% (3:2), 98%
 (2:1) and 99.6% (4:1) of cases.
@@ -23,7 +23,7 @@ MIN_NAMES = 10
 
 
 class Jump(NamedTuple):
-    """One questioned move: where in the night's arrays, its log, the split it looks like (0: none), its turnover."""
+    """One questioned move: where in the session's arrays, its log, the nearest split (0: none), its turnover."""
 
     row: int
     column: int
@@ -57,7 +57,7 @@ def judge_jumps(night: Night, rules: QualityRules) -> tuple[dict[str, Finding], 
 
 
 def _questioned(night: Night, move: np.ndarray, rules: QualityRules) -> dict[str, list[Jump]]:
-    """Moves that look like a split, or are large even for their night, by symbol, oldest first."""
+    """Moves that look like a split, or are large even for their session, by symbol, oldest first."""
     split = _nearest_split(move, rules.split_tolerance)
     large = (np.abs(move) > np.log(rules.max_jump)) | (split > 0)
     large &= (split >= SURE_SPLIT) | ~(spreads(move) <= rules.real_spread)
@@ -82,9 +82,9 @@ def _nearest_split(move: np.ndarray, tolerance: float) -> np.ndarray:
 
 
 def spreads(move: np.ndarray) -> np.ndarray:
-    """How far each log move lies from the night's median, in spreads (1.4826 · median absolute deviation).
+    """How far each log move lies from the session's median, in spreads (1.4826 · median absolute deviation).
 
-    NaN where a night has too few moves to say.
+    NaN if a session has too few moves.
     """
     enough = np.isfinite(move).sum(axis=1) >= MIN_NAMES
     out = np.full(move.shape, np.nan)
@@ -123,7 +123,7 @@ def _finding(night: Night, jumps: list[Jump], before: np.ndarray, rules: Quality
     if worst.split < SURE_SPLIT:
         return found("small split" if worst.split else "jump", _told(night, worst))
     finding = found("suspected split", _told(night, worst))
-    # who does not hold it was told on the night itself
+    # for a name that is not held, it was reported on that day
     return finding if _is_tonight(night, worst) else finding._replace(stops="held")
 
 

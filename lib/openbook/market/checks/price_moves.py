@@ -1,7 +1,7 @@
-"""The large moves of a whole history: splits and spin-offs that nobody recorded, false levels, slips, and real news.
+"""The large moves of a whole history: unrecorded splits and spin-offs, false levels, slips, and real news.
 
-The nightly check (`jumps`) must decide at once; here the days after are known too, so a level that came back, the
-turnover that followed and the width of the day speak as well. A split or a spin-off happens overnight: the day's range
+The session check (`jumps`) must decide at once. Here the following days are known, too: a level that came back, the
+volume that followed and the range of the day are evidence. A split or a spin-off happens overnight: the day's range
 does not touch the one before, is as narrow as usual, and shares or USD turn over as usual. News does the opposite.
 """
 
@@ -14,9 +14,9 @@ from openbook.market.checks.bar_history import USUAL, BarHistory, locate, night_
 from openbook.market.checks.history_thresholds import CheckupRules, findings
 from openbook.market.checks.jumps import BLUR, SURE_SPLIT
 
-# New shares per old, or old per new, that occur in practice; penny stocks go further than the nightly rule looks.
+# New shares per old, or old per new, that occur in practice; penny stocks exceed the range of the session rule.
 RATIOS = np.array([1.5, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 25, 30, 35, 40, 50, 60, 75, 100.0])
-# Bars after a move, its own included, that tell how much is traded since.
+# Bars after a move, its own included, that measure the volume since.
 NEXT_BARS = 5
 # A move on the day of a recorded split, in multiples of the log of its ratio.
 HALF_APPLIED = {
@@ -37,7 +37,7 @@ class Jumps(NamedTuple):
     turnover : in shares or USD, whichever rose less, over the usual
     wide : the day's range over the usual; usual : the name's usual absolute move
     firm : priced above `min_price` and traded regularly, or a move beyond `thin_jump`
-    spreads : distance from the night's median; NaN where the night has too few names
+    spreads : distance from the session's median; NaN where the session has too few names
     """
 
     at: np.ndarray
@@ -122,13 +122,13 @@ def _medians(windows: np.ndarray) -> np.ndarray:
 
 
 def _is_calm(jumps: Jumps, rules: CheckupRules) -> np.ndarray:
-    """Neither the turnover nor the width of the day tells of news, nor did the whole night move so."""
+    """Neither the volume nor the range of the day indicates news, and the market did not move like that."""
     news = (jumps.turnover >= rules.real_turnover) | (jumps.spreads <= rules.real_spread)
     return ~news & ~(jumps.wide >= rules.real_range)
 
 
 def _half_applied(tape, jumps: Jumps, recorded, rules) -> tuple[pd.DataFrame, np.ndarray]:
-    """Recorded splits on whose day the price moved as no split explains; also which jumps stand on such a day.
+    """Recorded splits that do not explain the price move of their day; also the jumps on such days.
 
     A penny stock may really lose a third on the day of its reverse split: what does not look like the ratio must be
     sudden for that name.
@@ -214,7 +214,7 @@ def _is_power_of_ten(move: np.ndarray, rules: CheckupRules) -> np.ndarray:
 def _persistent(tape: BarHistory, jumps: Jumps, on_day: np.ndarray, rules: CheckupRules) -> list[pd.DataFrame]:
     """Findings for moves that stayed: each gets the first name that fits.
 
-    on_day : jumps on the day of a recorded split, of which only a spin-off is told again
+    on_day : jumps on the day of a recorded split, of which only a spin-off is reported again
     """
     split, masks = _split(jumps, rules), {}
     shares, dollars = _after(tape, tape.volume, jumps.at), _after(tape, tape.volume * tape.close, jumps.at)

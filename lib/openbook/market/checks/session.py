@@ -1,6 +1,6 @@
-"""The second look at the data, tonight: which names can be traded, which are left out and why, and when to stop.
+"""The data check of one session: which names can be traded, which are left out and why, and when to stop.
 
-The first look, on arrival, is `arrival.admit`. A name that is not held is left out and listed; a held one with a wrong
+The first check, on arrival, is `ingest.admit`. A name that is not held is left out and listed; a held one with a wrong
 bar stops the run, because it is never valued at a guess. A held one without a bar is not traded, and keeps its last
 price for as long as a halt may last (`ledger.settlement`).
 """
@@ -28,9 +28,9 @@ LEFT_OUT_COLUMNS = ["symbol", "rule", "detail"]
 
 @dataclass(frozen=True, eq=False)
 class Checked:
-    """What tonight's data allows.
+    """Result of the session check.
 
-    tradable : symbols with a sound bar tonight on which shares were traded
+    tradable : symbols with a sound bar in this session and shares traded on it
     left_out : symbol, rule, detail; one row for each active or held symbol that is not tradable
     coverage : share of the active names that have a bar
     notes : sentences for the page
@@ -44,10 +44,10 @@ class Checked:
 
 
 def check_session(market: Market, date, *, held=(), rules: QualityRules | None = None, refused=None) -> Checked:
-    """Look at the session `date` as known at its close; later rows are not looked at.
+    """Check the session `date` as known at its close; later rows are ignored.
 
     held : symbols in the book
-    refused : the table of `admit`, which then says why a bar is missing
+    refused : the table of `admit`, which explains missing bars
 
     Raises NoSession, CalendarError, DataNotReady if `date` has not arrived, and DataError with all that must stop the
     run, each with its name and the way out.
@@ -81,7 +81,7 @@ def check_session(market: Market, date, *, held=(), rules: QualityRules | None =
 
 
 def _absent(night: Night, held: list[str], rules: QualityRules, refused) -> dict[str, Finding]:
-    """Names that should have a bar tonight and have none, by symbol."""
+    """Names that should have a bar in this session and have none, by symbol."""
     unknown = [symbol for symbol in held if symbol not in night.symbols]
     out = {symbol: found("unknown", "the source has no bars for it") for symbol in unknown}
     why = {} if refused is None else _refused_tonight(refused, night.dates[-1])
@@ -111,7 +111,7 @@ def _refused_tonight(refused: pd.DataFrame, date: pd.Timestamp) -> dict[str, Fin
 
 
 def _untraded(night: Night) -> dict[str, Finding]:
-    """Names with a bar tonight on which no share was traded."""
+    """Names with a bar but no volume in this session."""
     if night.volume is None:
         return {}
     none = night.concerned & night.bar[-1] & ~(night.volume[-1] > 0)
@@ -119,12 +119,12 @@ def _untraded(night: Night) -> dict[str, Finding]:
 
 
 def _coverage(night: Night) -> float:
-    """Share of the expected names that have a bar tonight; 0 if none is expected."""
+    """Share of the expected names that have a bar in this session; 0 if none is expected."""
     return float(night.bar[-1, night.expected].mean()) if night.expected.any() else 0.0
 
 
 def _session_problems(night: Night, findings: dict[str, Finding], rules: QualityRules) -> list[str]:
-    """What is wrong with the night as a whole."""
+    """Faults of the session as a whole."""
     problems = []
     coverage, n = _coverage(night), int(night.expected.sum())
     if not coverage >= rules.min_coverage:

@@ -1,4 +1,4 @@
-"""The last sessions up to tonight, as the nightly rules see them."""
+"""The last sessions up to the one that is checked, as arrays for the session rules."""
 
 from typing import NamedTuple
 
@@ -14,11 +14,11 @@ USUAL = 20
 
 
 class Night(NamedTuple):
-    """The last sessions up to tonight as arrays, sessions × symbols; `bar`: there is one; `level`: log adjusted close.
+    """The last sessions as arrays, sessions × symbols; `bar`: there is one; `level`: log adjusted close.
 
     fields : close and the other fields of a bar that this source has, by name
     expected : (n_symbols,) had a bar lately, is a member if there are members, is not delisted
-    concerned : (n_symbols,) expected or held: nobody looks at the others
+    concerned : (n_symbols,) expected or held: the others are not checked
     delisted : (n_symbols,) has no bar since a recorded delisting
     """
 
@@ -36,7 +36,7 @@ class Night(NamedTuple):
 
 
 def look(market: Market, date: pd.Timestamp, held: list[str], rules: QualityRules) -> Night:
-    """Tonight's arrays of a market up to `date`; DataNotReady if the source, or its index, ends before."""
+    """This session's arrays of a market up to `date`; DataNotReady if the source, or its index, ends before."""
     _require_arrived(market, date)
     depth = rules.jump_window + max(rules.active_window, USUAL) + 1
     fields = {name: getattr(market, name).to_numpy()[-depth:] for name in market.bar_fields}

@@ -1,4 +1,4 @@
-"""Falls overnight, and then a calm day at usual turnover: holders were given something that nobody recorded.
+"""Overnight falls followed by a calm day at usual volume: an unrecorded spin-off.
 
 `checkup.moves` asks the same of a whole history. In 8,800 symbol-years of index members there were six such falls, and
 all were spin-offs: EXPE 2011-12-21, DF 2013-05-24, VTR 2015-08-18, HPE 2017-04-03 and 2017-09-01, VNO 2017-07-18.
@@ -12,7 +12,7 @@ from openbook.market.checks.thresholds import Finding, QualityRules, found
 
 
 def judge_spin_offs(night: Night, rules: QualityRules) -> dict[str, Finding]:
-    """Falls that look so, of the last `jump_window` sessions, by symbol."""
+    """Such falls in the last `jump_window` sessions, by symbol."""
     if night.volume is None or not {"high", "low"} <= night.fields.keys():
         return {}
     move, clear = _overnight(night)

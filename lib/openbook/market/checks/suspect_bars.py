@@ -1,6 +1,6 @@
-"""Bars that are there tonight and yet are not believed: sent again, not traded, after a gap, in another unit.
+"""Bars of this session that are not accepted: sent again, not traded, after a gap, in another unit.
 
-`history` knows the same rules for a whole history; here is what can be judged at once, from tonight and the sessions
+`history` has the same rules for a whole history; these can be judged at once, from this session and the sessions
 before. How often a rule is wrong was counted on 8,800 symbol-years of index members and 12,300 of 7,000 US symbols.
 """
 
@@ -15,7 +15,7 @@ SHARED = 90
 
 
 def judge_bars(night: Night, held: list[str], rules: QualityRules) -> dict[str, Finding]:
-    """Names that nobody buys tonight, by symbol; one whose bar is no bar of tonight is not sold at it either."""
+    """Names not to buy in this session, by symbol; a name whose bar is not of this session is not sold either."""
     return (
         _one_company(night, held, rules)
         | _stale_lines(night, held, rules)
@@ -25,7 +25,7 @@ def judge_bars(night: Night, held: list[str], rules: QualityRules) -> dict[str, 
 
 
 def judge_levels(night: Night, rules: QualityRules) -> dict[str, Finding]:
-    """Names whose price tonight may be one of another company or in another unit, by symbol: it values no holding."""
+    """Names whose price may be another company's or in another unit, by symbol: it values no holding."""
     return _gaps(night, rules) | _absurd(night, rules)
 
 
@@ -51,7 +51,7 @@ def _repeated(night: Night, rules: QualityRules) -> dict[str, Finding]:
 
 
 def _unmoved(night: Night, rules: QualityRules) -> dict[str, Finding]:
-    """A close that repeats, where no volume tells that anybody traded at it.
+    """A close that repeats without volume.
 
     Of the index members that traded none repeated a close for eight sessions; of 7,000 US symbols 55 did that traded
     all the while, 4 of them on more than 1 million USD a day: 0.6 in 1,000 symbol-years.
@@ -70,19 +70,19 @@ def _unmoved(night: Night, rules: QualityRules) -> dict[str, Finding]:
 
 
 def _as_tonight(values: np.ndarray) -> np.ndarray:
-    """Where a field equals tonight's, sessions × symbols; missing equals missing."""
+    """Whether a field equals this session's value, sessions × symbols; missing equals missing."""
     return (values == values[-1]) | (np.isnan(values) & np.isnan(values[-1]))
 
 
 def _run(again: np.ndarray, bar: np.ndarray) -> np.ndarray:
-    """How many bars up to tonight are marked, without one between them that is not, (n,)."""
+    """How many bars up to this session are marked, without one between them that is not, (n,)."""
     rows = np.arange(len(bar))[:, None]
     other = np.where(bar & ~again, rows, -1).max(axis=0)
     return (bar & (rows > other)).sum(axis=0)
 
 
 def _sessions(n: int, night: Night) -> str:
-    """A number of sessions; the night does not look further back than its depth."""
+    """A number of sessions, capped at the depth of the session's history."""
     return f"{n} sessions or more" if n == len(night.dates) else f"{n} sessions"
 
 
@@ -96,7 +96,7 @@ def _bar(night: Night, column: int) -> str:
 
 
 def _stale_lines(night: Night, held: list[str], rules: QualityRules) -> dict[str, Finding]:
-    """Names that on most of the last sessions nobody traded; who holds one may sell on a session on which it trades."""
+    """Names that did not trade on most of the last sessions; a holding may be sold on a session with trades."""
     if night.volume is None:
         return {}
     last = night.bar[-USUAL:], (night.volume == 0)[-USUAL:]
@@ -137,7 +137,7 @@ def _gaps(night: Night, rules: QualityRules) -> dict[str, Finding]:
 def _one_company(night: Night, held: list[str], rules: QualityRules) -> dict[str, Finding]:
     """Of two symbols that move alike the one that is not held, or that sorts last: else one company counts twice.
 
-    Of two that are held both stay tradable: whoever holds them may sell either.
+    If both are held, both stay tradable, so that either can be sold.
     """
     names = np.flatnonzero(night.concerned & night.bar[-1])
     close = night.market.adjusted.to_numpy()[-SHARED - 1 :, names]

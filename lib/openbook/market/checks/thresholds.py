@@ -1,4 +1,4 @@
-"""The nightly rules as a table, and their thresholds as settings."""
+"""The session rules as a table, and their thresholds as settings."""
 
 from typing import Literal, NamedTuple
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 
 class QualityRules(BaseModel, frozen=True, extra="forbid"):
-    """Thresholds of the nightly check; `RULES` says what each is for."""
+    """Thresholds of the session check; `RULES` explains each."""
 
     min_coverage: float = Field(0.95, gt=0, le=1, description="minimum fraction of active names with a bar")
     max_zero_volume: float = Field(0.05, ge=0, le=1, description="maximum fraction of names with zero volume")
@@ -57,7 +57,7 @@ class QualityRules(BaseModel, frozen=True, extra="forbid"):
 
 
 class Rule(NamedTuple):
-    """Whom a finding stops ("session": anybody), the settings that decide, and why."""
+    """What a finding stops ("session": the whole run), the settings that decide, and why."""
 
     stops: Literal["session", "held", "nobody"]
     settings: tuple[str, ...]
@@ -108,7 +108,7 @@ WAY_OUT = {
 
 
 class Finding(NamedTuple):
-    """What is wrong with one symbol tonight; `rule` is one of RULES, or of ingest.DOOR for a bar refused there."""
+    """A fault of one symbol in this session; `rule` is one of RULES, or of ingest.DOOR for a bar refused there."""
 
     rule: str
     detail: str

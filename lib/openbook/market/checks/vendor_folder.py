@@ -15,7 +15,7 @@ DESCRIBE = "describe the files and columns with --source FILE.yaml"
 
 
 def check_folder(path: str, *, beside: Delivery | None = None, today=None) -> Checkup:
-    """Guess what the files at `path` are, say so, and look at all of them. DataError if nothing can be understood."""
+    """Guess what the files at `path` are, report it, and check all of them. DataError if nothing can be read."""
     understood = _understood(path)
     keyed = [repeated_keys(*read_keys(file, columns)) for file, columns in understood.keyed]
     if understood.source is None:
@@ -34,7 +34,7 @@ def check_folder(path: str, *, beside: Delivery | None = None, today=None) -> Ch
 
 
 def _understood(path: str) -> Understood:
-    """What the files at `path` are; DataError says that no price was read, and the way out."""
+    """What the files at `path` are; DataError if no price was read, with the way out."""
     try:
         return understand(path)
     except DataError as error:
@@ -42,12 +42,12 @@ def _understood(path: str) -> Understood:
 
 
 def check_source(source: Source, *, beside: Delivery | None = None, today=None) -> Checkup:
-    """Look at what a described source delivers."""
+    """Check the delivery of a described source."""
     return examine(deliver(source), beside=beside, today=today)
 
 
 def delivery_of(path: str) -> Delivery:
-    """The bars of a folder that nobody described, as a second source; DataError if it has none."""
+    """The bars of an undescribed folder, as a second source; DataError if it has none."""
     source = understand(path).source
     if source is None:
         raise DataError(f"no file in {shown(path)} has symbol, date and close to compare with; use --beside FILE.yaml")

@@ -42,7 +42,7 @@ class FundamentalsTable(SideTable):
 def read_reports(
     spec: FundamentalsTable | None, bars: pd.DataFrame, master: pd.DataFrame | None
 ) -> tuple[pd.DataFrame | None, list[str]]:
-    """FUNDAMENTAL_COLUMNS under the symbols of the bars, and what a reader of the pages must know of it.
+    """FUNDAMENTAL_COLUMNS under the symbols of the bars, and notes for the pages.
 
     A session is a date with bars; `filed` makes a figure usable on the first one after it.
     """

@@ -1,4 +1,4 @@
-"""What US companies reported to the SEC, as filed: company facts by XBRL, with the date of each filing.
+"""Reports of US companies to the SEC, as filed: company facts by XBRL, with the date of each filing.
 
 The service, and its rules: www.sec.gov/search-filings/edgar-application-programming-interfaces (company facts) and
 www.sec.gov/os/accessing-edgar-data (a declared User-Agent with a contact; at most 10 requests a second in total).
@@ -25,7 +25,7 @@ from openbook.market.sources.reading import SideTable, read_table, shown
 
 USER_AGENT = "OPENBOOK_SEC_USER_AGENT"
 TICKERS, FACTS = "/files/company_tickers.json", "/api/xbrl/companyfacts/CIK{:010d}.json"
-# Refusals that pass: 403 is what the SEC answers for ten minutes to whoever asks too often.
+# Refusals that pass: the SEC answers 403 for ten minutes after too many requests.
 PASSING = {403, 408, 425, 429, 500, 502, 503, 504}
 _CONTACT = re.compile(r"[\x20-\x7e]*[^\s@]+@[^\s@]+\.[^\s@]+[\x20-\x7e]*")
 
@@ -87,7 +87,7 @@ def fetch_filings(table: EdgarTable, symbols: list[str], *, pace: Pace | None = 
 def fetch_reports(
     table: EdgarTable, bars: pd.DataFrame, *, pace: Pace | None = None
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """FUNDAMENTAL_COLUMNS of the symbols of these bars up to the last of them; and what to tell of them."""
+    """FUNDAMENTAL_COLUMNS of the symbols of these bars up to the last of them; and notes on them."""
     filed = fetch_filings(table, sorted(bars["symbol"].unique()), pace=pace)
     first, last = filed.table["filed"].min(), bars["date"].max()
     # all sessions, not those of the bars: of an update of the last weeks, too, each report counts from its own day
@@ -98,14 +98,14 @@ def fetch_reports(
 
 
 class _Office:
-    """The SEC's door: who we are, our pace, and its refusals."""
+    """Requests to the SEC: our contact, our rate, and its refusals."""
 
     def __init__(self, table: EdgarTable, pace: Pace):
         self._headers = {"User-Agent": _user_agent(table), "Accept-Encoding": "gzip"}
         self._patience, self._pace = table.patience, pace
 
     def ask(self, url: str) -> dict | None:
-        """The JSON object at `url`, None if there is none (404). Refusals and silence are met with patience."""
+        """The JSON object at `url`, None if there is none (404). Refusals and timeouts are retried."""
         fault, told = "", 0.0
         for pause in (None, *self._patience.pauses()):
             if pause is not None:

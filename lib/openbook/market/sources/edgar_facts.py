@@ -1,4 +1,4 @@
-"""Company facts of the SEC as one long table: which tags mean which item, and what is not believed."""
+"""Company facts of the SEC as one long table: which tags mean which item, and what is not accepted."""
 
 import pandas as pd
 
@@ -72,8 +72,8 @@ def parse_facts(symbol: str, answer: dict, items: tuple[str, ...]) -> pd.DataFra
     answer : {"cik": …, "entityName": …, "facts": {taxonomy: {tag: {"units": {unit: [{"end", "val", "accn", "fy", "fp",
         "form", "filed", and for flows "start"}, …]}}}}}
 
-    Other units (another currency, a pure number) are ignored. A number that is none, or that was filed before its
-    period ended, is no fact. The same number in later filings is kept: each row says who said it when.
+    Other units (another currency, a pure number) are ignored. An invalid number, or one filed before its
+    period ended, is not a fact. The same number in later filings is kept: each row states its filing and date.
     """
     facts = answer.get("facts") if isinstance(answer, dict) else None
     found = [

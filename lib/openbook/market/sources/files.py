@@ -202,7 +202,7 @@ def _master(source: FilesSource) -> pd.DataFrame | None:
 
 
 def _of_companies(bars: pd.DataFrame, master: pd.DataFrame | None) -> tuple[pd.DataFrame, list[str]]:
-    """The bars under the symbol of each company, and what is said of rows whose ticker was nobody's."""
+    """The bars under the symbol of each company, and notes on rows whose ticker was assigned to no company."""
     if master is None:
         return bars, []
     bars, nobodys = resolve(bars, master)
@@ -255,7 +255,7 @@ def _index(source: FilesSource) -> pd.Series | None:
 
 
 def _as_traded(source: FilesSource, bars: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame | None, list[str]]:
-    """The bars with prices as traded, the actions that their adjustment tells of, and what it left untold."""
+    """The bars with prices as traded, the actions implied by their adjustment, and what could not be explained."""
     if source.prices == "adjusted_with_actions":
         bars, actions = unadjust(bars)
         return bars, actions, []
@@ -271,7 +271,7 @@ def _as_traded(source: FilesSource, bars: pd.DataFrame) -> tuple[pd.DataFrame, p
 
 
 def _actions(source: FilesSource, bars: pd.DataFrame, told: pd.DataFrame | None, master) -> pd.DataFrame | None:
-    """Corporate actions: told by adjusted prices, from their own table, from columns beside raw bars, from endings."""
+    """Corporate actions: implied by adjusted prices, from a table, from columns beside raw bars, from endings."""
     parts = [] if told is None else [told]
     if source.actions is not None:
         table = read_side(source.actions, tuple(ACTION_COLUMNS))
@@ -297,12 +297,12 @@ def _actions(source: FilesSource, bars: pd.DataFrame, told: pd.DataFrame | None,
 
 
 def _reports(spec: FundamentalsTable | EdgarTable | None, bars: pd.DataFrame, master: pd.DataFrame | None):
-    """Reports from a table or from the SEC, and what to tell of them."""
+    """Reports from a table or from the SEC, and notes on them."""
     return fetch_reports(spec, bars) if isinstance(spec, EdgarTable) else read_reports(spec, bars, master)
 
 
 def _notes(source: FilesSource, bars: pd.DataFrame, members, unused: list[str]) -> list[str]:
-    """What a reader of the pages must know about this source."""
+    """Notes on this source for the pages."""
     notes = []
     if source.prices == "adjusted":
         notes.append("Prices are adjusted by the vendor: past share counts and USD amounts are not historical ones.")

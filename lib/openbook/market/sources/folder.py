@@ -1,6 +1,6 @@
-"""A folder that nobody described yet: what its files are, how each column is understood, and what was guessed.
+"""A folder without a description: what its files are, how each column is understood, and what was guessed.
 
-Nothing is guessed in silence: every line of `Understood.told` can be contradicted by a `source:` in YAML.
+Every guess is reported: each line of `Understood.told` can be overridden by a `source:` in YAML.
 """
 
 from dataclasses import replace
@@ -55,7 +55,7 @@ class Understood(NamedTuple):
 
 
 def understand(path: str) -> Understood:
-    """Look at the names and types of all columns at `path`; DataError if no file can be understood."""
+    """Read the names and types of all columns at `path`; DataError if no file can be understood."""
     groups: dict[tuple[str, ...], list[str]] = {}
     files = list_files(path)
     for file in files:
@@ -157,7 +157,7 @@ def deliver(source: Source) -> Delivery:
 
 
 def are_adjusted(delivery: Delivery, columns) -> tuple[bool, str]:
-    """Whether prices that nobody described are adjusted, and what says so.
+    """Whether undescribed prices are adjusted, and the evidence.
 
     columns : all names in the file: a column of adjusted closes beside the close makes the close raw
     """

@@ -1,4 +1,4 @@
-"""Delistings that a history shows and no action records: a symbol whose bars end, or stop for long, was delisted."""
+"""Delistings inferred without a recorded action: a symbol whose bars end or pause for long was delisted."""
 
 from typing import NamedTuple
 

@@ -1,11 +1,11 @@
-"""How to ask a public server: not too often, again if it fails, and not for ever."""
+"""Requests to a public server: with a rate limit, retries, and an end to the retries."""
 
 import time
 from collections.abc import Callable
 
 from pydantic import BaseModel, Field
 
-LONGEST_PAUSE = 300.0  # seconds; whoever asks for more is asked another day
+LONGEST_PAUSE = 300.0  # seconds; a server that asks for more is tried on another day
 
 
 class Patience(BaseModel, frozen=True, extra="forbid"):

@@ -1,4 +1,4 @@
-"""Tables from a folder, a file or a URL: parquet or CSV, only the columns asked for, types made sure of.
+"""Tables from a folder, a file or a URL: parquet or CSV, only the columns asked for, types checked.
 
 Text stays text: the tickers NA, TRUE and 1E5 are not missing, not a bool, and not a number.
 """
@@ -155,7 +155,7 @@ def _read_parquet(file: str, columns: dict[str, str]) -> pd.DataFrame:
 
 
 def _read_csv(file: str, columns: dict[str, str]) -> pd.DataFrame:
-    """CSV through pyarrow: text and dates are read as text whatever they look like."""
+    """CSV through pyarrow: text and dates are read as text in any case."""
     import pyarrow
     import pyarrow.csv
 
@@ -183,7 +183,7 @@ def _read_csv(file: str, columns: dict[str, str]) -> pd.DataFrame:
 
 
 def _delimiter(stream) -> str:
-    """What stands between the names of the first line: a comma, or what stands there where no comma does."""
+    """The separator of the first line: a comma, or another one if there is no comma."""
     head = stream.readline()
     stream.seek(0)
     return next((mark.decode() for mark in (b",", b";", b"\t") if mark in head), ",")
@@ -248,7 +248,7 @@ def _file_system(path: str):
 
 
 def _is_parquet(file: str) -> bool:
-    """By the name's end; a name that tells nothing is an error."""
+    """By the file name's suffix; an unknown suffix is an error."""
     plain = file.split("?")[0]
     if not plain.endswith(SUFFIXES):
         raise DataError(f"unknown file type of {shown(file)}; its name must end with {', '.join(SUFFIXES)}")
@@ -270,7 +270,7 @@ def _text(values: pd.Series, where: str) -> pd.Series:
 
 
 def _stripped(values: pd.Series) -> pd.Series:
-    """The same texts without blanks before and after; each distinct one is looked at once."""
+    """The same texts without blanks before and after; each distinct one is processed once."""
     codes, distinct = pd.factorize(values)
     plain = pd.array([text.strip() for text in distinct], dtype="str")
     if list(plain) == list(distinct):

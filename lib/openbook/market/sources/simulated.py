@@ -1,16 +1,17 @@
-"""A market from a seed: N stocks × T sessions with a planted signal whose strength is known.
+"""A market from a seed: N stocks × T sessions with a simulated signal whose strength is known.
 
-How the signal is planted
--------------------------
+How the signal is simulated
+---------------------------
 Every stock carries a hidden, slowly moving number, its *latent* z (mean 0, variance 1, `half_life` sessions). While z
-is high the stock drifts up a little, just so much that the mean rank correlation, within a date, of z(t) with the
-return from the open of t+1 to the open of t+1+horizon is the chosen `ic` (`planted.drift_per_latent` solves for it).
-z is hidden, but it leaves tracks that ordinary features pick up, each with noise of its own:
+is high the stock drifts up a little, by just so much that the mean rank correlation, within a date, of z(t) with the
+return from the open of t+1 to the open of t+1+horizon is the chosen `ic`
+(`simulated_returns.drift_per_latent` solves for it).
+z is hidden, but it leaves traces that ordinary features pick up, each with its own noise:
 - past returns: the news that moves z also moved the price on the same day (momentum over about the half-life);
 - volume: the stock trades more, against its own habit, while z is high;
 - reports: sales growth and margins of a quarter lean towards z at its end.
-With ic = 0 the tracks remain and lead nowhere. Nothing at t looks beyond t, and every random number belongs to its
-session: with the same `start`, a later end only adds rows.
+With ic = 0 the traces remain but predict nothing. Nothing at t uses data after t, and every random number belongs to
+its session: with the same `start`, a later end only adds rows.
 """
 
 import zlib
@@ -33,7 +34,7 @@ def fetch_simulated(source: SimulatedSource) -> Delivery:
 
 
 def simulate(source: SimulatedSource) -> tuple[Delivery, pd.DataFrame]:
-    """The delivery, and the planted latent, sessions × symbols, NaN where the stock has no bar."""
+    """The delivery, and the simulated latent, sessions × symbols, NaN where the stock has no bar."""
     dates = _sessions(source)
 
     def stream(name: str) -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""Returns of a simulated market: regimes, a market, sectors, stocks of their own, and the planted drift."""
+"""Returns of a simulated market: regimes, a market, sectors, stocks of their own, and the simulated drift."""
 
 from collections.abc import Callable
 from functools import partial
@@ -52,7 +52,7 @@ def simulate_returns(n_sessions: int, stocks: Stocks, stream: Stream, drift: flo
     """Log returns of the market, the sectors and the stocks themselves, drifting by `drift` per unit of latent.
 
     drift : daily drift in units of the stock's own volatility; the segment from the open of s to the open of s+1 drifts
-        with the latent of the close of s−1, which an order of that evening can use
+        with the latent of the close of s−1, which an order of that session can use
     """
     regime = _regimes(n_sessions, stream("regimes"))
     calm = OTHER_VOLATILITY[regime][:, None]

@@ -54,7 +54,7 @@ def fetch_yahoo(source: YahooSource, *, since: date | None = None, pace: Pace | 
     """Raw bars and actions from `since` (else the source's start) until the last finished session.
 
     A symbol that Yahoo does not answer for, after all retries, is left out whole and named in the notes; whether
-    enough are there is for the nightly rules to say. Raises DataNotReady if Yahoo answers for none of a batch, limits
+    enough are there is decided by the session rules. Raises DataNotReady if Yahoo answers for none of a batch, limits
     our requests to the end, or lacks the index; DataError if it knows none of the symbols.
     """
     from openbook.market.sources import yahoo_chart  # half a second, only for those who ask Yahoo
@@ -199,7 +199,7 @@ def _finished(bars: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _fundamentals(source: YahooSource, bars: pd.DataFrame) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
-    """Reports by the session after they were filed, and what to tell of them."""
+    """Reports by the session after they were filed, and notes on them."""
     if source.fundamentals is None:
         return None, ("No fundamentals: Yahoo's have no filing dates and are not used.",)
     return fetch_reports(source.fundamentals, bars)

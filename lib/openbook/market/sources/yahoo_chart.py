@@ -7,7 +7,7 @@ divided by dividends too (footnotes of its pages of historical data: "Close pric
 price adjusted for splits and dividend and/or capital gain distributions."; multipliers as of the Center for Research
 in Security Prices, in its help page SLN2311). There are no prices as traded: yfinance's `auto_adjust=False` leaves
 dividends out and splits in (github.com/ranaroussi/yfinance/issues/2611). So a stock that splits tomorrow has another
-past tomorrow, in which nobody could have traded. `as_traded` turns it back.
+past tomorrow, at prices that never traded. `as_traded` reverses that.
 """
 
 import warnings
@@ -37,12 +37,12 @@ FAULTS = {
 }
 # What another attempt may mend.
 PASSING = {"empty", "garbled", "silent", "limited"}
-# Statuses with which Yahoo says that there is nothing: unknown symbol, or no data in the span.
+# Statuses with which Yahoo reports that there is no data: unknown symbol, or no data in the span.
 NOTHING = {400, 404, 422}
 PROFILES = "https://query2.finance.yahoo.com/v10/finance/quoteSummary/"
 FIELDS = {"Open": "open", "High": "high", "Low": "low", "Close": "close", "Volume": "volume"}
 # Prices are quoted in 0.0001 USD below a dollar and in cents above (Rule 612 of Regulation NMS). Yahoo sends float32,
-# seven digits, whose noise would look like a revision: six are believed, and not more than four decimals.
+# seven digits, whose noise would look like a restatement: six are used, and not more than four decimals.
 DECIMALS, DIGITS = 4, 6
 # How far a day's return of Adj Close may lie from the one that the dividends explain.
 DISAGREEMENT = 1e-3
@@ -51,7 +51,7 @@ DISAGREEMENT = 1e-3
 class Answer(NamedTuple):
     """Daily rows as Yahoo sends them, by date (columns of FIELDS, Adj Close, Dividends, Stock Splits), or a fault.
 
-    fault : a key of FAULTS, or ""; detail : what yfinance said of it, for whoever looks for the cause
+    fault : a key of FAULTS, or ""; detail : yfinance's message, for finding the cause
     """
 
     table: pd.DataFrame | None
@@ -71,7 +71,7 @@ class PacedSession(requests.Session):
         self.pace, self.status, self.told_to_wait = pace, None, 0.0
 
     def request(self, method, url, *args, **kwargs):
-        """Whatever yfinance asks for, in its turn."""
+        """Requests of yfinance, one after the other."""
         self.pace.wait()
         response = super().request(method, url, *args, **kwargs)
         self.told_to_wait = asked_to_wait(response.headers.get("Retry-After"))
@@ -181,7 +181,7 @@ def as_traded(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def doubtful(rows: pd.DataFrame) -> list[str]:
-    """Symbols whose Adj Close does not fall behind the close by exactly the dividends, as Yahoo says that it does.
+    """Symbols whose Adj Close does not fall behind the close by exactly the dividends, as Yahoo documents.
 
     Each day `adj[t] / adj[t-1] = close[t] / (close[t-1] - paid[t])`, to DISAGREEMENT.
     """
@@ -211,7 +211,7 @@ def believed(prices: pd.DataFrame) -> pd.DataFrame:
 
 
 def _paid(rows: pd.DataFrame) -> np.ndarray:
-    """USD per share, dividends and the capital gains that funds distribute, of which shares have no column."""
+    """USD per share, dividends and the capital gains that funds distribute; shares have no such column."""
     return rows.reindex(columns=["Dividends", "Capital Gains"]).fillna(0.0).sum(axis=1).to_numpy("float64")
 
 

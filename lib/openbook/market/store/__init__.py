@@ -1,10 +1,10 @@
 """The market on disk: parquet with page checksums, and a manifest of hashes that is replaced as a whole.
 
-A store is a folder of deltas, one for each update that had something to say: its new bars by calendar year, the rows of
-the other tables that came with them, and what it says otherwise than before about earlier sessions (`restated`, and
+A store is a folder of deltas, one for each update with new data: its new bars by calendar year, the rows of
+the other tables that came with them, and its restatements of earlier sessions (`restated`, and
 `rewritten` where a whole history was multiplied by one factor). Each file is named by its content and never changed;
-`manifest.json` says which of them count, in which order, and covers each delta by a running hash. So the past can be
-read as it was known on any session, and what is said later never changes that. `compact` folds the deltas into one: the
+`manifest.json` lists which of them count, in which order, and covers each delta by a running hash. So the past can be
+read as it was known on any session, and later restatements never change that. `compact` folds the deltas into one: the
 same history then gives the same bytes, whether it came in one update or in a thousand.
 
 A crash at any point leaves the old manifest with all of its files; what the crash left behind is removed by the next
@@ -75,7 +75,7 @@ __all__ = [
 
 # So many updates may lie side by side before the next one folds them together.
 DELTAS = 20
-# Of a partial delivery, the sessions in which ingest may lack a believed level, and what is asked for beside them.
+# Of a partial delivery, the sessions in which ingest may lack an accepted level, and what is asked for beside them.
 BLIND, COMPARED = LEVEL_MEMORY + 1, 40
 _PART = re.compile(r"(bars-\d{4}|[a-z]+)-[0-9a-f]{16}\.parquet")
 
@@ -86,7 +86,7 @@ class StoreReport:
 
     new_sessions : sessions that were appended
     revisions : how what the vendor sends now contradicts what was stored (`revisions.find_revisions`)
-    restated : what was taken of that, `restated.restated_rows`; late bars too
+    restated : what was taken of that, `restatements.restated_rows`; late bars too
     late : bars of stored sessions that came only now: symbol, first, last, values
     refused : what ingest refused, of everything sent up to now
     earlier : sessions sent that lie before the first of the store, and were left out
@@ -105,8 +105,8 @@ class StoreReport:
 def update_store(folder, source: Source, *, through, today=None, whole: bool = False) -> StoreReport:
     """Bring the store up to `through`: fetch, admit, and write what is new; without news not a byte changes.
 
-    Of a provider that can send the last weeks alone, only those are asked for, unless `whole`. What it says otherwise
-    than before of sessions that it had delivered is taken as a restatement, dated by the last session sent, or by the
+    Of a provider that can send the last weeks alone, only those are asked for, unless `whole`. What differs
+    from before in sessions already delivered is taken as a restatement, dated by the last session sent, or by the
     last one stored; but the last stored session may be corrected in place until a later one is stored.
 
     Raises ConflictError if the store was made with other settings of the source, and whatever `fetch` and `admit` do.
@@ -123,7 +123,7 @@ def _is_rewritten(manifest: dict) -> bool:
     """Whether the source sends adjusted prices, whose histories are rewritten by every dividend.
 
     Of other stores the format stays what it was: an older openbook, kept to replay the pages that it made, reads them.
-    Adjusted prices carry no book, and have no such pages.
+    No book runs on adjusted prices, so they have no such pages.
     """
     return manifest["source"].get("prices") == "adjusted"
 
@@ -135,7 +135,7 @@ def _overlap(manifest: dict) -> pd.Timestamp | None:
 
 
 def put_market(folder, sent: Market, refused: pd.DataFrame, *, settings: dict, since=None) -> StoreReport:
-    """Write what `sent`, an admitted market, adds to the store; `settings` say where it came from.
+    """Write what `sent`, an admitted market, adds to the store; `settings` describe its source.
 
     since : `sent` begins only here; what it lacks before is no news, and its first BLIND sessions are not compared
     """
@@ -177,7 +177,7 @@ def _go_on(folder: Path, manifest: dict, sent: Market, refused: pd.DataFrame, ab
     sessions = sessions_of(manifest)
     compared = sessions[0] if since is None else sent.dates[min(BLIND, len(sent.dates) - 1)]
     step, listed = next_step(sessions, sent), _listed(folder, manifest)
-    # What was said at this close as one factor is told cell by cell again before more is said at it.
+    # A rewrite of this close is expanded into cells before more restatements are added at it.
     again = not step.appends and "rewritten" in manifest["deltas"][-1]["files"]
     stored, had = _read(folder, manifest, first=None if since is None or again else compared)
     require_same_tables(stored, sent)
@@ -235,9 +235,9 @@ def compact(folder) -> int:
 
 
 def restatements(folder, *, known=None) -> pd.DataFrame:
-    """What was said later about sessions delivered before, `restated.restated_rows`, oldest first.
+    """Restatements of sessions delivered before, `restatements.restated_rows`, oldest first.
 
-    known : only what was said at the close of this session; nothing: all of it
+    known : only restatements known at the close of this session; None: all
     """
     folder = Path(folder)
     manifest = require_manifest(folder)
@@ -252,8 +252,8 @@ def restatements(folder, *, known=None) -> pd.DataFrame:
 def read_store(folder, *, through=None, as_known_on=None, first=None) -> tuple[Market, pd.DataFrame]:
     """The stored market up to `through`, and what ingest refused; every byte is checked before a number is used.
 
-    as_known_on : the session at whose close the values were known; nothing: `through`. So what a vendor says later
-        never changes what is read of an earlier session. Without either, the newest values
+    as_known_on : the session at whose close the values were known; nothing: `through`. So later restatements by a
+        vendor never change what is read of an earlier session. Without either, the newest values
     first : only sessions from here on, of the files that they need; `adjusted` then starts anew
 
     Raises DataError if there is no store, if it begins after `through`, or if a file is damaged.
@@ -285,7 +285,7 @@ def store_fingerprint(folder, date) -> str:
 def load_market(source: Source, *, store=None, through=None) -> tuple[Market, pd.DataFrame]:
     """The market up to `through` and what ingest refused: from the store if one is given, else from the provider.
 
-    From the store it is the market as known at the close of `through`: what the vendor said later changes nothing.
+    From the store it is the market as known at the close of `through`: later restatements change nothing.
     Raises ConflictError if the store was made with other settings of the source.
     """
     if store is None:
@@ -296,7 +296,7 @@ def load_market(source: Source, *, store=None, through=None) -> tuple[Market, pd
 
 
 def _listed(folder: Path, manifest: dict) -> pd.Series:
-    """Symbols and the session that first knew them; a store of the first format does not say it, so it is read."""
+    """Symbols and the session at which each was first known; derived for a store of the first format."""
     if manifest["listed"] is None:
         return names_known(_read(folder, manifest)[0])
     listed = manifest["listed"]

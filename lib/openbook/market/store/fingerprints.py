@@ -55,14 +55,14 @@ def fingerprint(market: Market) -> str:
 def session_digests(market: Market) -> list[str]:
     """The fingerprint of the market as known at the close of t, for each session t, oldest first.
 
-    A session's digest covers what was first said of it, and what was said at its close about sessions before it
+    A session's digest covers its first delivery, and the restatements of earlier sessions known at its close
     (`Market.restated`); so no later restatement changes it, and an update hashes nothing but what it brings.
     """
     return digests_of(*_first_said(market))
 
 
 def digests_of(said: Market, restated: pd.DataFrame, earlier: Earlier | None = None) -> list[str]:
-    """The same of what an update brings: its sessions as first said, and what it says of `earlier` ones, in order."""
+    """The same for an update: its sessions as first delivered, and its restatements of `earlier` ones, in order."""
     if said.dates.empty:
         return []
     first_known = rows_known(said, restated, None if earlier is None else earlier.listed)
@@ -94,7 +94,7 @@ def digests_of(said: Market, restated: pd.DataFrame, earlier: Earlier | None = N
 
 
 def _first_said(market: Market) -> tuple[Market, pd.DataFrame]:
-    """The market as each of its sessions was first delivered, and what was said of its names later."""
+    """The market as each of its sessions was first delivered, and the later restatements of its names."""
     rows = market.restatements()
     if rows.empty:
         return market, restated_rows()
@@ -174,7 +174,7 @@ def _side_lines(market: Market, first_known: np.ndarray, begin: pd.Timestamp) ->
 
 
 def _restated_lines(market: Market, rows: pd.DataFrame) -> Lines | None:
-    """What was said later, by the session at whose close it was said, or the last one."""
+    """Restatements by the session at whose close they were known, or the last one."""
     if rows.empty:
         return None
     row = np.minimum(market.dates.searchsorted(rows["known"]), len(market.dates) - 1)

@@ -31,7 +31,7 @@ SORTED_BY = {
     "sector_spells": SPELL_COLUMNS,
 }
 
-# The column that says since when a row of a table counts.
+# The column with the session from which a row of a table counts.
 SINCE = {
     "actions": "date",
     "fundamentals": "available",
@@ -88,7 +88,7 @@ def from_tables(
 
     tables : as `stacked` or `fold` made them, bars of the years needed
     description : the manifest: fields, optional tables, name, execution, notes and the name of the index
-    known : session; what was said until its close about earlier ones is laid over what was said first (None: all of it)
+    known : session; restatements known by its close are applied to the first delivery (None: all)
     names : symbols that the market has even without a bar
     """
     restated = _until(frame_of(tables, "restated"), known)
@@ -146,7 +146,7 @@ def pack(tables: dict[str, pa.Table]) -> dict[str, pa.Table]:
 
 
 def unpack(tables: dict[str, pa.Table], market: Market, since: pd.Timestamp | None) -> dict[str, pa.Table]:
-    """The tables with the rewrites that were said after the close of `since`, or all of them, cell by cell.
+    """The tables with the rewrites known after the close of `since`, or all of them, cell by cell.
 
     market : what is known after all of them, with every session and name
     """
@@ -306,7 +306,7 @@ def _joined_bars(tables: list[pa.Table]) -> pa.Table:
 
 
 def _joined_spells(spells: pd.DataFrame, sessions: pd.DatetimeIndex) -> pd.DataFrame:
-    """Spells of which one begins on the session after another has ended, as one."""
+    """Merge spells if one begins on the session after another has ended."""
     spells = spells.sort_values(["symbol", "first"], ignore_index=True)
     ends = places_in(sessions, spells["last"].shift(fill_value=sessions[0]))
     begins = (spells["symbol"] != spells["symbol"].shift()) | (places_in(sessions, spells["first"]) != ends + 1)
@@ -336,8 +336,8 @@ def before_session(
 ) -> dict[str, pa.Table]:
     """The tables of an update without its session `session`, the last one, and without the names listed by that alone.
 
-    A row of a weekend counts with the session after it, and goes with that one. What the update said of earlier
-    sessions, and what ingest refused, stays.
+    A row of a weekend counts with the session after it, and goes with that one. The update's restatements of earlier
+    sessions, and what ingest refused, stay.
     """
     out, last = {}, pa.scalar(session.to_pydatetime().date())
     before = sessions[sessions < session].max()

@@ -53,7 +53,7 @@ def sessions_of(manifest: dict) -> pd.DatetimeIndex:
 
 
 def dated(listed: pd.Series) -> dict[str, str]:
-    """Symbols and the session that first knew them, as the manifest says it."""
+    """Symbols and the session at which each was first known, from the manifest."""
     days = pd.DatetimeIndex(listed).strftime("%Y-%m-%d")
     return dict(sorted(zip(listed.index, days, strict=True)))
 

@@ -1,7 +1,7 @@
-"""What an update adds to the store: what is new, and what contradicts what was said before. History is never rewritten.
+"""What an update adds to the store: new sessions, and restatements. History is never rewritten.
 
-A session is new once: what comes with it is plain. Whatever the vendor says later about a session that it has delivered
-before, late bars too, is a restatement, dated by the session at whose close it was known.
+A session is new once: its first delivery is stored as it is. Whatever the vendor changes later about a session that it
+has delivered before, late bars too, is a restatement, dated by the session at whose close it was known.
 """
 
 from typing import Any, NamedTuple, cast
@@ -25,7 +25,7 @@ class Delta(NamedTuple):
 
     plain : the new sessions, and the actions, reports and sectors first known with them
     spells : symbol, first, last: membership in the new sessions, and all of it for new names; None without membership
-    restated : what it says of earlier sessions, `restated.restated_rows`
+    restated : its restatements of earlier sessions, `restatements.restated_rows`
     refused : REFUSED_COLUMNS and `known`, the session since which it is known
     """
 
@@ -99,10 +99,10 @@ def plain_members(sent: Market, closed, listed: pd.Index, first: pd.Timestamp) -
 
 
 def differences(stored: Market, sent: Market, *, since: pd.Timestamp, known: pd.Timestamp) -> pd.DataFrame:
-    """What `sent` says otherwise than `stored` of the sessions of `stored` from `since` on, as restatements.
+    """Differences of `sent` from `stored` in the sessions of `stored` from `since` on, as restatements.
 
     A bar, a cap, a close of the index or a sector that is missing now is not taken back: vendors drop names. An action
-    or a report that is missing is, if its symbol was sent. Differences below SAME are none.
+    or a report that is missing is, if its symbol was sent. Differences below SAME are ignored.
     """
     dates = stored.dates[(stored.dates >= max(since, sent.dates[0])) & (stored.dates <= sent.dates[-1])]
     parts = [*_cells(stored, sent, dates), *_long_rows(stored, sent, since)]
@@ -127,7 +127,7 @@ def _cells(stored: Market, sent: Market, dates: pd.DatetimeIndex) -> list[pd.Dat
 
 
 def differs(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """Where two tables of numbers do not say the same; a number in the place of none is a difference."""
+    """Where two tables of numbers differ; a number in place of a missing one is a difference."""
     with np.errstate(divide="ignore", invalid="ignore"):
         near = (np.abs(new / old - 1) <= SAME) | (new == old)
     return ~(near | (np.isnan(old) & np.isnan(new)))

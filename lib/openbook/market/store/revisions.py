@@ -1,4 +1,4 @@
-"""How what the vendor sends now differs from what it sent before."""
+"""Differences between a vendor's delivery now and its earlier ones."""
 
 from typing import cast
 

@@ -1,4 +1,4 @@
-"""What an update means for the store: which sessions are new or mended, its delta, its digests and names."""
+"""An update of the store: which sessions are new or completed, its delta, its digests and names."""
 
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ class UpdateStep(NamedTuple):
     appends, mends : it brings later sessions; it ends with the last stored one, which may be corrected; neither: it
         ends before that one
     closed : the last session that it cannot change
-    known : the session at whose close it speaks
+    known : the session at whose close it was known
     redone : the sessions that get a digest; before : the session before them
     """
 
@@ -61,7 +61,7 @@ def first_delta(sent: Market, refused: pd.DataFrame) -> Delta:
 def next_delta(step: UpdateStep, sent: Market, stored: Market, listed: pd.Index, *, since) -> Delta:
     """What `sent` adds to `stored`, its table of the refused left empty.
 
-    stored : the newest values from `since` on, up to the last session that counts as said
+    stored : the newest values from `since` on, up to the last session that counts as delivered
     listed : the symbols that were known before
     """
     past = stored.upto(step.closed)
