@@ -296,7 +296,7 @@ def _our_names(state: BookState, said: Iterable[str]) -> dict[str, str]:
 
 
 def cash(runs: Path, *, flow: str, amount: str, who: str, reason: str, kind: str = "", again: bool = False) -> str:
-    """Record a deposit, a withdrawal, a fee or interest; the same once more only if `again` says it is a second."""
+    """Record a deposit, a withdrawal, a fee or interest; an identical second entry needs `again`."""
     said: dict[str, Any] = {"flow": flow, "cents": _cents(amount), "who": who, "reason": reason}
     kind, place = _own_book(runs, kind)
     with working(runs) as folder:

@@ -85,7 +85,7 @@ def make_plan(
     *,
     version: int,
 ) -> Plan:
-    """Fetch what is missing, find what earlier runs left, and hash all of it."""
+    """Fetch missing prices, find the outputs of earlier runs, and hash all of it."""
     inputs: dict[str, str] = {}
     handed: dict[str, Any] = {"date": f"{session:%Y-%m-%d}", **({"engine": engine} if engine else {})}
     if hasattr(settings, "source"):

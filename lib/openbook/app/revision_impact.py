@@ -126,7 +126,7 @@ def look_back(runs: str | Path, date: str) -> Hindsight:
 
 
 def _revised(then: DecisionInputs, market: Market, settled: Settlement, quality: dict) -> DecisionInputs:
-    """The evening under another history: what could be traded, and what the holdings were worth."""
+    """The session on another history: what could be traded, and what the holdings were worth."""
     session, held = market.dates[-1], tuple(settled.positions.index)
     rules = QualityRules.model_validate_json(json.dumps(quality))
     tradable = check_session(market, session, held=held, rules=rules).tradable

@@ -207,7 +207,7 @@ def random_scores(market: Market, seed: int) -> pd.DataFrame:
 
 
 def _try(evening: WeightInputs, settings: PortfolioSettings) -> tuple[np.ndarray, dict]:
-    """The decided weights and their row of the log; what is held stays where no portfolio can be made."""
+    """The decided weights and their row of the log; holdings stay if no portfolio can be made."""
     try:
         decision = decide(evening, settings)
     except OptimizerError as error:
@@ -283,7 +283,7 @@ def _result(done: Walk, rows: list[int], tape: PriceArrays) -> BacktestResult:
 
 
 def _locked(done: Walk, tape: PriceArrays) -> pd.DataFrame:
-    """Names that are held at the end without a believed bar; see `BacktestResult`."""
+    """Names that are held at the end without an accepted bar; see `BacktestResult`."""
     names = np.flatnonzero((done.shares > 0) & (tape.age[-1] > 0))
     table = {
         "date": tape.dates[len(tape.dates) - 1 - tape.age[-1, names]],

@@ -102,7 +102,7 @@ def backtest_holdout(
 def gather_all(
     scores: Mapping[str, pd.DataFrame], market: Market, regimes: pd.Series, dates: pd.DatetimeIndex
 ) -> dict[str, Evenings]:
-    """The evenings of each model, on one tape."""
+    """The sessions of each model, on one tape."""
     tape = read_prices(market)
     return {model: gather_evenings(table, market, regimes, dates, tape) for model, table in scores.items()}
 

@@ -190,7 +190,7 @@ def decide(evening: DecisionInputs, scores: Scores | None = None) -> pd.Series:
 
 
 def _sessions(evening: DecisionInputs) -> int:
-    """How many sessions of scores a decision looks at: those that smooth tonight's, of those that the page has."""
+    """How many sessions of scores a decision uses: those that smooth this session's, as far as the page has them."""
     return min(evening.settings.score_window, SCORED)
 
 
@@ -206,7 +206,7 @@ def score(data: Data, model: Scorer, sessions: int) -> pd.DataFrame:
 def gather(
     data: Data, model: Model, card: ChampionCard, holdings: Holdings, regime: int, switch: str
 ) -> DecisionInputs:
-    """An evening from what the daily page has in hand. switch : state of the kill switch"""
+    """A session from the objects of the daily page. switch : state of the kill switch"""
     defaults = {name: PortfolioSettings.model_fields[name].default for name in CAPS}
     return DecisionInputs(
         data=data,
@@ -375,7 +375,7 @@ def sentences(effects: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _notes(before: DecisionInputs, after: DecisionInputs, stuck: list[str]) -> tuple[str, ...]:
-    """What a reader should know of a comparison."""
+    """Notes on a comparison."""
     notes = []
     if before.holdings.due and not after.holdings.due:
         notes.append(
@@ -400,7 +400,7 @@ def _nothing(tonight: DecisionInputs, why: str) -> Difference:
 
 
 def _key(evening: DecisionInputs) -> tuple[int, ...]:
-    """Which objects an evening is made of."""
+    """The objects that make up a session."""
     return tuple(id(part) for part in evening.inputs.values())
 
 

@@ -236,7 +236,7 @@ def _read(marks: pd.DataFrame) -> list[_Session]:
 
 
 def _growth(row: Any, last: Any) -> Fraction:
-    """Equity by what was there before the session, E[t] / (E[t−1] + flows), exactly; BookError where it is unknown."""
+    """Growth of the equity in a session, E[t] / (E[t−1] + flows), exact; BookError if it is unknown."""
     if not isinstance(row.date, str):
         raise BookError("the mark has no date")
     before, flows, equity = _cents(row.before_cents), _cents(row.flows_cents), _cents(row.equity_cents)

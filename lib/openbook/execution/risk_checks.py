@@ -379,7 +379,7 @@ def _by_group(values: pd.Series, groups: pd.Series, missing: str) -> pd.Series:
 
 
 def _part(usd: Any, value: float) -> Any:
-    """USD as a fraction of the portfolio; nothing is no part of anything, also where the portfolio is worth nothing."""
+    """USD as a fraction of the portfolio; 0 USD is 0, even if the portfolio is worth nothing."""
     return usd / value if value else np.where(np.asarray(usd) == 0, 0.0, np.nan)
 
 

@@ -129,7 +129,7 @@ def event_hashes(path: Path | str) -> list[tuple[int, str]]:
 
 
 def decision(path: Path | str, session: str | pd.Timestamp) -> tuple[int, str] | None:
-    """(version, inputs_hash) of the last decision of the evening of `session`; None if it was not committed."""
+    """(version, inputs_hash) of the last decision of `session`; None if it was not committed."""
     known = database.read(database.place(path), lambda db: _committed(db, _day(session)))
     return None if known is None else (known[1].get("version", 1), known[0])
 
@@ -238,7 +238,7 @@ def session_body(
 
 
 def audit_book(path: Path | str) -> None:
-    """BookError if any table differs from what the chain of events says.
+    """BookError if any table differs from the chain of events.
 
     Reading, and every commit, checks the chain, the rows of the last session, and what people did.
     """

@@ -68,7 +68,7 @@ class Batch:
 
 
 def read_batch(path: Path | str, session: str) -> Batch:
-    """The batch that was proposed on the evening of `session`; BookError if that session was not committed."""
+    """The batch that was proposed on `session`; BookError if that session was not committed."""
     return database.read(database.place(path), lambda db: _batch(db, session))
 
 
@@ -374,7 +374,7 @@ def read_moves(db: sqlite3.Connection, session: str, orders: Set[str] = frozense
 
 
 def _is_own(kind: str, text: str, orders: Set[str]) -> bool:
-    """Whether an event is of fills of some orders and of nothing else, or of dividends that were paid: an evening was
+    """Whether an event is of fills of some orders and of nothing else, or of dividends that were paid: a session was
     decided with both in mind."""
     if kind == "adjusted":
         return json.loads(text).get("paid", False)
@@ -514,7 +514,7 @@ def _named(state: BookState, rows: list[dict]) -> tuple[Receivable, ...]:
 
 
 def _odd(rows: list[dict], batch: Batch, db: sqlite3.Connection, share_units: int) -> dict[str, str]:
-    """What is odd about each fill that no order explains, by its id; those before it in the file count as taken."""
+    """The irregularity of each fill that matches no order, by its id; those before it in the file count as booked."""
     found: dict[str, str] = {}
     sound: list[dict] = []
     recorded = {key for (key,) in db.execute("SELECT fill_id FROM fills")}

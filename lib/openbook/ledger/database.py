@@ -17,7 +17,7 @@ LAST = "9999-99-99"  # later than any session
 
 
 def place(path: Path | str) -> Path | str:
-    """Where a book lies: the path of a file, or the URL of a server, which a Path would spoil (// becomes /)."""
+    """Location of a book: the path of a file, or the URL of a server, which a Path would break (// becomes /)."""
     return path if isinstance(path, str) and "://" in path else Path(path)
 
 

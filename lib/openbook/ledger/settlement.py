@@ -75,7 +75,7 @@ def settle(
 
 
 def require_accounted(state: BookState, date: str | pd.Timestamp) -> None:
-    """BookError if a statement differs from the book, or if an approved order of a live book has an unknown end."""
+    """BookError if a statement differs from the book, or if an approved order of a live book has no known outcome."""
     if state.unsettled:
         raise BookError(
             f"the broker's statement differs from the book: {state.unsettled}; resolve the difference and run "

@@ -18,7 +18,7 @@ ENDED = ("EXPIRED", "REJECTED", "VOID")
 
 
 def require_supersedable(path: Path | str, session: str) -> None:
-    """Raise unless the evening of `session` can be decided again: it is the book's last, nothing of its orders is
+    """Raise unless `session` can be decided again: it is the book's last, nothing of its orders is
     filled, and the book has not moved since. OutOfOrderError (63) or ConflictError (62)."""
     database.read(database.place(path), lambda db: _require(db, session))
 

@@ -77,7 +77,7 @@ def _last(values: pd.Series) -> float:
 
 
 def put_cells(values: np.ndarray, rows: pd.DataFrame, said: str, dates: pd.Index, symbols: pd.Index) -> None:
-    """Write column `said` of the rows into a sessions × symbols array, in their order; what it lacks is left out."""
+    """Write column `said` of the rows into a sessions × symbols array, in their order; other cells are left out."""
     if rows.empty:
         return
     row, column = places_in(dates, rows["date"]), places_in(symbols, rows["symbol"])

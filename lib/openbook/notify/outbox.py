@@ -83,7 +83,7 @@ def catch_up(runs: Path, now: datetime) -> bool:
 
 
 def tell(runs: Path, now: datetime, *messages: "Message") -> DeliveryReport:
-    """Queue these messages and whatever was missed, then deliver what is due. What a command does last."""
+    """Queue these messages and any missed before, then deliver what is due. The last step of a command."""
     for message in messages:
         enqueue(runs, message, now)
     catch_up(runs, now)

@@ -277,7 +277,7 @@ def _binding(evening: WeightInputs, decision: Decision, settings: PortfolioSetti
 
 
 def _capped(evening: WeightInputs, decision: Decision, settings: PortfolioSettings) -> np.ndarray:
-    """Positions of the names that may not grow as far as the optimizer wants in one evening."""
+    """Positions of the names that may not grow as far as the optimizer wants in one session."""
     if not (evening.held > DUST).any():
         return np.array([], dtype=np.intp)
     return np.flatnonzero(decision.target - evening.held > settings.max_trade + AT_LIMIT)

@@ -167,7 +167,7 @@ class Decision:
 
 
 def decide(evening: WeightInputs, settings: PortfolioSettings) -> Decision:
-    """Tonight's weights: smooth, rank, choose, estimate, optimize, then move from the held weights towards them.
+    """Target weights: smooth, rank, choose, estimate, optimize, then move from the held weights towards them.
 
     Raises OptimizerError if no portfolio can be made; what is held then stays as it is.
     """
@@ -281,7 +281,7 @@ def recent_covariance(close: np.ndarray) -> np.ndarray:
 
 
 def hard_limits(evening: WeightInputs, settings: PortfolioSettings, rule: RegimeAdaptation) -> Limits:
-    """What tonight's tradable weights may not break, over all n names; locked names have used up their part."""
+    """Hard limits of the tradable weights, over all n names; locked names have used up their part."""
     locked = np.where(evening.locked, evening.held, 0.0)
     cap = settings.max_sector_weight if evening.sector_caps else 1.0
     used = np.bincount(evening.sectors, locked, len(evening.sector_names))

@@ -36,12 +36,12 @@ class Day:
     @property
     def letter(self) -> str:
         """Of MARKS."""
-        return MARKS[cast(Row, self.row).kind][0]
+        return MARKS[cast(RunSummary, self.row).kind][0]
 
     @property
     def label(self) -> str:
         """Date and verdict."""
-        row = cast(Row, self.row)
+        row = cast(RunSummary, self.row)
         return plain(f"{row.date}: {said(row)}", LABEL)
 
 
@@ -96,7 +96,7 @@ def _template():
 
 
 def said(row: RunSummary) -> str:
-    """A verdict in words: what waits and what failed is said, not only coloured."""
+    """A verdict in words: pending and failed runs are named, not only coloured."""
     if row.kind == PENDING:
         return f"{row.said}, waiting for approval"
     return f"failed: {row.said}" if row.kind == FAILURE else row.said

@@ -146,7 +146,7 @@ def _book(place: Path) -> BookOverview:
 
 
 def _marked(row: RunSummary, waiting: set[str]) -> RunSummary:
-    """A row whose orders still wait for a person is marked so."""
+    """Mark a row with orders pending approval."""
     return replace(row, kind=PENDING) if row.kind == ORDERS and row.date in waiting else row
 
 

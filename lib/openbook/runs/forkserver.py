@@ -39,7 +39,7 @@ class ForkServer:
         self._pids: dict[int, int] = {}
 
     def fork(self, arguments: list[str], *, folder: Path, environment: dict[str, str], cwd: str) -> "Forked":
-        """A kernel with these arguments. folder : its private one, for what it says and how it ends"""
+        """A kernel with these arguments. folder : its private one, for its output and its exit status"""
         stdin = cast(IO[str], self._start().stdin)
         key = next(self._asked)
         about = {"key": key, "arguments": arguments, "folder": str(folder), "environment": environment, "cwd": cwd}

@@ -108,7 +108,7 @@ def bad_sessions(tape: BarHistory, rules: CheckupRules) -> list[pd.DataFrame]:
 
 
 def lapses(tape: BarHistory, rules: CheckupRules) -> list[pd.DataFrame]:
-    """Gaps, lines that nobody traded, and bars that were sent again."""
+    """Gaps, lines without trades, and bars that were sent again."""
     return [_gaps(tape, rules), _untraded(tape, rules), _repeated(tape, rules)]
 
 

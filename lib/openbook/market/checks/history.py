@@ -222,7 +222,7 @@ def rank_findings(found: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _summary(delivery: Delivery, bars: Bars, tape: BarHistory) -> dict[str, str]:
-    """What was looked at."""
+    """Summary of the checked data."""
     closed = closed_days(bars, is_bad(bars, "holiday"))
     prices = "adjusted by the vendor" if delivery.adjusted else "raw, as traded"
     actions = "none" if delivery.actions is None else f"{len(delivery.actions):,}"

@@ -98,7 +98,7 @@ def large_moves(tape: BarHistory, rules: CheckupRules) -> Jumps:
 
 
 def _is_firm(tape: BarHistory, at: np.ndarray, shares: np.ndarray, rules: CheckupRules) -> np.ndarray:
-    """Whether a move is one of a stock that somebody watches, and not of a warrant that trades once a week."""
+    """Whether a move is of a regularly traded stock, and not of a warrant that trades once a week."""
     dear = np.maximum(tape.close[at], tape.close[at - 1]) >= rules.min_price
     traded = np.isnan(tape.volume) | (tape.volume > 0)
     young = np.isfinite(tape.before(tape.close, at)).sum(axis=1) < USUAL // 2

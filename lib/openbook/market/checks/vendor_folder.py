@@ -55,7 +55,7 @@ def delivery_of(path: str) -> Delivery:
 
 
 def _described(source: FilesSource) -> tuple[Delivery, str]:
-    """What a guessed source delivers, raw or adjusted as its numbers say, and the sentence about that."""
+    """The delivery of a guessed source, raw or adjusted according to its numbers, and a sentence about that."""
     delivery = deliver(source)
     adjusted, told = are_adjusted(delivery, column_names(list_files(source.path)[0]))
     return replace(delivery, adjusted=adjusted), told

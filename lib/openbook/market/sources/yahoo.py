@@ -206,7 +206,7 @@ def _fundamentals(source: YahooSource, bars: pd.DataFrame) -> tuple[pd.DataFrame
 
 
 def _notes(answers: dict, unfinished: list[str], doubtful: list[str], universe: YahooUniverse) -> list[str]:
-    """What a reader of the pages must know about this delivery."""
+    """Notes on this delivery for the pages."""
     from openbook.market.sources.yahoo_chart import FAULTS
 
     notes = ["Yahoo's split-adjusted prices were converted to prices as traded, using the splits that Yahoo lists."]

@@ -92,7 +92,7 @@ def mended(
 
 
 def joined(last: dict[str, pa.Table], new: dict[str, pa.Table], step: UpdateStep, sessions) -> dict[str, pa.Table]:
-    """Two deltas of one session as one: what both say of earlier sessions is said once."""
+    """Merge two deltas of one session: restatements of earlier sessions in both are kept once."""
     both = fold([last, new], sessions)
     said = frame_of(both, "restated")
     if "restated" not in new:
