@@ -214,7 +214,9 @@ def test_d14_tickers_that_look_like_something_else(trained):
 def test_d16_a_held_symbol_without_a_bar_waits_for_its_delisting(desk):
     held = at_held(desk)
     gone = desk.evening().without([held], desk.tonight)
-    stays_put(desk, gone, 30, f"held {held} has had no close", "record the delisting", sets=["account.max_locked=0"])
+    stays_put(
+        desk, gone, 30, f"held name {held} has had no close", "record the delisting", sets=["account.max_locked=0"]
+    )
 
 
 def test_d16_a_held_symbol_whose_delisting_is_recorded(desk):
@@ -314,7 +316,7 @@ def test_m06_the_champion_before_stands_in_if_the_parameters_say_so_and_every_pa
     assert page.index(written) < page.index("The session</h2>")  # at its head, and again beside the champion
     # the second is still the champion; once it is back, this page was made from other inputs
     (desk.runs / "production" / "moved").rename(second)
-    complains(desk.daily(None, "fallback_champion=previous"), 62, "other inputs")
+    complains(desk.daily(None, "fallback_champion=previous"), 62, "different inputs")
 
 
 def test_m06_one_that_was_rolled_back_never_stands_in(desk):
@@ -465,7 +467,9 @@ def test_s04_views_and_pointer_that_a_crash_left_behind_are_made_again(desk):
 def test_s05_the_same_date_with_other_inputs(desk):
     with untouched(desk):
         answer = desk.run("daily_run", desk.days[2], "min_trade_size=250.0")
-    complains(answer, 62, f"{desk.days[2]:%Y-%m-%d}", "other inputs", "min_trade_size: 100.0 → 250.0", "--supersede")
+    complains(
+        answer, 62, f"{desk.days[2]:%Y-%m-%d}", "different inputs", "min_trade_size: 100.0 → 250.0", "--supersede"
+    )
 
 
 def test_s06_a_date_before_the_last_of_the_book(desk):
@@ -502,7 +506,7 @@ def test_x03_a_script_in_a_ticker_a_sector_or_a_name_is_text(trained):
         assert "<script" not in page.read_text().lower(), page
     daily = (trained.page(trained.days[1]) / "report.html").read_text()
     assert "&lt;script&gt;X" in daily  # the ticker
-    binding = daily[daily.index("Limits that bind") : daily.index("Optimizers tried")]
+    binding = daily[daily.index("Binding limits") : daily.index("Optimizers tried")]
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in binding  # the sector
     assert "the vendor &lt;script&gt;" in daily
     weights = pd.read_csv(trained.page(trained.days[1]) / "portfolio_weights.csv", keep_default_na=False)

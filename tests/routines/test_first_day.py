@@ -146,7 +146,7 @@ def test_the_wrong_folder(desk, at, monkeypatch, tmp_path):
     for line in (["status"], ["verify"], ["run", "daily_run", "--date", f"{desk.days[1]:%Y-%m-%d}", *MINE]):
         answer = openbook(*line)
         assert answer.code == 64
-        assert f"no desk at {tmp_path}" in answer.err
+        assert f"no desk at or above {tmp_path}" in answer.err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -147,7 +147,8 @@ def test_approved_orders_that_were_never_filled_are_made_up_for_once_a_statement
     statement.write_text("symbol,shares\nCASH,50000.00\n")
     succeed(openbook("--runs", desk.runs, "reconcile", statement, "--book", "live"))
     again = live_evening(desk, at, 4)
-    said = f"The rebalance of {date} was missed: its orders were approved, and none was filled; made up for tonight."
+    why = "its orders were approved, but none was filled"
+    said = f"The rebalance of {date} was missed: {why}; made up for in this run."
     assert (again["due"], said in again["sentence"], said in text_of(desk, 4)) == (True, True, True)
     assert again["orders"] > 0
     assert set(read_book(book).last_orders["status"]) == {"PENDING"}
@@ -164,7 +165,7 @@ def test_a_first_build_that_was_rejected_is_not_proposed_again_before_the_next_r
     for n in (4, 5):
         after = live_evening(desk, at, n)
         assert (after["due"], after["orders"]) == (False, 0)
-        assert f"What was to be built on {date} was rejected. The next rebalance is on" in after["sentence"]
+        assert f"The initial build of {date} was rejected. The next rebalance is on" in after["sentence"]
     assert read_book(book).positions.empty
 
 

@@ -26,7 +26,7 @@ def later(desk, project_root, tmp_path):
     library = home / "lib" / "openbook"
     shutil.copytree(provenance.LIBRARY, library, ignore=shutil.ignore_patterns("__pycache__"))
     edit(library / "portfolio" / "costs.py", "1e-4", "3e-4")
-    (library / "portfolio" / "verify.py").rename(library / "portfolio" / "second_opinion.py")
+    (library / "portfolio" / "pypfopt_check.py").rename(library / "portfolio" / "second_opinion.py")
     for file in library.rglob("*.py"):
         file.write_text(
             file.read_text().replace("openbook.portfolio.pypfopt_check", "openbook.portfolio.second_opinion")
