@@ -647,3 +647,11 @@ def test_random_scores_know_nothing_and_repeat(gappy):
     ahead = gappy.adjusted.shift(-2) / gappy.adjusted.shift(-1) - 1
     assert abs(first.corrwith(ahead, axis=1).mean()) < 0.05
     assert not first.equals(random_scores(gappy, 5))
+
+
+@pytest.mark.parametrize("notional", [-50_000.0, -3.0, 0.0, 3.0, 50_000.0])
+def test_a_backtest_pays_every_kind_of_cost_that_an_order_pays(notional):
+    """All settings of `Costs` at once, each with a value of its own: one that the kernels do not know is noticed."""
+    costs = Costs(**{name: 1.5 + n for n, name in enumerate(Costs.model_fields)})
+    paid = kernels.cost_of(np.zeros(1), np.array([notional]), 1.0, rates(costs))
+    assert paid == pytest.approx(float(costs.total(notional)), rel=1e-12)

@@ -214,9 +214,7 @@ def test_d14_tickers_that_look_like_something_else(trained):
 def test_d16_a_held_symbol_without_a_bar_waits_for_its_delisting(desk):
     held = at_held(desk)
     gone = desk.evening().without([held], desk.tonight)
-    stays_put(
-        desk, gone, 30, f"{held} has had no close", "record the delisting", sets=["account.max_locked=0"]
-    )
+    stays_put(desk, gone, 30, f"{held} has had no close", "record the delisting", sets=["account.max_locked=0"])
 
 
 def test_d16_a_held_symbol_whose_delisting_is_recorded(desk):
