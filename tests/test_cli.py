@@ -177,7 +177,7 @@ def test_a_paper_book_may_count_parts_of_a_share_and_a_live_one_may_not(runs):
     live = openbook("--runs", runs, "init", "--cash", "1000", "--book", "live", "--parts", "1000")
     assert (live.code, "auctions take no fractional shares" in live.err) == (64, True)
     many = openbook("--runs", runs, "init", "--cash", "1000", "--parts", "1000001")
-    assert (many.code, "1 to 1,000,000 parts" in many.err) == (64, True)
+    assert (many.code, "must be 1 to 1,000,000" in many.err) == (64, True)
     assert openbook("--runs", runs, "init", "--cash", "1000", "--parts", "1000").code == 0
     assert read_book(runs / "books" / "paper.db").share_units == 1000
 
@@ -210,7 +210,7 @@ def test_t01_a_day_without_a_session(runs, date, why):
 
 def test_t01_backfill_over_a_weekend_has_nothing_to_do(runs):
     answer = openbook("--runs", runs, "backfill", "daily_run", "--from", "2022-12-24", "--to", "2022-12-26")
-    assert answer == (0, "no session from 2022-12-24 to 2022-12-26\n", "")
+    assert answer == (0, "no sessions from 2022-12-24 to 2022-12-26\n", "")
     assert nothing(runs)
 
 

@@ -306,7 +306,8 @@ def test_m06_the_champion_before_stands_in_if_the_parameters_say_so_and_every_pa
     note = read_run(desk.page())["recorded"]["champion_note"]
     assert note.startswith("The champion's bundle (tiny × ")
     assert f"{lost}) is missing; " in note
-    assert note.endswith(f"the previous champion, {used}, is used instead.")
+    assert note.endswith(f"{used}, is used instead.")
+    assert "the previous champion, " in note
     assert note in answer.out
     page = (desk.page() / "report.html").read_text()
     written = html.escape(note)

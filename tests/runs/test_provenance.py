@@ -113,7 +113,7 @@ def test_every_source_of_the_library_decides(desk, monkeypatch, tmp_path):
 
 def test_a_notebook_that_is_none_is_named(desk):
     (desk / "notebooks" / "daily_run.ipynb").write_text("[]")
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="cannot read the notebook"):
         provenance.deciding("daily_run")
 
 

@@ -169,9 +169,9 @@ def test_the_champion_and_its_history_in_lines(tmp_path):
 champion  old × hrp, not vetted: paper only
 since     2024-06-10, the session of its selection
 restored  2024-06-10 20:46:00 UTC, by a rollback by Ann: it loses
-why       no promotion: none of 2 combinations passed every gate; old × hrp failed sharpe 0.100 (at least
-          1), sharpe 0.100 (at least 1), sharpe 0.100 (at least 1), sharpe 0.100 (at least 1), sharpe 0.100
-          (at least 1), turnover 0.9
+why       no promotion: none of 2 combinations passed every gate; old × hrp failed sharpe 0.100 (at least 1),
+          sharpe 0.100 (at least 1), sharpe 0.100 (at least 1), sharpe 0.100 (at least 1), sharpe 0.100 (at
+          least 1), turnover 0.9
 trained   through 2024-06-03
 bundle    {sha256}
 lineage   train_candidates of 2024-06-10, inputs abababababab

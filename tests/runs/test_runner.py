@@ -300,7 +300,7 @@ def test_x02_a_wrong_parameter(write_notebook, name, value, said):
 
 def test_x02_a_parameter_that_no_later_cell_reads(write_notebook):
     notebook = write_notebook("stage", "date = 3", 'f"{limit}"', parameters=PARAMETERS + "\nstage = None")
-    with pytest.raises(ParameterError, match=r"no later cell of daily_run\.ipynb reads date, top_n$"):
+    with pytest.raises(ParameterError, match=r"no later cell of daily_run\.ipynb uses date, top_n$"):
         check_parameters(notebook, {"date": DATE, "limit": 0.1, "top_n": 3})
 
 

@@ -333,7 +333,7 @@ def test_s03_the_second_of_two_runs_is_told_who_holds_the_lock(runs):
     first = subprocess.Popen([sys.executable, "-c", HOLD, runs.folder], stdout=subprocess.PIPE, text=True)
     try:
         assert first.stdout.readline() == "held\n"
-        with pytest.raises(LockError, match=f"process {first.pid} "), runs.lock():
+        with pytest.raises(LockError, match=f"locked by process {first.pid};"), runs.lock():
             pass
         first.kill()  # a dead process holds nothing
         first.wait()

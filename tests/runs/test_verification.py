@@ -105,7 +105,7 @@ def test_x09_an_output_altered_with_its_hash_in_run_json(runs, sealed):
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"outputs": 5}', "[" * 100_000], ids=len)
 def test_x09_a_run_json_that_cannot_be_read(runs, sealed, text):
     alter(sealed / "run.json", text)
-    assert v.check_runs(runs.folder) == [f"{NAME}: run.json was altered: it cannot be read"]
+    assert v.check_runs(runs.folder) == [f"{NAME}: run.json was altered and cannot be read"]
 
 
 def test_x09_a_run_that_is_gone_and_one_that_the_log_does_not_know(runs, sealed):
@@ -299,7 +299,7 @@ def test_a_library_that_a_run_needs_is_there_and_is_what_its_name_says(runs, sea
     whole = file.read_bytes()
     alter(file, "no zip")
     (problem,) = v.check_libraries(runs.folder)
-    assert problem.startswith(f"code/{digest}.zip was altered: its content does not have the hash")
+    assert problem.startswith(f"code/{digest}.zip was altered: its content does not match the hash in its name")
     file.unlink()
     assert v.check_libraries(runs.folder) == [f"code/{digest}.zip is missing, but {NAME} needs it"]
     file.with_name("0.zip").write_bytes(whole)

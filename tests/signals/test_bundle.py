@@ -247,7 +247,7 @@ def test_m07_another_library_that_reads_the_file_differently_is_refused(algorith
     ("changes", "message"),
     [
         ({"format_version": 2}, "format_version"),
-        ({"algorithm": "oracle"}, "names algorithm 'oracle'"),
+        ({"algorithm": "oracle"}, "has unknown algorithm 'oracle'"),
         ({"model_file": "../elsewhere/model.json"}, "points to"),
         ({"model_sha256": "0" * 63}, "model_sha256"),
         ({"surprise": 1}, "surprise"),

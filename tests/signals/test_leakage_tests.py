@@ -139,7 +139,7 @@ def test_luck_of_few_names_by_hand():
 
 
 def test_a_limit_that_catches_no_leak_is_no_limit(dataset):
-    with pytest.raises(DataError, match=r"planted leak: .*lower max_ic"):
+    with pytest.raises(DataError, match=r"injected leak: .*lower max_ic"):
         require_controls(run_controls(dataset, split_of(dataset), {}, max_ic=0.95))
 
 

@@ -150,7 +150,7 @@ def _canonical(name: str) -> str:
 
 def _git_says(desk: Path, notebook: Path) -> dict:
     """The commit of this code, and whether what decides differs from it; nulls where this is no checkout."""
-    commit = _git("rev-parse", "HEAD") if _git("ls-files", "--error-unmatch", "errors.py") else None
+    commit = _git("rev-parse", "HEAD") if _git("ls-files", "--error-unmatch", "common/errors.py") else None
     if not commit:
         return {"commit": None, "modified": None}
     ours = [LIBRARY, desk / EXTENSIONS] if LIBRARY.is_relative_to(desk) else [LIBRARY]
