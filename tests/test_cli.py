@@ -405,5 +405,5 @@ def test_the_module_run_as_a_script_ends_like_the_command(runs):
         text=True,
         check=False,
     )
-    assert (done.returncode, "no notebook 'weekly_run'" in done.stderr) == (64, True)
+    assert (done.returncode, "'weekly_run'" in done.stderr) == (64, True)
     assert "Traceback" not in done.stderr

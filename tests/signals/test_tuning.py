@@ -168,7 +168,7 @@ def test_a_study_is_taken_up_for_identical_work_only(dataset, tmp_path):
     def run(one=None, data=dataset, dates=None):
         dates = data.dates if dates is None else dates
         tune(one or candidate(), data, dates, n_trials=1, storage=url_of(tmp_path), study="same")
-        return optuna_storage()
+        return studies()
 
     assert run() == 1
     assert run() == 1
