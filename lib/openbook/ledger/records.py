@@ -335,11 +335,6 @@ def _adjustment_text(row: Adjustment, share_units: int) -> tuple[str, str]:
     return CASH, f"{row.cents / 100:+,.2f} USD, manual adjustment"
 
 
-def _fill_text(fill: Fill, share_units: int) -> str:
-    """One fill in words."""
-    return f"{shares_text(fill.shares, share_units, '+')} at {fill.price:,.4f}"
-
-
 def _action_text(action: Action, share_units: int) -> str:
     """One corporate action in words."""
     before, after = (shares_text(n, share_units) for n in (action.shares_before, action.shares_after))

@@ -178,7 +178,7 @@ class _Ledger:
         if worth > self.account.max_locked_value * max(self.equity, 0):
             raise DataError(
                 f"no close for held {_list(map(self.called, locked))} on {self.day}, {worth / 100:,.2f} "
-                f"USD of {self.equity / 100:,.2f}; import the bars or record the delisting;  "
+                f"USD of {self.equity / 100:,.2f}; import the bars or record the delisting; "
                 "account.max_locked_value limits how much may stay at its last close"
             )
         held, closed = self.carry_lots()
@@ -606,7 +606,7 @@ def _require_known(columns: dict[str, str], market: Market, account: Account, st
                     f"held name {symbol} was marked at {marked:,.4f} on {day:%Y-%m-%d}, but the source "
                     f"now has {close:,.4f}, {factor:.4g} times as much. Prices re-adjusted for splits or "
                     "dividends cannot value a book; use prices as traded with their actions "
-                    "(adjusted_with_actions), or, if the vendor corrected a wrong close, --set  "
+                    "(adjusted_with_actions), or, if the vendor corrected a wrong close, --set "
                     f"'account.actions={{{event}: correction}}'"
                 )
 

@@ -181,7 +181,7 @@ def spoken(path: object) -> Iterator[None]:
     except OSError as error:
         raise StorageError(f"cannot read or write {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise BookError(f"{path} is damaged: invalid text;  restore it from a backup") from error
+        raise BookError(f"{path} is damaged: invalid text; restore it from a backup") from error
     except sqlite3.IntegrityError as error:
         raise BookError(f"{path} rejected the change: {error}") from error
     except sqlite3.DatabaseError as error:

@@ -11,7 +11,7 @@ import sqlite3
 from pathlib import Path
 
 from openbook.common.errors import BookError
-from openbook.common.files import sync
+from openbook.common.files import replace_file, sync
 from openbook.ledger import database, event_chain, projection, sqlite
 from openbook.ledger.facts import Lot
 from openbook.ledger.lots import carry_over
@@ -123,13 +123,7 @@ def _keep(path: Path, keep: Path) -> None:
             raise BookError(f"the backup {keep} already exists and differs from {path}; move it elsewhere")
         return
     keep.parent.mkdir(parents=True, exist_ok=True)
-    part = keep.with_name(f".{keep.name}.part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, keep)
-    sync(keep.parent)
+    replace_file(keep, data)
 
 
 def _write(path: Path, draft: Path, when: str) -> int:
@@ -147,8 +141,7 @@ def _write(path: Path, draft: Path, when: str) -> int:
         _compare(old, new, path)
         new.execute("COMMIT")
         new.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    with draft.open("rb") as file:
-        os.fsync(file.fileno())
+    sync(draft)
     return len(events)
 
 

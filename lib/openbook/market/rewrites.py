@@ -216,11 +216,6 @@ def spelled_out(tables: dict[str, pd.DataFrame], rows: pd.DataFrame, rewrites: p
                 put_cells(values, part, "before", grid.dates, grid.symbols)
                 continue
             row, before, after = grid.move(values, part, forth=False)
-            texts = {name: np.full(len(row), text, dtype=object) for name, text in _texts(part)}
-            said = {"known": part.known, "date": grid.dates[row], "before": before, "after": after}
-            out.append(restated_rows(**texts, **said))
+            cell = {"table": "bars", "symbol": part.symbol, "field": part.field, "known": part.known}
+            out.append(restated_rows(**cell, date=grid.dates[row], before=before, after=after))
     return in_order(pd.concat(out, ignore_index=True)[RESTATED_COLUMNS])
-
-
-def _texts(one) -> list[tuple[str, str]]:
-    return [("table", "bars"), ("symbol", one.symbol), ("field", one.field)]

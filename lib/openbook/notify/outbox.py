@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from openbook.common.errors import OpenbookError
 from openbook.common.files import replace_file, storage
 from openbook.common.secrets import redact
-from openbook.runs.message_queue import GIVEN_UP, SENT, WAITING, entries, read_entry
+from openbook.runs.message_queue import GIVEN_UP, SENT, WAITING, count_waiting, entries, read_entry
 from openbook.runs.runs_folder import OUTBOX, RunsFolder, read_run
 from openbook.runs.stage import json_bytes
 
@@ -101,12 +101,12 @@ def deliver(runs: Path, now: datetime) -> DeliveryReport:
 
     with _alone(runs) as mine:
         if not mine:
-            return DeliveryReport(("another process is sending the outbox",), _waiting(entries(runs)))
+            return DeliveryReport(("another process is sending the outbox",), count_waiting(runs))
         channels, lines = configured(), []
         down: set[str] = set()
         for entry in sorted(entries(runs), key=lambda entry: (not entry["alarm"], entry["queued"], entry["id"])):
             lines += _deliver_one(runs, entry, channels, down, now)
-        return DeliveryReport(tuple(lines), _waiting(entries(runs)))
+        return DeliveryReport(tuple(lines), count_waiting(runs))
 
 
 def status_lines(runs: Path, now: datetime) -> list[str]:
@@ -211,10 +211,6 @@ def _mark_alarm(runs: Path, entry: dict) -> None:
 
 def _is_due(state: dict, now: datetime) -> bool:
     return state["status"] == WAITING and datetime.fromisoformat(state["next_try"]) <= now
-
-
-def _waiting(found: list[dict]) -> int:
-    return sum(any(state["status"] == WAITING for state in entry["channels"].values()) for entry in found)
 
 
 def _why(state: dict) -> str:

@@ -152,9 +152,4 @@ def _marked(row: RunSummary, waiting: set[str]) -> RunSummary:
 
 def _outbox(folder: Path) -> int | None:
     """Messages that are unsent on some channel."""
-    if not (folder / OUTBOX).is_dir():
-        return None
-    return sum(
-        any(state["status"] == message_queue.WAITING for state in entry["channels"].values())
-        for entry in message_queue.entries(folder)
-    )
+    return message_queue.count_waiting(folder) if (folder / OUTBOX).is_dir() else None

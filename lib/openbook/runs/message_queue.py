@@ -14,6 +14,11 @@ def entries(runs: Path) -> list[dict]:
     return sorted(filter(None, found), key=lambda entry: (entry["queued"], entry["id"]))
 
 
+def count_waiting(runs: Path) -> int:
+    """Messages that some channel still waits for."""
+    return sum(any(state["status"] == WAITING for state in entry["channels"].values()) for entry in entries(runs))
+
+
 def read_entry(path: Path) -> dict | None:
     """An entry; None for a file that is not one."""
     try:

@@ -624,7 +624,7 @@ def test_a_process_killed_while_writing_leaves_a_store_that_reads(tmp_path):
         "def half(path, data):\n"
         "    path.write_bytes(data[: len(data) // 2])\n"
         "    os._exit(9)\n"
-        "store._put = half\n"
+        "store.write_synced = half\n"
         "source = SimulatedSource(n_symbols=4, n_sessions=60, end='2023-06-30', seed=1)\n"
         "store.update_store(sys.argv[1], source, through='2023-06-30')\n"
     )

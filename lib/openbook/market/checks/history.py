@@ -11,6 +11,7 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
+from openbook.common.constants import SESSIONS_A_YEAR
 from openbook.common.errors import CalendarError, DataError, DataNotReady
 from openbook.market import calendar
 from openbook.market.checks.bar_history import BarHistory, make_bar_history
@@ -48,7 +49,7 @@ class Checkup:
     findings : rule (of CHECKS), symbol ("*": a whole session), first, last, n, detail, way_out; worst first
     summary : what was looked at, by name: rows, symbols, sessions, fields, span
     told : how files and columns were understood, if that was guessed
-    symbol_years : bars over 252: what rates of findings are measured by
+    symbol_years : bars over SESSIONS_A_YEAR: what rates of findings are measured by
     unpriced : why there was no price to check; empty if there were prices
     """
 
@@ -151,7 +152,7 @@ def examine(
     if beside is not None:
         found += compare(tape, _tape_beside(beside, tape), rules)
     found += _tonight(delivery, nightly, today)
-    return Checkup(rank_findings(found), _summary(delivery, bars, tape), len(tape.close) / 252)
+    return Checkup(rank_findings(found), _summary(delivery, bars, tape), len(tape.close) / SESSIONS_A_YEAR)
 
 
 def _on_arrival(bars: Bars, rules: CheckupRules, today: pd.Timestamp) -> tuple[Bars, list[pd.DataFrame]]:

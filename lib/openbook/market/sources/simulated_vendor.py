@@ -4,10 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from openbook.common.constants import SESSIONS_A_YEAR
 from openbook.market.sources.simulated_returns import Returns, Stocks, Stream
 from openbook.market.sources.simulated_settings import SimulatedSource
 
-YEAR, QUARTER = 252, 63
+QUARTER = SESSIONS_A_YEAR // 4
 LATEST_LISTING = 120  # sessions
 SPLIT_RATIOS, SPLIT_ODDS = np.array([2.0, 3.0, 4.0]), np.array([0.6, 0.15, 0.25])
 LOWEST_FORWARD_SPLIT, HIGHEST_REVERSE_SPLIT, REVERSE_SPLIT = 25.0, 3.0, 0.1  # USD, USD, new shares per old
@@ -79,7 +80,7 @@ def _life(source: SimulatedSource, shape: tuple[int, int], stream: Stream) -> tu
     rng, sessions = stream("listings"), np.arange(shape[0])[:, None]
     late = rng.random(shape[1]) < source.late_listings
     begin = np.where(late, rng.integers(1, LATEST_LISTING, shape[1]), 0)
-    ends = stream("delistings").random(shape) < source.delistings_per_year / YEAR
+    ends = stream("delistings").random(shape) < source.delistings_per_year / SESSIONS_A_YEAR
     ends &= sessions > begin
     end = np.where(ends.any(axis=0), ends.argmax(axis=0), shape[0])
     acquired, size = stream("final kinds").random(shape[1]) < ACQUIRED, stream("final returns").random(shape[1])
@@ -102,7 +103,7 @@ def _splits(source: SimulatedSource, price: np.ndarray, alive: np.ndarray, strea
 
     price : as it would be without any split; yesterday's decides, so the past never depends on the future
     """
-    due = (stream("splits").random(price.shape) < source.splits_per_year / YEAR) & _traded_before(alive)
+    due = (stream("splits").random(price.shape) < source.splits_per_year / SESSIONS_A_YEAR) & _traded_before(alive)
     ratio = SPLIT_RATIOS[np.searchsorted(np.cumsum(SPLIT_ODDS)[:-1], stream("split ratios").random(price.shape))]
     split, shares = np.full(price.shape, np.nan), np.ones(price.shape[1])
     for t, i in zip(*np.nonzero(due), strict=True):

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from openbook.common.errors import DataError, StorageError
+from openbook.common.files import sync, write_synced
 from openbook.market import calendar
 from openbook.market.ingest import LEVEL_MEMORY, admit, doubtful_closes
 from openbook.market.restatements import in_order, restated_rows
@@ -345,12 +346,12 @@ def _write(folder: Path, old: dict | None, manifest: dict, parts: dict[str, byte
         _sweep(folder, kept)
         for name, data in parts.items():
             if name not in kept:
-                _put(folder / name, data)
-        _sync(folder)
+                write_synced(folder / name, data)
+        sync(folder)
         text = json.dumps(manifest | {"seal": seal_of(manifest)}, sort_keys=True, indent=1)
-        _put(folder / f"{MANIFEST}.tmp", text.encode())
+        write_synced(folder / f"{MANIFEST}.tmp", text.encode())
         os.replace(folder / f"{MANIFEST}.tmp", folder / MANIFEST)
-        _sync(folder)
+        sync(folder)
     except OSError as error:
         raise StorageError(f"cannot write the store at {folder}: {error.strerror or error}") from error
 
@@ -370,20 +371,3 @@ def _sweep(folder: Path, kept: set[str]) -> None:
     for path in folder.iterdir():
         if (_PART.fullmatch(path.name) and path.name not in kept) or path.name == f"{MANIFEST}.tmp":
             path.unlink()
-
-
-def _put(path: Path, data: bytes) -> None:
-    """Write a file through to the disk."""
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Write a folder's names through to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
