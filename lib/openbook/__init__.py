@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 def lazily(package: str, public: Mapping[str, str] | None = None) -> Callable[[str], object]:
     """A `__getattr__` for a package that imports a module of it when it is first named.
 
-    So `import openbook` costs nothing, and `openbook.app.whatif.panel()` works after it, as it is spelled on the pages.
+    So `import openbook` costs nothing, and `openbook.whatif.panel()` works after it, as it is spelled on the pages.
 
     public : names of the package that stand for modules below it
     """
