@@ -500,7 +500,7 @@ def data_revisions(
     """List restatements since a sealed day and their impact on its orders; changes nothing."""
     from openbook.app import revision_impact
 
-    for line in revision_impact.look_back(State.runs, date).lines:
+    for line in revision_impact.revision_impact(State.runs, date).lines:
         _say(line)
 
 

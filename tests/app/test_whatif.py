@@ -9,7 +9,7 @@ import pytest
 from openbook.app.diff import diff
 from openbook.app.pre_trade_recheck import read_written
 from openbook.app.whatif import FIGURES, FIXED, answer, latest_day, panel, settings_of, try_it
-from openbook.decision.daily_decision import INPUTS
+from openbook.decision.decide import INPUTS
 from openbook.runs.runs_folder import read_run
 from openbook.selection.champion import CARD, read_champion
 from support.trained_desk import Answer, hashes, openbook, succeed

@@ -15,7 +15,7 @@ from openbook.portfolio.target_weights import (
     WeightInputs,
     apply_band,
     choose,
-    decide,
+    decide_weights,
     has_history,
     part_of_way,
     rank_names,
@@ -206,9 +206,9 @@ def test_every_limit_holds_after_every_step(seed, n, optimizer, cap, band):
     nobody = not (np.isfinite(evening.ranks[-1]) & has_history(evening.close, 0.9) & ~evening.locked).any()
     if nobody and rules.rule(evening.regime).exposure > evening.held[evening.locked].sum() + DUST:
         with pytest.raises(OptimizerError, match="no eligible names"):
-            decide(evening, rules)
+            decide_weights(evening, rules)
         return
-    decision = decide(evening, rules)
+    decision = decide_weights(evening, rules)
     weights, held, locked = decision.weights, evening.held, evening.locked
     free = np.where(locked, 0.0, weights)
     assert decision.limits.excess(decision.target[decision.chosen]) <= 1e-9
@@ -232,8 +232,8 @@ def test_deciding_again_from_the_target_changes_nothing(seed):
     evening = random_evening(seed, 20, 2.0)
     evening = WeightInputs(**{**vars(evening), "held": np.zeros(20), "locked": np.zeros(20, dtype=bool)})
     rules = PortfolioSettings(optimizer="inverse_vol", top_n=8, lookback=79, cash_absorbs=True)
-    first = decide(evening, rules)
-    again = decide(WeightInputs(**{**vars(evening), "held": first.weights}), rules)
+    first = decide_weights(evening, rules)
+    again = decide_weights(WeightInputs(**{**vars(evening), "held": first.weights}), rules)
     np.testing.assert_array_equal(again.weights, first.weights)
     assert turnover(again.weights, first.weights) == 0
 

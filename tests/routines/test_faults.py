@@ -21,7 +21,7 @@ import pytest
 
 from openbook.app.audit import verify
 from openbook.common.errors import ModelError
-from openbook.decision.daily_decision import decision_inputs
+from openbook.decision.sealed_inputs import decision_inputs
 from openbook.ledger.book import views
 from openbook.market.calendar import sessions, today
 from openbook.market.sources import parse_source

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from openbook.app.pre_trade_recheck import read_written
-from openbook.decision.daily_decision import decide, decision_inputs
+from openbook.decision.decide import decide
+from openbook.decision.sealed_inputs import decision_inputs
 from openbook.ledger import book_commands
 from openbook.ledger.book import read_book
 from openbook.market import calendar
@@ -50,7 +51,7 @@ def agrees(desk, n: int) -> bool:
     """Whether the evening is decided again as it was, and played again to the same bytes."""
     page = desk.page(desk.days[n])
     again, was = decision_inputs(page), read_written(page).weights
-    np.testing.assert_allclose(decide(again), was, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(decide(again).target, was, rtol=0, atol=1e-9)
     with clock(f"{desk.days[n]:%Y-%m-%d}T23:10Z"):
         succeed(openbook("--runs", desk.runs, "replay", f"{desk.days[n]:%Y-%m-%d}"))
     return again.holdings.due

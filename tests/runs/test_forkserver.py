@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from openbook.common.errors import KernelDied
-from openbook.decision import daily_decision
+from openbook.decision import decide
+from openbook.report import charts
 from openbook.runs import kernel as kernel_module
 from openbook.runs.kernel import forking, start_kernel
 from openbook.runs.preload import FOR_NOTEBOOKS, preload
@@ -123,5 +124,6 @@ def test_what_fails_while_warming_up_is_left_to_the_page(monkeypatch):
 
 def test_warming_up_leaves_no_thread_behind():
     before = threading.active_count()
-    daily_decision.warm_up()
+    decide.warm_up()
+    charts.warm_up()
     assert threading.active_count() == before

@@ -7,7 +7,7 @@ from pathlib import Path
 from openbook.app.service import book_place, books, kept_book
 from openbook.common.desk_folder import find_desk
 from openbook.common.errors import AuditError, BookError, OpenbookError
-from openbook.decision.daily_decision import handed, sealed_day
+from openbook.decision.sealed_inputs import input_locations, sealed_day
 from openbook.ledger import book
 from openbook.ledger.schema import SCHEMA_VERSION as BOOK_FORMAT
 from openbook.runs import audit_log, closures, verification, views
@@ -111,7 +111,7 @@ def run_again(
     made : what it is executed with; None: the notebook of the desk, the library and the packages that run this
     """
     sealed = sealed_day(runs, date)
-    run, given = read_run(sealed), handed(sealed)
+    run, given = read_run(sealed), input_locations(sealed)
     same = params is None and champion is None
     about = {"inputs_hash": run["inputs_hash"], "inputs": run.get("inputs")} if same else {"inputs_hash": ""}
     params = run["params"] if params is None else params

@@ -9,15 +9,9 @@ import pandas as pd
 from openbook.app.pre_trade_recheck import Written, read_written
 from openbook.app.settings import differences
 from openbook.common.frames import each_row
-from openbook.decision.daily_decision import (
-    INPUTS,
-    DecisionInputs,
-    Difference,
-    compare,
-    decision_inputs,
-    handed,
-    sealed_day,
-)
+from openbook.decision.decide import INPUTS, DecisionInputs
+from openbook.decision.difference import Difference, compare
+from openbook.decision.sealed_inputs import decision_inputs, input_locations, sealed_day
 from openbook.runs.provenance import versions
 from openbook.runs.runs_folder import read_run
 from openbook.selection.champion import CARD
@@ -92,7 +86,7 @@ def _settings(sealed: list[Path]) -> list[str]:
 
 def _champions(sealed: list[Path]) -> list[str]:
     """The two champions and what differs between their cards, if they are not the same."""
-    folders = [Path(handed(folder)["champion"]) for folder in sealed]
+    folders = [Path(input_locations(folder)["champion"]) for folder in sealed]
     if folders[0].name == folders[1].name:
         return []
     cards = [json.loads((folder / CARD).read_bytes()) for folder in folders]

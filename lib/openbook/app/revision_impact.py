@@ -4,40 +4,30 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pandas as pd
 
-from openbook.app.pre_trade_recheck import read_written
+from openbook.app.pre_trade_recheck import Written, read_written
 from openbook.common.errors import OpenbookError
-from openbook.decision.daily_decision import (
-    Data,
-    DecisionInputs,
-    Difference,
-    Holdings,
-    compare,
-    decision_inputs,
-    handed,
-    sealed_day,
-)
-from openbook.execution.orders import TradeGenerator, current_weights
-from openbook.execution.risk_checks import SafetyLimits, profile_of
-from openbook.ledger.records import Settlement
-from openbook.market.checks.session import QualityRules, check_session
+from openbook.decision.decide import DecisionInputs, Holdings, decide, make_orders
+from openbook.decision.difference import Difference, compare
+from openbook.decision.sealed_inputs import decision_inputs, input_locations, known_data, sealed_day
+from openbook.execution.risk_checks import SafetyLimits
 from openbook.market.ingest import admit
 from openbook.market.restatements import restated_rows
 from openbook.market.sources import fetch, parse_source
 from openbook.market.store.revisions import find_revisions
 from openbook.market.tables import Market
+from openbook.portfolio.regime import detect_regime
 from openbook.runs.runs_folder import read_run
-from openbook.selection.champion import read_champion
+from openbook.selection.champion import ChampionCard, read_champion
 
 SHOWN = 20  # revisions that a terminal shows
 
 
 @dataclass(frozen=True, eq=False)
-class Hindsight:
+class RevisionImpact:
     """A sealed day decided again on the history that the vendor sends now.
 
     revisions : `find_revisions`, up to that day; difference : of its target weights
@@ -67,7 +57,7 @@ class Hindsight:
 
 
 @dataclass(frozen=True, eq=False)
-class SaidLater:
+class Restated:
     """Restatements since a page of sessions that the page had used, and their impact on it.
 
     restated : symbol, what, date, before, after, largest change first; a missing number was not there, or is no more
@@ -78,30 +68,32 @@ class SaidLater:
     sentence: str
 
 
-def said_later(previous: str | None, market: Market, source: Mapping) -> SaidLater:
+def restated_since(previous: str | None, market: Market, source: Mapping) -> Restated:
     """Restatements that reached the store since the sealed daily run in the folder `previous`.
 
     market, source : of this session, as the notebook has them
     """
     if previous is None:
-        return SaidLater(_told(None), "No earlier daily run to compare with.")
+        return Restated(_shown(None), "No earlier daily run to compare with.")
     sealed = Path(previous)
     run = read_run(sealed)
     if parse_source(run["params"]["source"]) != parse_source(source):
-        return SaidLater(_told(None), "The previous daily run used another price source.")
+        return Restated(_shown(None), "The previous daily run used another price source.")
     rows = market.restatements(since=pd.Timestamp(run["date"]))
     if rows.empty:
-        return SaidLater(_told(None), "No restatements since the previous daily run.")
+        return Restated(_shown(None), "No restatements since the previous daily run.")
     try:
         then = decision_inputs(sealed, market)
-        revised = _revised(then, market.upto(run["date"]), read_written(sealed).settlement, run["params"]["quality"])
-        said = f"Revision impact on the target weights of {run['date']}: {compare(then, revised).sentence or 'none.'}"
+        card = read_champion(input_locations(sealed)["champion"])[2]
+        revised = _revised(then, market.upto(run["date"]), read_written(sealed), run["params"], card)
+        impact = compare(then, revised).sentence or "none."
+        sentence = f"Revision impact on the target weights of {run['date']}: {impact}"
     except OpenbookError as error:  # the page of this session does not fail because of an earlier one
-        said = f"The impact on the previous daily run could not be computed: {error}"
-    return SaidLater(_told(rows), said)
+        sentence = f"The impact on the previous daily run could not be computed: {error}"
+    return Restated(_shown(rows), sentence)
 
 
-def _told(rows: pd.DataFrame | None) -> pd.DataFrame:
+def _shown(rows: pd.DataFrame | None) -> pd.DataFrame:
     """Rows of `Market.restated` for a reader."""
     rows = restated_rows() if rows is None else rows
     change = (rows["after"] / rows["before"] - 1).abs().fillna(np.inf)
@@ -109,7 +101,7 @@ def _told(rows: pd.DataFrame | None) -> pd.DataFrame:
     return rows.rename(columns={"field": "what"})[["symbol", "what", "date", "before", "after"]].iloc[order]
 
 
-def look_back(runs: str | Path, date: str) -> Hindsight:
+def revision_impact(runs: str | Path, date: str) -> RevisionImpact:
     """Fetch the vendor's history again, and decide a sealed day under it. Stored prices stay as they are.
 
     Raises UsageError (64) if the day is not sealed, DataError (30) if what the vendor sends now is refused, whatever
@@ -119,35 +111,35 @@ def look_back(runs: str | Path, date: str) -> Hindsight:
     then, written, params = decision_inputs(sealed), read_written(sealed), read_run(sealed)["params"]
     now = admit(fetch(parse_source(params["source"])), through=date)[0].upto(date)
     revisions = find_revisions(then.data.market, now)
-    revised = then if revisions.empty else _revised(then, now, written.settlement, params["quality"])
-    difference = compare(then, revised)
-    orders = written.trades if revisions.empty else _orders(sealed, written.settlement, now, difference.after)
-    return Hindsight(date, revisions, difference, _beside(written.trades, orders))
+    card = read_champion(input_locations(sealed)["champion"])[2]
+    revised = then if revisions.empty else _revised(then, now, written, params, card)
+    orders = written.trades if revisions.empty else _orders(revised, written, params, card)
+    return RevisionImpact(date, revisions, compare(then, revised), _beside(written.trades, orders))
 
 
-def _revised(then: DecisionInputs, market: Market, settled: Settlement, quality: dict) -> DecisionInputs:
-    """The session on another history: what could be traded, and what the holdings were worth."""
-    session, held = market.dates[-1], tuple(settled.positions.index)
-    rules = QualityRules.model_validate_json(json.dumps(quality))
-    tradable = check_session(market, session, held=held, rules=rules).tradable
-    weights = current_weights(settled.positions, settled.cash, cast(pd.Series, market.close.loc[session]))
-    return replace(then, data=Data(market, tradable), holdings=Holdings(weights, then.holdings.due))
-
-
-def _orders(sealed: Path, settled: Settlement, market: Market, target: pd.Series) -> pd.DataFrame:
-    """The orders of a sealed day for another target, as its page makes them."""
-    run, card = read_run(sealed), read_champion(handed(sealed)["champion"])[2]
-    recorded, allowed = run["recorded"], SafetyLimits.model_validate_json(json.dumps(run["params"]["limits"]))
-    profile = profile_of(settled.positions, recorded["switch"])
-    return TradeGenerator(
-        costs=card.costs, min_trade_size=run["params"]["min_trade_size"], share_units=settled.share_units
-    ).generate_trades(
-        settled.positions,
-        settled.cash,
-        target,
-        market.close.iloc[-1],
-        room=allowed.room(card.portfolio, recorded["regime"], profile, market.sectors),
+def _revised(
+    then: DecisionInputs, market: Market, written: Written, params: dict, card: ChampionCard
+) -> DecisionInputs:
+    """The session on another history: what could be traded, what the holdings were worth, and the regime."""
+    return replace(
+        then,
+        data=known_data(market, written.settlement, params["quality"]),
+        holdings=Holdings.of(written.settlement, market, then.holdings.due),
+        regime=int(detect_regime(market, card.regime)["regime"].iloc[-1]),
     )
+
+
+def _orders(revised: DecisionInputs, written: Written, params: dict, card: ChampionCard) -> pd.DataFrame:
+    """The orders of a sealed day on another history, as its page makes them."""
+    limits = SafetyLimits.model_validate_json(json.dumps(params["limits"]))
+    made = make_orders(
+        decide(revised),
+        written.settlement,
+        costs=card.costs,
+        limits=limits,
+        min_trade_size=params["min_trade_size"],
+    )
+    return made.trades
 
 
 def _beside(sealed: pd.DataFrame, revised: pd.DataFrame) -> pd.DataFrame:

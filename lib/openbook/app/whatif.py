@@ -21,7 +21,8 @@ from openbook.app.settings import DailyRun, check_params, in_words, set_value
 from openbook.common.constants import CASH
 from openbook.common.desk_folder import runs_folder
 from openbook.common.errors import ConflictError, OpenbookError, ParameterError, UsageError
-from openbook.decision.daily_decision import DecisionInputs, decision_inputs, handed, sealed_day
+from openbook.decision.decide import DecisionInputs
+from openbook.decision.sealed_inputs import decision_inputs, input_locations, sealed_day
 from openbook.portfolio.target_weights import recent_covariance
 from openbook.report.elements import Element
 from openbook.report.page import callout, render_report, table
@@ -115,7 +116,7 @@ def try_it(runs: str | Path, date: str, sets: Sequence[str], *, out: str | Path 
 def _changed(sealed: Path, sets: Sequence[str]) -> tuple[dict, dict[str, bytes] | None]:
     """The day's parameters with `sets`, and its champion's bundle as another one; None if it stays as it is."""
     params = read_run(sealed)["params"]
-    files = {path.name: path.read_bytes() for path in sorted(Path(handed(sealed)["champion"]).iterdir())}
+    files = {path.name: path.read_bytes() for path in sorted(Path(input_locations(sealed)["champion"]).iterdir())}
     card = json.loads(files[CARD])
     for text in sets:
         set_value(card if _owner(text) == "champion" else params, text)
@@ -273,7 +274,7 @@ def settings_of(sealed: Path) -> dict[str, str]:
     Lists are left out, and tables that hold nothing; both can still be set by name.
     """
     params = check_params("daily_run", read_run(sealed)["params"], where=str(sealed)).model_dump(mode="json")
-    card = json.loads((Path(handed(sealed)["champion"]) / CARD).read_bytes())
+    card = json.loads((Path(input_locations(sealed)["champion"]) / CARD).read_bytes())
     of_the_desk = {key: value for key, value in params.items() if key not in FIXED}
     return dict(_flat({**{key: card[key] for key in OF_THE_CHAMPION}, **of_the_desk}))
 

@@ -22,7 +22,14 @@ from openbook.common.constants import CASH
 from openbook.common.errors import DataError, LimitError, OptimizerError
 from openbook.market.tables import Market
 from openbook.portfolio.costs import Costs
-from openbook.portfolio.target_weights import Decision, PortfolioSettings, WeightInputs, decide, turnover, unchosen
+from openbook.portfolio.target_weights import (
+    PortfolioSettings,
+    WeightDecision,
+    WeightInputs,
+    decide_weights,
+    turnover,
+    unchosen,
+)
 
 LOG_COLUMNS = ["regime", "optimizer", "outcome", "reason", "ranked", "names", "invested", "turnover", "way"]
 LOCKED_COLUMNS = ["date", "symbol", "why", "usd"]
@@ -209,14 +216,14 @@ def random_scores(market: Market, seed: int) -> pd.DataFrame:
 def _try(evening: WeightInputs, settings: PortfolioSettings) -> tuple[np.ndarray, dict]:
     """The decided weights and their row of the log; holdings stay if no portfolio can be made."""
     try:
-        decision = decide(evening, settings)
+        decision = decide_weights(evening, settings)
     except OptimizerError as error:
         entry = {"optimizer": "", "outcome": "kept", "reason": str(error), "ranked": np.nan}
         return evening.held, {"regime": evening.regime, **entry, "turnover": 0.0, "way": 0.0, **_size(evening.held)}
     return decision.weights, {"regime": evening.regime, **_entry(decision, evening), **_size(decision.weights)}
 
 
-def _entry(decision: Decision, evening: WeightInputs) -> dict:
+def _entry(decision: WeightDecision, evening: WeightInputs) -> dict:
     """Optimizer, why it was not the first choice, and how far the portfolio moved."""
     failed = "; ".join(f"{step.optimizer}: {step.reason}" for step in decision.chain if step.outcome == "failed")
     moved = turnover(decision.weights, evening.held)

@@ -121,11 +121,11 @@ class SafetyLimits(BaseModel, frozen=True, extra="forbid"):
         )
 
 
-def restrict(target: pd.Series, held: pd.Series, switch: str, cash: float = 0.0) -> pd.Series:
+def restrict(target: pd.Series, held: pd.Series, switch: str, overdrawn: bool = False) -> pd.Series:
     """The allowed targets: everything while the kill switch is ACTIVE, only smaller positions under REDUCE_ONLY or
     while the cash is below zero, and cash alone, as a proposal, when HALTED. Weights by symbol with CASH, which takes
     what is left; sums to 1."""
-    if switch == ACTIVE and cash >= 0:
+    if switch == ACTIVE and not overdrawn:
         return target
     names = held.drop(CASH, errors="ignore")
     kept = (

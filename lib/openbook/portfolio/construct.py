@@ -12,11 +12,11 @@ from openbook.portfolio.constraints import Limits
 from openbook.portfolio.regime import NORMAL, REGIME_NAMES
 from openbook.portfolio.target_weights import (
     DUST,
-    Decision,
     PortfolioSettings,
     RegimeAdaptation,
+    WeightDecision,
     WeightInputs,
-    decide,
+    decide_weights,
     rank_rows,
     smooth,
     turnover,
@@ -113,7 +113,7 @@ def construct_portfolio(
         symbols=symbols.to_numpy(dtype=object),
         regime=int(regime),
     )
-    return _portfolio(close.index[-1], evening, decide(evening, settings), settings)
+    return _portfolio(close.index[-1], evening, decide_weights(evening, settings), settings)
 
 
 def smooth_scores(scores: pd.DataFrame, half_life: float) -> pd.Series:
@@ -208,7 +208,7 @@ def _held_weights(held: pd.Series | None, close: pd.DataFrame, locked: tuple[str
 # ---- the account of it ----
 
 
-def _portfolio(date, evening: WeightInputs, decision: Decision, settings: PortfolioSettings) -> Portfolio:
+def _portfolio(date, evening: WeightInputs, decision: WeightDecision, settings: PortfolioSettings) -> Portfolio:
     """The arrays of a decision as frames."""
     symbols = pd.Index(evening.symbols, dtype="str", name="symbol")
     chosen = symbols[decision.chosen]
@@ -249,7 +249,7 @@ def cash_of(weights: np.ndarray) -> float:
     return max(1.0 - math.fsum(weights[weights > 0]), 0.0)
 
 
-def _binding(evening: WeightInputs, decision: Decision, settings: PortfolioSettings) -> list[tuple]:
+def _binding(evening: WeightInputs, decision: WeightDecision, settings: PortfolioSettings) -> list[tuple]:
     """Rows limit, name, value, cap of what held the optimizer back, then of what slowed the way there."""
     limits, hard, target = decision.limits, decision.hard, decision.target
     found = target[decision.chosen]
@@ -276,14 +276,16 @@ def _binding(evening: WeightInputs, decision: Decision, settings: PortfolioSetti
     return rows
 
 
-def _capped(evening: WeightInputs, decision: Decision, settings: PortfolioSettings) -> np.ndarray:
+def _capped(evening: WeightInputs, decision: WeightDecision, settings: PortfolioSettings) -> np.ndarray:
     """Positions of the names that may not grow as far as the optimizer wants in one session."""
     if not (evening.held > DUST).any():
         return np.array([], dtype=np.intp)
     return np.flatnonzero(decision.target - evening.held > settings.max_trade + AT_LIMIT)
 
 
-def _story(symbols: pd.Index, evening: WeightInputs, decision: Decision, settings: PortfolioSettings) -> pd.DataFrame:
+def _story(
+    symbols: pd.Index, evening: WeightInputs, decision: WeightDecision, settings: PortfolioSettings
+) -> pd.DataFrame:
     """One row per chosen or held symbol, with the reason for its weight."""
     chosen = np.zeros(len(symbols), dtype=bool)
     chosen[decision.chosen] = True
@@ -305,7 +307,7 @@ def _story(symbols: pd.Index, evening: WeightInputs, decision: Decision, setting
     return table.assign(reason=pd.array(reasons, dtype="str"))
 
 
-def _reason(i: int, chosen: bool, evening: WeightInputs, decision: Decision, settings: PortfolioSettings) -> str:
+def _reason(i: int, chosen: bool, evening: WeightInputs, decision: WeightDecision, settings: PortfolioSettings) -> str:
     """Why symbol i has its weight, in one sentence."""
     if evening.locked[i]:
         return "cannot trade tonight: kept as it is"
@@ -326,7 +328,7 @@ def _reason(i: int, chosen: bool, evening: WeightInputs, decision: Decision, set
     return "; ".join([said, *bounds])
 
 
-def _move(i: int, chosen: bool, evening: WeightInputs, decision: Decision, settings: PortfolioSettings) -> str:
+def _move(i: int, chosen: bool, evening: WeightInputs, decision: WeightDecision, settings: PortfolioSettings) -> str:
     """What happens to symbol i and what its rank has to do with it."""
     rank, ranked = decision.rank[i], int(np.count_nonzero(decision.rank))
     held, weight = evening.held[i], decision.weights[i]
@@ -342,7 +344,7 @@ def _move(i: int, chosen: bool, evening: WeightInputs, decision: Decision, setti
     return f"{'raised' if weight > held else 'lowered'}: {place}"
 
 
-def _why_not(i: int, decision: Decision, settings: PortfolioSettings) -> str:
+def _why_not(i: int, decision: WeightDecision, settings: PortfolioSettings) -> str:
     """Why a held symbol was not chosen again."""
     if np.isnan(decision.score[i]):
         return "no score tonight"
@@ -354,7 +356,7 @@ def _why_not(i: int, decision: Decision, settings: PortfolioSettings) -> str:
     return f"rank {rank}, and {settings.top_n} held names rank better"
 
 
-def _notes(evening: WeightInputs, decision: Decision, settings: PortfolioSettings) -> tuple[str, ...]:
+def _notes(evening: WeightInputs, decision: WeightDecision, settings: PortfolioSettings) -> tuple[str, ...]:
     """Sentences that the page shows beside the weights."""
     notes = []
     if not evening.sector_caps:

@@ -133,7 +133,7 @@ class WeightInputs:
 
 
 @dataclass(frozen=True, eq=False)
-class Decision:
+class WeightDecision:
     """What was decided, and every step on the way.
 
     weights : (n,) final, locked names included; cash is what they lack to 1
@@ -166,7 +166,7 @@ class Decision:
         return self.chain[-1].optimizer
 
 
-def decide(evening: WeightInputs, settings: PortfolioSettings) -> Decision:
+def decide_weights(evening: WeightInputs, settings: PortfolioSettings) -> WeightDecision:
     """Target weights: smooth, rank, choose, estimate, optimize, then move from the held weights towards them.
 
     Raises OptimizerError if no portfolio can be made; what is held then stays as it is.
@@ -186,7 +186,7 @@ def decide(evening: WeightInputs, settings: PortfolioSettings) -> Decision:
     target = np.where(evening.locked, evening.held, 0.0)
     target[chosen] = found
     moved = approach(target, evening.held, evening.locked, hard, settings)
-    return Decision(
+    return WeightDecision(
         target=target,
         score=score,
         rank=rank,

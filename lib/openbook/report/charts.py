@@ -246,6 +246,13 @@ def heatmap(table: pd.DataFrame, title: str, form: str = "{:.2f}"):
     return figure(fig, _listed(f"{title}: columns {named}; rows", list(map(str, shown.index))))
 
 
+def warm_up() -> None:
+    """Find the fonts once, in the process that kernels are forked from."""
+    fig, axes = chart()
+    axes.plot([0.0, 1.0])
+    figure(fig, "nothing")._repr_mimebundle_()
+
+
 def _first(rows, title: str):
     """The first MOST_BARS rows, and the title, which says so if there are more."""
     shown = rows.iloc[:MOST_BARS]

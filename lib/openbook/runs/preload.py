@@ -23,7 +23,10 @@ FOR_KERNELS = (
 
 # What our notebooks import, and what these import late: together most of the seconds of a daily run.
 FOR_NOTEBOOKS = (
-    "openbook.decision.daily_decision",
+    "openbook.decision.decide",
+    "openbook.decision.difference",
+    "openbook.decision.rebalance",
+    "openbook.report.charts",
     "openbook.app.inputs",
     "openbook.decision.order_rationale",
     "openbook.execution.implementation_shortfall",

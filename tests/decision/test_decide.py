@@ -1,5 +1,6 @@
 """An evening is decided again as it was sealed, and the change between two of them is told by input."""
 
+import json
 import os
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -11,21 +12,12 @@ import pytest
 
 from openbook.app.pre_trade_recheck import read_written
 from openbook.common.errors import UsageError
-from openbook.decision.daily_decision import (
-    INPUTS,
-    Holdings,
-    Scorer,
-    compare,
-    decide,
-    decision_inputs,
-    difference,
-    handed,
-    score,
-    sealed_day,
-    sentences,
-    since,
-)
+from openbook.decision.decide import INPUTS, Holdings, Scorer, check_orders, decide, make_orders, score
+from openbook.decision.difference import compare, difference, sentences, since
+from openbook.decision.sealed_inputs import decision_inputs, input_locations, sealed_day
+from openbook.execution.risk_checks import SafetyLimits
 from openbook.runs.runs_folder import read_run
+from openbook.selection.champion import read_champion
 from support.trained_desk import ChampionCard, clock, copied, hashes, openbook, succeed
 
 SELDOM = 7  # sessions between rebalances; neither of the last two pages is one
@@ -71,9 +63,31 @@ def adds_up(table) -> bool:
 @pytest.mark.parametrize("page", range(4))
 def test_an_evening_is_decided_again_as_it_was_sealed(week, evenings, page):
     was = read_written(week.page(week.days[page + 1])).weights
-    made = decide(evenings[page])
+    made = decide(evenings[page]).target
     assert list(made.index) == list(was.index)
     np.testing.assert_allclose(made, was, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("page", range(4))
+def test_its_orders_and_checks_are_made_again_as_they_were_sealed(week, evenings, page):
+    """Of a first build, a rebalance, a session without one and a halted book: every column."""
+    sealed = week.page(week.days[page + 1])
+    was, params = read_written(sealed), read_run(sealed)["params"]
+    costs = read_champion(input_locations(sealed)["champion"])[2].costs
+    limits = SafetyLimits.model_validate_json(json.dumps(params["limits"]))
+    decision = decide(evenings[page])
+    made = make_orders(decision, was.settlement, costs=costs, limits=limits, min_trade_size=params["min_trade_size"])
+    pd.testing.assert_frame_equal(made.trades, was.trades, check_dtype=False, rtol=1e-9)
+    checks = check_orders(decision, made, was.settlement, limits)
+    failed = checks.loc[~checks["ok"], ["check", "status", "detail"]].to_dict("records")
+    assert failed == was.recorded["not_passed"]
+
+
+def test_an_empty_book_that_is_overdrawn_buys_nothing(evenings):
+    """All of its weight is cash, of whatever sign: that it is below zero has to be said apart."""
+    empty = Holdings(pd.Series({"CASH": 1.0}), due=True)
+    assert len(decide(replace(evenings[1], holdings=empty)).target) > 1
+    assert decide(replace(evenings[1], holdings=replace(empty, overdrawn=True))).target.to_dict() == {"CASH": 1.0}
 
 
 def test_the_four_pages_are_what_they_are_meant_to_be(evenings):
@@ -86,7 +100,7 @@ def test_the_four_pages_are_what_they_are_meant_to_be(evenings):
 
 def test_a_market_that_goes_further_gives_the_same_evening(week, evenings):
     known = decision_inputs(week.page(week.days[1]), evenings[3].data.market)
-    pd.testing.assert_series_equal(decide(known), decide(evenings[0]))
+    pd.testing.assert_series_equal(decide(known).target, decide(evenings[0]).target)
 
 
 def test_deciding_again_changes_nothing_below_the_runs_folder(week):
@@ -96,7 +110,7 @@ def test_deciding_again_changes_nothing_below_the_runs_folder(week):
 
 
 def test_a_runs_folder_that_was_moved_uses_what_lies_in_it(week):
-    found = handed(week.page(week.days[1]))
+    found = input_locations(week.page(week.days[1]))
     assert found["champion"].startswith(str(week.runs))
     assert found["store"].startswith(str(week.runs))
 
@@ -114,7 +128,7 @@ def test_the_change_adds_up_and_what_did_not_change_has_no_effect(evenings):
         table = difference(before, after)
         assert adds_up(table)
         assert (table["model"] == 0).all()  # the same one all week
-        whole = decide(after).sub(decide(before), fill_value=0.0)
+        whole = decide(after).target.sub(decide(before).target, fill_value=0.0)
         pd.testing.assert_series_equal(table["total"], whole.reindex(table.index), check_names=False, atol=1e-12)
         assert table[list(INPUTS)].sum().abs().max() < 1e-12  # what one name gains, another or cash gives
 
@@ -210,7 +224,7 @@ def test_scores_that_end_too_early_are_not_used(week, evenings):
 def test_since_says_why_it_cannot_compare(week, evenings, tmp_path):
     desk = copied(week, tmp_path)
     source = read_run(desk.page(desk.days[2]))["params"]["source"]
-    card = Path(handed(desk.page(desk.days[2]))["champion"]) / "champion_metadata.json"
+    card = Path(input_locations(desk.page(desk.days[2]))["champion"]) / "champion_metadata.json"
     assert card.is_relative_to(tmp_path)
     os.chmod(card, 0o644)
     card.write_bytes(card.read_bytes() + b" ")

@@ -1,0 +1,72 @@
+"""What a sealed daily run decided from, read back from its folder, its champion's bundle and the store."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from openbook.common.errors import DataError, OpenbookError, UsageError
+from openbook.decision.decide import Data, DecisionInputs, Holdings, gather
+from openbook.ledger.records import Settlement
+from openbook.market.checks.session import QualityRules, check_session
+from openbook.market.sources import parse_source
+from openbook.market.store import load_market
+from openbook.market.tables import Market
+from openbook.portfolio.schedule import is_rebalance
+from openbook.runs import registry
+from openbook.runs.runs_folder import STORE, RunsFolder, read_run
+from openbook.selection.champion import read_champion
+
+LOCATIONS = ("date", "store", "champion", "champion_note", "previous")  # parameters that locate inputs
+
+
+def decision_inputs(sealed: Path, known: Market | None = None) -> DecisionInputs:
+    """The inputs of a sealed daily run, from what it recorded, its champion's bundle, and the store.
+
+    known : a market of the same source that goes as far or further, in the place of the store
+
+    Raises OpenbookError if the folder is not a daily run, ModelError or DataError if its bundle or prices are missing.
+    """
+    run, located = read_run(sealed), input_locations(sealed)
+    params, recorded, session = run["params"], run["recorded"], pd.Timestamp(run["date"])
+    market = known or load_market(parse_source(params["source"]), store=located["store"], through=session)[0]
+    market = market.upto(session, as_known_on=session)
+    if market.dates.empty or market.dates[-1] != session:
+        raise DataError(f"the store has lost the prices of {session:%Y-%m-%d}; restore it from a backup")
+    settled = Settlement.model_validate_json((sealed / "settlement.json").read_bytes())
+    model, _, card = read_champion(located["champion"])
+    # Pages that were sealed before a missed rebalance was made up for did not record it.
+    empty, every = settled.positions.empty, card.portfolio.rebalance_every
+    holdings = Holdings.of(settled, market, recorded.get("due", is_rebalance(session, every) or empty))
+    data = known_data(market, settled, params["quality"])
+    return gather(data, model, card, holdings, recorded["regime"], recorded["switch"])
+
+
+def known_data(market: Market, settled: Settlement, quality: dict) -> Data:
+    """A market with the names that could trade in its last session. quality : of the run, as JSON has it"""
+    rules = QualityRules.model_validate_json(json.dumps(quality))
+    checked = check_session(market, market.dates[-1], held=tuple(settled.positions.index), rules=rules)
+    return Data(market, checked.tradable)
+
+
+def sealed_day(runs: Path, date: str) -> Path:
+    """The folder of the sealed daily run of a session; UsageError (64) if there is none."""
+    sealed = RunsFolder(runs).sealed("daily_run", date)
+    if sealed is None:
+        raise UsageError(f"no sealed daily_run of {date} in {runs}; see openbook status")
+    return sealed
+
+
+def input_locations(sealed: Path) -> dict:
+    """Location of the inputs, from the sealed notebook's parameters; below the same runs folder if it was moved."""
+    notebooks = sorted(sealed.glob("*.ipynb"))
+    try:
+        params = json.loads(notebooks[0].read_bytes())["metadata"]["papermill"]["parameters"]
+    except (IndexError, OSError, ValueError, LookupError) as error:
+        raise OpenbookError(f"{sealed} has no executed notebook to replay: {error}") from None
+    found = {name: params[name] for name in LOCATIONS if params.get(name) is not None}
+    for name, folder in (("store", STORE), ("champion", registry.FOLDER), ("previous", "daily_run")):
+        beside = sealed.parents[1] / folder / Path(found.get(name, ".")).name
+        if name in found and beside.is_dir():
+            found[name] = str(beside.resolve())
+    return found
