@@ -299,12 +299,16 @@ def halt(
     reason: Annotated[str, typer.Option(help="Reason, recorded in the book.")],
     book: Annotated[str, typer.Option(help="paper or live; default: all books.")] = "",
 ) -> None:
-    """Halt: void every open order and block new buys until openbook reset."""
+    """Halt: void every open order and block new buys until openbook reset. Works whatever else is wrong."""
     from openbook.app import commands
     from openbook.notify import alerts
 
-    _say(commands.halt(State.runs, who=who, reason=reason, kind=book))
-    alerts.alarm(State.runs, f"HALTED by {who}", reason, _say)
+    runs = desk_folder.runs_folder(State.asked)  # without the closures: their file may be damaged
+    _say(commands.halt(runs, who=who, reason=reason, kind=book))
+    try:
+        alerts.alarm(runs, f"HALTED by {who}", reason, _say)
+    except (OpenbookError, OSError) as error:
+        _say(f"the alarm could not be sent: {error}")
 
 
 @app.command(rich_help_panel=DANGER)
@@ -315,10 +319,18 @@ def reset(
     rearm: Annotated[
         bool, typer.Option("--rearm", help="Also while ACTIVE: restart the loss and peak history.")
     ] = False,
+    clock: Annotated[
+        bool, typer.Option("--clock", help="Instead: confirm that this machine's clock is right and the log's is not.")
+    ] = False,
 ) -> None:
     """Reset the kill switch of a book to ACTIVE."""
-    from openbook.app import commands
+    from openbook.app import commands, service
 
+    if clock and (book or rearm):
+        raise UsageError("--clock is about the log, not about a book; give it alone")
+    if clock:
+        _say(service.confirm_clock(State.runs, who=who, reason=reason))
+        return
     _say(commands.reset(State.runs, who=who, reason=reason, kind=book, rearm=rearm))
 
 

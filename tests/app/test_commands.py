@@ -415,7 +415,7 @@ def test_a_file_named_kill_halts(desk):
     answer = desk.daily(desk.evening())
     assert answer.code == 20
     assert "smoke in the server room" in read_book(desk.book).switch_reason
-    refused(command(desk, "reset", "--who", "Ann", "--reason", "fire is out"), 64, "KILL still exists")
+    refused(command(desk, "reset", "--who", "Ann", "--reason", "fire is out"), 64, "KILL exists")
     (desk.runs / "KILL").unlink()
     succeed(command(desk, "reset", "--who", "Ann", "--reason", "fire is out"))
 

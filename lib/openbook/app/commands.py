@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,9 +15,10 @@ import pandas as pd
 
 from openbook.app import champions
 from openbook.app.service import (
-    KINDS,
     MOMENT,
     book_place,
+    log_time,
+    note,
     parameters_digest,
     publish_views,
     read_trades,
@@ -27,8 +29,10 @@ from openbook.app.service import (
     working,
 )
 from openbook.app.settings import check_params
-from openbook.common.errors import ApprovalError, BookError, IncompleteRun, StorageError, UsageError
+from openbook.common.constants import BOOK_KINDS
+from openbook.common.errors import ApprovalError, BookError, IncompleteRun, OpenbookError, StorageError, UsageError
 from openbook.common.frames import each_row
+from openbook.common.text import require_line
 from openbook.execution import brokers
 from openbook.execution.ticker_spellings import recognised
 from openbook.ledger import approval_tokens, book, book_commands
@@ -38,7 +42,8 @@ from openbook.market import calendar
 from openbook.market.sources import origin
 from openbook.market.store import store_fingerprint
 from openbook.market.store.manifest import require_manifest
-from openbook.runs import closures, provenance
+from openbook.report.calendar_page import publish_calendar
+from openbook.runs import closures, halt_markers, provenance
 from openbook.runs.code_changes import void_because
 from openbook.runs.key_files import read_key, read_once
 from openbook.runs.runs_folder import RunsFolder, check_date, read_run
@@ -93,15 +98,28 @@ def proposal(runs: Path, date: str) -> Proposal:
     if folder is None:
         raise UsageError(f"no sealed daily_run of {check_date(date)} in {runs}; see openbook status")
     run = read_run(folder)
-    kind = "paper" if run["params"]["dry_run"] else "live"
+    kind = _kind_of(run)
     require_own_clock(kind)
     place = book_place(runs, kind)
     return Proposal(book_commands.read_batch(place, date), run, folder, kind, place, calendar.approval_deadline(date))
 
 
+def _proposal_to_go(runs: Path, date: str) -> Proposal:
+    """A proposal whose orders may be let forward: ApprovalError (55) before it is read if anything stops its book."""
+    sealed = RunsFolder(runs).sealed("daily_run", date)
+    for kind in BOOK_KINDS if sealed is None else [_kind_of(read_run(sealed))]:
+        halt_markers.require_none(runs, kind)
+    return proposal(runs, date)
+
+
+def _kind_of(run: dict) -> str:
+    """The kind of the book that a sealed daily run is about."""
+    return "paper" if run["params"]["dry_run"] else "live"
+
+
 def approve(runs: Path, date: str, *, who: str, ask: Callable[[Proposal], str]) -> str:
     """Approve the orders of a session, if the person asked answers with the last six characters of their hash."""
-    seen = proposal(runs, date)
+    seen = _proposal_to_go(runs, date)
     _require_time(seen)
     _require_standing(runs, seen)
     answer = ask(seen).strip().lower()
@@ -129,19 +147,27 @@ def sign(batch: str, date: str, *, who: str, key: Path, runs: Path) -> bytes:
             f"{batch!r} is not a batch hash; copy all 64 characters from openbook approve or openbook status"
         )
     deadline = calendar.approval_deadline(calendar.require_session(calendar.parse_date(date)))
-    said = {"batch": batch, "session": date, "who": book_commands.line(who, "--by"), "when": when()}
+    said = {"batch": batch, "session": date, "who": require_line(who, "--by"), "when": when()}
     return approval_tokens.sign(said | {"expires": deadline.isoformat()}, read_key(key, runs))
 
 
 def _approve(runs: Path, date: str, digest: str, *, who: str, how: str) -> str:
     """The approval itself: everything is checked again, under the lock."""
     with working(runs) as folder:
-        found = proposal(runs, date)
+        found = _proposal_to_go(runs, date)
         _require_time(found)
         _require_unaltered(found)
         _require_standing(runs, found)
-        about = standing_on(folder, found)
-        n = book_commands.approve(found.place, date, digest=digest, about=about, who=who, when=when(), how=how)
+        said: dict[str, Any] = {
+            "digest": digest,
+            "about": standing_on(folder, found),
+            "who": who,
+            "when": when(),
+            "how": how,
+        }
+        n = book_commands.approve(
+            found.place, date, **said, may_go=partial(halt_markers.require_none, runs, found.kind)
+        )
         publish_views(folder, found.kind)
     return f"{n} orders of {date} approved by {who}, for execution on {found.batch.orders['session'].iloc[0]}"
 
@@ -207,7 +233,7 @@ def export(runs: Path, date: str, form: str) -> tuple[str, bytes, str]:
     """
     if form not in brokers.FORMATS:
         raise UsageError(f"unknown format {form!r}; choose from {', '.join(brokers.FORMATS)}")
-    found = proposal(runs, date)
+    found = _proposal_to_go(runs, date)
     orders = found.batch.orders
     states = set(orders["status"])
     waits = orders["status"].isin(["APPROVED", "PARTIALLY_FILLED"])
@@ -223,6 +249,10 @@ def export(runs: Path, date: str, form: str) -> tuple[str, bytes, str]:
     if about != found.batch.about or found.batch.moved:
         raise ApprovalError(f"the approval of {date} is void because its inputs changed; nothing was exported")
     left = orders[waits].assign(shares=orders["open"], symbol=orders["ticker"])
+    now = book_commands.read_batch(found.place, date)  # whatever came while this one was checked
+    halt_markers.require_none(runs, found.kind)
+    if now.moved or not now.orders["status"].equals(orders["status"]):
+        raise ApprovalError(f"the orders of {date} changed while they were exported; nothing was exported")
     return brokers.FILENAMES[form], brokers.FORMATS[form](left, _execution(runs, found.run)), _left_out(orders)
 
 
@@ -249,12 +279,20 @@ def fills(runs: Path, date: str, file: Path, *, accepted: tuple[str, str] = ("",
     proposal(runs, date)  # whether it can be, before the folder is held
     with working(runs) as folder:
         found = proposal(runs, date)
+        _require_past(table)
         brokers.require_named_alike(table, found.batch.orders)
         digest = hashlib.sha256(data).hexdigest()
         n = book_commands.record_fills(found.place, date, table, when=when(), source=digest, accepted=accepted)
         publish_views(folder, found.kind)
     known = f", {len(table) - n} already recorded" if n < len(table) else ""
     return f"{n} fills of {date} recorded{known}"
+
+
+def _require_past(fills: pd.DataFrame) -> None:
+    """BookError (60) for a fill dated after today: it cannot have happened."""
+    today = f"{calendar.today():%Y-%m-%d}"
+    for row in each_row(fills[fills["date"] > today]):
+        raise BookError(f"fill {row.fill_id} is dated {row.date}, after today, {today}; correct the file or the clock")
 
 
 def _understood(parse: Callable[[bytes], Said], data: bytes, file: Path) -> Said:
@@ -357,34 +395,81 @@ def closure(runs: Path, date: str, *, who: str, reason: str, close: str = "") ->
 
 
 def halt(runs: Path, *, who: str, reason: str, kind: str = "") -> str:
-    """Halt one book or all, and void open orders; a server that does not answer does not stop the other halts.
+    """Halt one book or all, and void open orders; whatever else is wrong.
 
-    It works whatever the clock says: it uses this machine's, ignores OPENBOOK_NOW, and may be behind the log.
+    A marker that stops every order comes first (`halt_markers`). Then each book records the halt, and the log that of
+    the books, as far as that is possible now; the next command records what is missing. This machine's clock counts,
+    whatever OPENBOOK_NOW or the log says.
+
+    Raises UsageError (64) if there is no book, StorageError (74) if no marker could be written and some book did not
+    record the halt either.
     """
-    now = f"{calendar.machine_now():{MOMENT}}"
-    with working(runs, whatever_the_clock=True) as folder:
-        kinds, voided, failed = [kind] if kind else list(KINDS), {}, []
-        for each in kinds:
-            try:
-                place = the_book(runs, each)[1]
-                if kind or book.exists(place):
-                    voided[each] = book_commands.halt(place, who=who, reason=reason, when=now)
-                    publish_views(folder, each)
-            except StorageError as error:
-                failed.append(error)
-        if failed:
-            raise failed[0]
-        if not voided:
-            raise UsageError(f"no book in {runs}")
-    return f"HALTED: {', '.join(voided)}; {sum(voided.values())} open orders voided; to resume: openbook reset"
+    now, kinds = f"{calendar.machine_now():{MOMENT}}", [kind] if kind else list(BOOK_KINDS)
+    signed = {"who": require_line(who, "--who"), "reason": require_line(reason, "--reason")}
+    marks, unmarked = [], ""
+    try:
+        marks = halt_markers.drop(runs, kinds, **signed, when=now)
+    except StorageError as error:
+        unmarked = str(error)
+    voided, unrecorded = _record_halt(runs, kinds, signed, now)
+    for mark in marks:
+        if mark.kind not in unrecorded:
+            halt_markers.clear(mark)
+    if not (voided or unrecorded):
+        raise UsageError(f"no book in {runs}")
+    if unmarked and unrecorded:
+        raise StorageError("; ".join([unmarked, *unrecorded.values()]))
+    unlogged = _log_halt(runs, voided)
+    return " ".join(
+        [_halted(voided, unrecorded, marks), *filter(None, [unlogged, unmarked and "No marker was needed."])]
+    )
+
+
+def _record_halt(
+    runs: Path, kinds: list[str], signed: dict[str, str], now: str
+) -> tuple[dict[str, int], dict[str, str]]:
+    """How many orders each book voided, and why a book did not record the halt."""
+    voided, unrecorded = {}, {}
+    for each in kinds:
+        try:
+            place = the_book(runs, each)[1]
+            if len(kinds) == 1 or book.exists(place):
+                voided[each] = book_commands.halt(place, **signed, when=now)
+        except UsageError:
+            raise
+        except (OpenbookError, OSError) as error:
+            unrecorded[each] = f"the {each} book has not recorded it: {error}"
+    return voided, unrecorded
+
+
+def _log_halt(runs: Path, voided: Iterable[str]) -> str:
+    """Bring log and views up to date after a halt; why that has to wait, else nothing."""
+    folder = RunsFolder(runs)
+    try:
+        with folder.lock(patience=0.5):
+            note(folder, at=log_time(runs))
+            for each in voided:
+                publish_views(folder, each)
+            publish_calendar(runs)
+    except (OpenbookError, OSError) as error:
+        return f"; log and views follow with the next command: {error}"
+    return ""
+
+
+def _halted(voided: dict[str, int], unrecorded: dict[str, str], marks: list[halt_markers.HaltMarker]) -> str:
+    """What a halt did, in words."""
+    places = [str(mark.file) for mark in marks if mark.kind in unrecorded]
+    done = f"HALTED: {', '.join(voided)}; {sum(voided.values())} open orders voided; " if voided else ""
+    waits = f"HALTED by {', '.join(places)}: no order goes out; {'; '.join(unrecorded.values())}; " if places else ""
+    return f"{done}{waits}to resume: openbook reset"
 
 
 def reset(runs: Path, *, who: str, reason: str, kind: str = "", rearm: bool = False) -> str:
     """Arm the kill switch of a book again; an ACTIVE one only with `rearm`, because that discards its history."""
     kind, place = _own_book(runs, kind)
     with working(runs) as folder:
-        if (runs / "KILL").exists():
-            raise UsageError(f"the file {runs / 'KILL'} still exists; remove it first")
+        if stops := halt_markers.stops(runs, kind):
+            raise UsageError(f"{'; '.join(stops)}; remove the file first")
         was = book_commands.reset(place, who=who, reason=reason, when=when(), rearm=rearm)
         publish_views(folder, kind)
     return f"the {kind} book was {was} and is now ACTIVE; the kill switch restarts from here, without earlier losses"

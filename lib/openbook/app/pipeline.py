@@ -6,8 +6,10 @@ makes the same outputs again, finds them committed, and seals them.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -48,9 +50,9 @@ from openbook.market import calendar
 from openbook.market.checks import vendor_folder
 from openbook.market.sources import Source, origin, parse_source
 from openbook.market.sources.folder import deliver
-from openbook.market.store import compact, update_store
+from openbook.market.store import compact, snapshot, update_store
 from openbook.report.page import render_report
-from openbook.runs import libraries, provenance
+from openbook.runs import halt_markers, libraries, provenance
 from openbook.runs.kernel import Kernel, forking, start_kernel
 from openbook.runs.preload import FOR_NOTEBOOKS
 from openbook.runs.progress import following
@@ -63,6 +65,7 @@ DEMO_CASH = 100_000.0
 DEMO_SESSIONS = 20
 DEMO_LAST = pd.Timestamp("2022-12-28")  # the last session of the bundled data
 MONTHLY = ("train_candidates", "compare", "select_champion")
+RESEARCH = ("train_candidates", "compare")  # take hours, and hold the runs folder only to begin and to seal
 # Seconds after which a cell, and the whole run, is taken to hang. Tuning at full size takes hours on a small machine.
 PATIENCE = {"train_candidates": (12 * 3600.0, 14 * 3600.0), "compare": (4 * 3600.0, 5 * 3600.0)}
 USUAL_PATIENCE = (1800.0, 3600.0)
@@ -138,15 +141,25 @@ def run(
             return Outcome("no session", None, f"no session: {closed}")
         _require_over(session)
         settings = load_params(notebook, profile, sets, root=find_desk())
-        with working(runs) as folder, awaited(folder, notebook, session):
-            about = (folder, notebook, session, profile, settings, engine)
-            version = folder.version(notebook, session)
-            if not version:
-                return _execute(folder, make_plan(*about, version=1), kernel)
-            plan = make_plan(*about, version=version)
-            if supersede and _differs(folder, plan):
-                return _execute(folder, make_plan(*about, version=next_version(plan)), kernel)
-            return _already_done(folder, plan)
+        with ExitStack() as alone:
+            if notebook in RESEARCH:
+                alone.enter_context(RunsFolder(runs).attempt(notebook, session))
+            with working(runs) as folder, awaited(folder, notebook, session):
+                about = (folder, notebook, session, profile, settings, engine)
+                version = folder.version(notebook, session)
+                plan = make_plan(*about, version=version or 1)
+                if version and not (supersede and _differs(folder, plan)):
+                    return _already_done(folder, plan)
+                if version:
+                    plan = make_plan(*about, version=next_version(plan))
+                stage = _begin(folder, plan, kernel)
+                handed = alone.enter_context(_own_prices(plan, stage))
+                if notebook not in RESEARCH:
+                    _execute(folder, plan, handed, stage, kernel)
+                    return _finish(folder, plan, stage)
+            _execute(folder, plan, handed, stage, kernel)  # for hours, perhaps: nobody waits for it
+            with working(runs) as folder:
+                return _finish(folder, plan, stage)
 
 
 @forking(FOR_NOTEBOOKS)
@@ -332,12 +345,12 @@ def _already_done(folder: RunsFolder, plan: Plan) -> Outcome:
     return Outcome("already done", sealed, said, exit_code_of(read_run(sealed)))
 
 
-def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Outcome:
-    """Run the notebook on a stage, render it, commit, seal; a failure before the commit changes nothing."""
+def _begin(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Stage:
+    """A stage for a run, whose code is kept first."""
     if kernel.library != provenance.library_digest():
         raise ConflictError("the openbook library changed while this command was running; run the command again")
     libraries.keep(folder.folder, provenance.sources(find_desk()))
-    stage = folder.stage(
+    return folder.stage(
         plan.notebook,
         plan.date,
         profile=plan.profile,
@@ -346,9 +359,13 @@ def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Outcome:
         inputs={**plan.inputs, "parameters": parameters_digest(plan.params)},
         formats={"book": BOOK_FORMAT},
     )
+
+
+def _execute(folder: RunsFolder, plan: Plan, handed: dict[str, Any], stage: Stage, kernel: Kernel) -> None:
+    """Run the notebook on its stage and render it; what a failure left is kept below failed/."""
     notebook = provenance.notebook_file(find_desk(), plan.notebook)
-    parameters = {**plan.params, **plan.handed, "stage": str(stage.folder)}
-    try:
+    with _failing(folder, stage):
+        parameters = {**plan.params, **handed, "stage": str(stage.folder)}
         with following(f"{plan.notebook} {plan.date}", kernel.steps) as progress:
             cell, whole = PATIENCE.get(plan.notebook, USUAL_PATIENCE)
             limits = {"cell_timeout": cell, "run_timeout": whole}
@@ -356,16 +373,39 @@ def _execute(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Outcome:
         stage.write("report.html", render_report(stage.folder / notebook.name))
         folder.prepare(stage)
         _require_no_secret(stage)
+
+
+def _finish(folder: RunsFolder, plan: Plan, stage: Stage) -> Outcome:
+    """Commit and seal a stage that was executed; a failure before the commit changes nothing."""
+    with _failing(folder, stage):
         _commit(folder, plan, stage)
-    except OpenbookError as error:
-        left = folder.fail(stage, error)
-        raise type(error)(f"{error} (output kept in {left})") from None
     done = read_run(stage.folder)
     sealed = folder.seal(stage, plan.version)
     _after(folder, plan, sealed)
     note(folder, sealed)
     said = [done["recorded"].get("verdict", "done"), *(done["recorded"].get(n) for n in ("champion_note", "warning"))]
     return Outcome("done", sealed, f"{plan.notebook} {plan.date}: {'. '.join(filter(None, said))}", exit_code_of(done))
+
+
+@contextmanager
+def _failing(folder: RunsFolder, stage: Stage) -> Iterator[None]:
+    """What an error leaves of a stage goes below failed/, and the error says where."""
+    try:
+        yield
+    except OpenbookError as error:
+        left = folder.fail(stage, error)
+        raise type(error)(f"{error} (output kept in {left})") from None
+
+
+@contextmanager
+def _own_prices(plan: Plan, stage: Stage) -> Iterator[dict[str, Any]]:
+    """Where the inputs are. A training or a comparison reads prices as they are now, from links beside its stage: the
+    store of the desk goes on meanwhile."""
+    if plan.notebook not in RESEARCH or "store" not in plan.handed:
+        yield plan.handed
+        return
+    with snapshot(plan.handed["store"], stage.folder.with_name(f"{plan.date}.store")) as store:
+        yield plan.handed | {"store": str(store)}
 
 
 def _require_no_secret(stage: Stage) -> None:
@@ -399,11 +439,21 @@ def _commit(folder: RunsFolder, plan: Plan, stage: Stage) -> None:
         "switch": settings.kill_switch,
         "manual": settings.require_manual_approval,
         "about": about,
+        "may_go": partial(_require_no_halt, folder.folder, kind_of(settings)),
     }
     if plan.version == 1:
         book.commit_session(place, session=plan.session, **decided)
     else:
         supersede_session(place, session=plan.date, version=plan.version, **decided)
+
+
+def _require_no_halt(runs: Path, kind: str) -> None:
+    """ConflictError (62) if a halt came while the notebook decided as if there were none."""
+    if stops := halt_markers.stops(runs, kind):
+        raise ConflictError(
+            f"the {kind} book was halted while the notebook was running ({'; '.join(stops)}); no order was proposed. "
+            "Run it again to get the closing orders"
+        )
 
 
 def _after(folder: RunsFolder, plan: Plan, sealed: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pandas as pd
 
 from openbook.app import champions
-from openbook.app.service import book_place, books, obey_kill_file, require_own_clock, store_of
+from openbook.app.service import book_place, books, obey_halts, require_own_clock, store_of
 from openbook.app.settings import DailyRun, Settings, TrainCandidates
 from openbook.app.source_binding import require_own_source, require_same_marks
 from openbook.common.errors import (
@@ -131,7 +131,7 @@ def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dic
     if not settings.dry_run and json.loads((champion / CARD).read_bytes())["vetted"] is not True:
         raise ApprovalError("the champion did not pass every gate: it may only run a paper book")
     require_same_marks(folder.folder, kind_of(settings), place, settings.source, Path(handed["store"]))
-    obey_kill_file(folder, place)
+    obey_halts(folder, kind_of(settings), place)
     last, sealed = book.read_book(place).last_session, folder.version("daily_run", session)
     if book.decision(place, session) is None:
         _require_new(folder, place, session, last, sealed)

@@ -9,40 +9,43 @@ from pathlib import Path
 
 import pandas as pd
 
+from openbook.common.constants import BOOK_KINDS
 from openbook.common.desk_folder import inside
-from openbook.common.errors import ApprovalError, CalendarError, DataNotReady, UsageError
+from openbook.common.errors import ApprovalError, CalendarError, DataNotReady, OpenbookError, UsageError
+from openbook.common.text import require_line
 from openbook.execution.kill_switch import HALTED
 from openbook.ledger import book, book_commands
 from openbook.market import calendar
 from openbook.report.calendar_page import publish_calendar
-from openbook.runs import audit_log, closures, registry, views
+from openbook.runs import audit_log, closures, halt_markers, registry, views
 from openbook.runs.runs_folder import BOOKS, STORE, UPGRADED, RunsFolder
 from openbook.runs.stage import csv_bytes, json_bytes, plain_text
 from openbook.runs.verification import run_digest
 
-KINDS = ("paper", "live")
-KILL = "KILL"  # a file of this name in the runs folder halts every book
 MOMENT = "%Y-%m-%d %H:%M:%S UTC"  # text that sorts by time
 SLACK = pd.Timedelta(minutes=5)  # by which two machines that share a folder may differ
+FAR = pd.Timedelta(days=92)  # a clock so far ahead of the last entry is more likely wrong than the desk idle
+CLOCK = "clock"  # kind of an entry of the log with which a person confirmed the clock
 
 
 @contextmanager
-def working(runs: Path, *, whatever_the_clock: bool = False) -> Iterator[RunsFolder]:
+def working(runs: Path) -> Iterator[RunsFolder]:
     """The runs folder, held alone; its log is brought up to date before and after, its calendar after, failed or not.
+    Halts that a book has not recorded yet are recorded first, as far as that is possible.
 
-    whatever_the_clock : for a halt, which no clock may hinder
-
-    Raises LockError (61), CalendarError (32) if the clock ran backwards, AuditError (90) if what the log knows changed.
+    Raises LockError (61), CalendarError (32) if the clock is behind the log or far ahead of it, ApprovalError (55) if
+    it is overridden while there is a live book, AuditError (90) if what the log knows changed.
     """
     folder = RunsFolder(runs)
     with folder.lock():
-        if not whatever_the_clock:
-            require_clock(runs)
-        at = log_time(runs) if whatever_the_clock else None
-        note(folder, at=at)
+        record_halts(folder)
+        for kind in books(runs):
+            require_own_clock(kind)
+        require_clock(runs)
+        note(folder)
         try:
             yield folder
-            note(folder, at=at)
+            note(folder)
         finally:
             publish_calendar(folder.folder)
 
@@ -64,10 +67,33 @@ def clock_time(moment: pd.Timestamp) -> str:
 
 
 def require_clock(runs: Path) -> None:
-    """CalendarError (32) if this machine's clock is behind the last entry of the log."""
+    """CalendarError (32) if this machine's clock is behind the last entry of the log, or so far ahead of it that
+    one command would keep every later one out, should the clock be wrong."""
     last = audit_log.last_when(runs)
-    if last is not None and calendar.now() + SLACK < pd.Timestamp(last.removesuffix(" UTC"), tz="UTC"):
-        raise CalendarError(f"the clock shows {when()}, before the last log entry at {last}; correct the clock")
+    if last is None:
+        return
+    now, before = calendar.now(), pd.Timestamp(last.removesuffix(" UTC"), tz="UTC")
+    written = pd.Timestamp((runs / audit_log.FILE).stat().st_mtime, unit="s", tz="UTC")  # also where days are simulated
+    way_out = "correct the clock; if it is right: openbook reset --clock --who NAME --reason WHY"
+    if now + SLACK < before:
+        raise CalendarError(f"the clock shows {when()}, before the last log entry at {last}; {way_out}")
+    if now > max(before, written) + FAR:
+        days = (now - max(before, written)).days
+        raise CalendarError(f"the clock shows {when()}, {days} days after the last log entry at {last}; {way_out}")
+
+
+def confirm_clock(runs: Path, *, who: str, reason: str) -> str:
+    """Record that this machine's clock is right, whatever the last entry of the log says; later entries follow it."""
+    said = f"{require_line(who, '--who')}: {require_line(reason, '--reason')}"
+    folder = RunsFolder(runs)
+    with folder.lock():
+        last, now = audit_log.last_when(runs), when()
+        if last is None:
+            raise UsageError(f"no log in {runs.absolute()}; there is no clock to confirm")
+        subject = f"{now} after {last}, {said}"
+        audit_log.record(runs, [(CLOCK, subject, hashlib.sha256(subject.encode()).hexdigest())], when=now)
+        note(folder)
+    return f"the log goes on at {now}; its last entry before was at {last}"
 
 
 def log_time(runs: Path) -> str:
@@ -124,32 +150,39 @@ def kept_book(runs: Path, kind: str, version: int) -> Path:
 
 def books(runs: Path) -> dict[str, Path | str]:
     """The books that were begun, by kind."""
-    places = {kind: book_place(runs, kind) for kind in KINDS}
+    places = {kind: book_place(runs, kind) for kind in BOOK_KINDS}
     return {kind: place for kind, place in places.items() if book.exists(place)}
 
 
 def the_book(runs: Path, kind: str = "") -> tuple[str, Path | str]:
     """Kind and location of the book of that kind, or of the only one; UsageError (64) if that is ambiguous."""
-    if kind and kind not in KINDS:
-        raise UsageError(f"unknown book {kind!r}; choose {' or '.join(KINDS)}")
+    if kind and kind not in BOOK_KINDS:
+        raise UsageError(f"unknown book {kind!r}; choose {' or '.join(BOOK_KINDS)}")
     found = [kind] if kind else list(books(runs))
     if len(found) != 1:
         raise UsageError(f"{len(found)} books in {runs}; choose one with --book paper or --book live")
     return found[0], book_place(runs, found[0])
 
 
-def obey_kill_file(folder: RunsFolder, place: Path | str) -> None:
-    """Halt a book while there is a file named KILL in the runs folder; its first line is the reason."""
-    file = folder.folder / KILL
-    if file.exists() and book.read_book(place).switch != HALTED:
-        book_commands.halt(place, who="the KILL file", reason=_first_line(file), when=when())
+def record_halts(folder: RunsFolder) -> None:
+    """Record what halts each book and is not recorded there: markers, which are removed then, and the file KILL. A
+    book that cannot record it keeps its markers, and they go on stopping its orders."""
+    for kind in BOOK_KINDS:
+        with suppress(OpenbookError):
+            place = book_place(folder.folder, kind)
+            marks, killed = halt_markers.markers(folder.folder, kind), halt_markers.kill_file(folder.folder)
+            if (marks or killed) and book.exists(place):
+                obey_halts(folder, kind, place)
 
 
-def _first_line(file: Path) -> str:
-    """The first line of the file, if it is plain text."""
-    text = file.read_bytes()[:1000].decode("utf-8", "replace") if file.is_file() else ""
-    line = "".join(c for c in text.strip().partition("\n")[0] if c.isprintable())[:150]
-    return line or "no reason given"
+def obey_halts(folder: RunsFolder, kind: str, place: Path | str) -> None:
+    """Halt a book for its markers and the file KILL, as `record_halts`; raises what keeps it from being recorded."""
+    for mark in halt_markers.markers(folder.folder, kind):
+        book_commands.halt(place, who=mark.who, reason=mark.reason, when=mark.when or when())
+        halt_markers.clear(mark)
+    killed = halt_markers.kill_file(folder.folder)
+    if killed and book.read_book(place).switch != HALTED:
+        book_commands.halt(place, who="the KILL file", reason=halt_markers.kill_reason(killed), when=when())
 
 
 def store_of(runs: Path, source) -> Path:

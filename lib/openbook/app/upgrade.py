@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from openbook.app.service import KINDS, book_place, kept_book, note, publish_views, require_clock, when
+from openbook.app.service import book_place, kept_book, note, publish_views, require_clock, when
+from openbook.common.constants import BOOK_KINDS
 from openbook.common.errors import OpenbookError
 from openbook.ledger import book
 from openbook.ledger.upgrade import OLDER, upgrade_book
@@ -26,7 +27,7 @@ def upgrade(runs: Path, say: Callable[[str], None]) -> None:
     with folder.lock():
         require_clock(runs)
         failed = []
-        for kind in KINDS:
+        for kind in BOOK_KINDS:
             try:
                 for line in _book(folder, kind):
                     say(line)

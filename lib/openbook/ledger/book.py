@@ -7,7 +7,7 @@ What people do to a book between two sessions is in `book_commands`.
 import hashlib
 import json
 import sqlite3
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,7 @@ def commit_session(
     switch: KillSwitch | None = None,
     manual: bool = False,
     about: Mapping[str, str] | None = None,
+    may_go: Callable[[], None] = lambda: None,
 ) -> Verdict:
     """Commit a session: the events of `settlement` (JSON), and `trades` as orders for the next session.
 
@@ -152,6 +153,7 @@ def commit_session(
     switch : its limits; it is evaluated here, on the book's own equity, independent of the notebook
     manual : the orders wait for a person's approval; always so in a live book, and for what a halted book proposes
     about : what else the batch of orders stands on, as hashes: model, data, parameters, code
+    may_go : raises if a halt that no book knows yet stops orders; asked unless the book is HALTED
 
     All of it or nothing, once: the same session with the same inputs and outcome again changes nothing. Raises
     ConflictError if it was committed with others, or if the book has moved since the settlement was made;
@@ -173,6 +175,8 @@ def commit_session(
         if known:
             require_same(known[1], body)
         else:
+            if verdict.state != HALTED:
+                may_go()
             projection.apply(db, event_chain.append(db, body), body)
     return verdict
 

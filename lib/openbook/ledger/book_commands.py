@@ -8,7 +8,7 @@ session, so that a rerun of that session finds the book as it was before.
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -17,6 +17,7 @@ import pandas as pd
 
 from openbook.common.constants import CASH
 from openbook.common.errors import ApprovalError, BookError, UsageError
+from openbook.common.text import require_line
 from openbook.execution.kill_switch import ACTIVE, HALTED
 from openbook.execution.share_units import in_shares, shares_text
 from openbook.ledger import database, event_chain, projection
@@ -28,7 +29,6 @@ from openbook.ledger.records import RECEIVABLES_ROW, BookState, owed_text
 from openbook.market.calendar import next_session, session_from
 
 FLOWS = {"deposit": 1, "withdrawal": -1, "fee": -1, "interest": 1}
-LONGEST = 200
 UNFILLED = {"PENDING", "APPROVED", "REJECTED"}  # an order in one of these states has no fill
 NEAR = 0.5  # what came for a spin-off is worth what left the price, give or take what the market did since
 # A row of an adjustment that changes nothing yet.
@@ -73,19 +73,27 @@ def read_batch(path: Path | str, session: str) -> Batch:
 
 
 def approve(
-    path: Path | str, session: str, *, digest: str, about: dict[str, str], who: str, when: str, how: str
+    path: Path | str,
+    session: str,
+    *,
+    digest: str,
+    about: dict[str, str],
+    who: str,
+    when: str,
+    how: str,
+    may_go: Callable[[], None] = lambda: None,
 ) -> int:
     """Approve the batch of `session`; how many orders. Approving it again by the same person changes nothing.
 
     digest : of the batch that the person saw; about : hashes of model, data, parameters and code as they are now
-    how : "terminal", or the nonce of a token
+    how : "terminal", or the nonce of a token; may_go : raises if a halt that no book knows yet stops orders
 
     Raises ApprovalError (55) if it is another batch, if anything that it stands on has changed, or if it was approved,
     rejected or ended before.
     """
     with database.write(database.place(path)) as db:
         batch, body = _batch(db, session), event_of(db, session)
-        said = {"kind": "approved", "batch": digest, "who": line(who, "--by"), "how": how}
+        said = {"kind": "approved", "batch": digest, "who": require_line(who, "--by"), "how": how}
         if _done_before(db, batch, said):
             return len(batch.orders)
         if digest != batch.digest or how in _used(db):
@@ -98,6 +106,7 @@ def approve(
                 f"{', '.join(changed) or 'the book'} changed since {session} was decided, so its batch is void"
             )
         _require_waiting(batch, ("PENDING",))
+        may_go()
         _append(db, said | {"when": when, "session": _last(db), "orders": _states(batch)})
     return len(batch.orders)
 
@@ -218,7 +227,7 @@ def rename(path: Path | str, *, symbol: str, to: str, date: str, who: str, reaso
     A rename is recorded at the session before its date, or later. BookError if the book knows no `symbol`, or holds or
     waits for another security that is called `to`.
     """
-    to, date = line(to, "the new ticker"), f"{pd.Timestamp(date):%Y-%m-%d}"
+    to, date = require_line(to, "the new ticker"), f"{pd.Timestamp(date):%Y-%m-%d}"
     with database.write(database.place(path)) as db:
         said = {"kind": "renamed", "symbol": symbol, "to": to, "date": date, **_signed(who, reason)}
         last = event_chain.last_event(db)
@@ -318,14 +327,6 @@ def reset(path: Path | str, *, who: str, reason: str, when: str, rearm: bool = F
     return was
 
 
-def line(text: str, name: str) -> str:
-    """One printable line, for the ledger; UsageError (64) names what is not."""
-    said = text.strip()
-    if not (0 < len(said) <= LONGEST and said.isprintable()):
-        raise UsageError(f"{name} must be one line of 1 to {LONGEST} characters")
-    return said
-
-
 # ---- inside ----
 
 
@@ -339,7 +340,7 @@ def _last(db: sqlite3.Connection) -> str:
 
 
 def _signed(who: str, reason: str) -> dict[str, str]:
-    return {"who": line(who, "--who"), "reason": line(reason, "--reason")}
+    return {"who": require_line(who, "--who"), "reason": require_line(reason, "--reason")}
 
 
 def statuses(db: sqlite3.Connection, decided: str = "") -> list[tuple[str, str]]:
@@ -571,7 +572,7 @@ def _corrections(
     """(rows of an adjustment, names of the securities that are seen for the first time)."""
     ids, known, named, day = dict(state.securities), last_prices(db, state), [], _last(db) or when[:10]
     for symbol in sorted({*shares, *(row["symbol"] for row in receivables)} - {*ids}):
-        ids[symbol] = new_id(line(symbol, "a symbol"), state.ids, day)
+        ids[symbol] = new_id(require_line(symbol, "a symbol"), state.ids, day)
         named.append({"id": ids[symbol], "ticker": symbol, "start": day})
     rows = [{**BLANK, "cents": cash_cents}] if cash_cents else []
     for symbol, n in sorted(shares.items()):

@@ -1,13 +1,13 @@
 """A session decided again: new orders on the same settled book, before any of the first ones is filled."""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from openbook.common.errors import ConflictError, OutOfOrderError
-from openbook.execution.kill_switch import KillSwitch, Verdict
+from openbook.execution.kill_switch import HALTED, KillSwitch, Verdict
 from openbook.ledger import database, event_chain, projection
 from openbook.ledger.book import event_of, judge, parse_settlement, require_same, session_body
 from openbook.ledger.book_commands import read_moves, statuses
@@ -34,6 +34,7 @@ def supersede_session(
     switch: KillSwitch | None = None,
     manual: bool = False,
     about: Mapping[str, str] | None = None,
+    may_go: Callable[[], None] = lambda: None,
 ) -> Verdict:
     """Put `trades` in the place of the orders that were decided for `session`; those are void.
 
@@ -62,6 +63,8 @@ def supersede_session(
             require_same(known | {"securities": body["securities"]}, body)
             return verdict
         _require(db, session)
+        if verdict.state != HALTED:
+            may_go()
         projection.apply(db, event_chain.append(db, event := _event(db, known, body)), event)
     return verdict
 

@@ -48,7 +48,11 @@ def alarm(runs: Path, title: str, reason: str, say: Say) -> None:
     """Notify all channels that a person halted the books; an undeliverable message leaves a file ALERT-<date>.txt."""
     now = calendar.machine_now()  # of the halt
     lines = [reason, "To resume: openbook reset --who NAME --reason WHY"]
-    told = message.compose_alarm(title, f"{now:%Y-%m-%d}", lines, event=audit_log.head(runs) or "")
+    try:
+        event = audit_log.head(runs)
+    except OpenbookError:  # a damaged log must not keep a halt from being told
+        event = f"{now}"
+    told = message.compose_alarm(title, f"{now:%Y-%m-%d}", lines, event=event)
     for line in outbox.tell(runs, now, told).lines:
         say(line)
 

@@ -210,7 +210,11 @@ def _mark_alarm(runs: Path, entry: dict) -> None:
 
 
 def _is_due(state: dict, now: datetime) -> bool:
-    return state["status"] == WAITING and datetime.fromisoformat(state["next_try"]) <= now
+    """Whether a channel is to be tried now; one put off for longer than we ever do was put off by a wrong clock."""
+    if state["status"] != WAITING:
+        return False
+    wait = datetime.fromisoformat(state["next_try"]) - now
+    return wait <= timedelta(0) or wait > LONGEST_WAIT
 
 
 def _why(state: dict) -> str:

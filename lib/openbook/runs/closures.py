@@ -14,9 +14,9 @@ from pathlib import Path
 
 from openbook.common.errors import AuditError, UsageError
 from openbook.common.files import replace_file, storage
+from openbook.common.text import require_line
 from openbook.market.calendar import CLOSURES, parse_date
 from openbook.runs import audit_log
-from openbook.runs.registry import one_line
 from openbook.runs.stage import json_bytes
 
 FILE = "closures.json"
@@ -53,7 +53,7 @@ def close_session(runs: Path, *, date: str, close: str, who: str, reason: str, w
     if close and not _TIME.fullmatch(close):
         raise UsageError(f"{close!r} is not a time; write HH:MM in New York time, such as 13:00")
     entry = {"date": day, "close": close, "when": when}
-    entry |= {"who": one_line(who, "--who", "the list"), "reason": one_line(reason, "--reason", "the list")}
+    entry |= {"who": require_line(who, "--who"), "reason": require_line(reason, "--reason")}
     before = next((row for row in known if row["date"] == day), None)
     if before is not None and before["close"] == close:
         return False

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from openbook.common.errors import ModelError, UsageError
 from openbook.common.files import replace_file, storage, sync, write_synced
+from openbook.common.text import require_line
 from openbook.runs.stage import check_name, clean, json_bytes
 
 FOLDER = "production"
@@ -49,7 +50,7 @@ def rollback(runs: Path, *, who: str, reason: str, when: str, verify: Callable[[
     The same person with the same reason again changes nothing: a rollback that was killed can be repeated, and a
     second step back needs a reason of its own. Raises UsageError (64) if there is nothing to go back to.
     """
-    said = {"who": one_line(who, "who"), "reason": one_line(reason, "reason")}
+    said = {"who": require_line(who, "who"), "reason": require_line(reason, "reason")}
     entries, earlier = history(runs), before(runs)
     if entries and said.items() <= entries[-1].get("rollback", {}).items():
         return entries[-1]
@@ -141,14 +142,6 @@ def _point(runs: Path, entries: list[dict], entry: Mapping) -> None:
     entry = clean(entry)
     content = {"schema_version": 1, **entry, "history": [*entries, entry]}
     replace_file(runs / FOLDER / POINTER, json_bytes(content))
-
-
-def one_line(text: str, name: str, keeper: str = "the history") -> str:
-    """One printable line of at most 200 characters, for what keeps it; UsageError (64) names what is not."""
-    line = text.strip()
-    if not (0 < len(line) <= 200 and line.isprintable()):
-        raise UsageError(f"{name} must be one line of 1 to 200 characters: {keeper} keeps it")
-    return line
 
 
 def _put(target: Path, files: Mapping[str, bytes]) -> None:

@@ -9,10 +9,12 @@ import fcntl
 import json
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from openbook.common.errors import ConflictError, LockError, OpenbookError, UsageError
 from openbook.common.files import replace_file, storage, sync
@@ -24,6 +26,7 @@ __all__ = ["Run", "RunsFolder", "Stage", "check_date", "csv_bytes", "json_bytes"
 
 STAGE, FAILED, BOOKS, STORE, OUTBOX = ".stage", "failed", "books", "store", "outbox"
 UPGRADED = "upgraded"  # copies from before an upgrade
+PATIENCE = 2.0  # seconds that a command waits for another to finish with the folder
 WHY = "failure.json"  # beside what a failed attempt left
 KEPT = {FAILED, BOOKS, STORE, OUTBOX, UPGRADED, registry.FOLDER, libraries.FOLDER}  # folders that are no notebooks
 _NOTEBOOK = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
@@ -56,24 +59,22 @@ class RunsFolder:
             )
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the runs folder alone; LockError (61) names the process that holds it. A dead process holds nothing."""
-        with storage(f"lock {self.folder}"):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            file = open(self.folder / ".lock", "a+", encoding="ascii")  # noqa: SIM115
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                holder = file.read().strip() or "?"
-                raise LockError(
-                    f"{self.folder} is locked by process {holder}; try again when it has finished"
-                ) from None
-            with storage(f"lock {self.folder}"):
-                os.ftruncate(file.fileno(), 0)
-                os.write(file.fileno(), f"{os.getpid()}\n".encode())  # nothing stays in a buffer, to fail once more
+    def lock(self, patience: float = PATIENCE) -> Iterator[None]:
+        """Hold the runs folder alone; LockError (61) names the process that still holds it after `patience` seconds. A
+        dead process holds nothing."""
+        with _held(self.folder / ".lock", f"{self.folder} is locked", patience):
             yield
+
+    @contextmanager
+    def attempt(self, notebook: str, date) -> Iterator[None]:
+        """Be the only one that runs a notebook for a date, while others use the folder; LockError (61) as `lock`."""
+        notebook, date = check_notebook(notebook), check_date(date)
+        file = self.folder / STAGE / notebook / f"{date}.lock"
+        with _held(file, f"{notebook} of {date} is running", 0.0):
+            try:
+                yield
+            finally:
+                file.unlink(missing_ok=True)
 
     def stage(
         self,
@@ -230,6 +231,38 @@ class RunsFolder:
         """The highest attempt of that date so far."""
         names = [path.name for path in (self.folder / FAILED / notebook).glob(f"{date}-*")]
         return max((int(name.rpartition("-")[2]) for name in names), default=0)
+
+
+@contextmanager
+def _held(file: Path, what: str, patience: float) -> Iterator[None]:
+    """Hold a lock file, which says who holds it."""
+    until = time.monotonic() + patience
+    with ExitStack() as opened:
+        while True:
+            with storage(f"lock {file.parent}"):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                handle = opened.enter_context(open(file, "a+", encoding="ascii"))
+            if _locked(handle, file):
+                break
+            if time.monotonic() >= until:
+                handle.seek(0)
+                holder = handle.read().strip() or "?"
+                raise LockError(f"{what} by process {holder}; try again when it has finished")
+            opened.close()
+            time.sleep(0.05)
+        with storage(f"lock {file.parent}"):
+            os.ftruncate(handle.fileno(), 0)
+            os.write(handle.fileno(), f"{os.getpid()}\n".encode())  # nothing stays in a buffer, to fail once more
+        yield
+
+
+def _locked(handle: TextIO, file: Path) -> bool:
+    """Whether this process holds the file now, and it still has its name: who held it may have removed it."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(handle.fileno()), os.stat(file))
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 def check_date(date) -> str:

@@ -15,8 +15,10 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from openbook.common.errors import DataError, StorageError
-from openbook.common.files import sync, write_synced
+from openbook.common.files import storage, sync, write_synced
 from openbook.market import calendar
 from openbook.market.ingest import LEVEL_MEMORY, admit, doubtful_closes
 from openbook.market.restatements import in_order, restated_rows
@@ -70,6 +72,7 @@ __all__ = [
     "put_market",
     "read_store",
     "restatements",
+    "snapshot",
     "store_fingerprint",
     "update_store",
 ]
@@ -281,6 +284,26 @@ def store_fingerprint(folder, date) -> str:
     if not at:
         raise DataError(f"the store at {folder} starts on {known[0]}, after {day}")
     return digests[known[at - 1]]
+
+
+@contextmanager
+def snapshot(folder, place: Path) -> Iterator[Path]:
+    """The store as it is now, to be read while others update or compact it: links to its files in a folder of the same
+    name below `place`, removed afterwards. Copies, where the file system has no links."""
+    folder = Path(folder)
+    target = place / folder.name
+    with storage(f"make {target}"):
+        shutil.rmtree(place, ignore_errors=True)  # left by a crash
+        target.mkdir(parents=True)
+        for name in [MANIFEST, *files_of(read_manifest(folder))]:
+            try:
+                os.link(folder / name, target / name)
+            except OSError:
+                shutil.copyfile(folder / name, target / name)
+    try:
+        yield target
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def load_market(source: Source, *, store=None, through=None) -> tuple[Market, pd.DataFrame]:
