@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
+from openbook.app.service import require_own_clocks
 from openbook.common.errors import ModelError, UsageError
 from openbook.runs import registry
 from openbook.runs.runs_folder import RunsFolder, read_run
@@ -83,6 +84,7 @@ def rollback(runs: Path, *, who: str, reason: str) -> str:
     """
     if not registry.history(runs):
         raise UsageError("nothing to roll back: no champion yet")
+    require_own_clocks(runs)
     when = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
     with RunsFolder(runs).lock():
         was = registry.history(runs)[-1]

@@ -23,6 +23,7 @@ from openbook.app.service import (
     publish_views,
     read_trades,
     require_own_clock,
+    require_own_clocks,
     store_of,
     the_book,
     when,
@@ -375,6 +376,7 @@ def closure(runs: Path, date: str, *, who: str, reason: str, close: str = "") ->
 
     UsageError (64) for a day that is not a session, is in the future, or already has a sealed daily run.
     """
+    require_own_clocks(runs)
     day = calendar.parse_date(date)
     said = {"date": date, "close": close, "who": who, "reason": reason}
     if not calendar.is_session(day) and date not in {row["date"] for row in closures.closures(runs)}:
@@ -404,7 +406,7 @@ def halt(runs: Path, *, who: str, reason: str, kind: str = "") -> str:
     Raises UsageError (64) if there is no book, StorageError (74) if no marker could be written and some book did not
     record the halt either.
     """
-    now, kinds = f"{calendar.machine_now():{MOMENT}}", [kind] if kind else list(BOOK_KINDS)
+    now, kinds = f"{calendar.machine_now():{MOMENT}}", [the_book(runs, kind)[0]] if kind else list(BOOK_KINDS)
     signed = {"who": require_line(who, "--who"), "reason": require_line(reason, "--reason")}
     marks, unmarked = [], ""
     try:

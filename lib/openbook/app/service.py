@@ -39,8 +39,7 @@ def working(runs: Path) -> Iterator[RunsFolder]:
     folder = RunsFolder(runs)
     with folder.lock():
         record_halts(folder)
-        for kind in books(runs):
-            require_own_clock(kind)
+        require_own_clocks(runs)
         require_clock(runs)
         note(folder)
         try:
@@ -86,6 +85,7 @@ def confirm_clock(runs: Path, *, who: str, reason: str) -> str:
     """Record that this machine's clock is right, whatever the last entry of the log says; later entries follow it."""
     said = f"{require_line(who, '--who')}: {require_line(reason, '--reason')}"
     folder = RunsFolder(runs)
+    require_own_clocks(runs)
     with folder.lock():
         last, now = audit_log.last_when(runs), when()
         if last is None:
@@ -109,6 +109,12 @@ def require_own_clock(kind: str) -> None:
     """ApprovalError (55) for a live book while the clock is overridden."""
     if kind == "live" and os.environ.get(calendar.REHEARSAL):
         raise ApprovalError(f"{calendar.REHEARSAL} is for simulating past days on the paper book; unset it")
+
+
+def require_own_clocks(runs: Path) -> None:
+    """ApprovalError (55) for a desk with a live book while the clock is overridden: its log is of real days."""
+    for kind in books(runs):
+        require_own_clock(kind)
 
 
 def note(folder: RunsFolder, sealed: Path | None = None, *, at: str | None = None) -> None:

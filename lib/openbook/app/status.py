@@ -5,9 +5,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from openbook.common.constants import BOOK_KINDS
 from openbook.common.errors import OpenbookError
 from openbook.notify import outbox
 from openbook.report.overview import BookOverview, Overview, read_history, read_overview
+from openbook.runs import halt_markers
 from openbook.runs.code_changes import void_because
 from openbook.runs.runs_folder import read_run
 from openbook.runs.summaries import DAILY, FAILURE, MARKS, ODD, RunSummary, plain
@@ -20,7 +22,7 @@ NONE = "·"  # a weekday without a run
 def status_lines(folder: str | Path) -> list[str]:
     """The champion, the books and the runs, in a few lines; reads small files only, and writes none."""
     seen = read_overview(folder)
-    lines = [f"runs      {seen.folder.absolute()}", f"champion  {seen.champion}"]
+    lines = [f"runs      {seen.folder.absolute()}", *_stops(seen.folder), f"champion  {seen.champion}"]
     for book in seen.books:
         lines += [f"book      {_book_line(book)}", *_book_notes(book), *_void(seen.folder, book)]
     if seen.last is not None:
@@ -31,6 +33,12 @@ def status_lines(folder: str | Path) -> list[str]:
         lines.append(f"waiting   for approval: orders of {', '.join(seen.waiting)}; openbook approve DATE --by NAME")
     lines += [*outbox.status_lines(seen.folder, datetime.datetime.now(datetime.UTC)), *_counts(seen)]
     return lines if seen.rows else [*lines, "no runs yet; try openbook demo"]
+
+
+def _stops(folder: Path) -> Iterator[str]:
+    """What stops the orders of a book, and the book may not have recorded yet."""
+    for said in dict.fromkeys(line for kind in BOOK_KINDS for line in halt_markers.stops(folder, kind)):
+        yield f"stop      {said}"
 
 
 def _warnings(seen: Overview) -> Iterator[str]:
