@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast
 import typer
 from typer.exceptions import TyperException
 
-from openbook.common import desk_folder
+from openbook.common import desk_folder, interrupts
 from openbook.common.errors import ApprovalError, AuditError, OpenbookError, StorageError, UsageError
 
 app = typer.Typer(
@@ -552,6 +552,7 @@ def _say(line: str) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code; an error that a user can meet is one line, never a traceback."""
     State.verbose = False
+    interrupts.begin()
     try:
         result = app(arguments, standalone_mode=False)
     except OpenbookError as error:
@@ -568,7 +569,8 @@ def main(arguments: list[str] | None = None) -> int:
             error, OpenbookError.exit_code, f"unexpected {type(error).__name__}: {error}; use -v for the traceback"
         )
     if result == INTERRUPTED:  # typer, too, answers Ctrl-C with this code, and says nothing
-        typer.echo("openbook: interrupted; nothing unsealed was kept", err=True)
+        said = f"but {', '.join(done)}; run the same command again to finish" if (done := interrupts.done()) else ""
+        typer.echo(f"openbook: interrupted; {said or 'nothing was changed'}", err=True)
     return result if isinstance(result, int) else 0
 
 

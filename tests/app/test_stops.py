@@ -3,8 +3,13 @@
 import fcntl
 import io
 import os
+import shutil
+import signal
+import sqlite3
+import sys
 import time
 
+import numpy as np
 import pytest
 
 from openbook.app import pipeline
@@ -15,7 +20,7 @@ from openbook.market import calendar
 from openbook.runs import audit_log, halt_markers
 from openbook.runs.halt_markers import KILL
 from openbook.runs.runs_folder import RunsFolder
-from support.trained_desk import Answer, clock, copied, openbook, succeed
+from support.trained_desk import COMPARED, Answer, clock, copied, openbook, succeed
 
 HALT = ("halt", "--who", "Bob", "--reason", "smoke in the server room")
 RESET = ("reset", "--who", "Ann", "--reason", "no fire")
@@ -131,8 +136,6 @@ def test_h01_a_halt_works_while_its_own_book_is_held_by_another_writer_and_is_re
     approved, monkeypatch
 ):
     """What another process writes takes longer than we wait: the marker stops the orders meanwhile."""
-    import sqlite3
-
     monkeypatch.setattr("openbook.ledger.sqlite.BUSY_SECONDS", 0.1)
     writer = sqlite3.connect(approved.book, isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
@@ -295,8 +298,6 @@ def test_a_training_holds_the_folder_only_to_begin_and_to_seal(trained, tmp_path
         return execute(notebook, stage, parameters, **more)
 
     monkeypatch.setattr(pipeline, "execute_notebook", executing)
-    from support.trained_desk import COMPARED
-
     desk.vendor.deliver(desk.evening())
     succeed(desk.run("compare", desk.tonight, *COMPARED, "portfolio.top_n=10"))
     assert succeed(said["evening"])
@@ -351,3 +352,60 @@ def test_h05_an_invisible_name_is_no_name(waiting, monkeypatch, who):
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{code}\n"))
     refused(command(waiting, "approve", tonight(waiting), "--by", who), 64, "--by")
     assert states(waiting) == {"PENDING"}
+
+
+# ---- Ctrl-C ----
+
+
+def interrupted_at(step: int, trace: list[int]):
+    """A tracer that presses Ctrl-C at the `step`-th line of our code."""
+
+    def local(frame, event, _):
+        if event == "line":
+            trace[0] += 1
+            if trace[0] == step:
+                os.kill(os.getpid(), signal.SIGINT)
+        return local
+
+    def tracer(frame, event, _):
+        return local if "openbook" in frame.f_code.co_filename else None
+
+    return tracer
+
+
+def lines_of(words: tuple, runs) -> int:
+    """How many lines of ours a command runs."""
+    trace = [0]
+    sys.settrace(interrupted_at(0, trace))
+    try:
+        openbook("--runs", runs, *words)
+    finally:
+        sys.settrace(None)
+    return trace[0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_interrupt_says_what_is_true(waiting, tmp_path, seed):
+    """Pressed at random lines of a deposit: it says that the book was changed if and only if it was, and the same
+    command again leaves one deposit."""
+    words = ("cash", "deposit", "5", "--who", "Ann", "--reason", "x")
+    shutil.copytree(waiting.runs, tmp_path / "copy")
+    n_lines = lines_of(words, tmp_path / "copy")
+    said = {True: 0, False: 0}
+    for k, step in enumerate(np.random.default_rng(seed).integers(1, n_lines, 20)):
+        runs = tmp_path / f"try{k}"
+        shutil.copytree(waiting.runs, runs)
+        before = read_book(runs / "books" / "paper.db").cash_now_cents
+        sys.settrace(interrupted_at(int(step), [0]))
+        try:
+            answer = openbook("--runs", runs, *words)
+        finally:
+            sys.settrace(None)
+        changed = read_book(runs / "books" / "paper.db").cash_now_cents - before
+        assert answer.code == 130, answer
+        assert ("was changed; run the same command again" in answer.err) == (changed == 500)
+        assert ("nothing was changed" in answer.err) == (changed == 0)
+        said[changed == 500] += 1
+        succeed(openbook("--runs", runs, *words))
+        assert read_book(runs / "books" / "paper.db").cash_now_cents - before == 500
+    assert min(said.values()) > 0

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from openbook.common.errors import BookError, LockError, StorageError, UsageError
+from openbook.common.interrupts import durably
 from openbook.ledger import event_chain, projection, sqlite
 from openbook.ledger.schema import APPLICATION_ID, statements
 
@@ -186,7 +187,8 @@ def _writing(address: Address) -> Iterator[sa.Connection]:
         server.exec_driver_sql(DURABLE)
         yield server
         try:
-            server.commit()
+            with durably(f"the book {address} was changed"):
+                server.commit()
         except DBAPIError as error:
             lost = "the server connection was lost during the commit, so the event may or may not be stored"
             raise StorageError(f"{address}: {lost}; check the book before you retry") from error

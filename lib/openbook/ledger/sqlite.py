@@ -6,12 +6,13 @@ SQLite in WAL mode with synchronous=FULL; at rest it is one single file, without
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
 from openbook.common.errors import BookError, LockError, StorageError
 from openbook.common.files import sync
+from openbook.common.interrupts import durably
 from openbook.ledger import event_chain
 from openbook.ledger.schema import APPLICATION_ID, SCHEMA_VERSION, statements
 
@@ -38,7 +39,8 @@ def create(path: Path, begin: Callable[[sqlite3.Connection], None]) -> None:
                 with _transaction(db, "BEGIN IMMEDIATE"):
                     begin(db)
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # closing would not report it if the disk refused it
-            os.link(draft, path)  # unlike a rename, never replaces a file
+            with durably(f"the book {path} was opened"):
+                os.link(draft, path)  # unlike a rename, never replaces a file
         finally:
             draft.unlink(missing_ok=True)
         sync(path.parent)
@@ -76,7 +78,7 @@ def write(path: Path) -> Iterator[sqlite3.Connection]:
     with spoken(path), connection(path, "rw") as db:
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA synchronous = FULL")
-        with _transaction(db, "BEGIN IMMEDIATE"):
+        with _transaction(db, "BEGIN IMMEDIATE", path):
             check(db, path)
             yield db
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -161,16 +163,18 @@ def connection(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
 
 
 @contextmanager
-def _transaction(db: sqlite3.Connection, begin: str) -> Iterator[None]:
-    """All or nothing."""
+def _transaction(db: sqlite3.Connection, begin: str, book: Path | None = None) -> Iterator[None]:
+    """All or nothing. book : whose file it is, if a commit of a change is to be noted"""
     db.execute(begin)
+    before = db.total_changes
     try:
         yield
     except BaseException:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
-    db.execute("COMMIT")
+    with durably(f"the book {book} was changed") if book and db.total_changes > before else nullcontext():
+        db.execute("COMMIT")
 
 
 @contextmanager

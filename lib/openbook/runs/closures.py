@@ -14,6 +14,7 @@ from pathlib import Path
 
 from openbook.common.errors import AuditError, UsageError
 from openbook.common.files import replace_file, storage
+from openbook.common.interrupts import durably
 from openbook.common.text import require_line
 from openbook.market.calendar import CLOSURES, parse_date
 from openbook.runs import audit_log
@@ -59,7 +60,7 @@ def close_session(runs: Path, *, date: str, close: str, who: str, reason: str, w
         return False
     if before is not None:
         raise UsageError(f"{day} is already recorded by {before['who']}: {before['reason']}")
-    with storage(f"write {runs / FILE}"):
+    with storage(f"write {runs / FILE}"), durably(f"the closure of {day} was recorded"):
         replace_file(runs / FILE, json_bytes([*known, entry]))
     return True
 

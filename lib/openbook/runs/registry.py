@@ -13,6 +13,7 @@ from pathlib import Path
 
 from openbook.common.errors import ModelError, UsageError
 from openbook.common.files import replace_file, storage, sync, write_synced
+from openbook.common.interrupts import durably
 from openbook.common.text import require_line
 from openbook.runs.stage import check_name, clean, json_bytes
 
@@ -141,7 +142,8 @@ def _point(runs: Path, entries: list[dict], entry: Mapping) -> None:
     """The one step: `entry` is the champion, and the last of the history."""
     entry = clean(entry)
     content = {"schema_version": 1, **entry, "history": [*entries, entry]}
-    replace_file(runs / FOLDER / POINTER, json_bytes(content))
+    with durably("the champion was changed"):
+        replace_file(runs / FOLDER / POINTER, json_bytes(content))
 
 
 def _put(target: Path, files: Mapping[str, bytes]) -> None:

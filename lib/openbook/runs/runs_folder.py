@@ -18,6 +18,7 @@ from typing import TextIO
 
 from openbook.common.errors import ConflictError, LockError, OpenbookError, UsageError
 from openbook.common.files import replace_file, storage, sync
+from openbook.common.interrupts import durably
 from openbook.common.secrets import redact, redact_folder
 from openbook.runs import libraries, provenance, registry
 from openbook.runs.stage import ABOUT, REPORT, RUN, Stage, check_name, csv_bytes, json_bytes, open_stage
@@ -131,7 +132,8 @@ class RunsFolder:
             raise ConflictError(f"{target} is already sealed and cannot be overwritten")
         with storage(f"seal {target}"):
             target.parent.mkdir(exist_ok=True)
-            os.rename(stage.folder, target)
+            with durably(f"the run {target} was sealed"):
+                os.rename(stage.folder, target)
             sync(target.parent)
             sync(self.folder)
         return target
