@@ -72,6 +72,13 @@ def read_batch(path: Path | str, session: str) -> Batch:
     return database.read(database.place(path), lambda db: _batch(db, session))
 
 
+def release(path: Path | str, session: str, *, may_go: Callable[[], None]) -> Batch:
+    """The batch of `session` as it is while nothing else can change the book; `may_go` as in `approve`."""
+    with database.write(database.place(path)) as db:
+        may_go()
+        return _batch(db, session)
+
+
 def approve(
     path: Path | str,
     session: str,
