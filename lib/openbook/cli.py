@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 
 from openbook.common import desk_folder, interrupts
 from openbook.common.errors import ApprovalError, AuditError, OpenbookError, StorageError, UsageError
+from openbook.common.text import printable
 
 app = typer.Typer(
     name="openbook",
@@ -196,12 +197,15 @@ def export(
     date: Annotated[str, typer.Argument(help="Session on which the orders were decided, YYYY-MM-DD.")],
     form: Annotated[str, typer.Option("--format", help="generic, ibkr or alpaca.")] = "generic",
     out: Annotated[Path | None, typer.Option(help="Output file, outside the runs folder; default: print.")] = None,
+    paper_account: Annotated[
+        bool, typer.Option("--paper-account", help="Orders of the paper book, for a broker's paper account.")
+    ] = False,
 ) -> None:
-    """Write the approved orders of a session in a broker's format; nothing is sent."""
+    """Write the approved orders of a session in a broker's format; nothing is sent. Paper orders are marked PAPER."""
     from openbook.app import commands
     from openbook.common.files import hand_out
 
-    _, data, left_out = commands.export(State.runs, date, form)
+    _, data, left_out = commands.export(State.runs, date, form, paper_account=paper_account)
     if left_out:
         typer.echo(left_out, err=True)
     if out is None:
@@ -414,12 +418,14 @@ def whatif(
 
 
 @app.command(rich_help_panel=LOOK)
-def status() -> None:
-    """Show the book, the champion and the latest runs."""
-    from openbook.app.status import status_lines
+def status() -> int:
+    """Show the book, the champion and the latest runs. Exit code 90: one of those was altered."""
+    from openbook.app.status import ALTERED, status_lines
 
-    for line in status_lines(_something()):
+    lines = status_lines(_something())
+    for line in lines:
         _say(line)
+    return AuditError.exit_code if any(line.startswith(ALTERED) for line in lines) else 0
 
 
 @app.command("open", rich_help_panel=LOOK)
@@ -532,21 +538,20 @@ def _something() -> Path:
 
 def _ask(proposal) -> str:
     """Show a proposal, and ask for the end of its hash."""
+    if not sys.stdin.isatty():
+        raise ApprovalError(
+            "an approval is typed at a terminal by the person who read the orders, and this is none; nothing was "
+            "approved. Elsewhere use a signed token: openbook sign, then approve --token"
+        )
     for line in proposal.lines():
         _say(line)
     asked = "To approve, type the last six characters of the batch's hash"
-    try:
-        return typer.prompt(asked, default="", show_default=False)
-    except typer.Abort:
-        if sys.stdin.isatty():
-            raise
-        typer.echo()
-        raise ApprovalError("no terminal to confirm on, so nothing was approved; use a terminal, or --token") from None
+    return typer.prompt(asked, default="", show_default=False)
 
 
 def _say(line: str) -> None:
-    """Print one line; rich colours are left to the terminal."""
-    typer.echo(line)
+    """Print one line, or some; a terminal gets no control character of a ticker, a reason or a name."""
+    typer.echo("\n".join(printable(each) for each in line.split("\n")))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -580,7 +585,7 @@ def _end(error: Exception, code: int, said: str) -> int:
 
     if State.verbose:
         typer.echo(redact("".join(traceback.format_exception(error))), err=True)
-    typer.echo(redact(f"openbook: {' '.join(said.split())}"), err=True)
+    typer.echo(redact(f"openbook: {printable(' '.join(said.split()))}"), err=True)
     return code
 
 

@@ -1,7 +1,6 @@
 """The stop that always works: a halt whatever else is wrong, KILL, and what research and a wrong clock do not block."""
 
 import fcntl
-import io
 import os
 import shutil
 import signal
@@ -20,7 +19,7 @@ from openbook.market import calendar
 from openbook.runs import audit_log, halt_markers
 from openbook.runs.halt_markers import KILL
 from openbook.runs.runs_folder import RunsFolder
-from support.trained_desk import COMPARED, Answer, clock, copied, openbook, succeed
+from support.trained_desk import COMPARED, Answer, Terminal, clock, copied, openbook, succeed
 
 HALT = ("halt", "--who", "Bob", "--reason", "smoke in the server room")
 RESET = ("reset", "--who", "Ann", "--reason", "no fire")
@@ -54,7 +53,7 @@ def command(desk, *words) -> Answer:
 
 def approve(desk, monkeypatch) -> Answer:
     code = book_commands.read_batch(desk.book, tonight(desk)).code
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"{code}\n"))
+    monkeypatch.setattr("sys.stdin", Terminal(f"{code}\n"))
     return command(desk, "approve", tonight(desk), "--by", "Ann")
 
 
@@ -211,11 +210,11 @@ def test_after_a_halt_sells_are_proposed_and_may_be_approved_but_not_while_kill_
         batch = book_commands.read_batch(approved.book, f"{day:%Y-%m-%d}")
         assert (batch.orders["shares"] < 0).all()
         (approved.runs / KILL).touch()
-        monkeypatch.setattr("sys.stdin", io.StringIO(f"{batch.code}\n"))
+        monkeypatch.setattr("sys.stdin", Terminal(f"{batch.code}\n"))
         approving = ("approve", f"{day:%Y-%m-%d}", "--by", "Ann")
         refused(command(approved, *approving), 55, "KILL exists")
         (approved.runs / KILL).unlink()
-        monkeypatch.setattr("sys.stdin", io.StringIO(f"{batch.code}\n"))
+        monkeypatch.setattr("sys.stdin", Terminal(f"{batch.code}\n"))
         succeed(command(approved, *approving))
         succeed(command(approved, "export", f"{day:%Y-%m-%d}"))
 
@@ -349,7 +348,7 @@ def test_h04_a_desk_with_a_live_book_writes_nothing_under_a_rehearsed_clock_but_
 @pytest.mark.parametrize("who", ["\u3164", "\u2800", "A\ufe0fnn", "\u200b", "\u202eeve", "   "])
 def test_h05_an_invisible_name_is_no_name(waiting, monkeypatch, who):
     code = book_commands.read_batch(waiting.book, tonight(waiting)).code
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"{code}\n"))
+    monkeypatch.setattr("sys.stdin", Terminal(f"{code}\n"))
     refused(command(waiting, "approve", tonight(waiting), "--by", who), 64, "--by")
     assert states(waiting) == {"PENDING"}
 

@@ -17,7 +17,7 @@ from openbook.report.exporter import TAGS
 from openbook.report.mail_html import BY_CLASS, BY_TAG, Inliner, clean_and_inline
 from openbook.runs import audit_log
 from support.mail_servers import HEAD, element_cell, mail_cell, seal_run, summarize
-from support.small_runs import DATE, hostile_texts
+from support.small_runs import DATE, hostile_texts, log_runs
 
 ORDERS = pd.DataFrame(
     {
@@ -82,7 +82,7 @@ def test_a_mail_says_the_verdict_then_the_tagged_outputs_then_what_to_do(daily):
         "Two limits bind.",
         "orders of 2022-12-28: 7 PENDING; approval deadline 2022-12-29 15:00 UTC",
         f"batch {'ef' * 32}",
-        f"Head of the audit log: {audit_log.GENESIS}",
+        f"Head of the audit log: {audit_log.head(daily.parent.parent)}",
     ]
     for said in (message.text, Outline(message.html).text):
         start = said.index(wanted[0])  # the page's title has it, too
@@ -98,7 +98,7 @@ def test_a_mail_says_the_verdict_then_the_tagged_outputs_then_what_to_do(daily):
 
 def test_the_head_is_that_of_the_log(daily):
     runs = daily.parent.parent
-    audit_log.record(runs, [("run", "daily_run/2022-12-28", HEAD)], when="2022-12-28 22:00:00 UTC")
+    audit_log.record(runs, [("event", "paper/1", HEAD)], when="2022-12-28 22:00:00 UTC")
     assert f"Head of the audit log: {audit_log.head(runs)}" in compose(daily).text
 
 
@@ -275,6 +275,7 @@ def test_a_run_without_tagged_cells_or_notebook_is_told_too(tmp_path):
     folder = seal_run(tmp_path)
     (folder / "daily_run.ipynb").unlink()
     (folder / "report.html").unlink()
+    log_runs(tmp_path)
     message = compose(folder)
     assert message.attachment is None
     assert message.text.startswith("7 orders pending approval\n")

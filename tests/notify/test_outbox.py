@@ -198,7 +198,7 @@ def test_a_channel_that_is_gone_and_a_run_that_is_gone_are_given_up(folder, monk
         (folder / "daily_run" / DATE / "run.json").unlink()
         done = deliver(folder, NOW)
         assert done.waiting == 1
-        assert "run.json" in done.lines[0]
+        assert f"daily_run/{DATE} was altered" in done.lines[0]
     assert taken == []
 
 

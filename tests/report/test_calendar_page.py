@@ -22,7 +22,7 @@ from openbook.runs.runs_folder import OUTBOX, RunsFolder
 from openbook.runs.stage import json_bytes
 from openbook.runs.summaries import KNOWN, plain, read_rows
 from support.many_runs import write_book, write_day, write_failure, write_history, write_run
-from support.small_runs import new_stage
+from support.small_runs import log_runs, new_stage
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -92,6 +92,7 @@ def test_a_day_has_the_letter_of_its_verdict(tmp_path, orders, switch, letter):
     write_day(tmp_path, "2024-06-10", orders=orders, switch=switch, verdict="as it was")
     link = page(tmp_path).links["daily_run/2024-06-10/report.html"]
     assert link["aria-label"] == f"{letter}, 2024-06-10: as it was"
+    log_runs(tmp_path)
     assert f"4 weeks   ····· ····· ····· {letter}   " in "\n".join(status_lines(tmp_path))
 
 
@@ -505,6 +506,7 @@ def test_the_strip_is_four_weeks_that_end_with_the_last_run(tmp_path):
     for day, orders in (("2024-05-17", 1), ("2024-05-20", 1), ("2024-06-01", 0), ("2024-06-12", 2)):
         write_day(tmp_path, day, orders=orders)
     write_failure(tmp_path, "2024-06-11-1")
+    log_runs(tmp_path)
     lines = status_lines(tmp_path)
     strip = next(i for i, line in enumerate(lines) if line.startswith("4 weeks"))
     # 17 May lies before the four weeks; 1 June is a Saturday

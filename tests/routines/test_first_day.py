@@ -5,7 +5,6 @@ saved, orders are approved, exported, filled and reconciled, a command is given 
 comes.
 """
 
-import io
 import json
 import shutil
 from pathlib import Path
@@ -20,7 +19,7 @@ from openbook.common import desk_folder
 from openbook.ledger import book, book_commands
 from openbook.market import calendar
 from openbook.runs.runs_folder import read_run
-from support.trained_desk import COMPARED, TRAINED, Answer, Desk, make_vendor, openbook, succeed
+from support.trained_desk import COMPARED, TRAINED, Answer, Desk, Terminal, make_vendor, openbook, succeed
 
 MINE = ("--profile", "mine")
 
@@ -77,7 +76,7 @@ def run(notebook: str, date: pd.Timestamp, *more: str) -> Answer:
 
 
 def approve(monkeypatch, place: Path, date: str) -> Answer:
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"{book_commands.read_batch(place, date).code}\n"))
+    monkeypatch.setattr("sys.stdin", Terminal(f"{book_commands.read_batch(place, date).code}\n"))
     return openbook("approve", date, "--by", "Ann")
 
 

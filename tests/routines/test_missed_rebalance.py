@@ -3,7 +3,6 @@
 What was rejected stays rejected.
 """
 
-import io
 import json
 import re
 
@@ -19,7 +18,7 @@ from openbook.ledger.book import read_book
 from openbook.market import calendar
 from openbook.portfolio.schedule import is_rebalance
 from openbook.runs.runs_folder import read_run
-from support.trained_desk import ChampionCard, clock, copied, openbook, succeed
+from support.trained_desk import ChampionCard, Terminal, clock, copied, openbook, succeed
 
 BY_HAND = "require_manual_approval=true"
 
@@ -139,7 +138,7 @@ def test_approved_orders_that_were_never_filled_are_made_up_for_once_a_statement
     desk, book, at = live
     date = f"{desk.days[3]:%Y-%m-%d}"
     assert live_evening(desk, at, 3)["orders"] > 0
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"{book_commands.read_batch(book, date).code}\n"))
+    monkeypatch.setattr("sys.stdin", Terminal(f"{book_commands.read_batch(book, date).code}\n"))
     succeed(openbook("--runs", desk.runs, "approve", date, "--by", "Ann"))
     succeed(openbook("--runs", desk.runs, "export", date))
     at(4, "21:05")

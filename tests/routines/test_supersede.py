@@ -1,6 +1,5 @@
 """The same date once more: refused with what differs, or sealed beside the first, whose open orders are void."""
 
-import io
 import json
 import os
 
@@ -13,7 +12,7 @@ from openbook.market.sources import parse_source
 from openbook.market.store import update_store
 from openbook.runs import audit_log, provenance
 from openbook.runs.runs_folder import RunsFolder, read_run
-from support.trained_desk import COMPARED, TRAINED, copied, hashes, openbook, succeed
+from support.trained_desk import COMPARED, TRAINED, Terminal, copied, hashes, openbook, succeed
 
 BY_HAND = "require_manual_approval=true"
 OTHER = "min_trade_size=2500"
@@ -60,7 +59,7 @@ def again(desk, *sets: str):
 
 def approve(desk, monkeypatch):
     code = book_commands.read_batch(desk.book, tonight(desk)).code
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"{code}\n"))
+    monkeypatch.setattr("sys.stdin", Terminal(f"{code}\n"))
     return openbook("--runs", desk.runs, "approve", tonight(desk), "--by", "Ann")
 
 

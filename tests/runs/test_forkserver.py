@@ -6,10 +6,13 @@ import signal
 import subprocess
 import threading
 import time
+from contextlib import nullcontext
+from pathlib import Path
 
 import psutil
 import pytest
 
+from openbook.backtest import kernels as backtest_kernels
 from openbook.common.errors import KernelDied
 from openbook.decision import decide
 from openbook.report import charts
@@ -17,6 +20,7 @@ from openbook.runs import kernel as kernel_module
 from openbook.runs.kernel import forking, start_kernel
 from openbook.runs.preload import FOR_NOTEBOOKS, preload
 from openbook.runs.runner import execute_notebook
+from openbook.signals import kernels as signal_kernels
 
 MODULES = ("json",)
 
@@ -127,3 +131,34 @@ def test_warming_up_leaves_no_thread_behind():
     decide.warm_up()
     charts.warm_up()
     assert threading.active_count() == before
+
+
+WHERE_MODULES_ARE = """
+import subprocess, sys
+import scrapbook
+ask = [sys.executable, '-c', 'import scrapbook; print(scrapbook.__file__)']
+theirs = subprocess.run(ask, capture_output=True, text=True).stdout
+run.record(ours='here' not in scrapbook.__file__, theirs='scrapbook' in theirs and 'here' not in theirs)
+"""
+
+
+@pytest.mark.parametrize("forked", [True, False], ids=["forked", "launched"])
+def test_a_module_in_the_current_folder_is_none_of_ours(tmp_path, monkeypatch, write_notebook, stage, forked):
+    """`scrapbook.py` beside the command would run with its rights, in the kernel and in processes that it starts."""
+    monkeypatch.setattr(kernel_module, "_server", None)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "scrapbook.py").write_text("raise SystemExit('not ours')\n")
+    begin = "from openbook.runs.runs_folder import open_stage\nrun = open_stage(stage)\nsession = date"
+    notebook = write_notebook(begin, WHERE_MODULES_ARE, "run.finish()")
+    monkeypatch.chdir(tmp_path / "here")
+    with forking(MODULES) if forked else nullcontext():
+        execute_notebook(notebook, stage, {"date": "2022-12-28", "stage": str(stage.folder)})
+    found = json.loads((stage.folder / "run.json").read_bytes())["recorded"]
+    assert found == {"ours": True, "theirs": True}
+
+
+def test_compiled_loops_depend_on_no_other_file_of_ours():
+    """Their cache knows its own file alone: a constant that changed elsewhere would go unnoticed."""
+    for module in (backtest_kernels, signal_kernels):
+        names = {line for line in Path(module.__file__).read_text().splitlines() if "import" in line}
+        assert not [line for line in names if line.lstrip().startswith(("from openbook", "import openbook"))]

@@ -11,7 +11,9 @@ import nbformat
 from aiosmtpd.controller import Controller
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
+from openbook.runs import audit_log
 from openbook.runs.stage import json_bytes
+from openbook.runs.verification import run_digest
 
 DATE = "2022-12-28"
 HEAD = "ab" * 32
@@ -38,6 +40,7 @@ def seal_run(runs: Path, *cells, date: str = DATE, verdict: str = "7 orders pend
     (folder / "report.html").write_text("<!DOCTYPE html><title>page</title>")
     about = {"notebook": "daily_run", "date": date, "inputs_hash": "cd" * 32}
     (folder / "run.json").write_bytes(json_bytes({**about, "recorded": {"verdict": verdict, **recorded}}))
+    audit_log.record(runs, [("run", f"daily_run/{date}", run_digest(folder))], when=f"{date} 22:00:00 UTC")
     return folder
 
 

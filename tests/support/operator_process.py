@@ -3,7 +3,6 @@
 python operator_process.py RUNS VENDOR: the vendor's folder holds everything that he will ever send, in full.parquet.
 """
 
-import io
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from openbook.cli import main
 from openbook.ledger import book_commands
 from openbook.ledger.book import read_book
 from openbook.runs.runs_folder import RunsFolder
-from support.trained_desk import Files, Vendor, clock
+from support.trained_desk import Files, Terminal, Vendor, clock
 
 FULL = "full.parquet"
 
@@ -33,7 +32,7 @@ def evening(runs: Path, vendor: Vendor, day: pd.Timestamp) -> None:
         code = main(["--runs", str(runs), "run", "daily_run", "--date", date, *sets])
         assert code == 0, code
         if len(read_book(book).pending):
-            sys.stdin = io.StringIO(book_commands.read_batch(book, date).code + "\n")
+            sys.stdin = Terminal(book_commands.read_batch(book, date).code + "\n")
             code = main(["--runs", str(runs), "approve", date, "--by", "Ann"])
             assert code == 0, code
 

@@ -1,8 +1,11 @@
 """Small things that the tests of the record share."""
 
 import random
+from pathlib import Path
 
+from openbook.runs import audit_log
 from openbook.runs.runs_folder import RunsFolder, Stage
+from openbook.runs.verification import run_digest
 
 DATE = "2022-12-28"
 OPEN = "from openbook.runs.runs_folder import open_stage\nrun = open_stage(stage)\nsession = date"
@@ -12,6 +15,14 @@ FINISH = "run.finish()"
 def new_stage(runs: RunsFolder, date: str = DATE) -> Stage:
     """A stage of the daily run of one date."""
     return runs.stage("daily_run", date, profile="demo", params={"top_n": 3}, inputs_hash="ab" * 32)
+
+
+def log_runs(folder: Path) -> None:
+    """The log of a runs folder, made anew: it knows each sealed run as it is now."""
+    (folder / audit_log.FILE).unlink(missing_ok=True)
+    runs = [run.folder for run in RunsFolder(folder).list()]
+    subjects = [("run", f"{run.parent.name}/{run.name}", run_digest(run)) for run in runs]
+    audit_log.record(folder, subjects, when="2022-12-28 22:00:00 UTC")
 
 
 def cell(text: str, number: int, *tags: str) -> dict:

@@ -271,6 +271,13 @@ def select_champion(folder: Path, n_days: int) -> Desk:
     return desk
 
 
+class Terminal(io.StringIO):
+    """What a person types at a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 @contextlib.contextmanager
 def clock(now: str):
     """The clock stands at `now`, as if this were that evening."""
@@ -298,6 +305,6 @@ def copied(desk: Desk, folder: Path) -> Desk:
 
 
 __all__ = [
-    *("AWKWARD", "SCRIPT", "Answer", "Desk", "Files", "clock", "copied"),
+    *("AWKWARD", "SCRIPT", "Answer", "Desk", "Files", "Terminal", "clock", "copied"),
     *("hashes", "openbook", "train_desk"),
 ]

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from openbook.app import champions
@@ -44,13 +45,15 @@ from openbook.market.sources import origin
 from openbook.market.store import store_fingerprint
 from openbook.market.store.manifest import require_manifest
 from openbook.report.calendar_page import publish_calendar
-from openbook.runs import closures, halt_markers, provenance
+from openbook.runs import closures, halt_markers, provenance, verification
 from openbook.runs.code_changes import void_because
 from openbook.runs.key_files import read_key, read_once
 from openbook.runs.runs_folder import RunsFolder, check_date, read_run
 from openbook.runs.stage import Stage
 
 ORDERS = ["symbol", "side", "shares", "price", "notional", "commission_est", "slippage_est", "reason"]
+
+PAPER = "PAPER-"  # before the id of each order of a paper book that is exported, and before the file's name
 
 Said = TypeVar("Said")
 
@@ -71,9 +74,17 @@ class Proposal:
         """trades.csv of the sealed run."""
         return read_trades(self.folder / "trades.csv")
 
+    @property
+    def orders(self) -> pd.DataFrame:
+        """ORDERS, from the book; what the sealed run estimated that they cost."""
+        orders, costs = self.batch.orders, self.trades.set_index("symbol")[["commission_est", "slippage_est"]]
+        known = costs.reindex(orders["symbol"]).reset_index(drop=True)
+        side = pd.Series(np.where(orders["shares"] > 0, "BUY", "SELL"), index=orders.index)
+        return orders.assign(side=side, notional=orders["shares"].abs() * orders["price"], **known)
+
     def lines(self) -> list[str]:
-        """The orders, their costs and the checks, shown before an approval."""
-        trades, recorded = self.trades, self.run["recorded"]
+        """The orders as the book has them, their costs and the checks, shown before an approval."""
+        trades, recorded = self.orders, self.run["recorded"]
         table = trades[ORDERS].to_string(index=False, float_format="{:,.2f}".format) if len(trades) else "no orders"
         costs = float(trades["commission_est"].sum() + trades["slippage_est"].sum())
         by_side = trades.groupby("side")["notional"].sum()
@@ -90,14 +101,19 @@ class Proposal:
         ]
 
 
-def proposal(runs: Path, date: str) -> Proposal:
+def proposal(runs: Path, date: str, *, of_the_log: bool = True) -> Proposal:
     """What was proposed for `date`; UsageError (64) if that run is not sealed.
 
-    Raises ApprovalError (55) for the live book while the clock is overridden.
+    of_the_log : False for a fill, which happened whatever was done to the page since
+
+    Raises AuditError (90), before anything of it is read, if the run is not the one in the log; ApprovalError (55) for
+    the live book while the clock is overridden.
     """
     folder = RunsFolder(runs).sealed("daily_run", date)
     if folder is None:
         raise UsageError(f"no sealed daily_run of {check_date(date)} in {runs}; see openbook status")
+    if of_the_log:
+        verification.require_as_logged(runs, folder)
     run = read_run(folder)
     kind = _kind_of(run)
     require_own_clock(kind)
@@ -106,11 +122,10 @@ def proposal(runs: Path, date: str) -> Proposal:
 
 
 def _proposal_to_go(runs: Path, date: str) -> Proposal:
-    """A proposal whose orders may be let forward: ApprovalError (55) before it is read if anything stops its book."""
-    sealed = RunsFolder(runs).sealed("daily_run", date)
-    for kind in BOOK_KINDS if sealed is None else [_kind_of(read_run(sealed))]:
-        halt_markers.require_none(runs, kind)
-    return proposal(runs, date)
+    """A proposal whose orders may be let forward: ApprovalError (55) if anything stops its book."""
+    found = proposal(runs, date)
+    halt_markers.require_none(runs, found.kind)
+    return found
 
 
 def _kind_of(run: dict) -> str:
@@ -226,15 +241,22 @@ def reject(runs: Path, date: str, *, who: str, reason: str) -> str:
     return f"{n} orders of {date} rejected by {who}: {reason}"
 
 
-def export(runs: Path, date: str, form: str) -> tuple[str, bytes, str]:
+def export(runs: Path, date: str, form: str, *, paper_account: bool = False) -> tuple[str, bytes, str]:
     """Name and bytes of the approved orders of a session, in a broker's format, and what was left out;
-    never sent anywhere. Of an order that is filled in part what is still open is written.
+    never sent anywhere. Of an order that is filled in part what is still open is written. Orders of a paper book are
+    marked PAPER, and leave in a broker's own format only for a `paper_account`: ApprovalError (55) otherwise.
 
     ApprovalError (55) unless every order was approved, in time, and stands on what it was approved on.
     """
     if form not in brokers.FORMATS:
         raise UsageError(f"unknown format {form!r}; choose from {', '.join(brokers.FORMATS)}")
     found = _proposal_to_go(runs, date)
+    paper = found.kind == "paper"
+    if paper and form != "generic" and not paper_account:
+        raise ApprovalError(
+            f"the orders of {date} are of the paper book; {form} would take them for real ones. For a broker's paper "
+            "account: --paper-account"
+        )
     orders = found.batch.orders
     states = set(orders["status"])
     waits = orders["status"].isin(["APPROVED", "PARTIALLY_FILLED"])
@@ -254,7 +276,9 @@ def export(runs: Path, date: str, form: str) -> tuple[str, bytes, str]:
     now = book_commands.release(found.place, date, may_go=partial(halt_markers.require_none, runs, found.kind))
     if now.moved or not now.orders["status"].equals(orders["status"]):
         raise ApprovalError(f"the orders of {date} changed while they were exported; nothing was exported")
-    return brokers.FILENAMES[form], brokers.FORMATS[form](left, _execution(runs, found.run)), _left_out(orders)
+    left = left.assign(order_id=PAPER + left["order_id"]) if paper else left
+    data = brokers.FORMATS[form](left, _execution(runs, found.run))
+    return f"{PAPER if paper else ''}{brokers.FILENAMES[form]}", data, _left_out(orders)
 
 
 def _left_out(orders: pd.DataFrame) -> str:
@@ -277,9 +301,9 @@ def fills(runs: Path, date: str, file: Path, *, accepted: tuple[str, str] = ("",
     """Record the broker's fills for the orders of a session; fills that match no order need a name."""
     data = read_once(file)
     table = _understood(brokers.parse_fills, data, file)
-    proposal(runs, date)  # whether it can be, before the folder is held
+    proposal(runs, date, of_the_log=False)  # whether it can be, before the folder is held
     with working(runs) as folder:
-        found = proposal(runs, date)
+        found = proposal(runs, date, of_the_log=False)
         _require_past(table)
         brokers.require_named_alike(table, found.batch.orders)
         digest = hashlib.sha256(data).hexdigest()

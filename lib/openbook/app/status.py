@@ -13,8 +13,10 @@ from openbook.runs import halt_markers
 from openbook.runs.code_changes import void_because
 from openbook.runs.runs_folder import read_run
 from openbook.runs.summaries import DAILY, FAILURE, MARKS, ODD, RunSummary, plain
+from openbook.runs.verification import require_as_logged
 
 WEEKS = 4
+ALTERED = "ALTERED"  # begins the line of a run that is not the one in the log
 AMOUNT = re.compile(r"-?[0-9]{1,15}\.?[0-9]*", re.ASCII)
 NONE = "·"  # a weekday without a run
 
@@ -22,10 +24,12 @@ NONE = "·"  # a weekday without a run
 def status_lines(folder: str | Path) -> list[str]:
     """The champion, the books and the runs, in a few lines; reads small files only, and writes none."""
     seen = read_overview(folder)
+    altered = altered_runs(seen)
     lines = [f"runs      {seen.folder.absolute()}", *_stops(seen.folder), f"champion  {seen.champion}"]
+    lines[1:1] = [f"{ALTERED}   {said}" for said in altered.values()]
     for book in seen.books:
         lines += [f"book      {_book_line(book)}", *_book_notes(book), *_void(seen.folder, book)]
-    if seen.last is not None:
+    if seen.last is not None and seen.last.folder not in altered:
         failed = "failed: " if seen.last.kind == FAILURE else ""
         lines.append(f"last      {seen.last.notebook} {seen.last.date}: {failed}{seen.last.said}")
         lines += [*_strip(seen.days()), *_warnings(seen)]
@@ -33,6 +37,18 @@ def status_lines(folder: str | Path) -> list[str]:
         lines.append(f"waiting   for approval: orders of {', '.join(seen.waiting)}; openbook approve DATE --by NAME")
     lines += [*outbox.status_lines(seen.folder, datetime.datetime.now(datetime.UTC)), *_counts(seen)]
     return lines if seen.rows else [*lines, "no runs yet; try openbook demo"]
+
+
+def altered_runs(seen: Overview) -> dict[str, str]:
+    """Why the last sealed runs that a status reads from are not those in the log, by folder; empty if they are."""
+    last = {row.notebook: row.folder for row in seen.sealed if row.notebook in ("compare", DAILY)}
+    found = {}
+    for folder in last.values():
+        try:
+            require_as_logged(seen.folder, seen.folder / folder)
+        except OpenbookError as error:
+            found[folder] = plain(error)
+    return found
 
 
 def _stops(folder: Path) -> Iterator[str]:
@@ -45,6 +61,8 @@ def _warnings(seen: Overview) -> Iterator[str]:
     """What the last comparison and the last daily page warn of."""
     last = {row.notebook: row for row in seen.sealed if row.notebook in ("compare", DAILY) and row.kind != ODD}
     for row in last.values():
+        if row.folder in altered_runs(seen):
+            continue
         if warning := read_run(seen.folder / row.folder)["recorded"].get("warning"):
             yield f"warning   {row.notebook} {row.date}: {plain(warning)}"
 

@@ -157,6 +157,8 @@ def _codes(symbol: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
             f"{name} has rows with a missing or non-text symbol; read the column as text, so that NA and "
             "TRUE stay as written"
         )
+    if odd := [value for value in found if not value.strip().isprintable()]:
+        raise DataError(f"{name} has a symbol with characters that cannot be printed: {odd[0]!r}; correct the file")
     written = pd.Index([value.strip() for value in found], dtype="str")  # "AAPL " is AAPL
     symbols = pd.Index(sorted(set(written)), dtype="str", name="symbol")
     return symbols.get_indexer(written)[codes], symbols

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from openbook.common.secrets import redact
 from openbook.common.text import printable
-from openbook.runs import audit_log, views
+from openbook.runs import audit_log, verification, views
 from openbook.runs.runs_folder import BOOKS, check_date, read_run
 from openbook.runs.stage import REPORT
 
@@ -79,8 +79,12 @@ def compose(folder: Path, *, head: str | None = None, book: Sequence[str] | None
 
     head : the audit log's head; the present one if left out
     book : lines about the book, shown as they are; those of its summary if left out
+
+    Raises AuditError (90), before anything of it is read, if the run is not the one in the log.
     """
-    run, runs = read_run(folder), folder.parent.parent
+    runs = folder.parent.parent
+    verification.require_as_logged(runs, folder)
+    run = read_run(folder)
     head, date = audit_log.head(runs) if head is None else head, one_line(run["date"])
     book = _book_lines(runs, run) if book is None else list(book)
     said, key = run["recorded"], run_id(run)

@@ -12,12 +12,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from openbook.common.errors import OpenbookError
+from openbook.common.errors import AuditError, OpenbookError
 from openbook.common.files import replace_file, storage
 from openbook.common.secrets import redact
 from openbook.runs.message_queue import GIVEN_UP, SENT, WAITING, count_waiting, entries, read_entry
 from openbook.runs.runs_folder import OUTBOX, RunsFolder, read_run
 from openbook.runs.stage import json_bytes
+from openbook.runs.verification import require_as_logged
 
 if TYPE_CHECKING:
     from openbook.notify.channels import Channel, Refused
@@ -77,16 +78,24 @@ def catch_up(runs: Path, now: datetime) -> bool:
         return False
     from openbook.notify.message import compose, run_id
 
+    require_as_logged(runs, latest)
     if (runs / OUTBOX / f"{run_id(read_run(latest))}.json").exists():
         return False
     return enqueue(runs, compose(latest), now)
 
 
 def tell(runs: Path, now: datetime, *messages: "Message") -> DeliveryReport:
-    """Queue these messages and any missed before, then deliver what is due. The last step of a command."""
+    """Queue these messages and any missed before, then deliver what is due. The last step of a command.
+
+    Raises AuditError (90), after everything else is sent, if a run whose message was missed is not the one in the log.
+    """
     for message in messages:
         enqueue(runs, message, now)
-    catch_up(runs, now)
+    try:
+        catch_up(runs, now)
+    except AuditError:
+        deliver(runs, now)
+        raise
     return deliver(runs, now)
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import select
 import signal
+import site
 import subprocess
 import sys
 import time
@@ -68,7 +69,7 @@ class ForkServer:
 
     def _start(self) -> subprocess.Popen:
         if self.process is None:
-            line = [sys.executable, "-m", "openbook.runs.forkserver", *self._modules]
+            line = [sys.executable, *safe_path(), "-m", "openbook.runs.forkserver", *self._modules]
             self.library = library_digest()
             pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
             self.process = subprocess.Popen(line, env=self._environment, text=True, start_new_session=True, **pipes)
@@ -228,7 +229,12 @@ def _become(about: dict, server: int) -> int:
     return 0
 
 
+def safe_path() -> list[str]:
+    """Options of an interpreter that imports nothing from the current folder, and nothing that the user installed for
+    all programs unless openbook itself lies there."""
+    ours = Path(__file__).resolve().is_relative_to(Path(site.getusersitepackages()).resolve())
+    return ["-P"] if ours else ["-P", "-s"]
+
+
 if __name__ == "__main__":
-    if sys.path and Path(sys.path[0]) == Path.cwd():  # what lies in the current folder is no module of ours
-        del sys.path[0]
     sys.exit(serve(sys.argv[1:]))

@@ -23,7 +23,7 @@ from openbook.common.errors import KernelDied, UsageError
 from openbook.common.files import storage
 from openbook.common.secrets import scrubbed_environment
 from openbook.runs import progress
-from openbook.runs.forkserver import Forked, ForkServer
+from openbook.runs.forkserver import Forked, ForkServer, safe_path
 from openbook.runs.provenance import library_digest
 
 STEPS = "steps"  # in a kernel's folder: how far its long cell is
@@ -146,7 +146,7 @@ def start_kernel(
 def _launched(folder: Path, cwd, python: str, library: Path | None, modules: list[str]) -> subprocess.Popen:
     with open(folder / "stderr.log", "wb") as log:
         return subprocess.Popen(
-            [python, "-m", "ipykernel_launcher", *_arguments(folder / "kernel.json", modules)],
+            [python, *safe_path(), "-m", "ipykernel_launcher", *_arguments(folder / "kernel.json", modules)],
             env=_environment(folder, library),
             cwd=cwd,
             stdin=subprocess.DEVNULL,
@@ -216,6 +216,7 @@ def _environment(folder: Path, library: Path | None = None) -> dict[str, str]:
     kept = {name: value for name, value in scrubbed_environment().items() if name != "PYTHONSTARTUP"}
     ours = {"IPYTHONDIR": str(folder / "ipython"), "PYTHONHASHSEED": "0", "JPY_PARENT_PID": str(os.getpid())}
     ours[progress.FILE] = str(folder / STEPS)
+    ours |= {"PYTHONSAFEPATH": "1"}  # also for the processes that it starts
     found = {"PYTHONPATH": str(library)} if library is not None else {}
     desk = desk_or_none()
     return {**kept, **ours, **found, **({DESK: str(desk)} if desk else {})}
@@ -225,6 +226,7 @@ def _arguments(connection: Path, modules: list[str]) -> list[str]:
     """How to launch the kernel; the imports run before it answers, and leave no name behind."""
     warm_up = [f"__import__('openbook.runs.preload', fromlist=['preload']).preload({modules!r})"] if modules else []
     options = [f"--IPKernelApp.exec_lines={json.dumps(warm_up)}", "--HistoryManager.enabled=False"]
+    options += ["--IPKernelApp.ignore_cwd=True"]
     return ["-f", str(connection), *options]
 
 

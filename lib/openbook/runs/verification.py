@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from openbook.common.errors import OpenbookError
+from openbook.common.errors import AuditError, OpenbookError
 from openbook.common.files import storage
 from openbook.runs import audit_log, libraries, provenance, registry
 from openbook.runs.runs_folder import Run, RunsFolder, read_run
@@ -20,6 +20,16 @@ _COMMIT = re.compile(r"[0-9a-f]{40,64}", re.ASCII)
 def run_digest(folder: Path) -> str:
     """One sha256 over every file of a sealed run, run.json, the notebook and the report included."""
     return _digest(_hashes(folder))
+
+
+def require_as_logged(runs: Path, folder: Path) -> None:
+    """AuditError (90) unless a sealed run is byte for byte the one that the log has."""
+    name = f"{folder.parent.name}/{folder.name}"
+    logged = _logged(runs, "run").get(name)
+    if logged is None:
+        raise AuditError(f"{name} is not in the log; if a crash came between, run it again, else see openbook verify")
+    if logged != run_digest(folder):
+        raise AuditError(f"{name} was altered: it is not the run in the log; see openbook verify")
 
 
 def check_runs(runs: Path) -> list[str]:
