@@ -17,11 +17,11 @@ from openbook.portfolio.target_weights import (
     choose,
     decide_weights,
     has_history,
-    part_of_way,
     rank_names,
     rank_rows,
     recent_covariance,
     smooth,
+    trade_fraction_within,
     turnover,
     unchosen,
 )
@@ -148,13 +148,13 @@ def test_band_never_leaves_a_sector_over_its_cap():
     np.testing.assert_array_equal(kept, [False, False, True])
 
 
-def test_part_of_way_by_hand():
+def test_trade_fraction_within_by_hand():
     held, goal = np.array([0.5, 0.5, 0.0]), np.array([0.0, 0.5, 0.5])
-    assert part_of_way(held, held, goal, 0.5) == 1.0
-    assert part_of_way(held, held, goal, 0.2) == pytest.approx(0.4)
+    assert trade_fraction_within(held, held, goal, 0.5) == 1.0
+    assert trade_fraction_within(held, held, goal, 0.2) == pytest.approx(0.4)
     floor = np.array([0.2, 0.5, 0.0])  # a cut of 0.3 that must be made
-    assert part_of_way(held, floor, goal, 0.3) == 0.0
-    part = part_of_way(held, floor, goal, 0.4)
+    assert trade_fraction_within(held, floor, goal, 0.3) == 0.0
+    part = trade_fraction_within(held, floor, goal, 0.4)
     assert turnover(floor + part * (goal - floor), held) == pytest.approx(0.4)
 
 
@@ -220,7 +220,7 @@ def test_every_limit_holds_after_every_step(seed, n, optimizer, cap, band):
         assert turnover(weights, held) <= max(cap, must) + 1e-9
         if turnover(weights, held) > cap + 1e-9:
             np.testing.assert_allclose(free, decision.floor, atol=1e-12)  # exactly what had to be sold
-    if decision.way == 1.0:
+    if decision.trade_fraction == 1.0:
         np.testing.assert_array_equal(weights[decision.kept], held[decision.kept])
         exits = (decision.target <= DUST) & (held > DUST)
         assert (weights[exits] == 0).all()

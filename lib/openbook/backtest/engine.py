@@ -31,7 +31,7 @@ from openbook.portfolio.target_weights import (
     unchosen,
 )
 
-LOG_COLUMNS = ["regime", "optimizer", "outcome", "reason", "ranked", "names", "invested", "turnover", "way"]
+LOG_COLUMNS = ["regime", "optimizer", "outcome", "reason", "ranked", "names", "invested", "turnover", "trade_fraction"]
 LOCKED_COLUMNS = ["date", "symbol", "why", "usd"]
 
 
@@ -69,8 +69,8 @@ class BacktestResult:
     equity, cash : by session, USD at the close, from the first decision
     weights, held : by decision date, targets and the weights before; columns symbols and CASH
     turnover : by decision date, ½Σ|change| at execution, cash included; costs : likewise, USD
-    gone : date, symbol, kind, usd of each held name that turned into cash without an order: by a recorded delisting, or
-        because it came back at another level, more than 25 times above
+    forced_exits : date, symbol, kind, usd of each held name that became cash without an order: by a recorded delisting,
+        or because it came back at another level, more than 25 times above
     notes : sentences that every page shows
     warning : that the settings left the model nothing to choose; empty where it chose, or where nothing was decided
     locked : date of the last accepted bar, symbol, why, usd of each name that is held at the end and cannot be sold:
@@ -84,7 +84,7 @@ class BacktestResult:
     held: pd.DataFrame
     turnover: pd.Series
     costs: pd.Series
-    gone: pd.DataFrame
+    forced_exits: pd.DataFrame
     notes: tuple[str, ...]
     warning: str = ""
     locked: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=LOCKED_COLUMNS))
@@ -219,7 +219,8 @@ def _try(evening: WeightInputs, settings: PortfolioSettings) -> tuple[np.ndarray
         decision = decide_weights(evening, settings)
     except OptimizerError as error:
         entry = {"optimizer": "", "outcome": "kept", "reason": str(error), "ranked": np.nan}
-        return evening.held, {"regime": evening.regime, **entry, "turnover": 0.0, "way": 0.0, **_size(evening.held)}
+        entry |= {"turnover": 0.0, "trade_fraction": 0.0}
+        return evening.held, {"regime": evening.regime, **entry, **_size(evening.held)}
     return decision.weights, {"regime": evening.regime, **_entry(decision, evening), **_size(decision.weights)}
 
 
@@ -233,7 +234,7 @@ def _entry(decision: WeightDecision, evening: WeightInputs) -> dict:
         "reason": failed,
         "ranked": int(np.count_nonzero(decision.rank)),
         "turnover": moved,
-        "way": decision.way,
+        "trade_fraction": decision.trade_fraction,
     }
 
 
@@ -273,7 +274,7 @@ def _result(done: Walk, rows: list[int], tape: PriceArrays) -> BacktestResult:
     """The arrays of a walk as frames."""
     dates, decided = tape.dates[rows[0] :], tape.dates[rows]
     equity = pd.Series(done.equity, index=dates, name="equity")
-    gone = [(tape.dates[row], tape.symbols[name], kind, usd) for row, name, kind, usd in done.gone]
+    forced_exits = [(tape.dates[row], tape.symbols[name], kind, usd) for row, name, kind, usd in done.forced_exits]
     locked = _locked(done, tape)
     return BacktestResult(
         returns=equity.pct_change().iloc[1:].rename("returns"),
@@ -283,7 +284,7 @@ def _result(done: Walk, rows: list[int], tape: PriceArrays) -> BacktestResult:
         held=_with_cash(done.held, decided, tape.symbols),
         turnover=pd.Series(done.turnover, index=decided, name="turnover"),
         costs=pd.Series(done.costs, index=decided, name="costs"),
-        gone=pd.DataFrame(gone, columns=["date", "symbol", "kind", "usd"]),
+        forced_exits=pd.DataFrame(forced_exits, columns=["date", "symbol", "kind", "usd"]),
         locked=locked,
         notes=(*tape.notes, *_locked_notes(locked, done.equity[-1], tape.dates), *_notes(done, rows, tape)),
     )
@@ -330,7 +331,7 @@ def _told(locked: pd.DataFrame, equity: float) -> str:
 def _notes(done: Walk, rows: list[int], tape: PriceArrays) -> list[str]:
     """Sentences about what else a reader would not expect."""
     notes = []
-    higher = sorted({str(tape.symbols[name]) for _, name, kind, _ in done.gone if kind == "another level"})
+    higher = sorted({str(tape.symbols[name]) for _, name, kind, _ in done.forced_exits if kind == "another level"})
     if higher:
         notes.append(
             f"{', '.join(higher)} reappeared at more than {LIMIT:g} times the last accepted price while "

@@ -159,7 +159,7 @@ def hold_index(market: Market, dates: pd.DatetimeIndex, capital: float) -> Backt
         held=weights,
         turnover=none.rename("turnover"),
         costs=none.rename("costs"),
-        gone=pd.DataFrame(columns=["date", "symbol", "kind", "usd"]),
+        forced_exits=pd.DataFrame(columns=["date", "symbol", "kind", "usd"]),
         notes=("the index is held without costs, from its close on the first decision date",),
     )
 

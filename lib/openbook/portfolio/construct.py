@@ -45,7 +45,8 @@ class Portfolio:
     held : the weights before, likewise; target : the optimizer's, before no-trade band and turnover cap
     optimizer : the one used; chain : optimizer, outcome, reason of each that was tried
     binding : limit, name, value, cap of each limit that holds something back
-    turnover : ½Σ|change|, cash included; wanted : what it would be without the cap; way : part of the way moved
+    turnover : ½Σ|change|, cash included; uncapped_turnover : what it would be without the cap
+    trade_fraction : part of the trades made, 1 if the cap did not bind
     chosen : symbol, score, rank, held, expected, volatility, target, weight of the chosen names
     story : one row per chosen or held symbol: sector, score, rank, held, target, weight, change, reason
     expected, covariance : of the chosen, a year; limits : under which the optimizer worked
@@ -61,8 +62,8 @@ class Portfolio:
     chain: pd.DataFrame
     binding: pd.DataFrame
     turnover: float
-    wanted: float
-    way: float
+    uncapped_turnover: float
+    trade_fraction: float
     chosen: pd.DataFrame
     story: pd.DataFrame
     expected: pd.Series
@@ -225,8 +226,8 @@ def _portfolio(date, evening: WeightInputs, decision: WeightDecision, settings: 
         chain=pd.DataFrame([vars(step) for step in decision.chain], columns=["optimizer", "outcome", "reason"]),
         binding=pd.DataFrame(_binding(evening, decision, settings), columns=["limit", "name", "value", "cap"]),
         turnover=turnover(decision.weights, evening.held),
-        wanted=decision.wanted,
-        way=decision.way,
+        uncapped_turnover=decision.uncapped_turnover,
+        trade_fraction=decision.trade_fraction,
         chosen=table[["score", "rank", "held", "expected", "volatility", "target", "weight"]].reset_index(),
         story=story,
         expected=pd.Series(decision.expected, index=chosen, name="expected"),
@@ -269,8 +270,10 @@ def _binding(evening: WeightInputs, decision: WeightDecision, settings: Portfoli
         rows.append(("room", "remainder held in cash", target.sum(), exposure))
     cut = np.flatnonzero(evening.held - locked > decision.floor + AT_LIMIT)
     rows += [("held above a limit", evening.symbols[i], evening.held[i], decision.floor[i]) for i in cut]
-    if decision.way < 1:
-        rows.append(("turnover", f"{decision.way:.0%} of the way", decision.wanted, settings.max_turnover))
+    if decision.trade_fraction < 1:
+        rows.append(
+            ("turnover", f"{decision.trade_fraction:.0%} of the way", decision.uncapped_turnover, settings.max_turnover)
+        )
     for i in _capped(evening, decision, settings):
         rows.append(("single trade", evening.symbols[i], target[i] - evening.held[i], settings.max_trade))
     return rows
@@ -323,8 +326,8 @@ def _reason(i: int, chosen: bool, evening: WeightInputs, decision: WeightDecisio
         bounds.append("held above a limit")
     if i in _capped(evening, decision, settings):
         bounds.append(f"grows by at most {settings.max_trade:.1%} an evening")
-    if decision.way < 1 and abs(decision.target[i] - evening.held[i]) > DUST and not decision.kept[i]:
-        bounds.append(f"{decision.way:.0%} of the way, turnover limit")
+    if decision.trade_fraction < 1 and abs(decision.target[i] - evening.held[i]) > DUST and not decision.kept[i]:
+        bounds.append(f"{decision.trade_fraction:.0%} of the way, turnover limit")
     return "; ".join([said, *bounds])
 
 

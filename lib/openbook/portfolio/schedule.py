@@ -59,14 +59,14 @@ class Rebalance:
     rejected: pd.Timestamp | None = None
 
     @property
-    def due(self) -> bool:
+    def is_rebalance(self) -> bool:
         """Whether the portfolio is to be changed."""
         return self.scheduled or self.empty or bool(self.missed)
 
     @property
     def sentence(self) -> str:
         """Why there is a rebalance in this session, or when the next will be."""
-        if not self.due:
+        if not self.is_rebalance:
             why = f"The initial build of {self.rejected:%Y-%m-%d} was rejected. " if self.rejected is not None else ""
             return f"{why}The next rebalance is on {next_rebalance(self.session, self.every):%A, %d %B}."
         build = "No positions yet: initial build." if self.empty else ""

@@ -142,7 +142,7 @@ class WeightDecision:
     chosen : (k,) positions of the chosen names; expected, covariance : theirs, a year
     limits : of the optimizer, over the chosen; hard : over all n, the hard limits of the weights
     kept : (n,) bool, left alone by the no-trade band; floor : (n,) held weights cut to the limits
-    wanted : turnover before the cap; way : how much of the way was moved, 1 if the cap did not bind
+    uncapped_turnover : before the cap; trade_fraction : part of the trades that was made, 1 if the cap did not bind
     """
 
     weights: np.ndarray
@@ -157,8 +157,8 @@ class WeightDecision:
     chain: tuple[OptimizerStep, ...]
     kept: np.ndarray
     floor: np.ndarray
-    wanted: float
-    way: float
+    uncapped_turnover: float
+    trade_fraction: float
 
     @property
     def optimizer(self) -> str:
@@ -322,27 +322,39 @@ def approach(target, held, locked, hard: Limits, settings: PortfolioSettings) ->
     """From the held weights towards the target: no-trade band, then turnover cap; every hard limit holds afterwards.
 
     Held weights that break a limit are cut to it first, whatever turnover that takes; no weight grows by more than
-    max_trade; the rest moves the part of the way that the cap leaves, which keeps every limit because both ends do. The
-    first build from cash is not slowed.
+    max_trade; of the rest, the fraction that the cap leaves is traded, which keeps every limit because both ends do.
+    The first build from cash is not slowed.
     """
     stuck = np.where(locked, held, 0.0)
     held, target = held - stuck, target - stuck
     if not (held > DUST).any():
         kept = np.zeros(len(held), dtype=bool)
-        return {"weights": target + stuck, "kept": kept, "floor": held, "wanted": turnover(target, held), "way": 1.0}
+        return {
+            "weights": target + stuck,
+            "kept": kept,
+            "floor": held,
+            "uncapped_turnover": turnover(target, held),
+            "trade_fraction": 1.0,
+        }
     floor = reduce_to(held, hard)
     goal, kept = apply_band(target, held, hard, settings.no_trade_band)
     goal = np.minimum(
         goal, held + settings.max_trade
     )  # giving weight up breaks no limit; cash takes it until next time
-    way = part_of_way(held, floor, goal, settings.max_turnover)
-    weights = goal if way == 1.0 else floor + way * (goal - floor)
+    fraction = trade_fraction_within(held, floor, goal, settings.max_turnover)
+    weights = goal if fraction == 1.0 else floor + fraction * (goal - floor)
     weights = np.where(weights <= DUST, 0.0, weights)
     if not (hard.excess(weights) <= TOLERANCE):
         raise OptimizerError(
             f"internal error: the weights exceed a limit by {hard.excess(weights):.3g}; please report this"
         )
-    return {"weights": weights + stuck, "kept": kept, "floor": floor, "wanted": turnover(goal, held), "way": way}
+    return {
+        "weights": weights + stuck,
+        "kept": kept,
+        "floor": floor,
+        "uncapped_turnover": turnover(goal, held),
+        "trade_fraction": fraction,
+    }
 
 
 def apply_band(target, held, hard: Limits, band: float) -> tuple[np.ndarray, np.ndarray]:
@@ -363,8 +375,8 @@ def turnover(new: np.ndarray, old: np.ndarray) -> float:
     return 0.5 * float(np.abs(change).sum() + abs(change.sum()))
 
 
-def part_of_way(held, floor, goal, cap: float) -> float:
-    """Largest part in [0, 1] of the way from floor to goal at which the turnover from held is within the cap."""
+def trade_fraction_within(held, floor, goal, cap: float) -> float:
+    """Largest fraction in [0, 1] of the trades from floor to goal at which the turnover from held is within the cap."""
     full = turnover(goal, held)
     if full <= cap:
         return 1.0
