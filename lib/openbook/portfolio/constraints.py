@@ -59,12 +59,6 @@ class Limits:
         return replace(self, exposure=exposure)
 
 
-def free_limits(n: int, exposure: float = 1.0) -> Limits:
-    """No limit but the total, for n names."""
-    ones = np.ones(1)
-    return Limits(np.full(n, exposure), np.zeros(n, dtype=np.intp), ones, exposure, ("",) * n, ("all",))
-
-
 def check_feasible(limits: Limits) -> None:
     """Raise OptimizerError (50), naming the limit and the way out, if no weights add up to the exposure."""
     n, need = len(limits.upper), limits.exposure
