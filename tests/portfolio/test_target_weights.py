@@ -22,9 +22,9 @@ from openbook.portfolio.target_weights import (
     recent_covariance,
     smooth,
     trade_fraction_within,
-    turnover,
     unchosen,
 )
+from openbook.portfolio.turnover import traded_turnover, turnover
 from support import portfolios as lab
 
 seeds = st.integers(0, 10**6)
@@ -130,6 +130,17 @@ def test_turnover_counts_cash():
     assert turnover(np.array([0.5, 0.5]), np.zeros(2)) == pytest.approx(1.0)
     assert turnover(np.array([0.3, 0.3]), np.array([0.5, 0.5])) == pytest.approx(0.4)
     assert turnover(np.array([0.7, 0.3]), np.array([0.5, 0.5])) == pytest.approx(0.2)
+
+
+def test_turnover_is_the_larger_of_bought_and_sold():
+    new, old = np.array([0.5, 0.0, 0.1]), np.array([0.2, 0.3, 0.2])
+    change = 1000 * (new - old)
+    assert traded_turnover(change.clip(0).sum(), -change.clip(max=0).sum(), 1000) == pytest.approx(turnover(new, old))
+
+
+def test_p04_nan_weight_gives_nan_turnover():
+    assert np.isnan(turnover(np.array([np.nan, 0.5]), np.zeros(2)))
+    assert np.isnan(traded_turnover(np.nan, 1.0, 10.0))
 
 
 def test_band_by_hand():

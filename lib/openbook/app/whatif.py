@@ -24,6 +24,7 @@ from openbook.common.errors import ConflictError, OpenbookError, ParameterError,
 from openbook.decision.decide import DecisionInputs
 from openbook.decision.sealed_inputs import decision_inputs, input_locations, sealed_day
 from openbook.portfolio.target_weights import recent_covariance
+from openbook.portfolio.turnover import turnover
 from openbook.report.elements import Element
 from openbook.report.page import callout, render_report, table
 from openbook.runs.runs_folder import RunsFolder, read_run
@@ -194,12 +195,12 @@ def _side(written: Written, close: pd.DataFrame, covariance: np.ndarray, names: 
     trades, weights, settled = written.trades, written.weights, written.settlement
     held = settled.positions * close.iloc[-1].reindex(settled.positions.index) / settled.equity
     aimed = weights.drop(CASH).reindex(names).fillna(0.0)
-    moved = weights.drop(CASH).sub(held, fill_value=0.0)
+    new, old = weights.drop(CASH).align(held, fill_value=0.0)
     return {
         "orders": len(trades),
         "traded, USD": trades["notional"].sum(),
         "cost, USD": (trades["commission_est"] + trades["slippage_est"]).sum(),
-        "turnover": 0.5 * (moved.abs().sum() + abs(moved.sum())),
+        "turnover": turnover(new, old),
         "names": len(weights) - 1,
         "largest weight": aimed.max() if len(aimed) else 0.0,
         "cash": weights[CASH],

@@ -27,9 +27,9 @@ from openbook.portfolio.target_weights import (
     WeightDecision,
     WeightInputs,
     decide_weights,
-    turnover,
     unchosen,
 )
+from openbook.portfolio.turnover import turnover
 
 LOG_COLUMNS = ["regime", "optimizer", "outcome", "reason", "ranked", "names", "invested", "turnover", "trade_fraction"]
 LOCKED_COLUMNS = ["date", "symbol", "why", "usd"]

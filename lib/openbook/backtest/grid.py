@@ -10,11 +10,10 @@ from openbook import metrics
 from openbook.backtest.decision_dates import Evenings, decision_rows, gather_evenings
 from openbook.backtest.engine import BacktestResult, VectorizedBacktester, equal_weight_universe, random_scores
 from openbook.backtest.simulate import read_prices
-from openbook.common.constants import CASH
+from openbook.common.constants import CASH, REGIME_NAMES
 from openbook.common.errors import DataError
 from openbook.common.parallel import run_tasks
 from openbook.market.tables import Market
-from openbook.portfolio.regime import REGIME_NAMES
 from openbook.portfolio.schedule import rebalance_dates
 
 Combination = tuple[str, str]

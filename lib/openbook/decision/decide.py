@@ -13,10 +13,11 @@ import pandas as pd
 
 from openbook.common.constants import CASH
 from openbook.execution.kill_switch import ACTIVE
-from openbook.execution.orders import TradeGenerator, Unbought, current_weights, median_dollar_volume
+from openbook.execution.orders import TradeGenerator, Unbought, current_weights
 from openbook.execution.risk_checks import SafetyLimits, SafetyValidator, profile_of, restrict
 from openbook.ledger.records import Settlement
 from openbook.market.calendar import sessions
+from openbook.market.dollar_volume import median_dollar_volume
 from openbook.market.ingest import admit
 from openbook.market.tables import BAR_FIELDS, Delivery, Market
 from openbook.monitoring.monitoring_log import SCORED

@@ -10,17 +10,17 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from datetime import date
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from openbook.common.constants import CASH
-from openbook.common.errors import BookError
+from openbook.common.errors import BookError, UsageError
 from openbook.common.frames import each_row
 from openbook.execution.share_units import position_series
 from openbook.execution.ticker_spellings import TICKER, same_security, spelled
+from openbook.market.calendar import parse_date
 
 FILL_COLUMNS = ("fill_id", "order_id", "shares", "price", "commission", "date")
 NAMED_COLUMNS = (*FILL_COLUMNS, "symbol")
@@ -325,11 +325,9 @@ def _usd(line: int, column: str, row: Row) -> int:
 
 def _day(line: int, column: str, row: Row) -> str:
     try:
-        known = date.fromisoformat(row[column]).isoformat() == row[column]
-    except ValueError:
-        known = False
-    if not known:
-        raise _refused(line, column, row[column], "not a date; write YYYY-MM-DD")
+        parse_date(row[column])
+    except UsageError:
+        raise _refused(line, column, row[column], "not a date; write YYYY-MM-DD") from None
     return row[column]
 
 

@@ -12,8 +12,8 @@ from openbook.common.constants import CASH
 from openbook.common.errors import DataError, LimitError
 from openbook.execution.rounding import WHOLE, Room, Rounding, affordable, cash_flow, trade_cents
 from openbook.execution.share_units import in_shares
-from openbook.market.tables import Market
 from openbook.portfolio.costs import Costs
+from openbook.portfolio.turnover import traded_turnover
 
 __all__ = [
     "CASH",
@@ -23,7 +23,6 @@ __all__ = [
     "affordable",
     "cash_flow",
     "current_weights",
-    "median_dollar_volume",
     "portfolio_value",
     "trade_cents",
 ]
@@ -72,16 +71,6 @@ def current_weights(positions: pd.Series, cash: float, prices: pd.Series) -> pd.
         raise DataError(NOTHING.format(value))
     weights = held * prices.reindex(held.index) / value
     return pd.concat([weights, pd.Series({CASH: cash / value})]).rename("held")
-
-
-def median_dollar_volume(market: Market, window: int = 20) -> pd.Series | None:
-    """Median of close × volume over the last `window` sessions, (n_symbols,), USD; None if the source has no volume.
-
-    A missing bar is left out of the median; a symbol without any bar in the window is NaN.
-    """
-    if market.volume is None:
-        return None
-    return (market.close.iloc[-window:] * market.volume.iloc[-window:]).median()
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +202,7 @@ class TradeGenerator(BaseModel, frozen=True, extra="forbid"):
         """½ Σ|change of weight|, cash included: the larger of what is bought and what is sold, of the portfolio."""
         bought = float(trades.loc[trades["shares"] > 0, "notional"].sum(skipna=False))
         sold = float(trades.loc[trades["shares"] < 0, "notional"].sum(skipna=False))
-        return float(np.maximum(bought, sold) / portfolio_value) if len(trades) else 0.0
+        return float(traded_turnover(bought, sold, portfolio_value)) if len(trades) else 0.0
 
     def estimate_costs(self, trades: pd.DataFrame) -> dict[str, float]:
         """Sums of the estimates, USD: commission, slippage, total; NaN if any of them is."""

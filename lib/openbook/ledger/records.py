@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 from pydantic import Field
 
@@ -36,6 +35,7 @@ from openbook.ledger.facts import (
     cash_change,
 )
 from openbook.ledger.receivables import owed_after
+from openbook.portfolio.turnover import traded_turnover
 
 PENDING_COLUMNS = ["order_id", "decided", "session", "symbol", "shares", "price", "reason", "status", "security"]
 FILL_COLUMNS = ["date", "fill_id", "symbol", "shares", "price", "commission", "slippage", "decided_price"]
@@ -310,7 +310,7 @@ def performance(marks: pd.DataFrame) -> pd.DataFrame:
             "cash": cents["cash_cents"] / 100,
             "invested": cents["invested_cents"] / 100,
             "daily_return": cents["equity_cents"] / before - 1,
-            "turnover": np.maximum(cents["buys_cents"], cents["sells_cents"]) / before,
+            "turnover": traded_turnover(cents["buys_cents"], cents["sells_cents"], before),
             "costs": (cents["commission_cents"] + cents["slippage_cents"]) / 100,
             "n_positions": cents["n_positions"],
         }

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field
 
+from openbook.common.constants import SESSIONS_A_YEAR
 from openbook.common.errors import ParameterError
-from openbook.metrics.returns import PERIODS
 
 
 def is_drifting(window, threshold: float) -> bool:
@@ -61,7 +61,7 @@ def drift_false_alarm(
         raise ParameterError("horizon and draws must be at least 1, lookback at least 2")
     if not (np.isfinite(mean) and np.isfinite(threshold) and 0 < deviation < np.inf):
         return FalseAlarm(np.nan, np.nan, np.nan)
-    ics = mean + deviation * overlapping_ics(draws, PERIODS + lookback - 1, horizon, seed)
+    ics = mean + deviation * overlapping_ics(draws, SESSIONS_A_YEAR + lookback - 1, horizon, seed)
     fired = (_moving_sum(ics, lookback) < lookback * threshold) & (
         2 * _moving_sum(ics < threshold, lookback) >= lookback
     )

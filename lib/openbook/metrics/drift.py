@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from openbook.common.errors import DataError, ParameterError
-from openbook.metrics.ranking import average_ranks
+from openbook.common.ranks import average_ranks
 
 FLOOR = 1e-4  # share that an empty bin counts as: a logarithm of zero is not defined
 SHRINKAGE = 0.05  # share of the diagonal in a covariance, so that features that repeat each other do no harm

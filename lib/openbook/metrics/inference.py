@@ -7,8 +7,9 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
+from openbook.common.constants import SESSIONS_A_YEAR
 from openbook.common.errors import ParameterError
-from openbook.metrics.returns import PERIODS, ROUNDING, is_constant, known, kurtosis, sharpe_per_period, skewness
+from openbook.metrics.returns import ROUNDING, is_constant, known, kurtosis, sharpe_per_period, skewness
 
 EULER_GAMMA = 0.5772156649015329
 FEWEST = 16  # fewest sessions for inference on the order of days
@@ -128,7 +129,7 @@ def stationary_bootstrap_interval(
     if len(r) < FEWEST or is_constant(r):
         return np.nan, np.nan
     means = _bootstrap_means(r, optimal_block_length(r) if mean_block is None else mean_block, draws, seed)
-    low, high = np.quantile(means, [(1.0 - level) / 2.0, (1.0 + level) / 2.0]) * PERIODS
+    low, high = np.quantile(means, [(1.0 - level) / 2.0, (1.0 + level) / 2.0]) * SESSIONS_A_YEAR
     return float(low), float(high)
 
 
@@ -166,7 +167,7 @@ def simultaneous_lows(returns, *, level: float = 0.95, draws: int = 2000, seed: 
     gap = drawn - x.mean(axis=0)
     error = gap.std(axis=0, ddof=1)
     reach = np.quantile((gap / error).max(axis=1), (1.0 + level) / 2.0)
-    lows[moving] = (x.mean(axis=0) - reach * error) * PERIODS
+    lows[moving] = (x.mean(axis=0) - reach * error) * SESSIONS_A_YEAR
     return lows
 
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from openbook.common.constants import CASH
+from openbook.common.constants import CASH, NORMAL, REGIME_NAMES
 from openbook.common.errors import DataError
 from openbook.portfolio.constraints import Limits
-from openbook.portfolio.regime import NORMAL, REGIME_NAMES
 from openbook.portfolio.target_weights import (
     DUST,
     PortfolioSettings,
@@ -19,9 +18,9 @@ from openbook.portfolio.target_weights import (
     decide_weights,
     rank_rows,
     smooth,
-    turnover,
     unchosen,
 )
+from openbook.portfolio.turnover import turnover
 
 __all__ = [
     "CASH",

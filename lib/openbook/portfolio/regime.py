@@ -4,12 +4,9 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field
 
-from openbook.common.constants import SESSIONS_A_YEAR
+from openbook.common.constants import NORMAL, RISK_OFF, RISK_ON, SESSIONS_A_YEAR
 from openbook.common.errors import DataError
 from openbook.market.tables import Market
-
-RISK_OFF, NORMAL, RISK_ON = 0, 1, 2
-REGIME_NAMES = {RISK_OFF: "risk-off", NORMAL: "normal", RISK_ON: "risk-on"}
 
 
 class RegimeSettings(BaseModel, frozen=True, extra="forbid"):
@@ -71,19 +68,6 @@ def market_level(market: Market) -> pd.Series:
     if market.members is not None:
         returns = returns.where(market.members)
     return (1 + returns.mean(axis=1).fillna(0.0)).cumprod().rename("level")
-
-
-def regime_summary(regime: pd.Series) -> pd.DataFrame:
-    """Share of sessions, number of spells and their mean length, by name of the regime."""
-    spell = (regime != regime.shift()).cumsum()
-    spells = regime.groupby(spell).first()
-    rows = []
-    for code, name in REGIME_NAMES.items():
-        days, count = int((regime == code).sum()), int((spells == code).sum())
-        rows.append(
-            {"regime": name, "share": days / len(regime), "spells": count, "mean_sessions": days / max(count, 1)}
-        )
-    return pd.DataFrame(rows)
 
 
 def _rolling_rank(volatility: pd.Series, settings: RegimeSettings) -> pd.Series:

@@ -6,8 +6,9 @@ from typing import cast
 import numpy as np
 from pydantic import BaseModel, Field, field_validator
 
-from openbook.common.constants import SESSIONS_A_YEAR
+from openbook.common.constants import NORMAL, REGIME_NAMES, RISK_OFF, RISK_ON, SESSIONS_A_YEAR
 from openbook.common.errors import OptimizerError
+from openbook.common.ranks import average_ranks
 from openbook.portfolio.constraints import MAX_ITERATIONS, Limits, reduce_to
 from openbook.portfolio.optimizers import (
     OPTIMIZERS,
@@ -17,7 +18,7 @@ from openbook.portfolio.optimizers import (
     shrunk_covariance,
     z_scores,
 )
-from openbook.portfolio.regime import NORMAL, REGIME_NAMES, RISK_OFF, RISK_ON
+from openbook.portfolio.turnover import turnover
 
 HALF_LIVES = 6  # older values weigh less than 2% of the latest
 DUST = 1e-12
@@ -206,17 +207,11 @@ def decide_weights(evening: WeightInputs, settings: PortfolioSettings) -> Weight
 def rank_rows(scores: np.ndarray) -> np.ndarray:
     """Percentile rank of each score within its row, in [-0.5, 0.5], ties averaged, (dates, n); NaN stays NaN.
 
-    Ranks come before any averaging over dates: scores of two dates are not on one scale.
+    Ranks come before any averaging over dates: scores of two dates are not on one scale. `rank_by_date` of the labels
+    rounds otherwise in the last bit, which weights and models keep.
     """
-    out = np.full(scores.shape, np.nan)
-    for row, values in zip(out, scores, strict=True):
-        seen = np.flatnonzero(~np.isnan(values))
-        if len(seen) == 0:
-            continue
-        _, place, count = np.unique(values[seen], return_inverse=True, return_counts=True)
-        average = np.cumsum(count) - (count + 1) / 2  # from 0
-        row[seen] = average[place] / max(len(seen) - 1, 1) - (0.5 if len(seen) > 1 else 0.0)
-    return out
+    count = np.count_nonzero(~np.isnan(scores), axis=1)[:, None]
+    return (average_ranks(scores) - 1) / np.maximum(count - 1, 1) - np.where(count > 1, 0.5, 0.0)
 
 
 def smooth(ranks: np.ndarray, half_life: float) -> np.ndarray:
@@ -367,12 +362,6 @@ def apply_band(target, held, hard: Limits, band: float) -> tuple[np.ndarray, np.
     kept = (np.abs(target - held) < band) & ~exits & (held <= hard.upper)
     kept &= (hard.group_sums(np.where(kept, held, 0.0)) <= hard.caps)[hard.groups]
     return reduce_to(np.where(kept, held, target), hard, fixed=kept), kept & ((held > DUST) | (target > DUST))
-
-
-def turnover(new: np.ndarray, old: np.ndarray) -> float:
-    """½Σ|change| with cash as one more name, between two sets of weights that each leave the rest in cash."""
-    change = new - old
-    return 0.5 * float(np.abs(change).sum() + abs(change.sum()))
 
 
 def trade_fraction_within(held, floor, goal, cap: float) -> float:

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from openbook import metrics
+from openbook.common.constants import NORMAL, REGIME_NAMES, RISK_OFF, RISK_ON
 from openbook.report.page import PALETTE, callout, chart, figure
 
-REGIME_COLOURS = {0: PALETTE["stop"], 1: PALETTE["muted"], 2: PALETTE["ok"]}
-REGIME_WORDS = {0: "risk-off", 1: "normal", 2: "risk-on"}
+REGIME_COLOURS = {RISK_OFF: PALETTE["stop"], NORMAL: PALETTE["muted"], RISK_ON: PALETTE["ok"]}
 MOST_BARS = 30
 MOST_CELLS = 160  # numbers in a heatmap; more would not stay below 60 KB
 LONGEST = 290  # characters of an alt text, which screen readers read out
@@ -38,7 +38,7 @@ def regime(table: pd.DataFrame):
     codes = np.repeat(table["regime"].to_numpy(), 2)[:-1]  # a regime's band lasts until the next session
     for code, colour in REGIME_COLOURS.items():
         top.fill_between(np.repeat(dates, 2)[1:], 0, 1, where=codes == code, color=colour, alpha=0.16, linewidth=0,
-                         transform=top.get_xaxis_transform(), label=REGIME_WORDS[code])  # fmt: skip
+                         transform=top.get_xaxis_transform(), label=REGIME_NAMES[code])  # fmt: skip
     top.legend(frameon=False, ncols=3, loc="upper left")
     top.set_title("Market level and regime", loc="left")
     low.plot(dates, table["volatility"], color=PALETTE["main"], linewidth=1, marker=marker)
@@ -48,7 +48,7 @@ def regime(table: pd.DataFrame):
     return figure(
         fig,
         f"Market level since {dates[0]:%Y-%m-%d} with its regimes; now "
-        f"{REGIME_WORDS[int(last['regime'])]}, annualized volatility {_said(last['volatility'], '.0%')}",
+        f"{REGIME_NAMES[int(last['regime'])]}, annualized volatility {_said(last['volatility'], '.0%')}",
     )
 
 

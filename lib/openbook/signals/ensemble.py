@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from openbook.common.errors import ModelError, ParameterError, SchemaError
-from openbook.metrics import average_ranks
+from openbook.common.ranks import average_ranks
 from openbook.signals.learners import LEARNERS, Algorithm
 
 

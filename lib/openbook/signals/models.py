@@ -13,6 +13,7 @@ import pandas as pd
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from openbook import metrics
+from openbook.common.constants import SESSIONS_A_YEAR
 from openbook.common.errors import ParameterError, SchemaError
 from openbook.signals.algorithms import ALGORITHMS, ENSEMBLE, Recipe, Rows
 from openbook.signals.dataset import MLDataset, hold_out_last, scored_rows
@@ -292,7 +293,7 @@ def evaluate_scores(scores: pd.DataFrame, labels: pd.DataFrame, horizon: int) ->
         "icir": metrics.icir(daily["rank_ic"]),
         "newey_west_t": metrics.newey_west_t(daily["rank_ic"], lags=horizon),
         "quantile_spread": spread.mean(),
-        "long_short_sharpe": metrics.sharpe(spread.iloc[::horizon], periods=metrics.PERIODS / horizon),
+        "long_short_sharpe": metrics.sharpe(spread.iloc[::horizon], periods=SESSIONS_A_YEAR / horizon),
     }
 
 

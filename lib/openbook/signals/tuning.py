@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from openbook.common.errors import ModelError, ParameterError
-from openbook.metrics import average_ranks
+from openbook.common.ranks import average_ranks
 from openbook.signals.algorithms import ALGORITHMS, Algorithm, Binned, Recipe, Rows
 from openbook.signals.dataset import MLDataset, hold_out_last
 from openbook.signals.models import MIN_TREES, Candidate
