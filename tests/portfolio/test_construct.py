@@ -95,7 +95,7 @@ def test_reasons_tell_bought_sold_and_bound(market, scores, drifted):
 
 
 def test_chosen_table_is_a_year_and_in_the_unit_of_returns(market, scores):
-    """Shrinkage towards the mean variance keeps the mean variance: 252 times that of the daily returns."""
+    """Shrinkage toward the mean variance keeps the mean variance: 252 times that of the daily returns."""
     chosen = build(market, scores).chosen.set_index("symbol")
     daily = market.adjusted[chosen.index].pct_change().iloc[-120:].var(ddof=0)
     assert (chosen["volatility"] ** 2).mean() == pytest.approx(252 * daily.mean(), rel=1e-12)

@@ -7,7 +7,7 @@ import pandas as pd
 from pydantic import BaseModel, Field
 
 from openbook import metrics
-from openbook.backtest.decision_dates import Evenings, decision_rows, gather_evenings
+from openbook.backtest.decision_dates import DecisionDates, decision_rows, gather_decision_dates
 from openbook.backtest.simulate import (
     IN_DOUBT,
     LIMIT,
@@ -56,9 +56,9 @@ class Decisions:
 
     def warning(self, settings: PortfolioSettings) -> str:
         """A warning if `settings` left the model nothing to choose on some dates, for the last of them; else empty."""
-        said = [unchosen(int(ranked), settings) for ranked in self.log["ranked"].dropna()]
-        found = [sentence for sentence in said if sentence]
-        return f"{found[-1]} (so on {len(found)} of {len(said)} rebalances)" if found else ""
+        sentences = [unchosen(int(ranked), settings) for ranked in self.log["ranked"].dropna()]
+        found = [sentence for sentence in sentences if sentence]
+        return f"{found[-1]} (so on {len(found)} of {len(sentences)} rebalances)" if found else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,19 +154,19 @@ class VectorizedBacktester(BaseModel, frozen=True, extra="forbid"):
         scores : dates × symbols, out of sample; regimes : by date, or None: always normal
         Raises OptimizerError if not a single date has a portfolio, with the reason of the first.
         """
-        return self.decide_on(gather_evenings(scores, market, regimes, dates))
+        return self.decide_on(gather_decision_dates(scores, market, regimes, dates))
 
-    def decide_on(self, evenings: Evenings) -> Decisions:
+    def decide_on(self, decision_dates: DecisionDates) -> Decisions:
         """The same for sessions already gathered, as when several optimizers share them."""
         log: list[dict] = []
 
         def decide_row(k: int, held: np.ndarray) -> np.ndarray:
-            weights, entry = _try(evenings.on(k, held, self.settings), self.settings)
+            weights, entry = _try(decision_dates.on(k, held, self.settings), self.settings)
             log.append(entry)
             return weights
 
-        tape, index = evenings.tape, evenings.dates
-        done = walk_deciding(tape, evenings.rows, decide_row, self.costs, self.capital)
+        tape, index = decision_dates.tape, decision_dates.dates
+        done = walk_deciding(tape, decision_dates.rows, decide_row, self.costs, self.capital)
         decisions = Decisions(
             weights=_with_cash(done.targets, index, tape.symbols),
             held=_with_cash(done.held, index, tape.symbols),
@@ -213,21 +213,21 @@ def random_scores(market: Market, seed: int) -> pd.DataFrame:
 # ---- inside ----
 
 
-def _try(evening: WeightInputs, settings: PortfolioSettings) -> tuple[np.ndarray, dict]:
+def _try(inputs: WeightInputs, settings: PortfolioSettings) -> tuple[np.ndarray, dict]:
     """The decided weights and their row of the log; holdings stay if no portfolio can be made."""
     try:
-        decision = decide_weights(evening, settings)
+        decision = decide_weights(inputs, settings)
     except OptimizerError as error:
         entry = {"optimizer": "", "outcome": "kept", "reason": str(error), "ranked": np.nan}
         entry |= {"turnover": 0.0, "trade_fraction": 0.0}
-        return evening.held, {"regime": evening.regime, **entry, **_size(evening.held)}
-    return decision.weights, {"regime": evening.regime, **_entry(decision, evening), **_size(decision.weights)}
+        return inputs.held, {"regime": inputs.regime, **entry, **_size(inputs.held)}
+    return decision.weights, {"regime": inputs.regime, **_entry(decision, inputs), **_size(decision.weights)}
 
 
-def _entry(decision: WeightDecision, evening: WeightInputs) -> dict:
+def _entry(decision: WeightDecision, inputs: WeightInputs) -> dict:
     """Optimizer, why it was not the first choice, and how far the portfolio moved."""
     failed = "; ".join(f"{step.optimizer}: {step.reason}" for step in decision.chain if step.outcome == "failed")
-    moved = turnover(decision.weights, evening.held)
+    moved = turnover(decision.weights, inputs.held)
     return {
         "optimizer": decision.optimizer,
         "outcome": "decided",
@@ -309,18 +309,18 @@ def _locked_notes(locked: pd.DataFrame, equity: float, dates: pd.DatetimeIndex) 
     if len(silent):
         notes.append(
             f"no bars for at least {SILENT} sessions and no delisting recorded for "
-            f"{_told(silent, equity)}: kept at the last close until the end, not traded; record the "
+            f"{_describe(silent, equity)}: kept at the last close until the end, not traded; record the "
             "delistings, or set `endings` in the source"
         )
     if len(refused):
         notes.append(
-            f"the last bars of {_told(refused, equity)} were rejected as doubtful: such a drop counts in "
+            f"the last bars of {_describe(refused, equity)} were rejected as doubtful: such a drop counts in "
             f"full from its session {IN_DOUBT} on; correct the bars, or record the delisting"
         )
     return notes
 
 
-def _told(locked: pd.DataFrame, equity: float) -> str:
+def _describe(locked: pd.DataFrame, equity: float) -> str:
     """How many held names, which, and their share of the equity."""
     some = ", ".join([*locked["symbol"][:5], *(["…"] if len(locked) > 5 else [])])
     return (

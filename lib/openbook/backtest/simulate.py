@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from openbook.common.frames import places_in
-from openbook.market.ingest import DOOR, LEVEL_BARS, LEVEL_MEMORY
+from openbook.market.ingest import INGEST_RULES, LEVEL_BARS, LEVEL_MEMORY
 from openbook.market.tables import Market, adjust
 from openbook.portfolio.costs import BPS, Costs
 
-# Beyond this a rise over a silence is another company under the ticker, or a new unit; see `ingest.DOOR["level"]`.
-LIMIT = DOOR["level"].threshold
+# Beyond this a rise over a silence is another company under the ticker, or a new unit; see INGEST_RULES["level"].
+LIMIT = INGEST_RULES["level"].threshold
 # A fall in doubt for so many sessions counts in full, accepted or not: nothing confirmed it, and nothing revoked it.
 IN_DOUBT = LEVEL_BARS
 # Sessions without a bar after which a note reports a locked name, as `market.checks.session` stops expecting it.

@@ -50,7 +50,7 @@ IBKR_COLUMNS = (
 LONGEST_CLIENT_ID = 128  # characters, Alpaca's limit on client_order_id
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet runs a text that begins so
-NEUTRALISED = re.compile(r"^'(?=[=+\-@\t\r\n])")  # what our own files put before such a text
+NEUTRALIZED = re.compile(r"^'(?=[=+\-@\t\r\n])")  # what our own files put before such a text
 # Bounds keep the notional of a fill, in cents, within 64 bits.
 WHOLE = re.compile(r"[+-]?[0-9]{1,9}")
 PRICE = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,10})?")
@@ -298,7 +298,7 @@ def _next(reader: Any) -> list[str] | None:
 
 def _text(line: int, column: str, row: Row) -> str:
     """An id or a symbol, as it was before our own files put a ' before it."""
-    text = NEUTRALISED.sub("", row[column])
+    text = NEUTRALIZED.sub("", row[column])
     if not (text and text == text.strip() and text.isprintable()):
         raise _refused(line, column, row[column], "empty, or has surrounding blanks or non-printing characters")
     return text

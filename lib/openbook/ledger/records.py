@@ -237,7 +237,7 @@ class Settlement(Row):
         return self._shown(self.fill_rows, Fill)
 
     @property
-    def realised(self) -> pd.DataFrame:
+    def realized(self) -> pd.DataFrame:
         """One row per lot, or part of one, that was closed: symbol, security, date, opened, kind, shares, cost,
         proceeds, gain; USD. What an adjustment took away has no gain (NaN)."""
         table = self._shown(self.closed, Closed)
@@ -281,9 +281,9 @@ class Settlement(Row):
 def owed_text(receivables: Iterable[Receivable]) -> str:
     """What is owed to a book, in words: the sum, and the largest of what it consists of."""
     rows = sorted(receivables, key=lambda row: -abs(row.cents))
-    said = [f"{row.kind.replace('_', '-')} of {row.symbol} {row.cents / 100:,.2f}" for row in rows[:SHOWN]]
-    said += [f"{len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
-    return f"{sum(row.cents for row in rows) / 100:,.2f} USD: {', '.join(said)}" if rows else "nothing"
+    parts = [f"{row.kind.replace('_', '-')} of {row.symbol} {row.cents / 100:,.2f}" for row in rows[:SHOWN]]
+    parts += [f"{len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
+    return f"{sum(row.cents for row in rows) / 100:,.2f} USD: {', '.join(parts)}" if rows else "nothing"
 
 
 def all_fills(state: BookState, settlement: Settlement) -> pd.DataFrame:

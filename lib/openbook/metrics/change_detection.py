@@ -1,6 +1,6 @@
 """Rules that detect a model's decline, and their false-alarm rates.
 
-Rank ICs of neighbouring dates are alike because their labels overlap. A rule that takes them for independent raises
+Rank ICs of neighboring dates are alike because their labels overlap. A rule that takes them for independent raises
 false alarms far more often than in the literature, so every rate here is measured on simulated rank ICs that overlap as
 labels do.
 """
@@ -34,7 +34,7 @@ class FalseAlarm:
     length : sessions that an alarm lasts, on average; NaN if the rule never fired
     """
 
-    evening: float
+    session: float
     year: float
     length: float
 
@@ -154,7 +154,7 @@ def cusum_run_length(
 
 
 def _moving_sum(values: np.ndarray, window: int) -> np.ndarray:
-    """Sums over `window` neighbours along the rows, (draws, sessions − window + 1)."""
+    """Sums over `window` neighbors along the rows, (draws, sessions − window + 1)."""
     running = np.cumsum(values, axis=1, dtype="float64")
     running[:, window:] -= running[:, :-window].copy()
     return running[:, window - 1 :]

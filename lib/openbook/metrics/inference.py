@@ -115,12 +115,12 @@ def track_record_length(sharpe: float, skew: float, kurt: float, benchmark: floa
 def stationary_bootstrap_interval(
     returns, *, level: float = 0.95, draws: int = 2000, mean_block: float | None = None, seed: int
 ) -> tuple[float, float]:
-    """Percentile interval (low, high) of the annualised mean of one series, mean·252 (Politis & Romano 1994).
+    """Percentile interval (low, high) of the annualized mean of one series, mean·252 (Politis & Romano 1994).
 
     returns : by session in order, usually a difference of two strategies
     mean_block : mean length of the blocks that are drawn, in sessions; None: `optimal_block_length`
 
-    NaN sessions are dropped, the rest taken as neighbours. Fewer than 16 sessions, or a constant series, give NaN. Too
+    NaN sessions are dropped, the rest taken as neighbors. Fewer than 16 sessions, or a constant series, give NaN. Too
     narrow on short samples (a year holds few independent blocks), and when the series is the best of many.
     """
     r = known(returns)
@@ -147,12 +147,12 @@ def stationary_bootstrap_indices(n: int, *, length: int, draws: int, mean_block:
 
 
 def simultaneous_lows(returns, *, level: float = 0.95, draws: int = 2000, seed: int) -> pd.Series:
-    """Lower ends of the annualised means of several series that all hold at once, by column; a year.
+    """Lower ends of the annualized means of several series that all hold at once, by column; a year.
 
     returns : sessions × series, usually what each strategy earned above one benchmark; only sessions that all have
 
     With probability (1 + level)/2 no true mean is below its end, so the best of all may be judged by its own: the
-    largest studentised deviation over the series, in resamples that they share, takes the place of each one's (White
+    largest studentized deviation over the series, in resamples that they share, takes the place of each one's (White
     2000, A Reality Check for Data Snooping; Romano & Wolf 2005). Series that move together cost little, independent
     ones much. A constant series, or fewer than 16 sessions, gives NaN. Too low a bar when more was tried than is here.
     """

@@ -35,7 +35,7 @@ def cagr(returns, periods: int = SESSIONS_A_YEAR) -> float:
 
 
 def volatility(returns, periods: int = SESSIONS_A_YEAR) -> float:
-    """Annualised standard deviation, std(ddof=1)·√periods. NaN periods are skipped; fewer than two give NaN.
+    """Annualized standard deviation, std(ddof=1)·√periods. NaN periods are skipped; fewer than two give NaN.
 
     Too optimistic when returns trend or prices are stale: with positive autocorrelation risk grows faster than √time.
     """
@@ -44,7 +44,7 @@ def volatility(returns, periods: int = SESSIONS_A_YEAR) -> float:
 
 
 def sharpe(returns, periods: float = SESSIONS_A_YEAR) -> float:
-    """Annualised Sharpe ratio of returns already net of the risk-free rate, mean/std(ddof=1)·√periods (Sharpe 1994).
+    """Annualized Sharpe ratio of returns already net of the risk-free rate, mean/std(ddof=1)·√periods (Sharpe 1994).
 
     NaN periods are skipped. Constant returns, or fewer than two, are undefined: NaN, not 1e16. Too optimistic when it
     is the best of many trials (see `deflated_sharpe`), when prices are stale, or when losses are rare and large. Its
@@ -69,7 +69,7 @@ def rolling_sharpe(returns: np.ndarray, window: int, periods: int = SESSIONS_A_Y
 
 
 def sortino(returns, periods: int = SESSIONS_A_YEAR, target: float = 0.0) -> float:
-    """Annualised mean excess over `target` per period by the downside deviation (Sortino & van der Meer 1991).
+    """Annualized mean excess over `target` per period by the downside deviation (Sortino & van der Meer 1991).
 
     The downside deviation is √mean(min(r − target, 0)²) over all periods, not over the losing ones only. NaN periods
     are skipped; no loss at all is undefined: NaN. Too optimistic on samples without a bad spell.
@@ -120,13 +120,13 @@ def win_rate(returns) -> float:
 
 
 def skewness(returns) -> float:
-    """Third standardised moment, population form (divisor n), as in the deflated Sharpe ratio. Constant: NaN."""
-    return _standardised_moment(known(returns), 3)
+    """Third standardized moment, population form (divisor n), as in the deflated Sharpe ratio. Constant: NaN."""
+    return _standardized_moment(known(returns), 3)
 
 
 def kurtosis(returns) -> float:
-    """Raw fourth standardised moment, population form: a normal sample has 3, not 0. Constant: NaN."""
-    return _standardised_moment(known(returns), 4)
+    """Raw fourth standardized moment, population form: a normal sample has 3, not 0. Constant: NaN."""
+    return _standardized_moment(known(returns), 4)
 
 
 def beta(returns: pd.Series, benchmark: pd.Series) -> float:
@@ -168,7 +168,7 @@ def sharpe_per_period(r: np.ndarray) -> float:
     return float(r.mean() / r.std(ddof=1))
 
 
-def _standardised_moment(r: np.ndarray, power: int) -> float:
+def _standardized_moment(r: np.ndarray, power: int) -> float:
     """mean(((r − mean)/std(ddof=0))^power)."""
     if len(r) < 2 or is_constant(r):
         return np.nan

@@ -253,11 +253,11 @@ def _inputs(features: pd.DataFrame | None, session: pd.Timestamp, monitor: OpsMo
 
 def _money(evidence: Evidence, session: pd.Timestamp, monitor: OpsMonitor) -> dict:
     """The blocks on what the book earned."""
-    told: list[Any] = [
+    known_then: list[Any] = [
         None if part is None else part[part.index <= session]
         for part in (evidence.book_returns, evidence.regimes, evidence.backtest_returns, evidence.tracking)
     ]
-    book, regimes, backtest, tracking = told
+    book, regimes, backtest, tracking = known_then
     known, compared = book is not None and regimes is not None, book is not None and backtest is not None
     return {
         "regimes": blocks.regimes_block(monitor.check_regime_performance(book, regimes)) if known else None,

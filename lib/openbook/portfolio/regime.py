@@ -14,7 +14,7 @@ class RegimeSettings(BaseModel, frozen=True, extra="forbid"):
 
     trend_window: int = Field(200, ge=2, description="window of the moving average, in sessions")
     slope_window: int = Field(20, ge=1, description="window of the moving average's slope, in sessions")
-    volatility_window: int = Field(21, ge=2, description="window of realised volatility, in sessions")
+    volatility_window: int = Field(21, ge=2, description="window of realized volatility, in sessions")
     volatility_history: int = Field(756, ge=20, description="window of the volatility percentile, in sessions")
     min_volatility_history: int = Field(
         252, ge=20, description="minimum sessions for the volatility percentile; with fewer the regime is normal"
@@ -29,7 +29,7 @@ def detect_regime(market: Market, settings: RegimeSettings = RegimeSettings()) -
     level : index close, or the growth of 1 USD in the equal-weight universe where the source has no index
     trend : level / its trend_window mean − 1
     slope : change of that mean over slope_window sessions, as a fraction
-    volatility : realised, a year, of the last volatility_window returns
+    volatility : realized, a year, of the last volatility_window returns
     volatility_rank : of this session's volatility among the last volatility_history, in (0, 1]
     signal : the regime as read at this session; regime : the last signal that lasted `confirm` sessions in a row
 

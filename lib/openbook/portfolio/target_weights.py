@@ -167,26 +167,26 @@ class WeightDecision:
         return self.chain[-1].optimizer
 
 
-def decide_weights(evening: WeightInputs, settings: PortfolioSettings) -> WeightDecision:
-    """Target weights: smooth, rank, choose, estimate, optimize, then move from the held weights towards them.
+def decide_weights(inputs: WeightInputs, settings: PortfolioSettings) -> WeightDecision:
+    """Target weights: smooth, rank, choose, estimate, optimize, then move from the held weights toward them.
 
     Raises OptimizerError if no portfolio can be made; what is held then stays as it is.
     """
-    rule = settings.rule(evening.regime)
-    score = smooth(evening.ranks, settings.score_half_life)
-    eligible = np.isfinite(score) & has_history(evening.close, settings.min_history) & ~evening.locked
+    rule = settings.rule(inputs.regime)
+    score = smooth(inputs.ranks, settings.score_half_life)
+    eligible = np.isfinite(score) & has_history(inputs.close, settings.min_history) & ~inputs.locked
     rank = rank_names(score, eligible)
-    chosen = choose(rank, evening.held > DUST, settings.top_n, settings.hold_buffer)
-    covariance = recent_covariance(evening.close[:, chosen])
+    chosen = choose(rank, inputs.held > DUST, settings.top_n, settings.hold_buffer)
+    covariance = recent_covariance(inputs.close[:, chosen])
     z = z_scores(np.where(eligible, score, np.nan))[chosen] if len(chosen) else np.empty(0)
     expected = expected_returns(z, np.sqrt(np.diag(covariance)), settings.ic) - settings.risk_free
-    hard = hard_limits(evening, settings, rule)
-    limits = optimizer_limits(evening, hard, chosen, rule, settings.cash_absorbs)
+    hard = hard_limits(inputs, settings, rule)
+    limits = optimizer_limits(inputs, hard, chosen, rule, settings.cash_absorbs)
     names = (cast(str, rule.optimizer), *settings.fallbacks)
     found, chain = optimize(names, expected, covariance, limits, settings.solver_iterations)
-    target = np.where(evening.locked, evening.held, 0.0)
+    target = np.where(inputs.locked, inputs.held, 0.0)
     target[chosen] = found
-    moved = approach(target, evening.held, evening.locked, hard, settings)
+    moved = approach(target, inputs.held, inputs.locked, hard, settings)
     return WeightDecision(
         target=target,
         score=score,
@@ -275,23 +275,23 @@ def recent_covariance(close: np.ndarray) -> np.ndarray:
 # ---- which limits ----
 
 
-def hard_limits(evening: WeightInputs, settings: PortfolioSettings, rule: RegimeAdaptation) -> Limits:
+def hard_limits(inputs: WeightInputs, settings: PortfolioSettings, rule: RegimeAdaptation) -> Limits:
     """Hard limits of the tradable weights, over all n names; locked names have used up their part."""
-    locked = np.where(evening.locked, evening.held, 0.0)
-    cap = settings.max_sector_weight if evening.sector_caps else 1.0
-    used = np.bincount(evening.sectors, locked, len(evening.sector_names))
+    locked = np.where(inputs.locked, inputs.held, 0.0)
+    cap = settings.max_sector_weight if inputs.sector_caps else 1.0
+    used = np.bincount(inputs.sectors, locked, len(inputs.sector_names))
     return Limits(
-        upper=np.where(evening.locked, 0.0, cast(float, rule.max_weight)),
-        groups=evening.sectors,
+        upper=np.where(inputs.locked, 0.0, cast(float, rule.max_weight)),
+        groups=inputs.sectors,
         caps=np.maximum(cap - used, 0.0),
         exposure=1.0 - locked.sum(),
-        symbols=tuple(evening.symbols),
-        group_names=evening.sector_names,
+        symbols=tuple(inputs.symbols),
+        group_names=inputs.sector_names,
     )
 
 
 def optimizer_limits(
-    evening: WeightInputs, hard: Limits, chosen: np.ndarray, rule: RegimeAdaptation, cash_absorbs: bool
+    inputs: WeightInputs, hard: Limits, chosen: np.ndarray, rule: RegimeAdaptation, cash_absorbs: bool
 ) -> Limits:
     """The hard limits of the chosen names, at the regime's exposure less what is locked.
 
@@ -303,7 +303,7 @@ def optimizer_limits(
         groups=hard.groups[chosen],
         caps=hard.caps,
         exposure=max(rule.exposure - locked, 0.0),
-        symbols=tuple(evening.symbols[chosen]),
+        symbols=tuple(inputs.symbols[chosen]),
         group_names=hard.group_names,
     )
     absorbs = cash_absorbs and len(chosen) > 0
@@ -314,7 +314,7 @@ def optimizer_limits(
 
 
 def approach(target, held, locked, hard: Limits, settings: PortfolioSettings) -> dict:
-    """From the held weights towards the target: no-trade band, then turnover cap; every hard limit holds afterwards.
+    """From the held weights toward the target: no-trade band, then turnover cap; every hard limit holds afterwards.
 
     Held weights that break a limit are cut to it first, whatever turnover that takes; no weight grows by more than
     max_trade; of the rest, the fraction that the cap leaves is traded, which keeps every limit because both ends do.

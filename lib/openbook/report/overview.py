@@ -104,8 +104,8 @@ def champion_line(runs: RunsFolder) -> str:
     if "rollback" not in last:
         return plain(who)
     back = last["rollback"]
-    said = f"{who}; restored {back['when']} by a rollback by {back['who']}: {back['reason']}"
-    return plain(said, 500)
+    text = f"{who}; restored {back['when']} by a rollback by {back['who']}: {back['reason']}"
+    return plain(text, 500)
 
 
 def read_equity(place: Path) -> list[tuple[str, float, float]]:

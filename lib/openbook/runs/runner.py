@@ -53,7 +53,7 @@ class Execution:
 
     def on_reply(self, reply: dict) -> None:
         """Called after each cell: after quit() the kernel lives on for a moment, and would run more of them."""
-        if any(said.get("source") == "ask_exit" for said in reply.get("payload", ())):
+        if any(item.get("source") == "ask_exit" for item in reply.get("payload", ())):
             raise IncompleteRun(f"{self.place} ended the notebook with quit() or exit(); {UNBELIEVED}")
 
     def _expire(self) -> None:
@@ -161,5 +161,5 @@ def _obituary(notebook: Path, error: Exception, execution: Execution) -> Openboo
     limit = execution.kernel.memory
     hint += f"; its memory limit is {limit:g} GiB" if limit is not None else ""
     words = execution.kernel.last_words().strip().splitlines()
-    said = f": {words[-1]}" if words and code != -signal.SIGKILL else ""
-    return KernelDied(f"{notebook.name}: the kernel died of {how} in {execution.place}{hint}{said}")
+    last = f": {words[-1]}" if words and code != -signal.SIGKILL else ""
+    return KernelDied(f"{notebook.name}: the kernel died of {how} in {execution.place}{hint}{last}")

@@ -103,10 +103,10 @@ class MLDataset:
         """
         at = self._positions(dates)
         ranks = self.ranks.to_numpy()
-        labelled = np.isfinite(ranks[at])
-        row, symbol = np.nonzero(labelled)
+        labeled = np.isfinite(ranks[at])
+        row, symbol = np.nonzero(labeled)
         day = at[row]
-        return self.features.values[day, symbol], ranks[day, symbol].astype(np.float32), labelled.sum(axis=1)
+        return self.features.values[day, symbol], ranks[day, symbol].astype(np.float32), labeled.sum(axis=1)
 
     def features_on(self, dates) -> Features:
         """The features of some of the dates; a view where these follow each other."""

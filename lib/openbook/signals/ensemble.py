@@ -63,8 +63,8 @@ def _refuse(*_) -> Any:
 
 def _predict(members: tuple[Member, ...], X: np.ndarray, n_jobs: int) -> np.ndarray:
     """Mean rank of each row among the rows given: those of one date."""
-    said = [LEARNERS[member.algorithm].predict(member.booster, X, n_jobs) for member in members]
-    return mean_ranks(np.stack(said)[:, None, :])[0]
+    predictions = [LEARNERS[member.algorithm].predict(member.booster, X, n_jobs) for member in members]
+    return mean_ranks(np.stack(predictions)[:, None, :])[0]
 
 
 def _dump(members: tuple[Member, ...]) -> bytes:

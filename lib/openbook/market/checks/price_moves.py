@@ -238,7 +238,7 @@ def _persistent(tape: BarHistory, jumps: Jumps, on_day: np.ndarray, rules: Check
     for name, mask in masks.items():
         chosen = mask & left & (~on_day | (name == "missing spin-off"))
         some = jumps.take(chosen)
-        detail = [_told(tape, *each) for each in zip(some.at, some.move, some.turnover, split[chosen], strict=True)]
+        detail = [_describe(tape, *each) for each in zip(some.at, some.move, some.turnover, split[chosen], strict=True)]
         out.append(_rows(tape, name, some.at, some.at, detail))
         left &= ~mask
     return out
@@ -276,7 +276,7 @@ def _nearest(move: np.ndarray, tolerance: float) -> np.ndarray:
     return np.where(near.any(axis=1), RATIOS[best], 0.0)
 
 
-def _told(tape: BarHistory, at: int, move: float, turnover: float, split: float) -> str:
+def _describe(tape: BarHistory, at: int, move: float, turnover: float, split: float) -> str:
     """A move in words."""
     words = f"close ×{np.exp(move):.3g} from {tape.close[at - 1]:.6g} to {tape.close[at]:.6g}"
     words += f" on {turnover:.2g} times the usual turnover" if np.isfinite(turnover) else ""

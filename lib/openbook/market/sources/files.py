@@ -111,8 +111,8 @@ def fetch_files(source: FilesSource) -> Delivery:
     master = _master(source)
     bars, strangers = _of_companies(bars, master)
     bars = _subset(bars, source)
-    bars, told, untold = _as_traded(source, bars)
-    actions = _actions(source, bars, told, master)
+    bars, implied, unexplained = _as_traded(source, bars)
+    actions = _actions(source, bars, implied, master)
     market_cap = bars.pivot(index="date", columns="symbol", values="market_cap") if "market_cap" in bars else None
     members = _members(source, bars, master)
     reports, odd = _reports(source.fundamentals, bars, master)
@@ -127,7 +127,7 @@ def fetch_files(source: FilesSource) -> Delivery:
         members=members,
         market_cap=market_cap,
         index=_index(source),
-        notes=tuple(_notes(source, bars, members, unused) + strangers + untold + list(odd)),
+        notes=tuple(_notes(source, bars, members, unused) + strangers + unexplained + list(odd)),
     )
 
 
@@ -270,9 +270,9 @@ def _as_traded(source: FilesSource, bars: pd.DataFrame) -> tuple[pd.DataFrame, p
     return bars, actions, [note]
 
 
-def _actions(source: FilesSource, bars: pd.DataFrame, told: pd.DataFrame | None, master) -> pd.DataFrame | None:
+def _actions(source: FilesSource, bars: pd.DataFrame, implied: pd.DataFrame | None, master) -> pd.DataFrame | None:
     """Corporate actions: implied by adjusted prices, from a table, from columns beside raw bars, from endings."""
-    parts = [] if told is None else [told]
+    parts = [] if implied is None else [implied]
     if source.actions is not None:
         table = read_side(source.actions, tuple(ACTION_COLUMNS))
         parts.append(table if master is None else resolve(table, master)[0])

@@ -72,7 +72,7 @@ def fetch_yahoo(source: YahooSource, *, since: date | None = None, pace: Pace | 
     rows = yahoo_chart.together(tables)
     bars, actions = yahoo_chart.as_traded(rows)
     finished, unfinished = _finished(bars)
-    fundamentals, told = _fundamentals(source, finished)
+    fundamentals, about_reports = _fundamentals(source, finished)
     return Delivery(
         bars=finished,
         name="Yahoo Finance" + (f", {file_name(source.universe.path)}" if source.universe else ""),
@@ -83,7 +83,7 @@ def fetch_yahoo(source: YahooSource, *, since: date | None = None, pace: Pace | 
         sectors=sectors,
         members=universe.members,
         index=index,
-        notes=(*_notes(answers, unfinished, yahoo_chart.doubtful(rows), universe), *told),
+        notes=(*_notes(answers, unfinished, yahoo_chart.doubtful(rows), universe), *about_reports),
     )
 
 

@@ -190,8 +190,8 @@ def doubtful(rows: pd.DataFrame) -> list[str]:
     # what was paid on a day without a bar counts on the next one
     paid, begin = np.diff(np.cumsum(_paid(rows))[known]), _begin(rows)[known]
     with np.errstate(all="ignore"):  # what is no number does not agree
-        told, explained = adjusted[1:] / adjusted[:-1], close[1:] / (close[:-1] - paid)
-        agree = np.abs(told / explained - 1.0) <= DISAGREEMENT
+        reported, explained = adjusted[1:] / adjusted[:-1], close[1:] / (close[:-1] - paid)
+        agree = np.abs(reported / explained - 1.0) <= DISAGREEMENT
     odd = ~agree & (begin[1:] == begin[:-1])
     return sorted(rows.loc[known, "symbol"].iloc[1:][odd].unique())
 

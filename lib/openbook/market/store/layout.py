@@ -161,9 +161,9 @@ def unpack(tables: dict[str, pa.Table], market: Market, since: pd.Timestamp | No
 
 def _with(tables: dict[str, pa.Table], rows: pd.DataFrame, rewrites: pd.DataFrame) -> dict[str, pa.Table]:
     """The tables with these restated rows and rewrites; what has no row is left out."""
-    said = {"restated": rows.reset_index(drop=True), "rewritten": rewrites.reset_index(drop=True)}
-    rest = {name: table for name, table in tables.items() if name not in said}
-    return rest | {name: table_of(frame) for name, frame in said.items() if len(frame)}
+    frames = {"restated": rows.reset_index(drop=True), "rewritten": rewrites.reset_index(drop=True)}
+    rest = {name: table for name, table in tables.items() if name not in frames}
+    return rest | {name: table_of(frame) for name, frame in frames.items() if len(frame)}
 
 
 def _of_market(restated: pd.DataFrame, dates: pd.DatetimeIndex, symbols: pd.Index) -> pd.DataFrame:
