@@ -114,7 +114,7 @@ def _run(
         run_papermill(notebook, parameters, job)
     except PapermillExecutionError as error:
         if _lacked_memory(error):
-            return KernelDied(f"{notebook.name}: {_memory_said(execution)}")
+            return KernelDied(f"{notebook.name}: {_memory_text(execution)}")
         return _translate(error, execution.place)
     except CellTimeoutError:
         return RunTimeout(f"{notebook.name}: {execution.place} took longer than {cell_timeout:g} s")
@@ -130,7 +130,7 @@ def _lacked_memory(error) -> bool:
     return error.ename.endswith("MemoryError") or "bad_alloc" in str(error.evalue)
 
 
-def _memory_said(execution: Execution) -> str:
+def _memory_text(execution: Execution) -> str:
     """That memory ran out, where, and the way out."""
     limit = execution.kernel.memory
     if limit is None:
