@@ -98,7 +98,7 @@ def try_it(runs: str | Path, date: str, sets: Sequence[str], *, out: str | Path 
         raise UsageError("nothing to change: pass --set key=value")
     params, files = _changed(sealed, sets)
     with _scratch(runs, date, out) as scratch:
-        champion = None if files is None else _promoted(scratch, files)
+        champion = None if files is None else scratch.promote(files, json.loads(files[CARD]), champion_hash(files))
         note = f"What-if with {', '.join(sets)}: no orders result from this page."
         stage = run_again(runs, date, scratch, params=params, champion=champion, note=note)
         stage.require_finished()
@@ -144,11 +144,6 @@ def _owner(text: str) -> str:
         known = [*(name for name in DailyRun.model_fields if name not in FIXED), *(f"{n}.*" for n in OF_THE_CHAMPION)]
         raise ParameterError(f"--set {key}: unknown parameter; choose from {', '.join(known)}")
     return "daily_run"
-
-
-def _promoted(scratch: RunsFolder, files: dict[str, bytes]) -> Path:
-    """The folder of a champion in the scratch folder, named by its own hash."""
-    return scratch.promote(files, json.loads(files[CARD]), champion_hash(files))
 
 
 @contextmanager

@@ -62,18 +62,10 @@ def composed(rows: pd.DataFrame) -> pd.DataFrame:
     cell = ["known", "table", "symbol", "date", "field", "period_end"]
     value = rows["before"].fillna(rows["after"]).mask(wide, 0.0)
     groups = rows.assign(value=value).groupby([*cell, "value"], dropna=False, sort=False)
-    ends = groups.agg(first=("before", _first), last=("after", _last)).reset_index()
+    ends = groups.agg(first=("before", lambda v: v.iloc[0]), last=("after", lambda v: v.iloc[-1])).reset_index()
     ends = ends.rename(columns={"first": "before", "last": "after"})[RESTATED_COLUMNS].astype(_TYPES)
     same = (ends["before"] == ends["after"]) | (ends["before"].isna() & ends["after"].isna())
     return in_order(ends[~same])
-
-
-def _first(values: pd.Series) -> float:
-    return values.iloc[0]
-
-
-def _last(values: pd.Series) -> float:
-    return values.iloc[-1]
 
 
 def put_cells(values: np.ndarray, rows: pd.DataFrame, side: str, dates: pd.Index, symbols: pd.Index) -> None:

@@ -54,7 +54,7 @@ def ic_block(ic: pd.DataFrame, horizon: int, lookback: int) -> dict:
         "icir": number(metrics.icir(rank_ic)),
         "newey_west_t": number(metrics.newey_west_t(rank_ic, horizon)),
         "rolling": {name: number(last[name].iloc[0]) if len(last) else None for name in ("mean", "error")},
-        "recent_rank_ic": _by_date(rank_ic.iloc[-lookback:]),
+        "recent_rank_ic": {f"{day:%Y-%m-%d}": number(value) for day, value in rank_ic.iloc[-lookback:].items()},
     }
 
 
@@ -220,10 +220,6 @@ def _split(features: pd.DataFrame, kept: pd.Index, start) -> tuple[pd.DataFrame,
     days = features.index.get_level_values("date")
     chosen = days.isin(kept)
     return features[chosen & (days < start)], features[chosen & (days >= start)]
-
-
-def _by_date(series: pd.Series) -> dict:
-    return {f"{day:%Y-%m-%d}": number(value) for day, value in series.items()}
 
 
 def _plain(value):

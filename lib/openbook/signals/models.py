@@ -286,7 +286,8 @@ def evaluate_scores(scores: pd.DataFrame, labels: pd.DataFrame, horizon: int) ->
     long_short_sharpe : of that difference a year, before costs, from every horizon-th date, whose labels do not overlap
     """
     daily = metrics.information_coefficient(scores, labels)
-    spread = _spread(scores, labels)
+    quantiles = metrics.quantile_returns_by_date(scores, labels, n=5)
+    spread = quantiles.iloc[:, -1] - quantiles.iloc[:, 0]
     return {
         "rank_ic": daily["rank_ic"].mean(),
         "ic": daily["ic"].mean(),
@@ -295,12 +296,6 @@ def evaluate_scores(scores: pd.DataFrame, labels: pd.DataFrame, horizon: int) ->
         "quantile_spread": spread.mean(),
         "long_short_sharpe": metrics.sharpe(spread.iloc[::horizon], periods=SESSIONS_A_YEAR / horizon),
     }
-
-
-def _spread(scores: pd.DataFrame, labels: pd.DataFrame) -> pd.Series:
-    """By date, the mean label of the top fifth of the scores less that of the bottom fifth."""
-    quantiles = metrics.quantile_returns_by_date(scores, labels, n=5)
-    return quantiles.iloc[:, -1] - quantiles.iloc[:, 0]
 
 
 def _iso(date: pd.Timestamp) -> str:

@@ -72,16 +72,13 @@ def weekend_bars(bars: Bars, closed: np.ndarray, rules: CheckupRules) -> pd.Data
 def odd_bars(bars: Bars, rules: CheckupRules) -> list[pd.DataFrame]:
     """Bars that ingest admits: an open outside the day's range, and prices that no stock has."""
     close = bars.values["close"]
-    out = [refused_bars(bars, (close > rules.max_price) & ~_are(bars, rules.dear), "absurd price")]
+    dear = bars.symbols.isin(rules.dear)[bars.column]
+    out = [refused_bars(bars, (close > rules.max_price) & ~dear, "absurd price")]
     if {"open", "high", "low"} <= bars.values.keys():
         slack = INGEST_RULES["range"].threshold * close
         opening, high, low = (bars.values[name] for name in ("open", "high", "low"))
         out.append(refused_bars(bars, (opening > high + slack) | (opening < low - slack), "open"))
     return out
-
-
-def _are(bars: Bars, symbols) -> np.ndarray:
-    return bars.symbols.isin(symbols)[bars.column]
 
 
 # ---- sessions ----

@@ -108,7 +108,7 @@ def fetch_files(source: FilesSource) -> Delivery:
     bars, unused = _read_long(source) if source.layout == "long" else (_read_wide(source), [])
     if source.rename:
         bars["symbol"] = bars["symbol"].replace(source.rename).astype("str")
-    master = _master(source)
+    master = None if source.securities is None else read_side(source.securities, tuple(MASTER_COLUMNS))
     bars, strangers = _of_companies(bars, master)
     bars = _subset(bars, source)
     bars, implied, unexplained = _as_traded(source, bars)
@@ -194,11 +194,6 @@ def _subset(bars: pd.DataFrame, source: FilesSource) -> pd.DataFrame:
     if missing:
         raise DataError(f"{shown(source.path)} has no bars for {', '.join(missing)}; correct `symbols`")
     return bars[bars["symbol"].isin(list(source.symbols))].reset_index(drop=True)
-
-
-def _master(source: FilesSource) -> pd.DataFrame | None:
-    """The security master, as delivered."""
-    return None if source.securities is None else read_side(source.securities, tuple(MASTER_COLUMNS))
 
 
 def _of_companies(bars: pd.DataFrame, master: pd.DataFrame | None) -> tuple[pd.DataFrame, list[str]]:

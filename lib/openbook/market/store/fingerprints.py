@@ -58,7 +58,7 @@ def session_digests(market: Market) -> list[str]:
     A session's digest covers its first delivery, and the restatements of earlier sessions known at its close
     (`Market.restated`); so no later restatement changes it, and an update hashes nothing but what it brings.
     """
-    return digests_of(*_first_said(market))
+    return digests_of(*_as_delivered(market))
 
 
 def digests_of(market: Market, restated: pd.DataFrame, earlier: Earlier | None = None) -> list[str]:
@@ -95,7 +95,7 @@ def digests_of(market: Market, restated: pd.DataFrame, earlier: Earlier | None =
     return out
 
 
-def _first_said(market: Market) -> tuple[Market, pd.DataFrame]:
+def _as_delivered(market: Market) -> tuple[Market, pd.DataFrame]:
     """The market as each of its sessions was first delivered, and the later restatements of its names."""
     rows = market.restatements()
     if rows.empty:
@@ -124,13 +124,9 @@ def rows_known(market: Market, restated: pd.DataFrame, listed: pd.Series | None 
 def _header(market: Market) -> str:
     """What the chain begins with: how to read the numbers."""
     tables = ("fundamentals", "sectors", "sector_spells", "members", "market_cap", "index")
-    present = [name for name in tables if _has(market, name)]
+    present = [name for name in tables if getattr(market, name) is not None]
     text = "\n".join([VERSION, market.execution, *market.bar_fields, *present])
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _has(market: Market, name: str) -> bool:
-    return getattr(market, name) is not None
 
 
 def _canonical(table: pd.DataFrame) -> np.ndarray:

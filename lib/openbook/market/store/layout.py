@@ -91,7 +91,8 @@ def from_tables(
     known : session; restatements known by its close are applied to the first delivery (None: all)
     names : symbols that the market has even without a bar
     """
-    restated = _until(frame_of(tables, "restated"), known)
+    restated = frame_of(tables, "restated")
+    restated = in_order(restated if known is None else restated[restated["known"] <= known])
     wanted = restated[~(restated["date"] > dates[-1])] if len(dates) else restated[:0]
     rewrites = _rewrites(tables, dates, known)
     bars = [table for name, table in tables.items() if name.startswith("bars-")]
@@ -119,10 +120,6 @@ def from_tables(
         restated=_of_market(wanted, dates, symbols),
         rewritten=rewrites[rewrites["symbol"].isin(symbols)].reset_index(drop=True) if len(rewrites) else None,
     )
-
-
-def _until(restated: pd.DataFrame, known) -> pd.DataFrame:
-    return in_order(restated if known is None else restated[restated["known"] <= known])
 
 
 def _rewrites(tables: dict[str, pa.Table], dates: pd.DatetimeIndex, known) -> pd.DataFrame:
