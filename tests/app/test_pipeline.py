@@ -18,10 +18,11 @@ from openbook.app import champions, pipeline
 from openbook.app.service import read_trades, store_of
 from openbook.app.settings import NOTEBOOKS, load_params
 from openbook.common.errors import ModelError
-from openbook.execution.orders import TRADE_COLUMNS, TradeGenerator, current_weights, median_dollar_volume
+from openbook.execution.orders import TRADE_COLUMNS, TradeGenerator, current_weights
 from openbook.ledger.book import read_book, settle, views
 from openbook.ledger.records import new_state
 from openbook.market.calendar import sessions
+from openbook.market.dollar_volume import median_dollar_volume
 from openbook.market.ingest import admit
 from openbook.market.tables import Delivery
 from openbook.portfolio.construct import construct_portfolio

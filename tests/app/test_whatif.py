@@ -245,7 +245,7 @@ def test_the_panel_offers_the_settings_of_the_last_evening_and_answers(trained, 
     (_, (verdicts, orders, figures)), found = shown, tried[0]
     assert found.verdicts[1] in verdicts.data["text/plain"]
     assert [symbol for symbol in found.orders["symbol"] if symbol not in orders.data["text/plain"]] == []
-    assert [text for text in found.told.to_numpy().ravel() if text not in figures.data["text/plain"]] == []
+    assert [text for text in found.formatted.to_numpy().ravel() if text not in figures.data["text/plain"]] == []
     assert not button.disabled
 
 

@@ -110,7 +110,7 @@ def test_a_recorded_delisting_becomes_cash_at_the_final_return_on_the_next_sessi
     found = walk(table({"A": [0.5], "B": [0.5]}, market.dates[:1]), market)
     np.testing.assert_allclose(found.equity, [1000, 1000, 900, 700, 700])
     np.testing.assert_allclose(found.cash, [1000, 0, 0, 200, 200], atol=1e-9)
-    assert found.gone.iloc[0].to_list() == [market.dates[3], "A", "delisting", 200.0]
+    assert found.forced_exits.iloc[0].to_list() == [market.dates[3], "A", "delisting", 200.0]
 
 
 def test_the_proceeds_of_a_delisting_can_be_spent_on_the_same_session():
@@ -131,7 +131,7 @@ def test_a_name_that_falls_silent_stays_locked_and_never_becomes_cash():
     market = lab.make_market(table({"A": prices, "B": np.full(33, 5.0)}))
     weights = table({"A": [0.5, 0.0], "B": [0.5, 1.0]}, market.dates[[0, 25]])
     found = walk(weights, market)
-    assert found.gone.empty
+    assert found.forced_exits.empty
     np.testing.assert_allclose(found.cash.iloc[1:], 0.0, atol=1e-9)
     assert (found.equity.iloc[2:] == 1100).all()
     assert found.locked.to_numpy().tolist() == [[market.dates[2], "A", "no bars", 600.0]]
@@ -149,7 +149,7 @@ def test_a_reopening_counts_at_its_price_however_long_the_halt(halt, back, equit
     found = walk(table({"A": [0.5], "B": [0.5]}, market.dates[:1]), market)
     assert (found.equity.iloc[: halt + 2] == 1000.0).all()
     np.testing.assert_allclose(found.equity.iloc[-2:], equity)
-    assert found.gone.empty
+    assert found.forced_exits.empty
     assert found.locked.empty
 
 
@@ -164,7 +164,7 @@ def test_who_held_a_name_that_comes_back_on_another_level_gains_nothing():
         assert found.equity.iloc[-1] == pytest.approx(equity)
     market = lab.make_market(table({"A": [10.0, 10.0, *[np.nan] * 30, 251.0, 251.0], "B": [5.0] * 34}))
     found = walk(table({"A": [0.5], "B": [0.5]}, market.dates[:1]), market)
-    assert found.gone.to_numpy().tolist() == [[market.dates[32], "A", "another level", 500.0]]
+    assert found.forced_exits.to_numpy().tolist() == [[market.dates[32], "A", "another level", 500.0]]
     assert "A reappeared at more than 25 times the last accepted price while held" in found.notes[-1]
 
 
@@ -226,7 +226,7 @@ def test_w02_a_fall_costs_what_it_costs(times, halt, closes_only):
     assert (found.equity.iloc[:counts] == 1000.0).all()
     np.testing.assert_allclose(found.equity.iloc[counts:], 900 + 100 / times)
     assert found.max_drawdown == pytest.approx((100 / times - 100) / 1000)
-    assert found.gone.empty
+    assert found.forced_exits.empty
     assert found.locked.empty
 
 
@@ -275,7 +275,7 @@ def test_a_declared_return_counts_from_the_bar_that_was_refused(low, later, fina
     gone = lab.delisting(recorded, "A", final)
     found, _ = walk_ten([10.0] * 5 + [0.05] * low + [None] * 35, actions=gone)
     assert found.equity.iloc[-1] == pytest.approx(equity)
-    assert found.gone[["date", "kind"]].to_numpy().tolist() == [[recorded, "delisting"]]
+    assert found.forced_exits[["date", "kind"]].to_numpy().tolist() == [[recorded, "delisting"]]
 
 
 def test_a_rise_that_stays_is_believed_after_twenty_sessions_and_pays_no_holder():
@@ -283,7 +283,7 @@ def test_a_rise_that_stays_is_believed_after_twenty_sessions_and_pays_no_holder(
     found, refused = walk_ten([10.0] * 5 + [1000.0] * 40)
     assert refused == 20
     assert (found.equity == 1000.0).all()
-    assert found.gone[["kind", "usd"]].to_numpy().tolist() == [["another level", 100.0]]
+    assert found.forced_exits[["kind", "usd"]].to_numpy().tolist() == [["another level", 100.0]]
 
 
 def test_buy_and_hold_is_one_trade(market):

@@ -91,7 +91,7 @@ def shown(seconds: dict[str, list[float]]) -> None:
 def assert_agreement(peer: str, ours: np.ndarray, theirs: np.ndarray) -> None:
     """The same names are ranked, and apart from rounding near ties they have the same rank.
 
-    The peers' running sums drift by some 1e-9, so a few neighbours change places.
+    The peers' running sums drift by some 1e-9, so a few neighbors change places.
     """
     for i, name in enumerate(FEATURES_OF_BARS):
         a, b = ours[:, :, i], theirs[:, :, i]

@@ -85,14 +85,14 @@ def test_its_orders_and_checks_are_made_again_as_they_were_sealed(week, evenings
 
 def test_an_empty_book_that_is_overdrawn_buys_nothing(evenings):
     """All of its weight is cash, of whatever sign: that it is below zero has to be said apart."""
-    empty = Holdings(pd.Series({"CASH": 1.0}), due=True)
+    empty = Holdings(pd.Series({"CASH": 1.0}), is_rebalance=True)
     assert len(decide(replace(evenings[1], holdings=empty)).target) > 1
     assert decide(replace(evenings[1], holdings=replace(empty, overdrawn=True))).target.to_dict() == {"CASH": 1.0}
 
 
 def test_the_four_pages_are_what_they_are_meant_to_be(evenings):
     """Parity on evenings that differ in nothing would show little."""
-    assert [evening.holdings.due for evening in evenings] == [True, True, False, False]
+    assert [evening.holdings.is_rebalance for evening in evenings] == [True, True, False, False]
     assert [evening.limits.switch for evening in evenings] == ["ACTIVE", "ACTIVE", "ACTIVE", "HALTED"]
     assert [evening.limits.max_weight for evening in evenings] == [0.15, 0.15, 0.12, 0.12]
     assert [len(evening.holdings.weights) > 1 for evening in evenings] == [False, True, True, True]
@@ -145,7 +145,7 @@ def test_each_input_alone_is_the_whole_change(evenings):
     model = Scorer(Contrary(evening.model.model), evening.model.features, "another")
     others = {
         "data": evenings[2].data,
-        "holdings": Holdings(pd.Series({"CASH": 1.0}), due=True),
+        "holdings": Holdings(pd.Series({"CASH": 1.0}), is_rebalance=True),
         "model": model,
         "optimizer": evening.optimizer.model_copy(update={"top_n": 4}),
         "limits": replace(evening.limits, switch="HALTED"),
@@ -180,7 +180,7 @@ def test_a_mixture_that_cannot_be_decided_keeps_what_is_held_and_is_told(evening
 
 def test_names_that_the_other_evening_does_not_know_stay_as_they_are(evenings):
     held = pd.Series({"ZZZ": 0.2, "CASH": 0.8})
-    found = compare(evenings[1], replace(evenings[1], holdings=Holdings(held, due=True)))
+    found = compare(evenings[1], replace(evenings[1], holdings=Holdings(held, is_rebalance=True)))
     assert found.after["ZZZ"] == 0.2
     assert adds_up(found.effects)
 

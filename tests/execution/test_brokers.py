@@ -15,7 +15,7 @@ from openbook.execution.brokers import (
     FILENAMES,
     FORMATS,
     FORMULA,
-    NEUTRALISED,
+    NEUTRALIZED,
     alpaca_json,
     generic_csv,
     ibkr_basket,
@@ -172,7 +172,7 @@ def test_a_symbol_that_is_no_ticker_does_not_reach_a_broker(symbol):
 def test_generic_csv_reads_back_whatever_the_texts_are(rows):
     orders = make_orders(*((text, -n, 1.5) for text, n in rows)).assign(order_id=[text for text, _ in rows])
     back = cells(generic_csv(orders, OPEN))[1:]
-    assert [NEUTRALISED.sub("", row[0]) for row in back] == [text for text, _ in rows]
+    assert [NEUTRALIZED.sub("", row[0]) for row in back] == [text for text, _ in rows]
     assert [(row[3], int(row[4])) for row in back] == [("SELL", n) for _, n in rows]
     assert not any(cell.startswith(FORMULA) for row in back for cell in row)
 

@@ -1,4 +1,4 @@
-"""Predicted and realised costs of fills, worked by hand."""
+"""Predicted and realized costs of fills, worked by hand."""
 
 import numpy as np
 import pandas as pd
@@ -46,7 +46,7 @@ def test_a_fill_away_from_the_open_by_hand(market):
     assert table["date"].tolist() == [day(1), day(1), day(2)]
 
 
-def test_without_a_bar_nothing_was_realised(market):
+def test_without_a_bar_nothing_was_realized(market):
     """No bar that day, a symbol or a session that the market does not have: NaN, and the rest is as it was."""
     fills = make_fills(
         (day(1), "B", 10, 50.0, 1.0, 0.0, 50.0),
@@ -72,7 +72,7 @@ def test_where_orders_execute_at_the_close_that_is_the_reference():
     price=st.floats(1, 1e5),
     bps=st.floats(0, 100),
 )
-def test_a_paper_fill_realises_what_was_predicted_but_for_a_cent(shares, price, bps):
+def test_a_paper_fill_realizes_what_was_predicted_but_for_a_cent(shares, price, bps):
     costs = Costs(slippage_bps=bps)
     market = make_market({"A": [price, price]})
     _, commission, slippage = (int(part) / 100 for part in trade_cents(shares, price, costs))
@@ -102,9 +102,9 @@ def test_no_fills_are_an_empty_table(market):
     assert np.isnan(list(fit.values())).all()
 
 
-def make_table(dates, notional, realised, predicted=5.0) -> pd.DataFrame:
+def make_table(dates, notional, realized, predicted=5.0) -> pd.DataFrame:
     """What a refit needs of the table of costs."""
-    return pd.DataFrame({"date": dates, "notional": notional, "realised_bps": realised, "predicted_bps": predicted})
+    return pd.DataFrame({"date": dates, "notional": notional, "realised_bps": realized, "predicted_bps": predicted})
 
 
 def test_refit_by_hand():
@@ -118,10 +118,10 @@ def test_refit_by_hand():
 
 def test_refit_of_equal_dates_is_the_error_of_a_mean():
     """One fill a date and equal notional: the usual standard deviation / √n."""
-    realised = np.array([3.0, 9.0, 4.0, 6.0, 1.0])
-    fit = refit_slippage(make_table([day(i) for i in range(5)], 100.0, realised))
-    assert fit["slippage_bps"] == pytest.approx(realised.mean())
-    assert fit["standard_error_bps"] == pytest.approx(realised.std(ddof=1) / np.sqrt(5))
+    realized = np.array([3.0, 9.0, 4.0, 6.0, 1.0])
+    fit = refit_slippage(make_table([day(i) for i in range(5)], 100.0, realized))
+    assert fit["slippage_bps"] == pytest.approx(realized.mean())
+    assert fit["standard_error_bps"] == pytest.approx(realized.std(ddof=1) / np.sqrt(5))
 
 
 def test_fills_of_one_date_are_one_draw():

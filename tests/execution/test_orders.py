@@ -15,14 +15,13 @@ from openbook.execution.orders import (
     affordable,
     cash_flow,
     current_weights,
-    median_dollar_volume,
     portfolio_value,
     trade_cents,
 )
 from openbook.execution.risk_checks import SafetyLimits, SafetyValidator
 from openbook.ledger.book import open_book, read_book, settle
 from openbook.portfolio.costs import Costs
-from support.books import DAYS, commit, make_market, random_market
+from support.books import DAYS, commit, random_market
 
 FREE = Costs(commission_bps=0, slippage_bps=0)
 NAMES = list("ABCDEF")
@@ -538,15 +537,6 @@ def test_a_symbol_given_twice_is_refused():
     twice = pd.Series([0.1, 0.2], index=["A", "A"])
     with pytest.raises(LimitError, match="weights for A"):
         TradeGenerator().generate_trades(held(), 100, twice, series(A=1.0))
-
-
-def test_median_dollar_volume_is_of_the_last_window():
-    volume = {"A": [1, 2, 3, 4, 5], "B": [np.nan] * 4 + [7], "C": [np.nan] * 5}
-    market = make_market({"A": [10] * 5, "B": [1] * 5, "C": [1] * 5}, volume=volume)
-    median = median_dollar_volume(market, window=3)
-    assert median[["A", "B"]].tolist() == [40, 7]
-    assert np.isnan(median["C"])
-    assert median_dollar_volume(make_market({"A": [1.0]})) is None
 
 
 def test_current_weights_sum_to_one_with_cash_last():

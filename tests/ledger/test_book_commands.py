@@ -389,7 +389,7 @@ def test_a_ticker_that_another_company_took_over_is_another_security(tmp_path):
     market = make_market({"A": [100, 100, nan, nan, 20, 21, 22.0]}, actions=[(DAYS[2], "A", "delisting", -0.5)])
     commit(path, market.upto(DAYS[1]), 0, make_trades(A=10))
     commit(path, market.upto(DAYS[1]), 1)
-    assert commit(path, market.upto(DAYS[3]), 3).realised[["kind", "cost", "proceeds", "gain"]].to_numpy().tolist() == [
+    assert commit(path, market.upto(DAYS[3]), 3).realized[["kind", "cost", "proceeds", "gain"]].to_numpy().tolist() == [
         ["delisting", 1000.0, 500.0, -500.0]
     ]
     assert read_book(path).securities == {}

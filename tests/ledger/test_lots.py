@@ -142,7 +142,7 @@ def test_of_all_that_was_ever_paid_every_cent_is_open_or_closed(tmp_path, seed, 
         assert {row.security: (row.shares, row.cost_cents) for row in settled.holdings} == {
             key: (sum(lot.shares for lot in rows), cost_of(rows)) for key, rows in lots.items()
         }
-        gain = settled.realised["gain"].sum() * 100
+        gain = settled.realized["gain"].sum() * 100
         assert round(gain) == got - sum(row.cost_cents for row in settled.closed)
     assert ended > 0
     view = views(path)["current_positions"].set_index("symbol")["cost_basis"]
@@ -162,7 +162,7 @@ def test_a_fraction_of_a_share_is_worth_its_part(tmp_path):
     assert split.equity == 1_000 + 18.75 * 54
     sold = commit(tmp_path / "b.db", market, 3, costs=free)
     assert (sold.positions.to_dict(), sold.cash) == ({"A": 8.5}, 1_000 + 10.25 * 55)
-    assert sold.realised[["shares", "cost", "proceeds"]].to_numpy().tolist() == [[10.25, 546.66, 563.75]]
+    assert sold.realized[["shares", "cost", "proceeds"]].to_numpy().tolist() == [[10.25, 546.66, 563.75]]
     assert read_book(tmp_path / "b.db").pending.empty
     view = views(tmp_path / "b.db")["current_positions"]
     assert view[["symbol", "shares", "value", "cost_basis"]].to_numpy()[0].tolist() == ["A", 8.5, 467.5, 453.34]

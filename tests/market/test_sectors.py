@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal, assert_series_equal
 
-from openbook.backtest.decision_dates import gather_evenings
+from openbook.backtest.decision_dates import gather_decision_dates
 from openbook.common.errors import DataError
 from openbook.market import calendar
 from openbook.market.ingest import admit
@@ -94,7 +94,7 @@ def test_a_later_sector_changes_no_earlier_fingerprint(market):
 def test_a_backtest_sees_the_sectors_of_each_evening(market):
     chosen = market.dates[[10, 25, 45, 60]]
     scores = pd.DataFrame(np.ones((4, len(market.symbols))), chosen, market.symbols)
-    evenings = gather_evenings(scores, market, None, chosen)
+    evenings = gather_decision_dates(scores, market, None, chosen)
     for k, date in enumerate(chosen):
         names = np.array(evenings.sector_names, dtype=object)[evenings.sectors[k]]
         assert names.tolist() == market.upto(date).sectors.reindex(market.symbols).tolist()

@@ -14,10 +14,8 @@ from openbook.market.securities import (
     CAP_BUCKETS,
     CAP_COVERAGE,
     cap_buckets,
-    find_gaps,
     resolve,
     resolve_spells,
-    split_at,
     symbols_of,
 )
 from openbook.market.sources import FilesSource, fetch
@@ -122,24 +120,6 @@ def test_a_master_that_contradicts_itself_is_refused(rows, message):
 def test_a_ticker_written_like_an_earlier_owner_is_refused():
     with pytest.raises(DataError, match="LIFE@2014"):
         resolve(dated(("LIFE@2014", "2014-01-02"), ("LIFE", "2014-01-02")), master())
-
-
-def test_gaps_are_proposed_and_split_when_asked():
-    sessions = calendar.sessions("2013-01-02", "2015-12-31")
-    old = pd.DataFrame({"symbol": "LIFE", "date": sessions[:200], "close": 75.0})
-    new = pd.DataFrame({"symbol": "LIFE", "date": sessions[500:], "close": 12.0})
-    same = pd.DataFrame({"symbol": "BACK", "date": sessions.delete(slice(100, 300)), "close": 10.0})
-    halt = pd.DataFrame({"symbol": "HALT", "date": sessions.delete(slice(100, 110)), "close": 10.0})
-    halt.loc[100:, "close"] = 1.0
-    bars = pd.concat([old, new, same, halt])
-    found = find_gaps(bars)
-    assert found["symbol"].tolist() == ["LIFE"]
-    assert found.iloc[0][["sessions", "ratio"]].tolist() == [300, 0.16]
-    table, nobodys = resolve(bars, split_at(found))
-    assert nobodys.empty
-    assert table.groupby("symbol").size().to_dict() == {
-        "BACK": len(same), "HALT": len(halt), "LIFE": len(new), f"LIFE@{sessions[199]:%Y}": 200,
-    }  # fmt: skip
 
 
 def test_cap_buckets_by_hand_and_causal():

@@ -144,30 +144,30 @@ def test_false_alarms_of_two_days_are_a_normal_tail(horizon):
     found = drift_false_alarm(0.05, 0.1, horizon=horizon, lookback=2, threshold=0.02, seed=1)
     spread = 0.1 * np.sqrt((1 + (horizon - 1) / horizon) / 2)
     exact = stats.norm.cdf((0.02 - 0.05) / spread)
-    assert found.evening == pytest.approx(exact, abs=4 * np.sqrt(exact * horizon / (2000 * 252)))
+    assert found.session == pytest.approx(exact, abs=4 * np.sqrt(exact * horizon / (2000 * 252)))
 
 
 def test_false_alarms_are_what_the_rule_says_evening_by_evening():
     found = drift_false_alarm(0.05, 0.1, horizon=5, draws=8, seed=4)
     paths = 0.05 + 0.1 * overlapping_ics(8, 252 + 19, 5, seed=4)
     fired = np.array([[is_drifting(path[t : t + 20], 0.02) for t in range(252)] for path in paths])
-    assert found.evening == fired.mean()
+    assert found.session == fired.mean()
     assert found.year == fired.any(axis=1).mean()
     runs = sum(1 for row in fired for length in np.split(row, np.flatnonzero(np.diff(row)) + 1) if length[0])
     assert found.length == pytest.approx(fired.sum() / runs)
 
 
 def test_better_models_are_accused_less_and_overlap_makes_it_worse():
-    good, better = (drift_false_alarm(mean, 0.1, horizon=5).evening for mean in (0.03, 0.08))
+    good, better = (drift_false_alarm(mean, 0.1, horizon=5).session for mean in (0.03, 0.08))
     assert better < good
-    assert drift_false_alarm(0.05, 0.1, horizon=1).evening < drift_false_alarm(0.05, 0.1, horizon=21).evening
+    assert drift_false_alarm(0.05, 0.1, horizon=1).session < drift_false_alarm(0.05, 0.1, horizon=21).session
     assert drift_false_alarm(1.0, 0.01, horizon=5) == metrics.FalseAlarm(0.0, 0.0, pytest.approx(np.nan, nan_ok=True))
 
 
 @pytest.mark.parametrize(("mean", "deviation"), [(np.nan, 0.1), (0.03, np.nan), (0.03, 0.0), (0.03, -1.0)])
 def test_false_alarms_of_the_unknown_are_unknown(mean, deviation):
     found = drift_false_alarm(mean, deviation, horizon=5)
-    assert np.isnan([found.evening, found.year, found.length]).all()
+    assert np.isnan([found.session, found.year, found.length]).all()
 
 
 def test_settings_of_simulations_are_checked():
@@ -266,7 +266,7 @@ def test_a_run_that_is_cut_off_counts_as_far_as_it_went():
 def test_pinned_false_alarm_rates_of_the_asked_rule(mean, horizon, evening, year):
     found = drift_false_alarm(mean, 0.1, horizon=horizon, draws=20_000, seed=7)
     print(f"\nrank IC {mean:.2f} ± 0.10, labels of {horizon}: {found}")
-    assert found.evening == pytest.approx(evening, abs=0.01)
+    assert found.session == pytest.approx(evening, abs=0.01)
     assert found.year == pytest.approx(year, abs=0.015)
 
 

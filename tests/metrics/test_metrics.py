@@ -216,27 +216,6 @@ def test_senseless_trials_are_refused(n_trials, variance):
         metrics.expected_max_sharpe(n_trials, variance)
 
 
-# --- weights ----------------------------------------------------------------------------------------------------------
-
-
-def test_turnover_counts_cash_and_names_on_one_side_only():
-    target = pd.Series({"A": 0.5, "B": 0.3, "CASH": 0.2})
-    drifted = pd.Series({"A": 0.4, "C": 0.1, "CASH": 0.5})
-    assert metrics.turnover(target, drifted) == pytest.approx(0.5 * (0.1 + 0.3 + 0.1 + 0.3))
-    assert metrics.turnover(target, drifted) == metrics.turnover(drifted, target)
-    assert metrics.turnover(target, target) == 0.0
-    assert metrics.turnover(target, pd.Series({"CASH": 1.0})) == pytest.approx(0.8)
-
-
-def test_p04_nan_weight_gives_nan_turnover():
-    assert np.isnan(metrics.turnover(pd.Series({"A": np.nan, "CASH": 0.5}), pd.Series({"CASH": 1.0})))
-
-
-def test_turnover_refuses_a_symbol_twice():
-    with pytest.raises(DataError, match="twice"):
-        metrics.turnover(pd.Series([0.5, 0.5], index=["A", "A"]), pd.Series({"CASH": 1.0}))
-
-
 # --- scores against what followed -------------------------------------------------------------------------------------
 
 

@@ -392,7 +392,7 @@ def test_the_log_says_what_the_evidence_says(tables, facts, evidence):
     assert log["drift"]["cusum"]["statistic"] == pytest.approx(table["statistic"].iloc[-1])
     assert log["drift"]["cusum"]["healthy_run_length"] == pytest.approx(1306, rel=0.15)
     alarm = metrics.drift_false_alarm(0.27, 0.15, horizon=HORIZON)
-    assert log["drift"]["false_alarm"]["evening"] == alarm.evening
+    assert log["drift"]["false_alarm"]["evening"] == alarm.session
     auc = metrics.domain_history(evidence.features, 20)
     assert log["features"]["domain_auc"] == auc.iloc[-1]
     assert log["features"]["usual_domain_auc"] == auc.iloc[:-1].max()

@@ -162,7 +162,7 @@ def test_a_server_that_is_down_is_asked_once_for_all(folder, monkeypatch):
     assert tries == {ALARM.id: 1, FAILURE.id: 0}
 
 
-def test_n02_retry_after_is_honoured_and_five_tries_are_enough(folder, monkeypatch):
+def test_n02_retry_after_is_honored_and_five_tries_are_enough(folder, monkeypatch):
     with http_server(*[(429, {"Retry-After": "90"})] * 9) as (url, taken):
         monkeypatch.setenv("OPENBOOK_SLACK", url)
         enqueue(folder, FAILURE, NOW)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openbook.common.errors import OptimizerError
-from openbook.portfolio.constraints import check_feasible, free_limits, project, reduce_to, settle, solve_qp
+from openbook.portfolio.constraints import check_feasible, project, reduce_to, settle, solve_qp
 from support import portfolios as lab
 
 seeds = st.integers(0, 10**6)
@@ -114,9 +114,10 @@ def test_nothing_left_to_cut_is_not_a_division_by_zero():
 
 
 def test_nan_weights_are_never_within_the_limits():
-    assert np.isnan(free_limits(2).excess(np.array([np.nan, 0.5])))
+    assert np.isnan(lab.make_limits(2, upper=1.0).excess(np.array([np.nan, 0.5])))
 
 
-def test_free_limits_bind_nothing_but_the_total():
-    assert free_limits(3).excess(np.array([1.0, 0.0, 0.0])) == 0
-    assert free_limits(3).excess(np.array([0.8, 0.3, 0.0])) == pytest.approx(0.1)
+def test_the_total_is_a_limit_of_its_own():
+    total = lab.make_limits(3, upper=1.0)
+    assert total.excess(np.array([1.0, 0.0, 0.0])) == 0
+    assert total.excess(np.array([0.8, 0.3, 0.0])) == pytest.approx(0.1)

@@ -80,7 +80,7 @@ def test_every_chosen_or_held_name_has_a_reason(market, scores, drifted):
     assert list(found.chosen.columns)[:4] == ["symbol", "score", "rank", "held"]
     assert found.reasons.str.contains("of the way, turnover limit").any()
     assert set(found.binding["limit"]) >= {"turnover"}
-    assert 0 < found.way < 1 < found.wanted / found.turnover
+    assert 0 < found.trade_fraction < 1 < found.uncapped_turnover / found.turnover
 
 
 def test_reasons_tell_bought_sold_and_bound(market, scores, drifted):
@@ -95,7 +95,7 @@ def test_reasons_tell_bought_sold_and_bound(market, scores, drifted):
 
 
 def test_chosen_table_is_a_year_and_in_the_unit_of_returns(market, scores):
-    """Shrinkage towards the mean variance keeps the mean variance: 252 times that of the daily returns."""
+    """Shrinkage toward the mean variance keeps the mean variance: 252 times that of the daily returns."""
     chosen = build(market, scores).chosen.set_index("symbol")
     daily = market.adjusted[chosen.index].pct_change().iloc[-120:].var(ddof=0)
     assert (chosen["volatility"] ** 2).mean() == pytest.approx(252 * daily.mean(), rel=1e-12)
@@ -106,7 +106,7 @@ def test_chosen_table_is_a_year_and_in_the_unit_of_returns(market, scores):
 def test_the_first_build_is_not_slowed(market, scores):
     for held in (None, pd.Series({CASH: 1.0}), pd.Series(dtype=float)):
         found = build(market, scores, held=held, max_turnover=0.1)
-        assert found.way == 1.0
+        assert found.trade_fraction == 1.0
         assert found.turnover == pytest.approx(1.0, abs=1e-6)
 
 
@@ -196,7 +196,7 @@ def test_drifted_weights_over_a_limit_are_cut_whatever_turnover_it_takes(market,
     assert found.weights.get("S001", 0.0) <= 0.15
     assert found.turnover == pytest.approx(0.22)  # 0.15 + 0.07 sold, all of it to cash
     assert set(found.binding.query("limit == 'held above a limit'")["name"]) == {"S000", "S001"}
-    assert found.way == 0.0
+    assert found.trade_fraction == 0.0
 
 
 def test_risk_off_holds_cash_and_moves_there_within_the_turnover_cap(market, scores, drifted):

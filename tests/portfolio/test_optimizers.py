@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openbook.common.errors import OptimizerError
-from openbook.portfolio.constraints import free_limits
 from openbook.portfolio.optimizers import (
     OPTIMIZERS,
     equal_weight,
@@ -277,6 +276,6 @@ def test_p01_infeasible_limits_are_named_before_any_solver_runs():
 
 
 def test_nothing_to_invest_is_all_cash():
-    weights, chain = optimize(("max_sharpe",), np.ones(3), np.eye(3), free_limits(3, 0.0))
+    weights, chain = optimize(("max_sharpe",), np.ones(3), np.eye(3), lab.make_limits(3, exposure=0.0))
     np.testing.assert_array_equal(weights, 0.0)
     assert chain[-1].optimizer == "cash"

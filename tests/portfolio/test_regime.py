@@ -12,7 +12,6 @@ from openbook.portfolio.regime import (
     RegimeSettings,
     detect_regime,
     market_level,
-    regime_summary,
 )
 from support import portfolios as lab
 
@@ -104,14 +103,6 @@ def test_an_index_that_starts_too_late_is_an_error():
         detect_regime(lab.make_market(close, index=late))
 
 
-def test_summary_counts_spells():
-    regime = pd.Series([1, 1, 0, 0, 0, 2, 1, 1], index=lab.sessions(8))
-    found = regime_summary(regime).set_index("regime")
-    assert found.loc["normal", "spells"] == 2
-    assert found.loc["risk-off", "mean_sessions"] == 3
-    assert found["share"].sum() == pytest.approx(1.0)
-
-
 def test_real_index_2008_and_march_2020_are_risk_off(shared_data):
     bars = pd.read_parquet(shared_data / "indexes" / "ohlcv.parquet")
     index = bars[bars["symbol"] == "^GSPC"].set_index("date")["close"].astype(float).sort_index()
@@ -123,5 +114,5 @@ def test_real_index_2008_and_march_2020_are_risk_off(shared_data):
     assert (regime["2017"] == RISK_ON).all()
     switches = (regime != regime.shift()).sum() / (len(regime) / 252)
     assert switches < 8
-    pinned_share = {"risk-off": 0.22, "normal": 0.18, "risk-on": 0.60}
-    assert regime_summary(regime).set_index("regime")["share"].round(2).to_dict() == pinned_share
+    pinned_share = {RISK_OFF: 0.22, NORMAL: 0.18, RISK_ON: 0.60}
+    assert regime.value_counts(normalize=True).round(2).to_dict() == pinned_share

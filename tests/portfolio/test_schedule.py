@@ -88,7 +88,7 @@ def test_dates_in_any_order_are_the_same_evenings():
 @given(place=st.integers(5, 470), every=st.integers(1, 25))
 def test_where_nothing_is_missed_the_rule_is_the_schedule(place, every):
     """So it is in every backtest."""
-    assert rebalance_on(DAYS[place], every).due == (DAYS[place] in rebalance_dates(DAYS, every))
+    assert rebalance_on(DAYS[place], every).is_rebalance == (DAYS[place] in rebalance_dates(DAYS, every))
 
 
 @given(place=st.integers(0, 400), gap=st.integers(0, 40), every=st.integers(1, 25))
@@ -97,7 +97,7 @@ def test_a_rebalance_without_a_page_is_made_up_for_once_and_named(place, gap, ev
     skipped, tonight = DAYS[place : place + gap], DAYS[place + gap]
     found = rebalance_on(tonight, every, skipped=skipped)
     assert list(found.missed) == list(rebalance_dates(skipped, every))
-    assert found.due == (len(rebalance_dates(DAYS[place : place + gap + 1], every)) > 0)
+    assert found.is_rebalance == (len(rebalance_dates(DAYS[place : place + gap + 1], every)) > 0)
     assert all(f"{day:%Y-%m-%d}" in found.sentence for day in found.missed)
     assert not rebalance_on(DAYS[place + gap + 1], every).missed
 
@@ -106,15 +106,15 @@ def test_the_words_of_a_missed_rebalance():
     """Every fifth session: 2015-01-05 is one, the four sessions after it are none."""
     due, first, second = "2015-01-05", "2015-01-06", "2015-01-07"
     plain = rebalance_on(first, 5)
-    assert (plain.due, plain.sentence) == (False, "The next rebalance is on Monday, 12 January.")
+    assert (plain.is_rebalance, plain.sentence) == (False, "The next rebalance is on Monday, 12 January.")
     skipped = rebalance_on(first, 5, skipped=[due])
-    assert skipped.due
+    assert skipped.is_rebalance
     assert skipped.sentence == "The rebalance of 2015-01-05 was missed: no page; made up for in this run."
     expired = rebalance_on(second, 5, skipped=[first], expired=[due])
     unapproved = (
         "The rebalance of 2015-01-05 was missed: its orders were not approved in time; made up for in this run."
     )
-    assert (expired.due, expired.sentence) == (True, unapproved)
+    assert (expired.is_rebalance, expired.sentence) == (True, unapproved)
     both = rebalance_on(second, 1, skipped=[first], expired=[due], empty=True)
     no_page = "The rebalance of 2015-01-06 was missed: no page; made up for in this run."
     assert both.sentence == f"Rebalance date. {unapproved} {no_page}"
@@ -124,18 +124,18 @@ def test_the_words_of_a_missed_rebalance():
     unfilled = rebalance_on(first, 5, unfilled=[due])
     why = "its orders were approved, but none was filled"
     said = f"The rebalance of 2015-01-05 was missed: {why}; made up for in this run."
-    assert (unfilled.due, unfilled.sentence) == (True, said)
+    assert (unfilled.is_rebalance, unfilled.sentence) == (True, said)
 
 
 def test_a_first_build_that_was_rejected_waits_for_the_next_rebalance():
     """2015-01-05 is a rebalance evening, and so is 2015-01-12."""
     waits = rebalance_on("2015-01-06", 5, empty=True, rejected="2015-01-05")
-    assert not waits.due
+    assert not waits.is_rebalance
     said = "The initial build of 2015-01-05 was rejected. The next rebalance is on Monday, 12 January."
     assert waits.sentence == said
     due = rebalance_on("2015-01-12", 5, empty=True, rejected="2015-01-05")
-    assert (due.due, due.sentence) == (True, "Rebalance date.")
+    assert (due.is_rebalance, due.sentence) == (True, "Rebalance date.")
     held = rebalance_on("2015-01-06", 5, rejected="2015-01-05")
-    assert (held.due, held.sentence) == (False, "The next rebalance is on Monday, 12 January.")
+    assert (held.is_rebalance, held.sentence) == (False, "The next rebalance is on Monday, 12 January.")
     skipped = rebalance_on("2015-01-13", 5, empty=True, rejected="2015-01-05", skipped=["2015-01-12"])
-    assert skipped.due
+    assert skipped.is_rebalance

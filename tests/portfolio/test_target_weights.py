@@ -17,14 +17,14 @@ from openbook.portfolio.target_weights import (
     choose,
     decide_weights,
     has_history,
-    part_of_way,
     rank_names,
     rank_rows,
     recent_covariance,
     smooth,
-    turnover,
+    trade_fraction_within,
     unchosen,
 )
+from openbook.portfolio.turnover import traded_turnover, turnover
 from support import portfolios as lab
 
 seeds = st.integers(0, 10**6)
@@ -132,6 +132,17 @@ def test_turnover_counts_cash():
     assert turnover(np.array([0.7, 0.3]), np.array([0.5, 0.5])) == pytest.approx(0.2)
 
 
+def test_turnover_is_the_larger_of_bought_and_sold():
+    new, old = np.array([0.5, 0.0, 0.1]), np.array([0.2, 0.3, 0.2])
+    change = 1000 * (new - old)
+    assert traded_turnover(change.clip(0).sum(), -change.clip(max=0).sum(), 1000) == pytest.approx(turnover(new, old))
+
+
+def test_p04_nan_weight_gives_nan_turnover():
+    assert np.isnan(turnover(np.array([np.nan, 0.5]), np.zeros(2)))
+    assert np.isnan(traded_turnover(np.nan, 1.0, 10.0))
+
+
 def test_band_by_hand():
     limits = lab.make_limits(5, upper=0.4)
     held = np.array([0.300, 0.200, 0.002, 0.000, 0.398])
@@ -148,13 +159,13 @@ def test_band_never_leaves_a_sector_over_its_cap():
     np.testing.assert_array_equal(kept, [False, False, True])
 
 
-def test_part_of_way_by_hand():
+def test_trade_fraction_within_by_hand():
     held, goal = np.array([0.5, 0.5, 0.0]), np.array([0.0, 0.5, 0.5])
-    assert part_of_way(held, held, goal, 0.5) == 1.0
-    assert part_of_way(held, held, goal, 0.2) == pytest.approx(0.4)
+    assert trade_fraction_within(held, held, goal, 0.5) == 1.0
+    assert trade_fraction_within(held, held, goal, 0.2) == pytest.approx(0.4)
     floor = np.array([0.2, 0.5, 0.0])  # a cut of 0.3 that must be made
-    assert part_of_way(held, floor, goal, 0.3) == 0.0
-    part = part_of_way(held, floor, goal, 0.4)
+    assert trade_fraction_within(held, floor, goal, 0.3) == 0.0
+    part = trade_fraction_within(held, floor, goal, 0.4)
     assert turnover(floor + part * (goal - floor), held) == pytest.approx(0.4)
 
 
@@ -220,7 +231,7 @@ def test_every_limit_holds_after_every_step(seed, n, optimizer, cap, band):
         assert turnover(weights, held) <= max(cap, must) + 1e-9
         if turnover(weights, held) > cap + 1e-9:
             np.testing.assert_allclose(free, decision.floor, atol=1e-12)  # exactly what had to be sold
-    if decision.way == 1.0:
+    if decision.trade_fraction == 1.0:
         np.testing.assert_array_equal(weights[decision.kept], held[decision.kept])
         exits = (decision.target <= DUST) & (held > DUST)
         assert (weights[exits] == 0).all()

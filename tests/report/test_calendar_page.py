@@ -130,7 +130,7 @@ def test_a_failed_day_leads_to_what_it_left_until_a_run_is_sealed(tmp_path):
     write_failure(tmp_path, "2024-06-10-2", ("DataError", "gap"))
     day = page(tmp_path).links["failed/daily_run/2024-06-10-2/"]
     assert day["aria-label"] == "F, 2024-06-10: failed: DataError: gap"
-    assert read_overview(tmp_path).days()["2024-06-10"].said == "DataError: gap"
+    assert read_overview(tmp_path).days()["2024-06-10"].summary == "DataError: gap"
     assert "last      daily_run 2024-06-10: failed: DataError: gap" in status_lines(tmp_path)
     write_day(tmp_path, "2024-06-10")
     shown = page(tmp_path)
@@ -195,20 +195,20 @@ def test_what_was_noted_of_a_failure_comes_before_what_its_notebook_says(runs):
     stage = new_stage(runs)
     left = runs.fail(stage, DataNotReady("no bars for <today>"))
     assert json.loads((left / "failure.json").read_bytes()) == {"exit_code": 31, "why": "no bars for <today>"}
-    assert read_rows(runs.folder)[0].said == "no bars for <today> (exit code 31)"
+    assert read_rows(runs.folder)[0].summary == "no bars for <today> (exit code 31)"
 
 
 def test_a_note_that_the_disk_refuses_hides_no_error(runs, stage):
     (stage.folder / "failure.json").mkdir()
     left = runs.fail(stage, DataNotReady("no bars"))
     assert (left / "failure.json").is_dir()
-    assert read_rows(runs.folder)[0].said == "failure.json cannot be read"
+    assert read_rows(runs.folder)[0].summary == "failure.json cannot be read"
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_x03_any_error_can_be_noted(runs, stage, text):
     runs.fail(stage, DataNotReady(text))
-    assert read_rows(runs.folder)[0].said == f"{plain(text)} (exit code 31)"
+    assert read_rows(runs.folder)[0].summary == f"{plain(text)} (exit code 31)"
 
 
 def test_a_failure_without_a_note_or_an_error_says_so(tmp_path):
@@ -216,7 +216,7 @@ def test_a_failure_without_a_note_or_an_error_says_so(tmp_path):
     (write_failure(tmp_path, "2024-06-11-1") / "daily_run.ipynb").unlink()
     (write_failure(tmp_path, "2024-06-12-1") / "daily_run.ipynb").write_text("{}")
     (write_failure(tmp_path, "2024-06-13-1") / "failure.json").write_text("[]")
-    assert [row.said for row in read_rows(tmp_path)] == [
+    assert [row.summary for row in read_rows(tmp_path)] == [
         "interrupted; no error was recorded",
         "interrupted before its first cell",
         "the notebook of this attempt cannot be read",
@@ -231,11 +231,11 @@ def test_an_attempt_that_waits_is_no_failure_until_its_time_is_over(tmp_path):
         runs.wait("daily_run", "2024-06-11", late, tried=tried, until="2024-06-12 11:30 UTC")
     (row,) = [row for row in read_rows(tmp_path) if row.date == "2024-06-11"]
     assert row.kind == "notyet"
-    assert "until 2024-06-12 11:30 UTC; last tried 2024-06-11 21:30 UTC; no bars" in row.said
+    assert "until 2024-06-12 11:30 UTC; last tried 2024-06-11 21:30 UTC; no bars" in row.summary
     assert runs.waits("daily_run")[0] == "2024-06-11"
     runs.wait("daily_run", "2024-06-11", late, tried="2024-06-12 11:30 UTC", until="2024-06-12 11:30 UTC")
     (row,) = [row for row in read_rows(tmp_path) if row.date == "2024-06-11"]
-    assert (row.kind, row.said) == ("failed", "no bars (exit code 31)")
+    assert (row.kind, row.summary) == ("failed", "no bars (exit code 31)")
     write_failure(tmp_path, "2024-06-11-2", ("DataError", "bad"))
     assert runs.waits("daily_run") is None
     runs.wait("daily_run", "2024-06-11", late, tried="2024-06-12 10:00 UTC", until="2024-06-12 11:30 UTC")
@@ -398,8 +398,8 @@ def test_every_link_leads_to_something(tmp_path):
     assert len(ids) == len(set(ids))
     for href in shown.links:
         assert href[1:] in ids if href.startswith("#") else (tmp_path / href).exists()
-    labelled = {part for _, name, value in shown.attributes if name == "aria-labelledby" for part in value.split()}
-    assert labelled <= set(ids)
+    labeled = {part for _, name, value in shown.attributes if name == "aria-labelledby" for part in value.split()}
+    assert labeled <= set(ids)
 
 
 def test_headings_are_in_order(tmp_path):

@@ -53,7 +53,7 @@ def agrees(desk, n: int) -> bool:
     np.testing.assert_allclose(decide(again).target, was, rtol=0, atol=1e-9)
     with clock(f"{desk.days[n]:%Y-%m-%d}T23:10Z"):
         succeed(openbook("--runs", desk.runs, "replay", f"{desk.days[n]:%Y-%m-%d}"))
-    return again.holdings.due
+    return again.holdings.is_rebalance
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +66,10 @@ def skipped(trained, tmp_path_factory):
 def test_w08_a_rebalance_without_a_page_is_made_up_for_on_the_next_evening(skipped):
     desk, (made_up, after) = skipped
     said = f"The rebalance of {desk.days[3]:%Y-%m-%d} was missed: no page; made up for in this run."
-    assert made_up["due"] is True
+    assert made_up["is_rebalance"] is True
     assert said in made_up["sentence"]
     assert said in text_of(desk, 4)
-    assert after["due"] is False
+    assert after["is_rebalance"] is False
     assert "missed" not in after["sentence"]
 
 
@@ -81,14 +81,14 @@ def test_what_decides_again_agrees_that_it_was_due(skipped):
 
 def test_orders_that_nobody_approved_are_proposed_again_and_that_is_said(trained, tmp_path):
     desk = crowned(trained, tmp_path)
-    assert evening(desk, 3, BY_HAND)["due"] is True
+    assert evening(desk, 3, BY_HAND)["is_rebalance"] is True
     assert len(book_commands.read_batch(desk.book, f"{desk.days[3]:%Y-%m-%d}").orders)
     again = evening(desk, 4, BY_HAND)
     said = (
         f"The rebalance of {desk.days[3]:%Y-%m-%d} was missed: its orders were not approved in time; made "
         "up for in this run."
     )
-    assert (again["due"], said in again["sentence"]) == (True, True)
+    assert (again["is_rebalance"], said in again["sentence"]) == (True, True)
     assert again["orders"] > 0
     once_more = evening(desk, 5, BY_HAND)
     assert f"The rebalance of {desk.days[4]:%Y-%m-%d} was missed: its orders were not approved" in once_more["sentence"]
@@ -101,7 +101,7 @@ def test_what_a_person_rejected_stays_rejected(trained, tmp_path):
         words = ("reject", f"{desk.days[3]:%Y-%m-%d}", "--by", "Ann", "--reason", "not these")
         succeed(openbook("--runs", desk.runs, *words))
     after = evening(desk, 4, BY_HAND)
-    assert (after["due"], after["orders"]) == (False, 0)
+    assert (after["is_rebalance"], after["orders"]) == (False, 0)
     assert "missed" not in after["sentence"]
 
 
@@ -149,7 +149,7 @@ def test_approved_orders_that_were_never_filled_are_made_up_for_once_a_statement
     again = live_evening(desk, at, 4)
     why = "its orders were approved, but none was filled"
     said = f"The rebalance of {date} was missed: {why}; made up for in this run."
-    assert (again["due"], said in again["sentence"], said in text_of(desk, 4)) == (True, True, True)
+    assert (again["is_rebalance"], said in again["sentence"], said in text_of(desk, 4)) == (True, True, True)
     assert again["orders"] > 0
     assert set(read_book(book).last_orders["status"]) == {"PENDING"}
     assert "none was filled" not in live_evening(desk, at, 5)["sentence"]  # nobody approved these
@@ -164,7 +164,7 @@ def test_a_first_build_that_was_rejected_is_not_proposed_again_before_the_next_r
     succeed(openbook("--runs", desk.runs, *words))
     for n in (4, 5):
         after = live_evening(desk, at, n)
-        assert (after["due"], after["orders"]) == (False, 0)
+        assert (after["is_rebalance"], after["orders"]) == (False, 0)
         assert f"The initial build of {date} was rejected. The next rebalance is on" in after["sentence"]
     assert read_book(book).positions.empty
 
@@ -180,15 +180,17 @@ def test_what_a_halted_book_proposed_is_no_rebalance(trained, tmp_path):
         succeed(openbook("--runs", desk.runs, "reset", *who))
     assert len(book_commands.read_batch(desk.book, f"{desk.days[4]:%Y-%m-%d}").orders)
     after = evening(desk, 5)
-    assert (after["due"], after["orders"]) == (False, 0)
+    assert (after["is_rebalance"], after["orders"]) == (False, 0)
 
 
-def test_pages_that_did_not_record_it_keep_the_rule_of_their_time(skipped, tmp_path):
+@pytest.mark.parametrize("older", [{}, {"due": True}, {"due": False}], ids=["not recorded", "due", "not due"])
+def test_pages_that_recorded_it_otherwise_keep_the_rule_of_their_time(skipped, tmp_path, older):
     desk, _ = skipped
     desk = copied(desk, tmp_path)
     file = desk.page(desk.days[4]) / "run.json"
     run = json.loads(file.read_bytes())
-    del run["recorded"]["due"]
+    del run["recorded"]["is_rebalance"]
+    run["recorded"] |= older
     file.chmod(0o644)
     file.write_text(json.dumps(run))
-    assert decision_inputs(desk.page(desk.days[4])).holdings.due is False
+    assert decision_inputs(desk.page(desk.days[4])).holdings.is_rebalance is older.get("due", False)

@@ -79,7 +79,7 @@ def test_csv_refuses_a_format_for_no_column():
 
 
 @pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1+1", "@SUM(A1)", "\tx", "\rx"])
-def test_x04_a_formula_in_a_text_field_is_neutralised(text):
+def test_x04_a_formula_in_a_text_field_is_neutralized(text):
     rows = read_csv(csv_bytes(pd.DataFrame({"reason": [text], "shares": [-3], "change": [-0.5]})))
     assert rows[1] == ["'" + text, "-3", "-0.5"]
 

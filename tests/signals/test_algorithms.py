@@ -77,7 +77,7 @@ def trees_of(algorithm: str, booster) -> np.ndarray:
 
 @EACH
 def test_every_parameter_that_may_be_set_changes_the_model(algorithm):
-    """A misspelt one would be ignored by the library without a word."""
+    """A misspelled one would be ignored by the library without a word."""
     learner = ALGORITHMS[algorithm]
     assert set(OTHER[algorithm]) == set(learner.defaults)
     default = trees_of(algorithm, learner.fit(rows(), None, recipe(algorithm))[0])

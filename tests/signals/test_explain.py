@@ -181,6 +181,6 @@ def test_a_learning_curve_goes_on_where_early_stopping_would_end(dataset, split)
     ranks = dataset.ranks.loc[split.test]
     assert curve["trees"].tolist() == [20]
     assert curve["rank_ic"][0] == pytest.approx(metrics.information_coefficient(scores, ranks)["rank_ic"].mean())
-    unlabelled = replace(dataset, ranks=dataset.ranks * np.nan)
+    unlabeled = replace(dataset, ranks=dataset.ranks * np.nan)
     with pytest.raises(ParameterError, match="no labeled row"):
-        learning_curve(unlabelled, eager, split)
+        learning_curve(unlabeled, eager, split)

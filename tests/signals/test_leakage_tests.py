@@ -151,7 +151,7 @@ def test_suspicion_starts_above_the_limit_and_nan_is_suspect():
 
 def test_an_evaluation_that_looks_at_the_labels_is_found():
     def best_of_three_days(scores, labels):
-        """Aligns each date with whichever neighbour fits best: what a careless merge_asof on labels does."""
+        """Aligns each date with whichever neighbor fits best: what a careless merge_asof on labels does."""
         shifted = [metrics.information_coefficient(scores.shift(lag), labels) for lag in (-1, 0, 1)]
         return pd.concat([table[["rank_ic"]] for table in shifted]).groupby(level=0).max()
 
@@ -189,15 +189,15 @@ def test_names_without_scores_or_labels_are_left_out():
 
 
 def test_a_split_without_labels_is_refused(dataset):
-    unlabelled = replace(dataset, ranks=dataset.ranks * np.nan)
+    unlabeled = replace(dataset, ranks=dataset.ranks * np.nan)
     with pytest.raises(DataError, match="no labeled date"):
-        run_controls(unlabelled, split_of(dataset), {})
+        run_controls(unlabeled, split_of(dataset), {})
 
 
 @pytest.mark.long
 def test_false_alarms_are_as_rare_as_five_standard_errors_promise():
     """Over 300 worthless, slow, tilted scores on overlapping labels with sectors the deviation has no bias and about
-    the width that the standard error says (1.1 here, 1.2 at worst), so an alarm at 5 comes once in 30,000 judgements
+    the width that the standard error says (1.1 here, 1.2 at worst), so an alarm at 5 comes once in 30,000 judgments
     or less often."""
     deals = [permute_dates("noise", *slow_tables(seed), seed=seed) for seed in range(300)]
     errors = np.array([row["found"] / row["limit"] * STANDARD_ERRORS for row in deals])

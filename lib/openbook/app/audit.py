@@ -42,8 +42,8 @@ def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]
     events = sum(entry["kind"] == "event" for entry in known)
     sealed = len(RunsFolder(runs).list())
     n = len(problems)
-    said = f"{n} problem{'s' if n > 1 else ''}" if n else "no problems"
-    return problems, [*unchecked, f"{sealed} runs, {events} events, {len(known)} entries: {said}",
+    result = f"{n} problem{'s' if n > 1 else ''}" if n else "no problems"
+    return problems, [*unchecked, f"{sealed} runs, {events} events, {len(known)} entries: {result}",
                       f"head of the log {audit_log.head(runs)}"]  # fmt: skip
 
 

@@ -89,9 +89,9 @@ def rollback(runs: Path, *, who: str, reason: str) -> str:
     with RunsFolder(runs).lock():
         was = registry.history(runs)[-1]
         entry = registry.rollback(runs, who=who, reason=reason, when=when, verify=read_champion)
-    said = f"{registry.describe(entry)} is the champion again"
+    text = f"{registry.describe(entry)} is the champion again"
     if entry == was:
-        return f"already done: {said} since {entry['rollback']['when']}; to roll back further, give a different reason"
+        return f"already done: {text} since {entry['rollback']['when']}; to roll back further, give a different reason"
     card = entry["metadata"]
     unvetted = "" if card["vetted"] else "; NOT VETTED: paper only"
-    return f"{said}, replacing {registry.describe(was)}; trained through {card['trained_through']}{unvetted}"
+    return f"{text}, replacing {registry.describe(was)}; trained through {card['trained_through']}{unvetted}"

@@ -47,7 +47,7 @@ def diff(runs: str | Path, first: str, second: str) -> Diff:
     """Two sealed daily runs compared; UsageError (64) if one is not sealed, ModelError or DataError if its inputs are
     missing."""
     sealed = [sealed_day(Path(runs), date) for date in (first, second)]
-    before, after = _evenings(sealed)
+    before, after = _inputs(sealed)
     difference = compare(before, after)
     written = [read_written(folder) for folder in sealed]
     decided = (difference.before, difference.after)
@@ -56,14 +56,14 @@ def diff(runs: str | Path, first: str, second: str) -> Diff:
     return Diff((first, second), difference, tuple(beside))
 
 
-def _evenings(sealed: list[Path]) -> list[DecisionInputs]:
+def _inputs(sealed: list[Path]) -> list[DecisionInputs]:
     """The inputs of both; where both read the same source, prices are read once."""
     runs = [read_run(folder) for folder in sealed]
     late = 0 if runs[0]["date"] > runs[1]["date"] else 1
     same = runs[0]["params"]["source"] == runs[1]["params"]["source"]
-    evenings = {late: decision_inputs(sealed[late])}
-    evenings[1 - late] = decision_inputs(sealed[1 - late], evenings[late].data.market if same else None)
-    return [evenings[0], evenings[1]]
+    inputs = {late: decision_inputs(sealed[late])}
+    inputs[1 - late] = decision_inputs(sealed[1 - late], inputs[late].data.market if same else None)
+    return [inputs[0], inputs[1]]
 
 
 def _odd(date: str, was: pd.Series, made: pd.Series) -> str:
@@ -100,9 +100,9 @@ def _orders(written: list[Written]) -> str:
     before, after = ({row.symbol: row.side for row in each_row(side.trades)} for side in written)
     gone = [f"{before[symbol]} {symbol}" for symbol in sorted(before.keys() - after.keys())]
     new = [f"{after[symbol]} {symbol}" for symbol in sorted(after.keys() - before.keys())]
-    said = [f"only on the first date: {', '.join(gone)}"] if gone else []
-    said += [f"only on the second date: {', '.join(new)}"] if new else []
-    return "; ".join([f"orders: {len(before)} → {len(after)}", *said])
+    changes = [f"only on the first date: {', '.join(gone)}"] if gone else []
+    changes += [f"only on the second date: {', '.join(new)}"] if new else []
+    return "; ".join([f"orders: {len(before)} → {len(after)}", *changes])
 
 
 def _text(table: pd.DataFrame, sizes: pd.Series) -> list[str]:

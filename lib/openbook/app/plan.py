@@ -71,8 +71,8 @@ class Plan:
     @property
     def inputs_hash(self) -> str:
         """One hash of everything that decides the outputs."""
-        said = {**self.inputs, "notebook": self.notebook, "date": self.date, "params": self.params}
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+        content = {**self.inputs, "notebook": self.notebook, "date": self.date, "params": self.params}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def make_plan(

@@ -13,10 +13,11 @@ from pydantic import ValidationError
 
 from openbook.app.service import read_trades
 from openbook.common.errors import BookError
-from openbook.execution.orders import current_weights, median_dollar_volume
+from openbook.execution.orders import current_weights
 from openbook.execution.risk_checks import SafetyValidator, profile_of
 from openbook.ledger.book import judge
 from openbook.ledger.records import BookState, Settlement
+from openbook.market.dollar_volume import median_dollar_volume
 from openbook.market.store import load_market
 from openbook.runs.runs_folder import read_run
 

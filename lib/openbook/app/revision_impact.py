@@ -124,7 +124,7 @@ def _revised(
     return replace(
         then,
         data=known_data(market, written.settlement, params["quality"]),
-        holdings=Holdings.of(written.settlement, market, then.holdings.due),
+        holdings=Holdings.of(written.settlement, market, then.holdings.is_rebalance),
         regime=int(detect_regime(market, card.regime)["regime"].iloc[-1]),
     )
 

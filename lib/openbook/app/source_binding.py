@@ -24,8 +24,8 @@ def bound_to(runs: Path, place: Path | str) -> str | None:
     state = book.read_book(place)
     if state.last_session is None:
         return None
-    said = book_commands.read_batch(place, f"{state.last_session:%Y-%m-%d}").about.get("source")
-    return said or _of_its_page(runs, state)
+    recorded = book_commands.read_batch(place, f"{state.last_session:%Y-%m-%d}").about.get("source")
+    return recorded or _of_its_page(runs, state)
 
 
 def require_own_source(runs: Path, places: dict[str, Path | str], source: Source) -> None:
@@ -34,8 +34,8 @@ def require_own_source(runs: Path, places: dict[str, Path | str], source: Source
 
     places : of the books that the run is about, by kind
     """
-    bound = {kind: said for kind, place in places.items() if (said := bound_to(runs, place))}
-    apart = [kind for kind, said in bound.items() if said != origin(source) and _is_invented(said, source)]
+    bound = {kind: recorded for kind, place in places.items() if (recorded := bound_to(runs, place))}
+    apart = [kind for kind, recorded in bound.items() if recorded != origin(source) and _is_invented(recorded, source)]
     if apart and len(apart) == len(bound):
         raise ParameterError(_refusal(runs, apart[0], bound[apart[0]], source))
 
@@ -46,8 +46,8 @@ def require_same_marks(runs: Path, kind: str, place: Path | str, source: Source,
     A vendor's files may move, and a desk may change its vendor: where every held name has the close there at which the
     book marked it, nothing of what it holds changes its value by that.
     """
-    said = bound_to(runs, place)
-    if said in (None, origin(source)):
+    recorded = bound_to(runs, place)
+    if recorded in (None, origin(source)):
         return
     state, marked = book.read_book(place), book.marked_prices(place)
     market, _ = load_market(source, store=store, through=state.last_session)
@@ -62,18 +62,18 @@ def require_same_marks(runs: Path, kind: str, place: Path | str, source: Source,
         symbol, day = other[0], f"{state.last_session:%Y-%m-%d}"
         found = f"{closes[symbol]:,.4f}" if closes[symbol] > 0 else "missing"
         example = f" (close of {symbol} on {day}: {marked[symbol]:,.4f} in the book, {found} here)"
-        raise ParameterError(_refusal(runs, kind, said, source, example))
+        raise ParameterError(_refusal(runs, kind, recorded, source, example))
 
 
-def _refusal(runs: Path, kind: str, said: str, source: Source, example: str = "") -> str:
+def _refusal(runs: Path, kind: str, recorded: str, source: Source, example: str = "") -> str:
     """Why a run is refused, and the two ways on."""
     mine = f"this run uses {origin(source)}{example}"
-    return f"the {kind} book in {runs} is bound to the price source {said}, {mine}; {WAYS}"
+    return f"the {kind} book in {runs} is bound to the price source {recorded}, {mine}; {WAYS}"
 
 
-def _is_invented(said: str, source: Source) -> bool:
+def _is_invented(recorded: str, source: Source) -> bool:
     """Whether one of the two is bundled or simulated data: its positions are not real."""
-    return said.partition(" ")[0] in INVENTED or source.provider in INVENTED
+    return recorded.partition(" ")[0] in INVENTED or source.provider in INVENTED
 
 
 def _of_its_page(runs: Path, state) -> str | None:

@@ -31,7 +31,7 @@ def status_lines(folder: str | Path) -> list[str]:
         lines += [f"book      {_book_line(book)}", *_book_notes(book), *_void(seen.folder, book)]
     if seen.last is not None and seen.last.folder not in altered:
         failed = "failed: " if seen.last.kind == FAILURE else ""
-        lines.append(f"last      {seen.last.notebook} {seen.last.date}: {failed}{seen.last.said}")
+        lines.append(f"last      {seen.last.notebook} {seen.last.date}: {failed}{seen.last.summary}")
         lines += [*_strip(seen.days()), *_warnings(seen)]
     if seen.waiting:
         lines.append(f"waiting   for approval: orders of {', '.join(seen.waiting)}; openbook approve DATE --by NAME")
@@ -75,7 +75,7 @@ def _counts(seen: Overview) -> Iterator[str]:
     if seen.failed:
         last = seen.failed[-1]
         yield f"failed: {len(seen.failed)}, the last at {seen.folder / last.folder}"
-        yield f"  {last.said}"
+        yield f"  {last.summary}"
 
 
 def _strip(days: dict[str, RunSummary]) -> Iterator[str]:
@@ -85,8 +85,8 @@ def _strip(days: dict[str, RunSummary]) -> Iterator[str]:
     last = datetime.date.fromisoformat(max(days))
     monday = last - datetime.timedelta(days=last.weekday() + 7 * (WEEKS - 1))
     weeks = [[monday + datetime.timedelta(days=7 * week + day) for day in range(7)] for week in range(WEEKS)]
-    said = ["".join(_letter(day, days) for day in week if day <= last) for week in weeks]
-    yield f"4 weeks   {' '.join(said)}   Mondays from {monday} on"
+    letters = ["".join(_letter(day, days) for day in week if day <= last) for week in weeks]
+    yield f"4 weeks   {' '.join(letters)}   Mondays from {monday} on"
     shown = {row.kind for date, row in days.items() if date >= monday.isoformat()}
     yield f"          {', '.join(f'{letter} {words}' for kind, (letter, words) in MARKS.items() if kind in shown)}"
 
@@ -101,8 +101,8 @@ def _letter(day: datetime.date, days: dict[str, RunSummary]) -> str:
 
 def _book_notes(book: BookOverview) -> list[str]:
     """The book's summary after the last command, and which views were edited since."""
-    said = [f"  edited by hand: {', '.join(book.edited)}; rebuild with openbook views"] if book.edited else []
-    return [*(f"  {line}" for line in book.lines), *said]
+    edited = [f"  edited by hand: {', '.join(book.edited)}; rebuild with openbook views"] if book.edited else []
+    return [*(f"  {line}" for line in book.lines), *edited]
 
 
 def _void(folder: Path, book: BookOverview) -> Iterator[str]:
@@ -122,9 +122,11 @@ def _book_line(book: BookOverview) -> str:
         last = read_history(book.place)[-1:]
     except ValueError as error:
         return f"{book.kind}: {plain(error)}"
-    return ": ".join([book.kind, *(", ".join(f"{name} {_said(row[name])}" for name in list(row)[:4]) for row in last)])
+    return ": ".join(
+        [book.kind, *(", ".join(f"{name} {_cell_text(row[name])}" for name in list(row)[:4]) for row in last)]
+    )
 
 
-def _said(cell: str) -> str:
+def _cell_text(cell: str) -> str:
     """A cell of the history; an amount in USD with commas and cents."""
     return f"{float(cell):,.2f}" if AMOUNT.fullmatch(cell) else plain(cell)

@@ -46,9 +46,9 @@ def _book(folder: RunsFolder, kind: str) -> list[str]:
     place = book_place(folder.folder, kind)
     if not book.exists(place):
         return []
-    said = upgrade_book(place, kept_book(folder.folder, kind, OLDER), when=when())
+    done = upgrade_book(place, kept_book(folder.folder, kind, OLDER), when=when())
     publish_views(folder, kind)
-    return [f"{kind} book: {said or 'up to date'}"]
+    return [f"{kind} book: {done or 'up to date'}"]
 
 
 def _stores(runs: Path) -> Iterator[str]:

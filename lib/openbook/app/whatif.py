@@ -24,6 +24,7 @@ from openbook.common.errors import ConflictError, OpenbookError, ParameterError,
 from openbook.decision.decide import DecisionInputs
 from openbook.decision.sealed_inputs import decision_inputs, input_locations, sealed_day
 from openbook.portfolio.target_weights import recent_covariance
+from openbook.portfolio.turnover import turnover
 from openbook.report.elements import Element
 from openbook.report.page import callout, render_report, table
 from openbook.runs.runs_folder import RunsFolder, read_run
@@ -64,18 +65,18 @@ class WhatIf:
     @property
     def lines(self) -> list[str]:
         """All of it for a terminal."""
-        said = ["no orders change"] if self.orders.empty else self.orders.to_string(index=False).splitlines()
+        orders = ["no orders change"] if self.orders.empty else self.orders.to_string(index=False).splitlines()
         return [
             f"{self.date} with {', '.join(self.sets)}",
             f"sealed: {self.verdicts[0]}",
             f"tried:  {self.verdicts[1]}",
-            *said,
-            *self.told.to_string().splitlines(),
+            *orders,
+            *self.formatted.to_string().splitlines(),
             f"page kept in {self.kept}" if self.kept else "page discarded; use --out FOLDER to keep it",
         ]
 
     @property
-    def told(self) -> pd.DataFrame:
+    def formatted(self) -> pd.DataFrame:
         """The figures as text, each in its unit."""
         rows = {name: [format(value, form) for value in self.figures.loc[name]] for name, form in FIGURES.items()}
         return pd.DataFrame.from_dict(rows, orient="index", columns=self.figures.columns)
@@ -97,7 +98,7 @@ def try_it(runs: str | Path, date: str, sets: Sequence[str], *, out: str | Path 
         raise UsageError("nothing to change: pass --set key=value")
     params, files = _changed(sealed, sets)
     with _scratch(runs, date, out) as scratch:
-        champion = None if files is None else _crown(scratch, files)
+        champion = None if files is None else scratch.promote(files, json.loads(files[CARD]), champion_hash(files))
         note = f"What-if with {', '.join(sets)}: no orders result from this page."
         stage = run_again(runs, date, scratch, params=params, champion=champion, note=note)
         stage.require_finished()
@@ -145,11 +146,6 @@ def _owner(text: str) -> str:
     return "daily_run"
 
 
-def _crown(scratch: RunsFolder, files: dict[str, bytes]) -> Path:
-    """The folder of a champion in the scratch folder, named by its own hash."""
-    return scratch.promote(files, json.loads(files[CARD]), champion_hash(files))
-
-
 @contextmanager
 def _scratch(runs: Path, date: str, out: str | Path | None) -> Iterator[RunsFolder]:
     """A runs folder of its own to work in: `out`, or a temporary one."""
@@ -177,14 +173,14 @@ def _orders(was: Written, now: Written) -> pd.DataFrame:
     return table.assign(what=words).rename_axis("symbol").reset_index()
 
 
-def _figures(was: Written, now: Written, evening: DecisionInputs) -> pd.DataFrame:
-    """`FIGURES` × sealed, tried, change. evening : the sealed one, whose prices both share"""
+def _figures(was: Written, now: Written, inputs: DecisionInputs) -> pd.DataFrame:
+    """`FIGURES` × sealed, tried, change. inputs : the sealed one, whose prices both share"""
     names = was.weights.index.union(now.weights.index).drop(CASH)
-    close = evening.data.market.adjusted[names].to_numpy(dtype=float)[-(evening.settings.lookback + 1) :]
+    close = inputs.data.market.adjusted[names].to_numpy(dtype=float)[-(inputs.settings.lookback + 1) :]
     covariance = recent_covariance(close)
     sides = {"sealed": was, "tried": now}
     table = pd.DataFrame(
-        {name: _side(side, evening.data.market.close, covariance, names) for name, side in sides.items()}
+        {name: _side(side, inputs.data.market.close, covariance, names) for name, side in sides.items()}
     )
     return table.assign(change=table["tried"] - table["sealed"])
 
@@ -194,12 +190,12 @@ def _side(written: Written, close: pd.DataFrame, covariance: np.ndarray, names: 
     trades, weights, settled = written.trades, written.weights, written.settlement
     held = settled.positions * close.iloc[-1].reindex(settled.positions.index) / settled.equity
     aimed = weights.drop(CASH).reindex(names).fillna(0.0)
-    moved = weights.drop(CASH).sub(held, fill_value=0.0)
+    new, old = weights.drop(CASH).align(held, fill_value=0.0)
     return {
         "orders": len(trades),
         "traded, USD": trades["notional"].sum(),
         "cost, USD": (trades["commission_est"] + trades["slippage_est"]).sum(),
-        "turnover": 0.5 * (moved.abs().sum() + abs(moved.sum())),
+        "turnover": turnover(new, old),
         "names": len(weights) - 1,
         "largest weight": aimed.max() if len(aimed) else 0.0,
         "cash": weights[CASH],
@@ -264,7 +260,7 @@ def shown(tried: WhatIf) -> list[Element]:
     return [
         callout(verdicts, title=f"{tried.date} with {', '.join(tried.sets)}"),
         table(tried.orders, caption="Changed orders, in shares", empty="No orders change."),
-        table(tried.told.rename_axis("figure").reset_index(), caption="Risk and cost"),
+        table(tried.formatted.rename_axis("figure").reset_index(), caption="Risk and cost"),
     ]
 
 
@@ -281,13 +277,13 @@ def settings_of(sealed: Path) -> dict[str, str]:
 
 def meaning_of(key: str) -> str:
     """The description of a setting; empty if it has none."""
-    model, said = ChampionCard if key.partition(".")[0] in OF_THE_CHAMPION else DailyRun, ""
+    model, description = ChampionCard if key.partition(".")[0] in OF_THE_CHAMPION else DailyRun, ""
     for part in key.split("."):
         field = getattr(model, "model_fields", {}).get(part)
         if field is None:
             break
-        model, said = field.annotation, field.description or ""
-    return said
+        model, description = field.annotation, field.description or ""
+    return description
 
 
 def latest_day(runs: Path) -> Path:

@@ -1,16 +1,13 @@
 """How much money a strategy can carry, from its orders and the traded volume; and how little,
 from the price of a share."""
 
-from typing import cast
-
 import numpy as np
-import pandas as pd
 
 from openbook.backtest.engine import BacktestResult
 from openbook.common.constants import CASH
+from openbook.market.dollar_volume import median_dollar_volumes
 from openbook.market.tables import Market
 
-WINDOW = 20  # sessions of the median dollar volume, as the desk's own limit on an order has it
 NO_ORDER = 1e-9  # a smaller change of weight
 
 
@@ -35,7 +32,7 @@ def capacity(result: BacktestResult, market: Market, *, share: float = 0.05, ord
     if len(dates) == 0:
         return float("nan")
     rows = market.dates.get_indexer(result.weights.index[executed])
-    volume = _median_dollar_volume(market, rows[dates], names[columns])
+    volume = np.nan_to_num(median_dollar_volumes(market, rows[dates], names[columns]))
     return float(np.quantile(share * volume / change[dates, columns], 1 - orders, method="lower"))
 
 
@@ -59,15 +56,3 @@ def smallest_account(result: BacktestResult, market: Market, *, positions: float
     if not wanted.any():
         return float("nan")
     return float(np.quantile(close[wanted] / weights[wanted], positions, method="higher"))
-
-
-def _median_dollar_volume(market: Market, rows: np.ndarray, names: np.ndarray) -> np.ndarray:
-    """USD, by (session, name): median over the WINDOW sessions through it; missing bars left out, 0 if all are."""
-    window = rows[:, None] - np.arange(WINDOW)
-    places = np.maximum(window, 0), names[:, None]
-    dollars = market.close.to_numpy()[places] * cast(pd.DataFrame, market.volume).to_numpy()[places]
-    ordered = np.sort(np.where(window >= 0, dollars, np.nan), axis=1)  # NaN last
-    seen = np.isfinite(ordered).sum(axis=1)
-    low, high = np.maximum((seen - 1) // 2, 0), np.maximum(seen // 2, 0)
-    each = np.arange(len(ordered))
-    return np.where(seen > 0, 0.5 * (ordered[each, low] + ordered[each, np.minimum(high, WINDOW - 1)]), 0.0)

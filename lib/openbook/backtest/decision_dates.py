@@ -14,7 +14,7 @@ from openbook.portfolio.target_weights import PortfolioSettings, WeightInputs, r
 
 
 @dataclass(frozen=True, eq=False)
-class Evenings:
+class DecisionDates:
     """The decision dates of one model's scores, k of them; everything here is independent of how weights are chosen.
 
     rows : sessions of the dates on the tape, increasing; places : their rows of `ranks`
@@ -54,14 +54,14 @@ class Evenings:
             regime=self.regimes[k],
         )
 
-    def with_older_scores(self) -> "Evenings":
+    def with_older_scores(self) -> "DecisionDates":
         """The same sessions with the scores of one session before; nothing else that is known gets older."""
         return replace(self, ranks=np.vstack([np.full((1, self.ranks.shape[1]), np.nan), self.ranks[:-1]]))
 
 
-def gather_evenings(
+def gather_decision_dates(
     scores: pd.DataFrame, market: Market, regimes: pd.Series | None, dates, tape: PriceArrays | None = None
-) -> Evenings:
+) -> DecisionDates:
     """The sessions of `dates`, increasing sessions of the market that have scores and a regime; DataError names others.
 
     scores : dates × symbols, out of sample; regimes : by date, or None: always normal
@@ -73,7 +73,7 @@ def gather_evenings(
     if (places < 0).any():
         raise DataError(f"no scores for {market.dates[rows][places < 0][0]:%Y-%m-%d}")
     sectors, names = _sectors_on(market, market.dates[rows])
-    return Evenings(
+    return DecisionDates(
         tape=read_prices(market) if tape is None else tape,
         rows=rows,
         places=places,

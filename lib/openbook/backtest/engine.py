@@ -7,7 +7,7 @@ import pandas as pd
 from pydantic import BaseModel, Field
 
 from openbook import metrics
-from openbook.backtest.decision_dates import Evenings, decision_rows, gather_evenings
+from openbook.backtest.decision_dates import DecisionDates, decision_rows, gather_decision_dates
 from openbook.backtest.simulate import (
     IN_DOUBT,
     LIMIT,
@@ -27,11 +27,11 @@ from openbook.portfolio.target_weights import (
     WeightDecision,
     WeightInputs,
     decide_weights,
-    turnover,
     unchosen,
 )
+from openbook.portfolio.turnover import turnover
 
-LOG_COLUMNS = ["regime", "optimizer", "outcome", "reason", "ranked", "names", "invested", "turnover", "way"]
+LOG_COLUMNS = ["regime", "optimizer", "outcome", "reason", "ranked", "names", "invested", "turnover", "trade_fraction"]
 LOCKED_COLUMNS = ["date", "symbol", "why", "usd"]
 
 
@@ -56,9 +56,9 @@ class Decisions:
 
     def warning(self, settings: PortfolioSettings) -> str:
         """A warning if `settings` left the model nothing to choose on some dates, for the last of them; else empty."""
-        said = [unchosen(int(ranked), settings) for ranked in self.log["ranked"].dropna()]
-        found = [sentence for sentence in said if sentence]
-        return f"{found[-1]} (so on {len(found)} of {len(said)} rebalances)" if found else ""
+        sentences = [unchosen(int(ranked), settings) for ranked in self.log["ranked"].dropna()]
+        found = [sentence for sentence in sentences if sentence]
+        return f"{found[-1]} (so on {len(found)} of {len(sentences)} rebalances)" if found else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +69,8 @@ class BacktestResult:
     equity, cash : by session, USD at the close, from the first decision
     weights, held : by decision date, targets and the weights before; columns symbols and CASH
     turnover : by decision date, ½Σ|change| at execution, cash included; costs : likewise, USD
-    gone : date, symbol, kind, usd of each held name that turned into cash without an order: by a recorded delisting, or
-        because it came back at another level, more than 25 times above
+    forced_exits : date, symbol, kind, usd of each held name that became cash without an order: by a recorded delisting,
+        or because it came back at another level, more than 25 times above
     notes : sentences that every page shows
     warning : that the settings left the model nothing to choose; empty where it chose, or where nothing was decided
     locked : date of the last accepted bar, symbol, why, usd of each name that is held at the end and cannot be sold:
@@ -84,7 +84,7 @@ class BacktestResult:
     held: pd.DataFrame
     turnover: pd.Series
     costs: pd.Series
-    gone: pd.DataFrame
+    forced_exits: pd.DataFrame
     notes: tuple[str, ...]
     warning: str = ""
     locked: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=LOCKED_COLUMNS))
@@ -154,19 +154,19 @@ class VectorizedBacktester(BaseModel, frozen=True, extra="forbid"):
         scores : dates × symbols, out of sample; regimes : by date, or None: always normal
         Raises OptimizerError if not a single date has a portfolio, with the reason of the first.
         """
-        return self.decide_on(gather_evenings(scores, market, regimes, dates))
+        return self.decide_on(gather_decision_dates(scores, market, regimes, dates))
 
-    def decide_on(self, evenings: Evenings) -> Decisions:
+    def decide_on(self, decision_dates: DecisionDates) -> Decisions:
         """The same for sessions already gathered, as when several optimizers share them."""
         log: list[dict] = []
 
         def decide_row(k: int, held: np.ndarray) -> np.ndarray:
-            weights, entry = _try(evenings.on(k, held, self.settings), self.settings)
+            weights, entry = _try(decision_dates.on(k, held, self.settings), self.settings)
             log.append(entry)
             return weights
 
-        tape, index = evenings.tape, evenings.dates
-        done = walk_deciding(tape, evenings.rows, decide_row, self.costs, self.capital)
+        tape, index = decision_dates.tape, decision_dates.dates
+        done = walk_deciding(tape, decision_dates.rows, decide_row, self.costs, self.capital)
         decisions = Decisions(
             weights=_with_cash(done.targets, index, tape.symbols),
             held=_with_cash(done.held, index, tape.symbols),
@@ -213,27 +213,28 @@ def random_scores(market: Market, seed: int) -> pd.DataFrame:
 # ---- inside ----
 
 
-def _try(evening: WeightInputs, settings: PortfolioSettings) -> tuple[np.ndarray, dict]:
+def _try(inputs: WeightInputs, settings: PortfolioSettings) -> tuple[np.ndarray, dict]:
     """The decided weights and their row of the log; holdings stay if no portfolio can be made."""
     try:
-        decision = decide_weights(evening, settings)
+        decision = decide_weights(inputs, settings)
     except OptimizerError as error:
         entry = {"optimizer": "", "outcome": "kept", "reason": str(error), "ranked": np.nan}
-        return evening.held, {"regime": evening.regime, **entry, "turnover": 0.0, "way": 0.0, **_size(evening.held)}
-    return decision.weights, {"regime": evening.regime, **_entry(decision, evening), **_size(decision.weights)}
+        entry |= {"turnover": 0.0, "trade_fraction": 0.0}
+        return inputs.held, {"regime": inputs.regime, **entry, **_size(inputs.held)}
+    return decision.weights, {"regime": inputs.regime, **_entry(decision, inputs), **_size(decision.weights)}
 
 
-def _entry(decision: WeightDecision, evening: WeightInputs) -> dict:
+def _entry(decision: WeightDecision, inputs: WeightInputs) -> dict:
     """Optimizer, why it was not the first choice, and how far the portfolio moved."""
     failed = "; ".join(f"{step.optimizer}: {step.reason}" for step in decision.chain if step.outcome == "failed")
-    moved = turnover(decision.weights, evening.held)
+    moved = turnover(decision.weights, inputs.held)
     return {
         "optimizer": decision.optimizer,
         "outcome": "decided",
         "reason": failed,
         "ranked": int(np.count_nonzero(decision.rank)),
         "turnover": moved,
-        "way": decision.way,
+        "trade_fraction": decision.trade_fraction,
     }
 
 
@@ -273,7 +274,7 @@ def _result(done: Walk, rows: list[int], tape: PriceArrays) -> BacktestResult:
     """The arrays of a walk as frames."""
     dates, decided = tape.dates[rows[0] :], tape.dates[rows]
     equity = pd.Series(done.equity, index=dates, name="equity")
-    gone = [(tape.dates[row], tape.symbols[name], kind, usd) for row, name, kind, usd in done.gone]
+    forced_exits = [(tape.dates[row], tape.symbols[name], kind, usd) for row, name, kind, usd in done.forced_exits]
     locked = _locked(done, tape)
     return BacktestResult(
         returns=equity.pct_change().iloc[1:].rename("returns"),
@@ -283,7 +284,7 @@ def _result(done: Walk, rows: list[int], tape: PriceArrays) -> BacktestResult:
         held=_with_cash(done.held, decided, tape.symbols),
         turnover=pd.Series(done.turnover, index=decided, name="turnover"),
         costs=pd.Series(done.costs, index=decided, name="costs"),
-        gone=pd.DataFrame(gone, columns=["date", "symbol", "kind", "usd"]),
+        forced_exits=pd.DataFrame(forced_exits, columns=["date", "symbol", "kind", "usd"]),
         locked=locked,
         notes=(*tape.notes, *_locked_notes(locked, done.equity[-1], tape.dates), *_notes(done, rows, tape)),
     )
@@ -308,18 +309,18 @@ def _locked_notes(locked: pd.DataFrame, equity: float, dates: pd.DatetimeIndex) 
     if len(silent):
         notes.append(
             f"no bars for at least {SILENT} sessions and no delisting recorded for "
-            f"{_told(silent, equity)}: kept at the last close until the end, not traded; record the "
+            f"{_describe(silent, equity)}: kept at the last close until the end, not traded; record the "
             "delistings, or set `endings` in the source"
         )
     if len(refused):
         notes.append(
-            f"the last bars of {_told(refused, equity)} were rejected as doubtful: such a drop counts in "
+            f"the last bars of {_describe(refused, equity)} were rejected as doubtful: such a drop counts in "
             f"full from its session {IN_DOUBT} on; correct the bars, or record the delisting"
         )
     return notes
 
 
-def _told(locked: pd.DataFrame, equity: float) -> str:
+def _describe(locked: pd.DataFrame, equity: float) -> str:
     """How many held names, which, and their share of the equity."""
     some = ", ".join([*locked["symbol"][:5], *(["…"] if len(locked) > 5 else [])])
     return (
@@ -330,7 +331,7 @@ def _told(locked: pd.DataFrame, equity: float) -> str:
 def _notes(done: Walk, rows: list[int], tape: PriceArrays) -> list[str]:
     """Sentences about what else a reader would not expect."""
     notes = []
-    higher = sorted({str(tape.symbols[name]) for _, name, kind, _ in done.gone if kind == "another level"})
+    higher = sorted({str(tape.symbols[name]) for _, name, kind, _ in done.forced_exits if kind == "another level"})
     if higher:
         notes.append(
             f"{', '.join(higher)} reappeared at more than {LIMIT:g} times the last accepted price while "

@@ -7,14 +7,13 @@ from typing import Any, cast
 import pandas as pd
 
 from openbook import metrics
-from openbook.backtest.decision_dates import Evenings, decision_rows, gather_evenings
+from openbook.backtest.decision_dates import DecisionDates, decision_rows, gather_decision_dates
 from openbook.backtest.engine import BacktestResult, VectorizedBacktester, equal_weight_universe, random_scores
 from openbook.backtest.simulate import read_prices
-from openbook.common.constants import CASH
+from openbook.common.constants import CASH, REGIME_NAMES
 from openbook.common.errors import DataError
 from openbook.common.parallel import run_tasks
 from openbook.market.tables import Market
-from openbook.portfolio.regime import REGIME_NAMES
 from openbook.portfolio.schedule import rebalance_dates
 
 Combination = tuple[str, str]
@@ -28,11 +27,11 @@ def common_dates(scores: Mapping[str, pd.DataFrame], market: Market, first: str,
     dates = market.dates[market.dates >= (pd.Timestamp(first) if first else market.dates[0])]
     for table in scores.values():
         dates = dates.intersection(cast(pd.DatetimeIndex, table.index))
-    evenings = rebalance_dates(dates, every)
-    if len(evenings) < 2:
+    rebalances = rebalance_dates(dates, every)
+    if len(rebalances) < 2:
         since = first or "the first session"
-        raise DataError(f"only {len(evenings)} dates from {since} on have scores of every model; start earlier")
-    return evenings
+        raise DataError(f"only {len(rebalances)} dates from {since} on have scores of every model; start earlier")
+    return rebalances
 
 
 def backtest_grid(
@@ -101,10 +100,10 @@ def backtest_holdout(
 
 def gather_all(
     scores: Mapping[str, pd.DataFrame], market: Market, regimes: pd.Series, dates: pd.DatetimeIndex
-) -> dict[str, Evenings]:
+) -> dict[str, DecisionDates]:
     """The sessions of each model, on one tape."""
     tape = read_prices(market)
-    return {model: gather_evenings(table, market, regimes, dates, tape) for model, table in scores.items()}
+    return {model: gather_decision_dates(table, market, regimes, dates, tape) for model, table in scores.items()}
 
 
 def with_optimizer(backtester: VectorizedBacktester, optimizer: str) -> VectorizedBacktester:
@@ -112,11 +111,13 @@ def with_optimizer(backtester: VectorizedBacktester, optimizer: str) -> Vectoriz
     return backtester.model_copy(update={"settings": backtester.settings.model_copy(update={"optimizer": optimizer})})
 
 
-def _backtest(shared: tuple[VectorizedBacktester, dict[str, Evenings]], model: str, optimizer: str) -> BacktestResult:
+def _backtest(
+    shared: tuple[VectorizedBacktester, dict[str, DecisionDates]], model: str, optimizer: str
+) -> BacktestResult:
     """One task of the grid."""
-    backtester, evenings = with_optimizer(shared[0], optimizer), shared[1][model]
-    decisions = backtester.decide_on(evenings)
-    result = backtester.run_on(decisions.weights, evenings.tape)
+    backtester, decision_dates = with_optimizer(shared[0], optimizer), shared[1][model]
+    decisions = backtester.decide_on(decision_dates)
+    result = backtester.run_on(decisions.weights, decision_dates.tape)
     return replace(result, warning=decisions.warning(backtester.settings))
 
 
@@ -159,7 +160,7 @@ def hold_index(market: Market, dates: pd.DatetimeIndex, capital: float) -> Backt
         held=weights,
         turnover=none.rename("turnover"),
         costs=none.rename("costs"),
-        gone=pd.DataFrame(columns=["date", "symbol", "kind", "usd"]),
+        forced_exits=pd.DataFrame(columns=["date", "symbol", "kind", "usd"]),
         notes=("the index is held without costs, from its close on the first decision date",),
     )
 

@@ -128,7 +128,7 @@ def settle(exits, session, close, shares, received):
 
 @kernel
 def trade(shares, cash, order, price, last, rates):
-    """Cash, turnover and costs after trading towards the target at `price`, (n,); shares change in place.
+    """Cash, turnover and costs after trading toward the target at `price`, (n,); shares change in place.
 
     Target weights apply to the value after costs. A name without an execution price, or whose target is its held
     weight, does not trade; what that leaves over is cash, and if it leaves too little the other targets shrink alike.

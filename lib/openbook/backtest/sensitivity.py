@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
-from openbook.backtest.decision_dates import Evenings
+from openbook.backtest.decision_dates import DecisionDates
 from openbook.backtest.engine import Decisions, VectorizedBacktester
 from openbook.backtest.grid import Combination, gather_all, with_optimizer
 from openbook.common.errors import OptimizerError
@@ -41,34 +41,34 @@ def sensitivity(
     NaN where half or twice the names leave a session without a portfolio within the limits that has one as compared:
     half a year in the previous holdings would not measure the number of names.
     """
-    evenings = gather_all({model: scores[model] for model, _ in pairs}, market, regimes, dates)
-    rows = run_tasks(_row, (backtester, evenings), list(pairs), engine=engine, n_jobs=n_jobs, progress=progress)
+    decision_dates = gather_all({model: scores[model] for model, _ in pairs}, market, regimes, dates)
+    rows = run_tasks(_row, (backtester, decision_dates), list(pairs), engine=engine, n_jobs=n_jobs, progress=progress)
     index = pd.MultiIndex.from_tuples(list(pairs), names=["model", "optimizer"])
     return pd.DataFrame(rows, index=index, columns=list(COLUMNS))
 
 
-def _row(shared: tuple[VectorizedBacktester, dict[str, Evenings]], model: str, optimizer: str) -> dict[str, float]:
+def _row(shared: tuple[VectorizedBacktester, dict[str, DecisionDates]], model: str, optimizer: str) -> dict[str, float]:
     """The Sharpe ratios of one combination, by column."""
-    backtester, evenings = with_optimizer(shared[0], optimizer), shared[1][model]
-    plain, tape, n = backtester.decide_on(evenings), evenings.tape, backtester.settings.top_n
+    backtester, decision_dates = with_optimizer(shared[0], optimizer), shared[1][model]
+    plain, tape, n = backtester.decide_on(decision_dates), decision_dates.tape, backtester.settings.top_n
     dear = backtester.model_copy(update={"costs": backtester.costs.doubled()})
-    late = backtester.decide_on(evenings.with_older_scores())
+    late = backtester.decide_on(decision_dates.with_older_scores())
     return {
         AS_COMPARED: backtester.run_on(plain.weights, tape).sharpe,
         DEAR: dear.run_on(plain.weights, tape).sharpe,
         LATE: backtester.run_on(late.weights, tape).sharpe,
-        HALVED: _holding(max(n // 2, 1), backtester, evenings, plain),
-        DOUBLED: _holding(2 * n, backtester, evenings, plain),
+        HALVED: _holding(max(n // 2, 1), backtester, decision_dates, plain),
+        DOUBLED: _holding(2 * n, backtester, decision_dates, plain),
     }
 
 
-def _holding(n: int, backtester: VectorizedBacktester, evenings: Evenings, plain: Decisions) -> float:
+def _holding(n: int, backtester: VectorizedBacktester, decision_dates: DecisionDates, plain: Decisions) -> float:
     """Sharpe ratio with n names to hold; NaN if some session has no portfolio then that has one as compared."""
     other = backtester.model_copy(update={"settings": backtester.settings.model_copy(update={"top_n": n})})
     try:
-        decided = other.decide_on(evenings)
+        decided = other.decide_on(decision_dates)
     except OptimizerError:  # not on a single session
         return float("nan")
     if len(decided.failed.index.difference(plain.failed.index)):
         return float("nan")
-    return other.run_on(decided.weights, evenings.tape).sharpe
+    return other.run_on(decided.weights, decision_dates.tape).sharpe

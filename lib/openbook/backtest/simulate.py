@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from openbook.common.frames import places_in
-from openbook.market.ingest import DOOR, LEVEL_BARS, LEVEL_MEMORY
+from openbook.market.ingest import INGEST_RULES, LEVEL_BARS, LEVEL_MEMORY
 from openbook.market.tables import Market, adjust
 from openbook.portfolio.costs import BPS, Costs
 
-# Beyond this a rise over a silence is another company under the ticker, or a new unit; see `ingest.DOOR["level"]`.
-LIMIT = DOOR["level"].threshold
+# Beyond this a rise over a silence is another company under the ticker, or a new unit; see INGEST_RULES["level"].
+LIMIT = INGEST_RULES["level"].threshold
 # A fall in doubt for so many sessions counts in full, accepted or not: nothing confirmed it, and nothing revoked it.
 IN_DOUBT = LEVEL_BARS
 # Sessions without a bar after which a note reports a locked name, as `market.checks.session` stops expecting it.
@@ -72,7 +72,7 @@ class Walk:
 
     equity, cash : (sessions,) USD at each close; targets, held : (k, n) weights decided, and at that close before
     turnover, costs : (k,) at execution; NaN for a decision on the last session, which nothing executes
-    gone : (session, name, kind, USD) of each held name that became cash without an order
+    forced_exits : (session, name, kind, USD) of each held name that became cash without an order
     shares : (n,) held at the end
     """
 
@@ -82,7 +82,7 @@ class Walk:
     held: np.ndarray
     turnover: np.ndarray
     costs: np.ndarray
-    gone: list[tuple[int, int, str, float]]
+    forced_exits: list[tuple[int, int, str, float]]
     shares: np.ndarray
 
 
@@ -208,7 +208,9 @@ def walk_given(tape: PriceArrays, rows: Sequence[int], targets: np.ndarray, cost
     sessions = np.array(rows, dtype=np.int64)
     done = kernels.walk_given(tape.prices, tape.exits, sessions, targets, rates(costs), float(capital))
     equity, cash, held, turnover, paid, received, shares = done
-    return Walk(equity[rows[0] :], cash[rows[0] :], targets, held, turnover, paid, _gone(tape, received), shares)
+    return Walk(
+        equity[rows[0] :], cash[rows[0] :], targets, held, turnover, paid, _forced_exits(tape, received), shares
+    )
 
 
 def walk_deciding(
@@ -238,10 +240,12 @@ def walk_deciding(
             lived = kernels.live(tape.prices, tape.exits, span, order, shares, cash, fees, lines, received)
             cash, turnover[k], paid[k] = lived
     first = rows[0]
-    return Walk(lines[0][first:], lines[1][first:], targets, helds, turnover, paid, _gone(tape, received), shares)
+    return Walk(
+        lines[0][first:], lines[1][first:], targets, helds, turnover, paid, _forced_exits(tape, received), shares
+    )
 
 
-def _gone(tape: PriceArrays, received: np.ndarray) -> list[tuple[int, int, str, float]]:
+def _forced_exits(tape: PriceArrays, received: np.ndarray) -> list[tuple[int, int, str, float]]:
     """The exits of names that were held, in the order of their sessions."""
     found = np.flatnonzero(np.isfinite(received))
     sessions = np.searchsorted(tape.exit_starts, found, side="right") - 1

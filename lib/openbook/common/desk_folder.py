@@ -100,12 +100,12 @@ def _require_marker(marker: Path) -> None:
     """UsageError (64) unless that is a plain file of a known format."""
     try:
         plain = stat.S_ISREG(marker.lstat().st_mode)
-        said = marker.read_text(encoding="utf-8", errors="replace") if plain else ""
+        text = marker.read_text(encoding="utf-8", errors="replace") if plain else ""
     except OSError as error:
         raise UsageError(f"{marker} cannot be read: {error.strerror}") from None
     if not plain:
         raise UsageError(f"{marker} is a link or a folder; it must be a regular file")
-    found = re.search(r"^format: *(\S+)", said, re.MULTILINE)
+    found = re.search(r"^format: *(\S+)", text, re.MULTILINE)
     if found is None or found[1] != FORMAT:
         what = f"has format {found[1]}" if found else "has no format line"
         raise UsageError(

@@ -13,10 +13,11 @@ import pandas as pd
 
 from openbook.common.constants import CASH
 from openbook.execution.kill_switch import ACTIVE
-from openbook.execution.orders import TradeGenerator, Unbought, current_weights, median_dollar_volume
+from openbook.execution.orders import TradeGenerator, Unbought, current_weights
 from openbook.execution.risk_checks import SafetyLimits, SafetyValidator, profile_of, restrict
 from openbook.ledger.records import Settlement
 from openbook.market.calendar import sessions
+from openbook.market.dollar_volume import median_dollar_volume
 from openbook.market.ingest import admit
 from openbook.market.tables import BAR_FIELDS, Delivery, Market
 from openbook.monitoring.monitoring_log import SCORED
@@ -51,21 +52,21 @@ class Holdings:
     """What the book held at the close, and whether that was to be changed.
 
     weights : drifted, by symbol, with CASH; sums to 1
-    due : the session is a rebalance. It stands here, not with the data: without one the target is the holdings, so
-        that the change since a rebalance is its absence
+    is_rebalance : without one the target is the holdings. It stands here, not with the data, so that the change since
+        a rebalance is its absence
     overdrawn : cash is below zero, so that nothing may be bought
     """
 
     weights: pd.Series
-    due: bool
+    is_rebalance: bool
     overdrawn: bool = False
 
     @classmethod
-    def of(cls, settlement: Settlement, market: Market, due: bool) -> "Holdings":
+    def of(cls, settlement: Settlement, market: Market, is_rebalance: bool) -> "Holdings":
         """Those of a settled book. market : through the session of the settlement"""
         return cls(
             current_weights(settlement.positions, settlement.cash, closing_prices(settlement, market)),
-            due,
+            is_rebalance,
             settlement.cash < 0,
         )
 
@@ -127,7 +128,7 @@ class DecisionInputs:
 
     def without_rebalance(self) -> "DecisionInputs":
         """The same, with the holdings to be kept."""
-        return replace(self, holdings=replace(self.holdings, due=False))
+        return replace(self, holdings=replace(self.holdings, is_rebalance=False))
 
 
 INPUTS = tuple(field.name for field in fields(DecisionInputs))
@@ -190,13 +191,13 @@ class Decision:
     def target(self) -> pd.Series:
         """Target weights by symbol, CASH last, as in portfolio_weights.csv; sums to 1. Without a rebalance what is
         held, as far as the kill switch and the cash allow it."""
-        wanted = self.portfolio.weights if self.inputs.holdings.due else self.held
+        wanted = self.portfolio.weights if self.inputs.holdings.is_rebalance else self.held
         return restrict(wanted, self.held, self.inputs.limits.switch, self.inputs.holdings.overdrawn)
 
     @property
     def turnover(self) -> float:
         """½Σ|change of weight| of a rebalance, cash included, before rounding to shares; 0 without one."""
-        return self.portfolio.turnover if self.inputs.holdings.due else 0.0
+        return self.portfolio.turnover if self.inputs.holdings.is_rebalance else 0.0
 
 
 def decide(inputs: DecisionInputs, scores: pd.DataFrame | Callable[[], pd.DataFrame] | None = None) -> Decision:

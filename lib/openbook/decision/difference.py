@@ -137,11 +137,11 @@ def sentences(effects: pd.DataFrame) -> tuple[str, ...]:
 def _notes(before: DecisionInputs, after: DecisionInputs, infeasible: list[str]) -> tuple[str, ...]:
     """Notes on a comparison."""
     notes = []
-    if before.holdings.due and not after.holdings.due:
+    if before.holdings.is_rebalance and not after.holdings.is_rebalance:
         notes.append(
             "The previous session was a rebalance date and this one is not, so the target is the current holdings."
         )
-    if after.holdings.due and not before.holdings.due:
+    if after.holdings.is_rebalance and not before.holdings.is_rebalance:
         notes.append(
             "This is a rebalance date and the previous session was not; the effect is attributed to the holdings."
         )
@@ -182,7 +182,8 @@ def _same_data(one: Data, other: Data) -> bool:
 
 
 def _same_holdings(one: Holdings, other: Holdings) -> bool:
-    return (one.due, one.overdrawn) == (other.due, other.overdrawn) and one.weights.equals(other.weights)
+    same = (one.is_rebalance, one.overdrawn) == (other.is_rebalance, other.overdrawn)
+    return same and one.weights.equals(other.weights)
 
 
 # How to see that an input did not change.

@@ -24,8 +24,8 @@ def spoken(checks: pd.DataFrame) -> pd.DataFrame:
     checks : CHECK_COLUMNS of the safety checks or of the kill switch; a value that is NaN shows as –
     """
     forms = [UNITS.get(check, ".2%") for check in checks["check"]]
-    said = {name: [_number(v, f) for v, f in zip(checks[name], forms, strict=True)] for name in ("value", "limit")}
-    return checks.assign(**said)[["check", "status", "value", "limit", "detail"]]
+    columns = {name: [_number(v, f) for v, f in zip(checks[name], forms, strict=True)] for name in ("value", "limit")}
+    return checks.assign(**columns)[["check", "status", "value", "limit", "detail"]]
 
 
 def _number(value: float, form: str) -> str:
@@ -65,10 +65,10 @@ def order_stories(
     """
     known = story.reindex(trades["symbol"])
     rows = zip(trades.itertuples(), known["score"], because.reindex(trades["symbol"]).fillna(""), strict=True)
-    said = [(order.symbol, order.side, _story(order, score, why, value)) for order, score, why in rows]
+    stories = [(order.symbol, order.side, _story(order, score, why, value)) for order, score, why in rows]
     if unbought is not None:
-        said += [(row.symbol, "NONE", f"Target not bought: {row.why}.") for row in unbought.itertuples()]
-    return pd.DataFrame(said, columns=["symbol", "side", "story"], dtype="str")
+        stories += [(row.symbol, "NONE", f"Target not bought: {row.why}.") for row in unbought.itertuples()]
+    return pd.DataFrame(stories, columns=["symbol", "side", "story"], dtype="str")
 
 
 def _story(order: Any, score: float, because: str, value: float) -> str:
@@ -94,7 +94,7 @@ def _rounding(order: Any, value: float) -> str:
 
 @dataclass(frozen=True)
 class Headline:
-    """The headline of a page: a verdict of a few words, a sentence, and its colour."""
+    """The headline of a page: a verdict of a few words, a sentence, and its color."""
 
     verdict: str
     sentence: str
@@ -126,8 +126,8 @@ def headline(
     cost = trades["commission_est"].sum() + trades["slippage_est"].sum()
     money = f"{trades['notional'].sum():,.0f} USD traded, estimated cost {cost:,.2f} USD."
     waits = "Approved automatically." if by_rule and switch == ACTIVE else "Pending approval by a person."
-    says = f"{money} {waits}" if len(trades) else "Holdings stay unchanged."
-    parts = [f"{because} {says}".strip()] if switch == ACTIVE else [f"{MEANS[switch]} {why}".strip()]
-    parts += [says] if switch != ACTIVE and len(trades) else []
+    sentence = f"{money} {waits}" if len(trades) else "Holdings stay unchanged."
+    parts = [f"{because} {sentence}".strip()] if switch == ACTIVE else [f"{MEANS[switch]} {why}".strip()]
+    parts += [sentence] if switch != ACTIVE and len(trades) else []
     kind = {ACTIVE: "warn" if warning else "ok", REDUCE_ONLY: "warn", HALTED: "stop"}[switch]
     return Headline(verdict, "\n".join(filter(None, [*parts, warning])), kind)

@@ -35,9 +35,10 @@ def decision_inputs(sealed: Path, known: Market | None = None) -> DecisionInputs
         raise DataError(f"the store has lost the prices of {session:%Y-%m-%d}; restore it from a backup")
     settled = Settlement.model_validate_json((sealed / "settlement.json").read_bytes())
     model, _, card = read_champion(located["champion"])
-    # Pages that were sealed before a missed rebalance was made up for did not record it.
-    empty, every = settled.positions.empty, card.portfolio.rebalance_every
-    holdings = Holdings.of(settled, market, recorded.get("due", is_rebalance(session, every) or empty))
+    # Older pages recorded it as "due"; the oldest, from before a missed rebalance was made up for, not at all.
+    scheduled = is_rebalance(session, card.portfolio.rebalance_every) or settled.positions.empty
+    rebalances = recorded.get("is_rebalance", recorded.get("due", scheduled))
+    holdings = Holdings.of(settled, market, rebalances)
     data = known_data(market, settled, params["quality"])
     return gather(data, model, card, holdings, recorded["regime"], recorded["switch"])
 

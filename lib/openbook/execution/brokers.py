@@ -10,17 +10,17 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from datetime import date
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from openbook.common.constants import CASH
-from openbook.common.errors import BookError
+from openbook.common.errors import BookError, UsageError
 from openbook.common.frames import each_row
 from openbook.execution.share_units import position_series
 from openbook.execution.ticker_spellings import TICKER, same_security, spelled
+from openbook.market.calendar import parse_date
 
 FILL_COLUMNS = ("fill_id", "order_id", "shares", "price", "commission", "date")
 NAMED_COLUMNS = (*FILL_COLUMNS, "symbol")
@@ -50,7 +50,7 @@ IBKR_COLUMNS = (
 LONGEST_CLIENT_ID = 128  # characters, Alpaca's limit on client_order_id
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet runs a text that begins so
-NEUTRALISED = re.compile(r"^'(?=[=+\-@\t\r\n])")  # what our own files put before such a text
+NEUTRALIZED = re.compile(r"^'(?=[=+\-@\t\r\n])")  # what our own files put before such a text
 # Bounds keep the notional of a fill, in cents, within 64 bits.
 WHOLE = re.compile(r"[+-]?[0-9]{1,9}")
 PRICE = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,10})?")
@@ -298,7 +298,7 @@ def _next(reader: Any) -> list[str] | None:
 
 def _text(line: int, column: str, row: Row) -> str:
     """An id or a symbol, as it was before our own files put a ' before it."""
-    text = NEUTRALISED.sub("", row[column])
+    text = NEUTRALIZED.sub("", row[column])
     if not (text and text == text.strip() and text.isprintable()):
         raise _refused(line, column, row[column], "empty, or has surrounding blanks or non-printing characters")
     return text
@@ -325,11 +325,9 @@ def _usd(line: int, column: str, row: Row) -> int:
 
 def _day(line: int, column: str, row: Row) -> str:
     try:
-        known = date.fromisoformat(row[column]).isoformat() == row[column]
-    except ValueError:
-        known = False
-    if not known:
-        raise _refused(line, column, row[column], "not a date; write YYYY-MM-DD")
+        parse_date(row[column])
+    except UsageError:
+        raise _refused(line, column, row[column], "not a date; write YYYY-MM-DD") from None
     return row[column]
 
 

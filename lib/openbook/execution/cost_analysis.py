@@ -53,7 +53,7 @@ def execution_costs(fills: pd.DataFrame, market: Market, costs: Costs) -> pd.Dat
 
 
 def refit_slippage(table: pd.DataFrame) -> dict[str, float]:
-    """Realised slippage: what `Costs.slippage_bps` should have been for these fills.
+    """Realized slippage: what `Costs.slippage_bps` should have been for these fills.
 
     table : of `execution_costs`; fills without a reference are left out
 

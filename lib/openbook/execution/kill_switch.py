@@ -49,7 +49,7 @@ class Verdict:
 
     state : never less than what was latched
     trips : to be latched, oldest first
-    checks : CHECK_COLUMNS, one row a check: `value` and `limit` as fractions (the Sharpe ratio annualised), losses
+    checks : CHECK_COLUMNS, one row a check: `value` and `limit` as fractions (the Sharpe ratio annualized), losses
         negative; `status` is ok, near (within a fifth of the limit), trip, latched (beyond the limit, and known), n/30
         (so many of the sessions that it needs), undefined or unevaluable
     """
@@ -243,7 +243,7 @@ def _growth(row: Any, last: Any) -> Fraction:
     if last is not None and not (str(last.date) < row.date and last.equity_cents == before):
         raise BookError(f"the mark does not follow that of {last.date}")
     if not before + flows > 0:
-        raise BookError(f"{(before + flows) / 100:,.2f} USD were there before the session; no return can be told")
+        raise BookError(f"{(before + flows) / 100:,.2f} USD were there before the session; no return can be computed")
     return Fraction(equity, before + flows)
 
 

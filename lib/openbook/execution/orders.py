@@ -12,8 +12,8 @@ from openbook.common.constants import CASH
 from openbook.common.errors import DataError, LimitError
 from openbook.execution.rounding import WHOLE, Room, Rounding, affordable, cash_flow, trade_cents
 from openbook.execution.share_units import in_shares
-from openbook.market.tables import Market
 from openbook.portfolio.costs import Costs
+from openbook.portfolio.turnover import traded_turnover
 
 __all__ = [
     "CASH",
@@ -23,7 +23,6 @@ __all__ = [
     "affordable",
     "cash_flow",
     "current_weights",
-    "median_dollar_volume",
     "portfolio_value",
     "trade_cents",
 ]
@@ -72,16 +71,6 @@ def current_weights(positions: pd.Series, cash: float, prices: pd.Series) -> pd.
         raise DataError(NOTHING.format(value))
     weights = held * prices.reindex(held.index) / value
     return pd.concat([weights, pd.Series({CASH: cash / value})]).rename("held")
-
-
-def median_dollar_volume(market: Market, window: int = 20) -> pd.Series | None:
-    """Median of close × volume over the last `window` sessions, (n_symbols,), USD; None if the source has no volume.
-
-    A missing bar is left out of the median; a symbol without any bar in the window is NaN.
-    """
-    if market.volume is None:
-        return None
-    return (market.close.iloc[-window:] * market.volume.iloc[-window:]).median()
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,12 +150,12 @@ class TradeGenerator(BaseModel, frozen=True, extra="forbid"):
         """
         kept = current_weights(positions, cash, prices).reindex(locked) if locked else pd.Series(dtype="float64")
         others = target_weights.drop(list(locked), errors="ignore")
-        plan, evening = self._plan(positions, cash, pd.concat([others, kept]) if locked else target_weights, prices)
-        units = evening.orders(room)
+        plan, rounding = self._plan(positions, cash, pd.concat([others, kept]) if locked else target_weights, prices)
+        units = rounding.orders(room)
         trades = plan.assign(shares=in_shares(pd.Series(units, index=plan.index), self.share_units))
         trades["side"] = pd.Series(np.where(units > 0, "BUY", "SELL"), dtype="str", index=plan.index)
         trades["notional"] = trades["shares"].abs() * trades["price"]
-        asked = in_shares(pd.Series(evening.rounded_down, index=plan.index), self.share_units)
+        asked = in_shares(pd.Series(rounding.rounded_down, index=plan.index), self.share_units)
         trades["reason"] = _explain(trades, asked, reasons)
         trades = trades[units != 0].sort_values(["side", "symbol"], ascending=[False, True], ignore_index=True)
         return self.validate_liquidity(self._with_costs(trades), volume)[TRADE_COLUMNS]
@@ -175,33 +164,33 @@ class TradeGenerator(BaseModel, frozen=True, extra="forbid"):
         self, positions: pd.Series, cash: float, target_weights: pd.Series, prices: pd.Series, trades: pd.DataFrame
     ) -> Unbought:
         """Which wanted names some orders leave out, and why; trades : what `generate_trades` made of the same four."""
-        plan, evening = self._plan(positions, cash, target_weights, prices)
+        plan, rounding = self._plan(positions, cash, target_weights, prices)
         shares = trades.set_index("symbol")["shares"].reindex(plan["symbol"]).fillna(0).to_numpy(dtype=float)
         ordered = np.rint(shares * self.share_units)
-        wanted = plan.assign(usd=plan["weight_target"] * evening.value, shares=evening.aimed / self.share_units)
-        least = np.maximum(evening.prices / self.share_units, self.min_trade_size)
+        wanted = plan.assign(usd=plan["weight_target"] * rounding.value, shares=rounding.aimed / self.share_units)
+        least = np.maximum(rounding.prices / self.share_units, self.min_trade_size)
         wanted["why"] = [self._why(row) for row in wanted.itertuples()]
-        missed = wanted[(plan["weight_target"] > 0) & (evening.held + ordered == 0)]
-        idle = evening.cash + cash_flow(ordered, evening.prices, self.costs, self.share_units).sum()
+        missed = wanted[(plan["weight_target"] > 0) & (rounding.held + ordered == 0)]
+        idle = rounding.cash + cash_flow(ordered, rounding.prices, self.costs, self.share_units).sum()
         some = plan["weight_target"].to_numpy() > 0
         return Unbought(
             table=missed.sort_values(["weight_target", "symbol"], ascending=[False, True], ignore_index=True)[
                 UNBOUGHT_COLUMNS
             ],
             n_wanted=int(some.sum()),
-            value=evening.value,
-            idle=max(float(idle - evening.keep), 0.0) / 100,
+            value=rounding.value,
+            idle=max(float(idle - rounding.keep), 0.0) / 100,
             enough=float((least[some] / plan["weight_target"].to_numpy()[some]).max(initial=0.0)),
         )
 
     def _why(self, row: Any) -> str:
         """Why a wanted name is not bought."""
-        said = f"{row.weight_target:.1%} is {row.shares:.2f} shares at {row.price:,.2f} USD"
+        text = f"{row.weight_target:.1%} is {row.shares:.2f} shares at {row.price:,.2f} USD"
         if row.shares * self.share_units < 1 - WHOLE and row.price / self.share_units >= self.min_trade_size:
-            return f"{said}, less than one" if self.share_units == 1 else f"{said}, less than 1/{self.share_units:,}"
+            return f"{text}, less than one" if self.share_units == 1 else f"{text}, less than 1/{self.share_units:,}"
         if row.usd < self.min_trade_size:
             return f"{row.weight_target:.1%} is {row.usd:,.2f} USD, less than min_trade_size {self.min_trade_size:,.2f}"
-        return f"{said}; cash and limits leave no room for an order of min_trade_size"
+        return f"{text}; cash and limits leave no room for an order of min_trade_size"
 
     def validate_liquidity(self, trades: pd.DataFrame, volume: pd.Series | None) -> pd.DataFrame:
         """`trades` with `liquidity_warning`: empty when fine, else the order's share of the median dollar volume."""
@@ -213,7 +202,7 @@ class TradeGenerator(BaseModel, frozen=True, extra="forbid"):
         """½ Σ|change of weight|, cash included: the larger of what is bought and what is sold, of the portfolio."""
         bought = float(trades.loc[trades["shares"] > 0, "notional"].sum(skipna=False))
         sold = float(trades.loc[trades["shares"] < 0, "notional"].sum(skipna=False))
-        return float(np.maximum(bought, sold) / portfolio_value) if len(trades) else 0.0
+        return float(traded_turnover(bought, sold, portfolio_value)) if len(trades) else 0.0
 
     def estimate_costs(self, trades: pd.DataFrame) -> dict[str, float]:
         """Sums of the estimates, USD: commission, slippage, total; NaN if any of them is."""

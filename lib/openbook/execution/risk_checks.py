@@ -166,7 +166,7 @@ class SafetyValidator:
         held : drifted weights. A position or sector over its limit that the target does not raise (a name
             that cannot trade) is flagged, not stopped
 
-        Market capitalisation buckets are fractions of the invested part; a name whose capitalisation is unknown counts
+        Market capitalization buckets are fractions of the invested part; a name whose capitalization is unknown counts
         against every one of them.
         """
         names = weights.drop(CASH, errors="ignore").astype(float)
@@ -253,7 +253,7 @@ class SafetyValidator:
         return self._breach(check, values.to_numpy().max(initial=0.0), limit, over.empty, detail, eased)
 
     def _market_cap(self, names: pd.Series, market_cap: pd.Series | None) -> list[dict]:
-        """The two sides of each bucket, of the invested part; one row "not checked" without capitalisations."""
+        """The two sides of each bucket, of the invested part; one row "not checked" without capitalizations."""
         if not self.limits.market_cap_buckets:
             return []
         if market_cap is None:

@@ -130,24 +130,24 @@ class Rounding:
 class _Spending:
     """The state of one spending: orders that grow, and the cash that shrinks."""
 
-    def __init__(self, evening: Rounding, orders: np.ndarray, room: Room):
-        self.evening, self.room, self.orders = evening, room, orders.copy()
+    def __init__(self, plan: Rounding, orders: np.ndarray, room: Room):
+        self.plan, self.room, self.orders = plan, room, orders.copy()
         self.flows = self._flow(np.arange(len(orders)), orders)
-        self.unit = evening.prices / evening.share_units
-        self.top = np.ceil(evening.aimed - WHOLE).astype(np.int64)
-        self.groups = room.groups(evening.symbols)
-        left = max(self.cash - evening.keep, 0) / 100
+        self.unit = plan.prices / plan.share_units
+        self.top = np.ceil(plan.aimed - WHOLE).astype(np.int64)
+        self.groups = room.groups(plan.symbols)
+        left = max(self.cash - plan.keep, 0) / 100
         self.grain = np.maximum(left / STEPS // self.unit, 1).astype(np.int64)
 
     @property
     def cash(self) -> int:
         """Cents left by the orders."""
-        return int(self.evening.cash + self.flows.sum())
+        return int(self.plan.cash + self.flows.sum())
 
     def spend(self) -> np.ndarray:
         """The orders when nothing more fits."""
-        lacks = self.evening.aimed - self.evening.held - self.orders
-        open_ = (lacks > WHOLE) & (self.evening.aimed > 0)
+        lacks = self.plan.aimed - self.plan.held - self.orders
+        open_ = (lacks > WHOLE) & (self.plan.aimed > 0)
         while open_.any():
             near, usd = lacks >= 0.5, lacks * self.unit
             chosen = np.flatnonzero(open_)
@@ -163,7 +163,7 @@ class _Spending:
     def _step(self, place: int) -> int:
         """By how many units an order grows next; 0 if nothing more fits."""
         order = int(self.orders[place])
-        most = int(self.top[place] - self.evening.held[place]) - order
+        most = int(self.top[place] - self.plan.held[place]) - order
         for step in {int(min(self.grain[place], most)): None, 1: None, self._jump(place): None}:
             good = 0 < step <= most and self._sound(place, order + step)
             if good and self._closer(place, step) and self._fits(place, order + step):
@@ -173,26 +173,26 @@ class _Spending:
     def _jump(self, place: int) -> int:
         """Units to the smallest buy that is large enough, or from a sale to none at all."""
         order = int(self.orders[place])
-        least = int(np.ceil(self.evening.smallest / self.unit[place] - WHOLE))
+        least = int(np.ceil(self.plan.smallest / self.unit[place] - WHOLE))
         return max(least - order, 1) if order >= 0 else -order
 
     def _sound(self, place: int, order: int) -> bool:
         """Whether an order is zero, or large enough."""
-        return order == 0 or abs(order) * self.unit[place] >= self.evening.smallest
+        return order == 0 or abs(order) * self.unit[place] >= self.plan.smallest
 
     def _closer(self, place: int, step: int) -> bool:
         """Whether the cash pays for a step, and the portfolio is closer to its target after it."""
         left = self.cash + self._flow([place], [self.orders[place] + step])[0] - self.flows[place]
-        lacks = self.evening.aimed[place] - self.evening.held[place] - self.orders[place]
+        lacks = self.plan.aimed[place] - self.plan.held[place] - self.orders[place]
         name = (abs(lacks - step) - abs(lacks)) * self.unit[place]
-        idle = (abs(left - self.evening.keep) - abs(self.cash - self.evening.keep)) / 100
+        idle = (abs(left - self.plan.keep) - abs(self.cash - self.plan.keep)) / 100
         return left >= 0 and name + idle < 0
 
     def _fits(self, place: int, order: int) -> bool | np.bool:
         """Whether an order breaks no limit."""
-        value, room, orders = self.evening.value, self.room, self.orders.copy()
+        value, room, orders = self.plan.value, self.room, self.orders.copy()
         orders[place] = order
-        worth = (self.evening.held + orders) * self.unit
+        worth = (self.plan.held + orders) * self.unit
         bought = np.maximum(orders, 0) * self.unit
         costs = sum(part.sum() for part in self._cents(np.arange(len(orders)), orders)[1:]) / 100
         return (
@@ -209,7 +209,7 @@ class _Spending:
         return float(worth[self.groups == self.groups[place]].sum())
 
     def _cents(self, places: Any, orders: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return trade_cents(orders, self.evening.prices[places], self.evening.costs, self.evening.share_units)
+        return trade_cents(orders, self.plan.prices[places], self.plan.costs, self.plan.share_units)
 
     def _flow(self, places: Any, orders: ArrayLike) -> np.ndarray:
-        return cash_flow(orders, self.evening.prices[places], self.evening.costs, self.evening.share_units)
+        return cash_flow(orders, self.plan.prices[places], self.plan.costs, self.plan.share_units)

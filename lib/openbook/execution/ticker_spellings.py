@@ -71,16 +71,16 @@ def same_security(one: str, other: str) -> bool:
     return parts_of(one) == parts_of(other)
 
 
-def recognised(said: Iterable[str], held: Iterable[str], known: Iterable[str] = ()) -> dict[str, str]:
+def recognised(given: Iterable[str], held: Iterable[str], known: Iterable[str] = ()) -> dict[str, str]:
     """The book's symbol for each symbol of a broker's file; one that fits none stays as it is.
 
-    said : symbols of the file; held : symbols that the book holds or has orders for; known : others that it knows
+    given : symbols of the file; held : symbols that the book holds or has orders for; known : others that it knows
 
     BookError (60) where a spelling fits two symbols that are held, or two spellings of the file fit one symbol. Symbols
     are distinguished by their spelling if the file spells all of them as the book does.
     """
-    said = list(said)
-    theirs, holds, knows = _by_parts(said), _by_parts(held), _by_parts(known)
+    given = list(given)
+    theirs, holds, knows = _by_parts(given), _by_parts(held), _by_parts(known)
     found: dict[str, str] = {}
     for key, names in theirs.items():
         ours = holds.get(key) or knows.get(key) or []

@@ -365,11 +365,11 @@ def _require_next(db: sqlite3.Connection, day: str) -> None:
 def require_same(known: dict, body: dict) -> None:
     """ConflictError unless a session is committed again with the same outcome; code may have changed since a crash, and
     the format of the book too: of an older body only its own fields are compared."""
-    said = json.loads(event_chain.canonical(body))
+    new = json.loads(event_chain.canonical(body))
     if known["settlement"]["schema_version"] < SCHEMA_VERSION:
-        said = _like(known, said)
-        said["settlement"]["schema_version"] = known["settlement"]["schema_version"]
-    if {**known, "batch": None} != {**said, "batch": None}:
+        new = _like(known, new)
+        new["settlement"]["schema_version"] = known["settlement"]["schema_version"]
+    if {**known, "batch": None} != {**new, "batch": None}:
         raise ConflictError(
             f"{body['session']} was already committed with the same inputs but a different settlement or "
             "different orders"

@@ -149,13 +149,13 @@ class _Lots:
             self.end(action, part, cents, action.date, "cash_in_lieu")
 
     def end(self, row: Adjustment | Action | Fill, lot: Lot, proceeds: int, day: str, kind: Ending) -> None:
-        said: dict[str, Any] = {
+        facts: dict[str, Any] = {
             "opened": lot.opened,
             "shares": lot.shares,
             "cost_cents": lot.cost_cents,
             "proceeds_cents": proceeds,
         }
-        self.closed.append(Closed(symbol=row.symbol, security=row.security, date=day, kind=kind, **said))
+        self.closed.append(Closed(symbol=row.symbol, security=row.security, date=day, kind=kind, **facts))
 
 
 def _oldest(lots: tuple[Lot, ...], shares: int) -> tuple[list[Lot], tuple[Lot, ...]]:

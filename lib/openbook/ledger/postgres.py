@@ -248,11 +248,11 @@ def _spoken(address: Address) -> Iterator[None]:
         yield
     except DBAPIError as error:
         code = getattr(error.orig, "sqlstate", None) or ""
-        said = str(error.orig).strip().partition("\n")[0]
+        reason = str(error.orig).strip().partition("\n")[0]
         if code == "42P01":  # undefined_table
             raise BookError(_missing(address)) from error
         if code in ("55P03", "40P01", "40001", "23505"):  # no lock, deadlock, serialization, unique violation
             raise LockError(f"{address} is locked by another process; try again") from error
         if code == "P0001" or code.startswith("23"):  # a trigger of ours, a constraint
-            raise BookError(f"{address} rejected the change: {said}") from error
-        raise StorageError(f"cannot read or write {address}: {said}") from error
+            raise BookError(f"{address} rejected the change: {reason}") from error
+        raise StorageError(f"cannot read or write {address}: {reason}") from error

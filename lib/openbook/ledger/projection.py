@@ -220,11 +220,11 @@ def require_agreement(db: sqlite3.Connection, day: str) -> None:
 
 def _compare(db: sqlite3.Connection, query: str, arguments: tuple, where: dict[str, str]) -> None:
     """BookError unless the tables of `where` hold exactly what follows from the events found by `query`."""
-    told: dict[str, set] = {table: set() for table in where}
+    derived: dict[str, set] = {table: set() for table in where}
     for seq, text in db.execute(query, arguments):
         for table, rows in derive(seq, json.loads(text)).items():
-            if table in told:
-                told[table].update(rows)
+            if table in derived:
+                derived[table].update(rows)
     for table, condition in where.items():
-        if set(db.execute(f"SELECT * FROM {table}{condition}")) != told[table]:
+        if set(db.execute(f"SELECT * FROM {table}{condition}")) != derived[table]:
             raise BookError(f"table {table} does not match the events; restore the book from a backup")

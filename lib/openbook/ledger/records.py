@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 from pydantic import Field
 
@@ -36,6 +35,7 @@ from openbook.ledger.facts import (
     cash_change,
 )
 from openbook.ledger.receivables import owed_after
+from openbook.portfolio.turnover import traded_turnover
 
 PENDING_COLUMNS = ["order_id", "decided", "session", "symbol", "shares", "price", "reason", "status", "security"]
 FILL_COLUMNS = ["date", "fill_id", "symbol", "shares", "price", "commission", "slippage", "decided_price"]
@@ -237,7 +237,7 @@ class Settlement(Row):
         return self._shown(self.fill_rows, Fill)
 
     @property
-    def realised(self) -> pd.DataFrame:
+    def realized(self) -> pd.DataFrame:
         """One row per lot, or part of one, that was closed: symbol, security, date, opened, kind, shares, cost,
         proceeds, gain; USD. What an adjustment took away has no gain (NaN)."""
         table = self._shown(self.closed, Closed)
@@ -281,9 +281,9 @@ class Settlement(Row):
 def owed_text(receivables: Iterable[Receivable]) -> str:
     """What is owed to a book, in words: the sum, and the largest of what it consists of."""
     rows = sorted(receivables, key=lambda row: -abs(row.cents))
-    said = [f"{row.kind.replace('_', '-')} of {row.symbol} {row.cents / 100:,.2f}" for row in rows[:SHOWN]]
-    said += [f"{len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
-    return f"{sum(row.cents for row in rows) / 100:,.2f} USD: {', '.join(said)}" if rows else "nothing"
+    parts = [f"{row.kind.replace('_', '-')} of {row.symbol} {row.cents / 100:,.2f}" for row in rows[:SHOWN]]
+    parts += [f"{len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
+    return f"{sum(row.cents for row in rows) / 100:,.2f} USD: {', '.join(parts)}" if rows else "nothing"
 
 
 def all_fills(state: BookState, settlement: Settlement) -> pd.DataFrame:
@@ -310,7 +310,7 @@ def performance(marks: pd.DataFrame) -> pd.DataFrame:
             "cash": cents["cash_cents"] / 100,
             "invested": cents["invested_cents"] / 100,
             "daily_return": cents["equity_cents"] / before - 1,
-            "turnover": np.maximum(cents["buys_cents"], cents["sells_cents"]) / before,
+            "turnover": traded_turnover(cents["buys_cents"], cents["sells_cents"], before),
             "costs": (cents["commission_cents"] + cents["slippage_cents"]) / 100,
             "n_positions": cents["n_positions"],
         }

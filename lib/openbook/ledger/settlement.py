@@ -36,7 +36,7 @@ from openbook.ledger.lots import whole_shares
 from openbook.ledger.receivables import owed_after
 from openbook.ledger.records import NO_CLOSE, BookState, Settlement
 from openbook.market.calendar import session_from
-from openbook.market.ingest import DOOR
+from openbook.market.ingest import INGEST_RULES
 from openbook.market.ratios import Kind, Ratio, read_ratio
 from openbook.market.tables import Market
 from openbook.portfolio.costs import Costs
@@ -270,8 +270,8 @@ class _Ledger:
             if not 0 < value < np.inf:
                 raise DataError(f"split of {symbol} on {self.day} has ratio {value}; correct it in the source")
             if security:
-                told = self.explained(symbol, security, value)
-                ratios.setdefault((security, told.kind), []).append(told.value)
+                meant = self.explained(symbol, security, value)
+                ratios.setdefault((security, meant.kind), []).append(meant.value)
         for (security, kind), values in sorted(ratios.items()):
             ratio = prod(values, start=Fraction(1))
             if kind == "spin_off":
@@ -289,15 +289,15 @@ class _Ledger:
 
     def explained(self, symbol: str, security: str, value: float) -> Ratio:
         """What a ratio means for a security that is held or ordered; if necessary, as a person stated."""
-        ratio, said = read_ratio(value), self.account.actions.get(f"{symbol} {self.day}")
-        if said is None and ratio.kind == "unclear":
+        ratio, stated = read_ratio(value), self.account.actions.get(f"{symbol} {self.day}")
+        if stated is None and ratio.kind == "unclear":
             raise DataError(
                 f"{symbol} on {self.day} has a split ratio of {float(ratio.value):g}, which may be a "
                 "split or a spin-off; look it up, then set --set "
                 f"'account.actions={{{symbol} {self.day}: split}}' or spin_off, or correct it in the "
                 "source"
             )
-        return ratio if said is None else Ratio(ratio.value, cast(Kind, said))
+        return ratio if stated is None else Ratio(ratio.value, cast(Kind, stated))
 
     def spin_off(self, security: str, ratio: Fraction) -> None:
         """The shares stay; what leaves their price is owed to the book, until it is known what came for it."""
@@ -402,7 +402,7 @@ class _Ledger:
         high, low = (
             float(cast(float, table.at[self.session, column])) for table in (self.market.high, self.market.low)
         )
-        slack = cast(float, DOOR["range"].threshold) * price
+        slack = cast(float, INGEST_RULES["range"].threshold) * price
         return high if price > high + slack else low if price < low - slack else price
 
     def take(self, fill: Fill) -> None:

@@ -71,11 +71,11 @@ def supersede_session(
 
 def _event(db: sqlite3.Connection, known: dict, body: dict) -> dict:
     """What a second decision changes: the orders, what it voids, and new trips."""
-    told = [row for row in body["securities"] if row not in known["securities"]]
+    securities = [row for row in body["securities"] if row not in known["securities"]]
     trips = [trip for trip in body["switch"]["trips"] if trip not in known["switch"]["trips"]]
     waiting = [{"order_id": key, "before": was} for key, was in statuses(db, body["session"]) if was in OPEN]
     kept = ("session", "orders", "switch", "batch", "version", "inputs_hash")
-    new = {"kind": "superseded", "securities": told, "new_trips": trips, "void": waiting}
+    new = {"kind": "superseded", "securities": securities, "new_trips": trips, "void": waiting}
     return new | {name: body[name] for name in kept}
 
 

@@ -75,16 +75,6 @@ def unadjust(bars: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return table.assign(**raw)[columns], _as_actions(pd.concat(events))
 
 
-def vendor_returns(bars: pd.DataFrame, adjusted_as: AdjustedAs) -> pd.Series:
-    """The vendor's own total return of each row on the symbol's row before, as a share; NaN where there is none.
-
-    bars : as for `derive_actions`, sorted by symbol and date
-    """
-    adjusted = bars["adjusted_close"].astype("float64")
-    now = adjusted if adjusted_as == "today" else bars["close"].astype("float64")
-    return (now / adjusted.shift(1) - 1.0).where(_follows(bars["symbol"]))
-
-
 def _steps(bars: pd.DataFrame, adjusted_as: AdjustedAs, tick: float) -> pd.DataFrame:
     """Rows on which a share grew beside its price: symbol, date, growth, last close, and the noise by rounding."""
     close, adjusted = (bars[name].to_numpy("float64") for name in ("close", "adjusted_close"))
@@ -117,11 +107,6 @@ def _is_last(symbol: pd.Series) -> np.ndarray:
     """Whether each row is the last of its symbol, in a column where equal symbols stand together."""
     code = symbol.cat.codes.to_numpy() if isinstance(symbol.dtype, pd.CategoricalDtype) else pd.factorize(symbol)[0]
     return np.append(code[1:] != code[:-1], True) if len(code) else np.zeros(0, dtype=bool)
-
-
-def _follows(symbol: pd.Series) -> np.ndarray:
-    """Whether the row before each row is of the same symbol."""
-    return np.append(False, ~_is_last(symbol)[:-1])[: len(symbol)]
 
 
 def _sum_of_rest(values: np.ndarray, is_last: np.ndarray) -> np.ndarray:

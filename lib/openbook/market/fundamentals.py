@@ -123,9 +123,9 @@ def _quarters(flows: pd.DataFrame) -> pd.DataFrame:
     derived = _as_known(events, key, roles)
     of_quarters = derived["quarter 0"] + derived["quarter 1"] + derived["quarter 2"]
     derived["value"] = derived["long"] - derived["short"].fillna(of_quarters)
-    both = [three.assign(role="told"), derived.dropna(subset="value").assign(role="derived")]
-    known = _as_known(pd.concat(both, ignore_index=True), ["line", "end"], ["told", "derived"])
-    return _lines(known.assign(value=known["told"].fillna(known["derived"])))
+    both = [three.assign(role="reported"), derived.dropna(subset="value").assign(role="derived")]
+    known = _as_known(pd.concat(both, ignore_index=True), ["line", "end"], ["reported", "derived"])
+    return _lines(known.assign(value=known["reported"].fillna(known["derived"])))
 
 
 def _trailing(quarters: pd.DataFrame, years: pd.DataFrame) -> pd.DataFrame:

@@ -30,7 +30,7 @@ class DoorRule(NamedTuple):
     reason: str
 
 
-DOOR = {
+INGEST_RULES = {
     "reserved": DoorRule(None, "CASH is reserved for the cash row in weights; rename the symbol"),
     "holiday": DoorRule(None, "the exchange was closed, or the date is before 1960"),
     "duplicate": DoorRule(None, "exact duplicate: one is kept; if they differ, the delivery is rejected"),
@@ -83,7 +83,7 @@ def admit(delivery: Delivery, *, through=None, today=None) -> tuple[Market, pd.D
     through : what is dated later is ignored, as if it had not been sent (None: nothing is)
     today : the date now in New York (None: by this machine's clock)
 
-    Returns the market, and what was refused: date, symbol, rule (of DOOR), detail; a refused bar is missing.
+    Returns the market, and what was refused: date, symbol, rule (of INGEST_RULES), detail; a refused bar is missing.
     Raises DataError for a bar after today, for bars dated a day early or late, for two different bars of one symbol and
     session, for a symbol, date or action that makes no sense, and if nothing is left.
     """
@@ -213,7 +213,7 @@ def _span(bars: Bars, delivery: Delivery, through) -> pd.DatetimeIndex:
 
 
 def refuse(bars: Bars, rules: tuple[str, ...]) -> tuple[Bars, pd.DataFrame]:
-    """The bars that pass these rules of DOOR, one after the other, and a table of those that do not."""
+    """The bars that pass these rules of INGEST_RULES, one after the other, and a table of those that do not."""
     refused = []
     for rule in rules:
         bad = is_bad(bars, rule)
@@ -223,7 +223,7 @@ def refuse(bars: Bars, rules: tuple[str, ...]) -> tuple[Bars, pd.DataFrame]:
 
 
 def is_bad(bars: Bars, rule: str) -> np.ndarray:
-    """Which bars fail one of the rules of DOOR that need bars alone."""
+    """Which bars fail one of the rules of INGEST_RULES that need bars alone."""
     return _IS_BAD[rule](bars)
 
 
@@ -290,18 +290,18 @@ def _is_wrong_price(bars: Bars) -> np.ndarray:
 
 
 def _positive(values: np.ndarray) -> np.ndarray:
-    return (values > DOOR["price"].threshold) & np.isfinite(values)
+    return (values > INGEST_RULES["price"].threshold) & np.isfinite(values)
 
 
 def _is_wrong_volume(bars: Bars) -> np.ndarray:
     if "volume" not in bars.values:
         return np.zeros(len(bars.day), dtype=bool)
     volume = bars.values["volume"]
-    return ~(((volume >= DOOR["volume"].threshold) & np.isfinite(volume)) | np.isnan(volume))
+    return ~(((volume >= INGEST_RULES["volume"].threshold) & np.isfinite(volume)) | np.isnan(volume))
 
 
 def _is_out_of_range(bars: Bars) -> np.ndarray:
-    close, slack = bars.values["close"], DOOR["range"].threshold * bars.values["close"]
+    close, slack = bars.values["close"], INGEST_RULES["range"].threshold * bars.values["close"]
     high, low = (bars.values.get(field, close) for field in ("high", "low"))
     high, low = (np.where(np.isnan(values), close, values) for values in (high, low))
     with np.errstate(over="ignore", invalid="ignore"):  # 1e308 is a price, if the others agree; infinity is none
@@ -365,7 +365,7 @@ def _impossible_levels(adjusted: pd.DataFrame, tables: dict[str, np.ndarray]) ->
     """Rows and columns of bars that fail the rule `level`."""
     with np.errstate(over="ignore", invalid="ignore"):
         level = np.log(adjusted.to_numpy())
-    limit = np.log(cast(float, DOOR["level"].threshold))
+    limit = np.log(cast(float, INGEST_RULES["level"].threshold))
     before = pd.DataFrame(level).ffill(limit=LEVEL_MEMORY).shift(1).to_numpy()
     cells = []
     for column in np.flatnonzero((np.abs(level - before) > limit).any(axis=0)):
@@ -392,8 +392,8 @@ def _is_confirmed(level: np.ndarray, bars: dict[str, np.ndarray], rows: list[int
     if len(rows) < LEVEL_BARS or not np.ptp(level[rows]) <= np.log(LEVEL_NEAR):
         return False
     traded = "volume" not in bars or bool((bars["volume"][rows] > 0).all())
-    told = np.array([values[rows] for values in bars.values()])
-    again = (told[:, 1:] == told[:, :-1]) | np.isnan(told[:, 1:])
+    cells = np.array([values[rows] for values in bars.values()])
+    again = (cells[:, 1:] == cells[:, :-1]) | np.isnan(cells[:, 1:])
     return traded and not again.all(axis=0).any()
 
 

@@ -41,15 +41,15 @@ def read_ratio(value: float) -> Ratio:
         split with something else in it), and ratios with too few digits. A person who knows must
     spin_off : anything else
     """
-    said, error, decimals = _as_stored(value)
-    if said in _KNOWN:
-        return Ratio(said, "split")
-    near = [ratio for ratio in RATIOS if abs(ratio - said) <= error]
+    stored, error, decimals = _as_stored(value)
+    if stored in _KNOWN:
+        return Ratio(stored, "split")
+    near = [ratio for ratio in RATIOS if abs(ratio - stored) <= error]
     if len(near) == 1 and (decimals >= SURE_DECIMALS or near[0].numerator == 1):
         return Ratio(near[0], "split")
     short = [ratio for ratio in near if ratio.denominator <= PLAIN]
-    percent = (said * 100).denominator == 1
-    return Ratio(said, "unclear" if said < 1 or percent or short else "spin_off")
+    percent = (stored * 100).denominator == 1
+    return Ratio(stored, "unclear" if stored < 1 or percent or short else "spin_off")
 
 
 def _as_stored(value: float) -> tuple[Fraction, Fraction, int]:

@@ -62,55 +62,47 @@ def composed(rows: pd.DataFrame) -> pd.DataFrame:
     cell = ["known", "table", "symbol", "date", "field", "period_end"]
     value = rows["before"].fillna(rows["after"]).mask(wide, 0.0)
     groups = rows.assign(value=value).groupby([*cell, "value"], dropna=False, sort=False)
-    ends = groups.agg(first=("before", _first), last=("after", _last)).reset_index()
+    ends = groups.agg(first=("before", lambda v: v.iloc[0]), last=("after", lambda v: v.iloc[-1])).reset_index()
     ends = ends.rename(columns={"first": "before", "last": "after"})[RESTATED_COLUMNS].astype(_TYPES)
     same = (ends["before"] == ends["after"]) | (ends["before"].isna() & ends["after"].isna())
     return in_order(ends[~same])
 
 
-def _first(values: pd.Series) -> float:
-    return values.iloc[0]
-
-
-def _last(values: pd.Series) -> float:
-    return values.iloc[-1]
-
-
-def put_cells(values: np.ndarray, rows: pd.DataFrame, said: str, dates: pd.Index, symbols: pd.Index) -> None:
-    """Write column `said` of the rows into a sessions × symbols array, in their order; other cells are left out."""
+def put_cells(values: np.ndarray, rows: pd.DataFrame, side: str, dates: pd.Index, symbols: pd.Index) -> None:
+    """Write column `side` of the rows into a sessions × symbols array, in their order; other cells are left out."""
     if rows.empty:
         return
     row, column = places_in(dates, rows["date"]), places_in(symbols, rows["symbol"])
     inside = (row >= 0) & (column >= 0)
-    values[row[inside], column[inside]] = rows[said].to_numpy()[inside]
+    values[row[inside], column[inside]] = rows[side].to_numpy()[inside]
 
 
-def put_rows(name: str, table: pd.DataFrame, rows: pd.DataFrame, said: str) -> pd.DataFrame:
-    """A long table with the rows of column `said` (before, after), and without those of the other one; unsorted."""
+def put_rows(name: str, table: pd.DataFrame, rows: pd.DataFrame, side: str) -> pd.DataFrame:
+    """A long table with the rows of column `side` (before, after), and without those of the other one; unsorted."""
     rows = rows[rows["table"] == name]
     if rows.empty:
         return table
-    unsaid = "before" if said == "after" else "after"
-    parts = [table.assign(count=1), _as_rows(name, rows, said, 1), _as_rows(name, rows, unsaid, -1)]
+    opposite = "before" if side == "after" else "after"
+    parts = [table.assign(count=1), _as_rows(name, rows, side, 1), _as_rows(name, rows, opposite, -1)]
     both = pd.concat(parts, ignore_index=True)
     count = both.groupby(list(table.columns), dropna=False, sort=False)["count"].sum()
     return count[count > 0].reset_index().drop(columns="count").astype(dict(table.dtypes))
 
 
-def _as_rows(name: str, rows: pd.DataFrame, said: str, count: int) -> pd.DataFrame:
+def _as_rows(name: str, rows: pd.DataFrame, side: str, count: int) -> pd.DataFrame:
     """One side of the rows as rows of the long table itself."""
-    rows = rows[rows[said].notna()]
+    rows = rows[rows[side].notna()]
     frame = pd.DataFrame({theirs: rows[ours] for ours, theirs in LONG_TABLES[name].items()})
     if name not in ("sectors", "sector_spells"):
-        frame["value"] = rows[said].replace(NO_NUMBER, np.nan)
+        frame["value"] = rows[side].replace(NO_NUMBER, np.nan)
     return frame.assign(count=count)
 
 
-def put_index(index: pd.Series, rows: pd.DataFrame, said: str) -> pd.Series:
-    """Closes of the index with column `said` of the rows laid over them, in their order."""
+def put_index(index: pd.Series, rows: pd.DataFrame, side: str) -> pd.Series:
+    """Closes of the index with column `side` of the rows laid over them, in their order."""
     rows = rows[rows["table"] == "index"]
     if rows.empty:
         return index
-    laid = rows.drop_duplicates("date", keep="last").set_index("date")[said]
+    laid = rows.drop_duplicates("date", keep="last").set_index("date")[side]
     out = pd.concat([index[~index.index.isin(laid.index)], laid]).dropna().sort_index().rename(index.name)
     return out.set_axis(pd.DatetimeIndex(out.index, name=index.index.name).as_unit("us"))

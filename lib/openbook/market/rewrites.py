@@ -66,17 +66,17 @@ def _packed_once(restated: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     fits = ((restated["table"] == "bars") & (restated["before"] > 0) & (restated["after"] > 0)).to_numpy()
     if fits.sum() < MANY:
         return restated, rewrite_rows()
-    places, said = np.flatnonzero(fits), restated[fits]
-    days = said["date"].to_numpy().astype(DAY).astype("int64")
-    before, after = said["before"].to_numpy(), said["after"].to_numpy()
-    keys = [said[name].to_numpy() for name in REWRITE_KEY]
+    places, changes = np.flatnonzero(fits), restated[fits]
+    days = changes["date"].to_numpy().astype(DAY).astype("int64")
+    before, after = changes["before"].to_numpy(), changes["after"].to_numpy()
+    keys = [changes[name].to_numpy() for name in REWRITE_KEY]
     gone, rewrites = np.zeros(len(restated), dtype=bool), []
-    for rows in _groups(said, days):
+    for rows in _groups(changes, days):
         if len(rows) < MANY or not (np.diff(days[rows]) > 0).all():
             continue
-        inside, told = _encoded(days[rows], before[rows], after[rows])
-        if told is not None:
-            rewrites.append((*(key[rows[0]] for key in keys), *told))
+        inside, encoded = _encoded(days[rows], before[rows], after[rows])
+        if encoded is not None:
+            rewrites.append((*(key[rows[0]] for key in keys), *encoded))
             gone[places[rows[inside]]] = True
     if not rewrites:
         return restated, rewrite_rows()
@@ -88,9 +88,9 @@ def in_key_order(rewrites: pd.DataFrame) -> pd.DataFrame:
     return rewrites.sort_values(_ORDER, ignore_index=True)
 
 
-def _groups(said: pd.DataFrame, days: np.ndarray) -> Iterator[np.ndarray]:
+def _groups(changes: pd.DataFrame, days: np.ndarray) -> Iterator[np.ndarray]:
     """The places of each close, symbol and field, by day."""
-    codes = [pd.factorize(said[name])[0] for name in REWRITE_KEY]
+    codes = [pd.factorize(changes[name])[0] for name in REWRITE_KEY]
     order = np.lexsort((days, *codes[::-1]))
     key = np.stack([code[order] for code in codes])
     return iter(np.split(order, np.flatnonzero((np.diff(key, axis=1) != 0).any(axis=0)) + 1))
@@ -175,19 +175,19 @@ class Grid:
         return row[inside], before[inside], after[inside]
 
 
-def put_in_turn(values: np.ndarray, rows: pd.DataFrame, rewrites: pd.DataFrame, said: str, grid: Grid) -> None:
-    """Apply restatements of one field to its sessions × symbols array (said: after), or undo them (before).
+def put_in_turn(values: np.ndarray, rows: pd.DataFrame, rewrites: pd.DataFrame, side: str, grid: Grid) -> None:
+    """Apply restatements of one field to its sessions × symbols array (side: after), or undo them (before).
 
     rows, rewrites : oldest first; ordinary rows as `put_cells` takes them
     """
-    for part in _turns(rows, rewrites, said):
+    for part in _turns(rows, rewrites, side):
         if isinstance(part, pd.DataFrame):
-            put_cells(values, part, said, grid.dates, grid.symbols)
+            put_cells(values, part, side, grid.dates, grid.symbols)
         else:
-            grid.move(values, part, said == "after")
+            grid.move(values, part, side == "after")
 
 
-def _turns(rows: pd.DataFrame, rewrites: pd.DataFrame, said: str) -> list:
+def _turns(rows: pd.DataFrame, rewrites: pd.DataFrame, side: str) -> list:
     """Ordinary rows and rewrites as they follow each other: pieces of the table of rows, and single rewrites."""
     closes: Any = rewrites["known"].unique()
     ends = np.searchsorted(rows["known"].to_numpy(), closes.to_numpy(), side="right")
@@ -195,7 +195,7 @@ def _turns(rows: pd.DataFrame, rewrites: pd.DataFrame, said: str) -> list:
     for start, end, close in zip([0, *ends[:-1]], ends, closes, strict=True) if len(closes) else []:
         out += [rows.iloc[start:end], *rewrites[rewrites["known"] == close].itertuples()]
     out.append(rows.iloc[ends[-1] if len(ends) else 0 :])
-    if said == "after":
+    if side == "after":
         return out
     return [part[::-1] if isinstance(part, pd.DataFrame) else part for part in reversed(out)]
 

@@ -4,10 +4,8 @@ import numpy as np
 import pandas as pd
 
 from openbook.common.errors import DataError
-from openbook.market import calendar
 
 MASTER_COLUMNS = ["id", "ticker", "start", "end"]
-GAP_COLUMNS = ["symbol", "last", "first", "sessions", "ratio"]
 CAP_BUCKETS = ("mega", "large", "mid", "small", "micro")
 # USD, lower limits of all but the last: FINRA, "Market Cap, Explained" (2022).
 CAP_LIMITS = (200e9, 10e9, 2e9, 250e6)
@@ -94,44 +92,6 @@ def resolve_spells(spells: pd.DataFrame, master: pd.DataFrame) -> pd.DataFrame:
     cut = both.assign(symbol=symbol, start=start, end=end.mask(is_open))[start < end]
     out = pd.concat([spells[~known], cut[list(spells.columns)]], ignore_index=True)
     return out.astype({"symbol": "str"}).sort_values(["symbol", "start"], ignore_index=True)
-
-
-def find_gaps(bars: pd.DataFrame, *, after: int = 20, ratio: float = 1.5) -> pd.DataFrame:
-    """Where one symbol may be two companies: no bar for more than `after` sessions, then a new level.
-
-    bars : long, columns symbol, date, close; adjusted closes are better, since in raw ones a split looks like a new
-        level
-    ratio : how many times above or below the last close the first one after the gap is, at least
-
-    A proposal and nothing more (GAP_COLUMNS): a stock that left an index for years looks the same as a recycled
-    ticker. Who is sure hands `split_at` of the chosen rows to `resolve`.
-    """
-    sound = bars[(bars["close"] > 0) & np.isfinite(bars["close"])]
-    table = sound.astype({"symbol": "str"}).sort_values(["symbol", "date"], kind="stable", ignore_index=True)
-    if table.empty:
-        return pd.DataFrame(columns=GAP_COLUMNS)
-    sessions = calendar.sessions(table["date"].min(), table["date"].max())
-    row = sessions.searchsorted(table["date"])
-    before = table.shift(1)
-    absent = row - np.append(0, row[:-1]) - 1
-    change = (table["close"] / before["close"]).astype("float64")
-    level = np.maximum(change, 1.0 / change)
-    found = (table["symbol"] == before["symbol"]) & (absent > after) & (level >= ratio)
-    out = {"symbol": table["symbol"], "last": before["date"], "first": table["date"], "sessions": absent}
-    return pd.DataFrame(out | {"ratio": change})[found].reset_index(drop=True)[GAP_COLUMNS]
-
-
-def split_at(gaps: pd.DataFrame) -> pd.DataFrame:
-    """A security master that makes another company of each symbol after each of its gaps; the last keeps the ticker."""
-    parts = []
-    for ticker, rows in gaps.sort_values("first").groupby("symbol"):
-        begin = [pd.NaT, *rows["first"]]
-        end = [*(rows["last"] + pd.Timedelta(days=1)), pd.NaT]
-        ids = [f"{ticker} {i + 1}" for i in range(len(begin))]
-        parts.append(pd.DataFrame({"id": ids, "ticker": ticker, "start": begin, "end": end}))
-    if not parts:
-        return pd.DataFrame({name: pd.Series(dtype="str") for name in MASTER_COLUMNS})
-    return pd.concat(parts, ignore_index=True).astype({"start": "datetime64[us]", "end": "datetime64[us]"})
 
 
 def cap_buckets(market_cap: pd.DataFrame, members: pd.DataFrame | None = None, *, by: str = "limits") -> pd.DataFrame:

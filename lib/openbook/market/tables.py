@@ -34,7 +34,7 @@ def empty_actions() -> pd.DataFrame:
 
 
 def refused_rows(date, symbol, rule: str, detail) -> pd.DataFrame:
-    """Lines of the table of what ingest refused, REFUSED_COLUMNS; `rule` names a rule of `ingest.DOOR`."""
+    """Lines of the table of what ingest refused, REFUSED_COLUMNS; `rule` names a rule of `ingest.INGEST_RULES`."""
     table = {"date": np.asarray(date, dtype="datetime64[us]"), "symbol": symbol, "rule": rule, "detail": detail}
     return pd.DataFrame(table).astype(dict.fromkeys(("symbol", "rule", "detail"), "str"))
 
@@ -195,18 +195,18 @@ class Market:
         kept: dict[str, Any] = {}
         back: list[pd.DataFrame | None] = []
         for name in ("restated", "rewritten"):
-            said = getattr(self, name)
-            later: Any = None if said is None else said["known"] > session
-            back.append(None if said is None else said[later])
-            kept[name] = None if said is None else said[~later].reset_index(drop=True)
+            table = getattr(self, name)
+            later: Any = None if table is None else table["known"] > session
+            back.append(None if table is None else table[later])
+            kept[name] = None if table is None else table[~later].reset_index(drop=True)
         seen = replace(self.before(*back), **kept)
         forgotten = seen.symbols[(self.close.notna().any() & seen.close.isna().all()).to_numpy()]
         return seen.without(forgotten) if len(forgotten) else seen
 
     def is_restated_since(self, session) -> bool:
         """Whether sessions delivered before were restated after the close of `session`."""
-        told = [said["known"] > session for said in (self.restated, self.rewritten) if said is not None]
-        return any(bool(later.any()) for later in told)
+        later_rows = [table["known"] > session for table in (self.restated, self.rewritten) if table is not None]
+        return any(bool(later.any()) for later in later_rows)
 
     def restatements(self, *, since=None) -> pd.DataFrame:
         """Restatements, one row per cell, `restatements.restated_rows`; of names of this market too.
@@ -216,7 +216,7 @@ class Market:
         rows = restated_rows() if self.restated is None else self.restated
         cells = restated_rows()
         if self.rewritten is not None and len(self.rewritten):
-            later = [said if since is None else said[said["known"] > since] for said in (rows, self.rewritten)]
+            later = [table if since is None else table[table["known"] > since] for table in (rows, self.rewritten)]
             cells = spelled_out(self._wide(), *later)
         rows = rows if since is None else rows[rows["known"] > since]
         return in_order(pd.concat([rows, cells], ignore_index=True)) if len(cells) else rows.reset_index(drop=True)

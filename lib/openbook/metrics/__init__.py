@@ -1,10 +1,11 @@
-"""The only formulas for Sharpe, drawdown, Calmar, turnover, information coefficient, deflated Sharpe and drift.
+"""The only formulas for Sharpe, drawdown, Calmar, information coefficient, deflated Sharpe and drift.
 
 Returns are simple returns per period, (n_periods,), as fractions. Tables of scores and labels are sessions × symbols.
 Undefined is NaN, never 0 and never infinity: a check written as `not (x >= limit)` then fails, as it should.
 """
 
 from openbook import lazily
+from openbook.common.ranks import average_ranks
 from openbook.metrics.change_detection import (
     Cusum,
     FalseAlarm,
@@ -42,7 +43,6 @@ from openbook.metrics.inference import (
 )
 from openbook.metrics.ranking import (
     alpha_decay,
-    average_ranks,
     cumulative_quantile_returns,
     icir,
     information_coefficient,
@@ -54,7 +54,6 @@ from openbook.metrics.ranking import (
     score_autocorrelation,
 )
 from openbook.metrics.returns import (
-    PERIODS,
     beta,
     cagr,
     calmar,
@@ -66,7 +65,6 @@ from openbook.metrics.returns import (
     skewness,
     sortino,
     total_return,
-    turnover,
     volatility,
     win_rate,
 )
@@ -82,7 +80,6 @@ from openbook.metrics.tracking import (
 __all__ = [
     "CONE_LEVELS",
     "EULER_GAMMA",
-    "PERIODS",
     "TRACKING_PARTS",
     "Cusum",
     "FalseAlarm",
@@ -138,7 +135,6 @@ __all__ = [
     "total_return",
     "track_record_length",
     "tracking_difference",
-    "turnover",
     "volatility",
     "win_rate",
 ]

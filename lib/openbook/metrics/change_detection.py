@@ -1,6 +1,6 @@
 """Rules that detect a model's decline, and their false-alarm rates.
 
-Rank ICs of neighbouring dates are alike because their labels overlap. A rule that takes them for independent raises
+Rank ICs of neighboring dates are alike because their labels overlap. A rule that takes them for independent raises
 false alarms far more often than in the literature, so every rate here is measured on simulated rank ICs that overlap as
 labels do.
 """
@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field
 
+from openbook.common.constants import SESSIONS_A_YEAR
 from openbook.common.errors import ParameterError
-from openbook.metrics.returns import PERIODS
 
 
 def is_drifting(window, threshold: float) -> bool:
@@ -34,7 +34,7 @@ class FalseAlarm:
     length : sessions that an alarm lasts, on average; NaN if the rule never fired
     """
 
-    evening: float
+    session: float
     year: float
     length: float
 
@@ -61,7 +61,7 @@ def drift_false_alarm(
         raise ParameterError("horizon and draws must be at least 1, lookback at least 2")
     if not (np.isfinite(mean) and np.isfinite(threshold) and 0 < deviation < np.inf):
         return FalseAlarm(np.nan, np.nan, np.nan)
-    ics = mean + deviation * overlapping_ics(draws, PERIODS + lookback - 1, horizon, seed)
+    ics = mean + deviation * overlapping_ics(draws, SESSIONS_A_YEAR + lookback - 1, horizon, seed)
     fired = (_moving_sum(ics, lookback) < lookback * threshold) & (
         2 * _moving_sum(ics < threshold, lookback) >= lookback
     )
@@ -154,7 +154,7 @@ def cusum_run_length(
 
 
 def _moving_sum(values: np.ndarray, window: int) -> np.ndarray:
-    """Sums over `window` neighbours along the rows, (draws, sessions − window + 1)."""
+    """Sums over `window` neighbors along the rows, (draws, sessions − window + 1)."""
     running = np.cumsum(values, axis=1, dtype="float64")
     running[:, window:] -= running[:, :-window].copy()
     return running[:, window - 1 :]

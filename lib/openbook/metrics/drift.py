@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from openbook.common.errors import DataError, ParameterError
-from openbook.metrics.ranking import average_ranks
+from openbook.common.ranks import average_ranks
 
 FLOOR = 1e-4  # share that an empty bin counts as: a logarithm of zero is not defined
 SHRINKAGE = 0.05  # share of the diagonal in a covariance, so that features that repeat each other do no harm
@@ -45,7 +45,7 @@ def population_stability_index(reference, recent, bins: int = 10) -> float:
 def kolmogorov_smirnov(reference, recent) -> float:
     """Largest distance between the two samples' distribution functions, 0 to 1; NaN values are left out.
 
-    Only the statistic: its p-value takes rows for independent, and neighbouring sessions of one name are not. A side
+    Only the statistic: its p-value takes rows for independent, and neighboring sessions of one name are not. A side
     without values gives NaN.
     """
     before, now = (np.sort(values[~np.isnan(values)]) for values in (_values(reference), _values(recent)))
@@ -86,7 +86,7 @@ def domain_auc(reference: pd.DataFrame, recent: pd.DataFrame, *, folds: int = 5,
 
     The classifier is a quadratic discriminant, since ranked features differ in how they go together only, where a line
     and the first cut of a tree see nothing. Folds are of symbols, not of rows: a name's latest row resembles its
-    previous one, and would be recognised instead of judged. Same seed, same number. Too few names or rows for the
+    previous one, and would be recognized instead of judged. Same seed, same number. Too few names or rows for the
     folds give NaN. Markets never repeat themselves: 500 large US companies gave 0.83 to 0.98 from 2018 to 2020, the
     most in spring 2020. `domain_history` shows what is usual.
     """
@@ -112,7 +112,7 @@ def domain_history(features: pd.DataFrame, recent: int = 20, *, every: int = 5, 
     """`domain_auc` of each stretch of `recent` sessions against all sessions before it, by the stretch's last session.
 
     features : (date, symbol) × feature
-    every : sessions between two values, counted back from the last; neighbours are nearly the same
+    every : sessions between two values, counted back from the last; neighbors are nearly the same
 
     Stretches end with the last date and do not overlap, and each has at least twice as many sessions before it. Too
     short a history is empty. The last value is this session's, the others show what is usual.
@@ -159,30 +159,30 @@ class OutOfDistribution:
     names: tuple[str, ...]
 
 
-def out_of_distribution(reference: pd.DataFrame, tonight: pd.DataFrame, expected: float = 0.01) -> OutOfDistribution:
-    """Names of this session farther from the reference's centre than all but a share `expected` of the reference's
+def out_of_distribution(reference: pd.DataFrame, current: pd.DataFrame, expected: float = 0.01) -> OutOfDistribution:
+    """Names of this session farther from the reference's center than all but a share `expected` of the reference's
     rows.
 
-    reference : (date, symbol) × feature; tonight : symbol × feature, or (date, symbol) of one date
+    reference : (date, symbol) × feature; current : symbol × feature, or (date, symbol) of one date
 
     Far is by Mahalanobis distance, which counts a mixture of features as far if it is rare, though each is ordinary:
-    of a ranked feature alone, the same share is extreme every session. Ranks are bounded, so no row can bend centre and
+    of a ranked feature alone, the same share is extreme every session. Ranks are bounded, so no row can bend center and
     covariance; with raw features outliers can, and hide others. NaN counts as the reference's mean, rows without any
     feature are left out. No rows on a side give NaN and no names. Slightly too high: the reference measures itself.
     """
-    _require_same_columns(reference, tonight)
+    _require_same_columns(reference, current)
     if not 0 < expected < 1:
         raise ParameterError(f"expected must be between 0 and 1, not {expected}")
-    reference, tonight = reference.dropna(how="all"), tonight.dropna(how="all")
-    if not (len(reference) > 2 and len(tonight)):
+    reference, current = reference.dropna(how="all"), current.dropna(how="all")
+    if not (len(reference) > 2 and len(current)):
         return OutOfDistribution(np.nan, expected, np.nan, ())
-    before, now = _filled(reference, reference), _filled(tonight, reference)
-    centre, covariance = before.mean(axis=0), _covariance(before, before)
-    usual, far = (_distance(rows, centre, covariance) for rows in (before, now))
+    before, now = _filled(reference, reference), _filled(current, reference)
+    center, covariance = before.mean(axis=0), _covariance(before, before)
+    usual, far = (_distance(rows, center, covariance) for rows in (before, now))
     limit = np.quantile(usual, 1.0 - expected)
     by_date = pd.Series(usual > limit).groupby(reference.index.get_level_values("date").to_numpy()).mean()
     beyond = np.flatnonzero(far > limit)
-    symbols = tonight.index.get_level_values("symbol")[beyond[np.argsort(-far[beyond], kind="stable")]]
+    symbols = current.index.get_level_values("symbol")[beyond[np.argsort(-far[beyond], kind="stable")]]
     return OutOfDistribution(float((far > limit).mean()), expected, float(by_date.quantile(0.95)), tuple(symbols))
 
 
@@ -226,9 +226,9 @@ def _covariance(rows: np.ndarray, pooled: np.ndarray) -> np.ndarray:
     return (1.0 - SHRINKAGE) * np.cov(rows, rowvar=False).reshape(len(spread), -1) + SHRINKAGE * np.diag(spread)
 
 
-def _distance(rows: np.ndarray, centre: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+def _distance(rows: np.ndarray, center: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     """Squared Mahalanobis distances, (n_rows,)."""
-    white = (rows - centre) @ np.linalg.inv(np.linalg.cholesky(covariance)).T
+    white = (rows - center) @ np.linalg.inv(np.linalg.cholesky(covariance)).T
     return (white**2).sum(axis=1)
 
 

@@ -7,8 +7,9 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
+from openbook.common.constants import SESSIONS_A_YEAR
 from openbook.common.errors import ParameterError
-from openbook.metrics.returns import PERIODS, ROUNDING, is_constant, known, kurtosis, sharpe_per_period, skewness
+from openbook.metrics.returns import ROUNDING, is_constant, known, kurtosis, sharpe_per_period, skewness
 
 EULER_GAMMA = 0.5772156649015329
 FEWEST = 16  # fewest sessions for inference on the order of days
@@ -114,12 +115,12 @@ def track_record_length(sharpe: float, skew: float, kurt: float, benchmark: floa
 def stationary_bootstrap_interval(
     returns, *, level: float = 0.95, draws: int = 2000, mean_block: float | None = None, seed: int
 ) -> tuple[float, float]:
-    """Percentile interval (low, high) of the annualised mean of one series, mean·252 (Politis & Romano 1994).
+    """Percentile interval (low, high) of the annualized mean of one series, mean·252 (Politis & Romano 1994).
 
     returns : by session in order, usually a difference of two strategies
     mean_block : mean length of the blocks that are drawn, in sessions; None: `optimal_block_length`
 
-    NaN sessions are dropped, the rest taken as neighbours. Fewer than 16 sessions, or a constant series, give NaN. Too
+    NaN sessions are dropped, the rest taken as neighbors. Fewer than 16 sessions, or a constant series, give NaN. Too
     narrow on short samples (a year holds few independent blocks), and when the series is the best of many.
     """
     r = known(returns)
@@ -128,7 +129,7 @@ def stationary_bootstrap_interval(
     if len(r) < FEWEST or is_constant(r):
         return np.nan, np.nan
     means = _bootstrap_means(r, optimal_block_length(r) if mean_block is None else mean_block, draws, seed)
-    low, high = np.quantile(means, [(1.0 - level) / 2.0, (1.0 + level) / 2.0]) * PERIODS
+    low, high = np.quantile(means, [(1.0 - level) / 2.0, (1.0 + level) / 2.0]) * SESSIONS_A_YEAR
     return float(low), float(high)
 
 
@@ -146,12 +147,12 @@ def stationary_bootstrap_indices(n: int, *, length: int, draws: int, mean_block:
 
 
 def simultaneous_lows(returns, *, level: float = 0.95, draws: int = 2000, seed: int) -> pd.Series:
-    """Lower ends of the annualised means of several series that all hold at once, by column; a year.
+    """Lower ends of the annualized means of several series that all hold at once, by column; a year.
 
     returns : sessions × series, usually what each strategy earned above one benchmark; only sessions that all have
 
     With probability (1 + level)/2 no true mean is below its end, so the best of all may be judged by its own: the
-    largest studentised deviation over the series, in resamples that they share, takes the place of each one's (White
+    largest studentized deviation over the series, in resamples that they share, takes the place of each one's (White
     2000, A Reality Check for Data Snooping; Romano & Wolf 2005). Series that move together cost little, independent
     ones much. A constant series, or fewer than 16 sessions, gives NaN. Too low a bar when more was tried than is here.
     """
@@ -166,7 +167,7 @@ def simultaneous_lows(returns, *, level: float = 0.95, draws: int = 2000, seed: 
     gap = drawn - x.mean(axis=0)
     error = gap.std(axis=0, ddof=1)
     reach = np.quantile((gap / error).max(axis=1), (1.0 + level) / 2.0)
-    lows[moving] = (x.mean(axis=0) - reach * error) * PERIODS
+    lows[moving] = (x.mean(axis=0) - reach * error) * SESSIONS_A_YEAR
     return lows
 
 

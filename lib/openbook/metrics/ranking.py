@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from openbook.common.errors import DataError, ParameterError
+from openbook.common.ranks import average_ranks
 from openbook.metrics.returns import ROUNDING, is_constant, known, sharpe_per_period
 
 
@@ -30,9 +31,9 @@ def information_coefficient(scores: pd.DataFrame, labels: pd.DataFrame) -> pd.Da
 
 
 def icir(ic) -> float:
-    """Mean over standard deviation (ddof=1) of per-date coefficients; not annualised. NaN dates are skipped.
+    """Mean over standard deviation (ddof=1) of per-date coefficients; not annualized. NaN dates are skipped.
 
-    Too optimistic with labels longer than one session: neighbours overlap, so there are fewer independent dates than
+    Too optimistic with labels longer than one session: neighbors overlap, so there are fewer independent dates than
     rows. `newey_west_t` accounts for it.
     """
     return sharpe_per_period(known(ic))
@@ -41,7 +42,7 @@ def icir(ic) -> float:
 def newey_west_error(series, lags: int) -> float:
     """Standard error of the mean with a Bartlett-kernel long-run variance (Newey & West 1987), no small-sample factor.
 
-    lags : at least the label's horizon. NaN periods are skipped, the rest taken as neighbours. A constant series or
+    lags : at least the label's horizon. NaN periods are skipped, the rest taken as neighbors. A constant series or
     fewer than two values give NaN. Too small with few lags or few dates (below about 10 per lag).
     """
     x = known(series)
@@ -107,7 +108,7 @@ def alpha_decay(scores: pd.DataFrame, labels: Mapping[int, pd.DataFrame]) -> pd.
 def quantile_returns_by_date(scores: pd.DataFrame, labels: pd.DataFrame, n: int = 5) -> pd.DataFrame:
     """Mean label of each score quantile, one row per date of `scores`, columns 1 (worst) … n (best).
 
-    Quantiles are cut among all names scored that date, labelled or not: at the decision it is unknown which names will
+    Quantiles are cut among all names scored that date, labeled or not: at the decision it is unknown which names will
     lack a label. Ties stay together. Dates with fewer than n scores, and quantiles without a label, are NaN.
     """
     if not n >= 2:
@@ -125,7 +126,7 @@ def cumulative_quantile_returns(scores: pd.DataFrame, labels: pd.DataFrame, hori
     over its horizon.
 
     It is the sum of `horizon` sleeves of equal money, one of them renewed each session, without compounding or costs:
-    labels of neighbouring dates share horizon − 1 sessions, and compounding them would count each session many times.
+    labels of neighboring dates share horizon − 1 sessions, and compounding them would count each session many times.
     NaN dates stay NaN and add nothing.
     """
     if not horizon >= 1:
@@ -151,26 +152,6 @@ def score_autocorrelation(scores: pd.DataFrame, lag: int = 1) -> pd.Series:
     changed.
     """
     return information_coefficient(scores, scores.shift(lag))["rank_ic"].rename("score_autocorrelation")
-
-
-def average_ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks 1 … n within each row, ties sharing their average, NaN staying NaN. values : (n_rows, n_columns), finite or
-    NaN.
-    """
-    n_rows, n_columns = values.shape
-    if not values.size:
-        return np.full(values.shape, np.nan)
-    order = np.argsort(values, axis=1)
-    ordered = np.take_along_axis(values, order, axis=1)
-    starts = np.ones(values.shape, dtype=bool)
-    starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    group = np.cumsum(starts.ravel()) - 1
-    first = np.flatnonzero(starts.ravel())
-    size = np.diff(np.append(first, values.size))
-    mean_rank = first % n_columns + 0.5 * (size + 1)
-    ranks = np.empty(values.shape)
-    np.put_along_axis(ranks, order, mean_rank[group].reshape(n_rows, n_columns), axis=1)
-    return np.where(np.isnan(values), np.nan, ranks)
 
 
 # ---- inside ----
@@ -205,9 +186,9 @@ def _row_correlation(left: np.ndarray, right: np.ndarray, mask: np.ndarray, coun
     return np.divide((x * y).sum(axis=1), scale, out=np.full(len(x), np.nan), where=defined)
 
 
-def _is_flat(centred: np.ndarray, values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _is_flat(centered: np.ndarray, values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Rows whose values differ by no more than rounding."""
     if not values.shape[1]:
         return np.ones(len(values), dtype=bool)
     size = np.where(mask, np.abs(values), 0.0).max(axis=1)
-    return ~(np.abs(centred).max(axis=1) > ROUNDING * size)
+    return ~(np.abs(centered).max(axis=1) > ROUNDING * size)

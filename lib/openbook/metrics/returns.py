@@ -1,4 +1,4 @@
-"""Formulas of one series of returns: growth, risk, drawdown, and the turnover of a rebalance."""
+"""Formulas of one series of returns: growth, risk and drawdown."""
 
 from functools import reduce
 from typing import cast
@@ -9,7 +9,6 @@ import pandas as pd
 from openbook.common.constants import SESSIONS_A_YEAR
 from openbook.common.errors import DataError
 
-PERIODS = SESSIONS_A_YEAR
 # Below this share of the mean's size a standard deviation is rounding: 0.001 repeated has std 2e-19, "Sharpe" 1e16.
 ROUNDING = 1e-12
 
@@ -24,7 +23,7 @@ def total_return(returns) -> float:
     return float(np.prod(1.0 + r) - 1.0) if len(r) else np.nan
 
 
-def cagr(returns, periods: int = PERIODS) -> float:
+def cagr(returns, periods: int = SESSIONS_A_YEAR) -> float:
     """Compound annual growth rate, (Π(1+r))^(periods/n) − 1; −1 once everything is lost.
 
     NaN periods are skipped, in n too. Too optimistic on less than a year: it extrapolates.
@@ -35,8 +34,8 @@ def cagr(returns, periods: int = PERIODS) -> float:
     return float(np.maximum(np.prod(1.0 + r), 0.0) ** (periods / len(r)) - 1.0)
 
 
-def volatility(returns, periods: int = PERIODS) -> float:
-    """Annualised standard deviation, std(ddof=1)·√periods. NaN periods are skipped; fewer than two give NaN.
+def volatility(returns, periods: int = SESSIONS_A_YEAR) -> float:
+    """Annualized standard deviation, std(ddof=1)·√periods. NaN periods are skipped; fewer than two give NaN.
 
     Too optimistic when returns trend or prices are stale: with positive autocorrelation risk grows faster than √time.
     """
@@ -44,8 +43,8 @@ def volatility(returns, periods: int = PERIODS) -> float:
     return float(r.std(ddof=1) * np.sqrt(periods)) if len(r) > 1 else np.nan
 
 
-def sharpe(returns, periods: float = PERIODS) -> float:
-    """Annualised Sharpe ratio of returns already net of the risk-free rate, mean/std(ddof=1)·√periods (Sharpe 1994).
+def sharpe(returns, periods: float = SESSIONS_A_YEAR) -> float:
+    """Annualized Sharpe ratio of returns already net of the risk-free rate, mean/std(ddof=1)·√periods (Sharpe 1994).
 
     NaN periods are skipped. Constant returns, or fewer than two, are undefined: NaN, not 1e16. Too optimistic when it
     is the best of many trials (see `deflated_sharpe`), when prices are stale, or when losses are rare and large. Its
@@ -54,7 +53,7 @@ def sharpe(returns, periods: float = PERIODS) -> float:
     return sharpe_per_period(known(returns)) * float(np.sqrt(periods))
 
 
-def rolling_sharpe(returns: np.ndarray, window: int, periods: int = PERIODS) -> np.ndarray:
+def rolling_sharpe(returns: np.ndarray, window: int, periods: int = SESSIONS_A_YEAR) -> np.ndarray:
     """`sharpe` of each `window` sessions in a row, for many series at once.
 
     returns : (n_series, n_periods) without NaN; the result is (n_series, n_periods − window + 1), empty if too short
@@ -69,8 +68,8 @@ def rolling_sharpe(returns: np.ndarray, window: int, periods: int = PERIODS) -> 
     return ratio * np.sqrt(periods)
 
 
-def sortino(returns, periods: int = PERIODS, target: float = 0.0) -> float:
-    """Annualised mean excess over `target` per period by the downside deviation (Sortino & van der Meer 1991).
+def sortino(returns, periods: int = SESSIONS_A_YEAR, target: float = 0.0) -> float:
+    """Annualized mean excess over `target` per period by the downside deviation (Sortino & van der Meer 1991).
 
     The downside deviation is √mean(min(r − target, 0)²) over all periods, not over the losing ones only. NaN periods
     are skipped; no loss at all is undefined: NaN. Too optimistic on samples without a bad spell.
@@ -102,7 +101,7 @@ def max_drawdown(returns) -> float:
     return float(drawdowns(r).min()) if len(r) and np.isfinite(r).all() else np.nan
 
 
-def calmar(returns, periods: int = PERIODS) -> float:
+def calmar(returns, periods: int = SESSIONS_A_YEAR) -> float:
     """CAGR by the size of the maximum drawdown (Young 1991, over the whole sample, not 36 months).
 
     No drawdown is undefined: NaN. Too optimistic on short samples, twice: short CAGR, shallow drawdown.
@@ -121,13 +120,13 @@ def win_rate(returns) -> float:
 
 
 def skewness(returns) -> float:
-    """Third standardised moment, population form (divisor n), as in the deflated Sharpe ratio. Constant: NaN."""
-    return _standardised_moment(known(returns), 3)
+    """Third standardized moment, population form (divisor n), as in the deflated Sharpe ratio. Constant: NaN."""
+    return _standardized_moment(known(returns), 3)
 
 
 def kurtosis(returns) -> float:
-    """Raw fourth standardised moment, population form: a normal sample has 3, not 0. Constant: NaN."""
-    return _standardised_moment(known(returns), 4)
+    """Raw fourth standardized moment, population form: a normal sample has 3, not 0. Constant: NaN."""
+    return _standardized_moment(known(returns), 4)
 
 
 def beta(returns: pd.Series, benchmark: pd.Series) -> float:
@@ -143,19 +142,6 @@ def beta(returns: pd.Series, benchmark: pd.Series) -> float:
         return np.nan
     gap = market - market.mean()
     return float(gap @ (mine - mine.mean()) / (gap @ gap))
-
-
-def turnover(target: pd.Series, drifted: pd.Series) -> float:
-    """One-way turnover ½·Σ|target − drifted|, fractions of portfolio value by symbol, CASH a row of both.
-
-    A symbol in only one of the two has weight 0 in the other. A NaN weight gives NaN, which passes no limit. Too low
-    when `drifted` are the previous session's targets instead of the weights that the market made of them.
-    """
-    symbols = target.index.union(drifted.index)
-    if target.index.has_duplicates or drifted.index.has_duplicates:
-        raise DataError("turnover needs one weight per symbol; a symbol appears twice")
-    change = target.reindex(symbols, fill_value=0.0).to_numpy() - drifted.reindex(symbols, fill_value=0.0).to_numpy()
-    return float(0.5 * np.abs(change).sum())
 
 
 # ---- inside ----
@@ -182,7 +168,7 @@ def sharpe_per_period(r: np.ndarray) -> float:
     return float(r.mean() / r.std(ddof=1))
 
 
-def _standardised_moment(r: np.ndarray, power: int) -> float:
+def _standardized_moment(r: np.ndarray, power: int) -> float:
     """mean(((r − mean)/std(ddof=0))^power)."""
     if len(r) < 2 or is_constant(r):
         return np.nan

@@ -8,7 +8,7 @@ import pandas as pd
 
 from openbook import metrics
 
-EVERY = 5  # sessions between two checks of the features; neighbours are nearly the same
+EVERY = 5  # sessions between two checks of the features; neighbors are nearly the same
 WORST = 5  # features that the log names
 SEED = 0  # of every simulation here: the same log each time
 
@@ -19,15 +19,15 @@ def scores_block(scores: pd.DataFrame, recent: int) -> dict:
     autocorrelation : rank correlation with the scores of the session before; usual_autocorrelation : its median before
     psi, ks : None until there are as many sessions before as recent ones
     """
-    tonight = scores.iloc[-1].dropna()
+    last = scores.iloc[-1].dropna()
     alike = metrics.score_autocorrelation(scores)
     before, now = scores.iloc[:-recent], scores.iloc[-recent:]
     enough = len(before) >= recent
     return {
-        "n_scored": len(tonight),
-        "n_distinct": int(tonight.nunique()),
-        "mean": number(tonight.mean()),
-        "std": number(tonight.std(ddof=1)),
+        "n_scored": len(last),
+        "n_distinct": int(last.nunique()),
+        "mean": number(last.mean()),
+        "std": number(last.std(ddof=1)),
         "autocorrelation": number(alike.iloc[-1]),
         "usual_autocorrelation": number(alike.iloc[:-1].median()),
         "psi": number(metrics.population_stability_index(_known(before), _known(now))) if enough else None,
@@ -54,7 +54,7 @@ def ic_block(ic: pd.DataFrame, horizon: int, lookback: int) -> dict:
         "icir": number(metrics.icir(rank_ic)),
         "newey_west_t": number(metrics.newey_west_t(rank_ic, horizon)),
         "rolling": {name: number(last[name].iloc[0]) if len(last) else None for name in ("mean", "error")},
-        "recent_rank_ic": _by_date(rank_ic.iloc[-lookback:]),
+        "recent_rank_ic": {f"{day:%Y-%m-%d}": number(value) for day, value in rank_ic.iloc[-lookback:].items()},
     }
 
 
@@ -78,12 +78,12 @@ def decay_block(table: pd.DataFrame) -> dict:
 def false_alarm_block(mean: float, std: float, horizon: int, lookback: int, threshold: float) -> dict | None:
     """How often the drift rule fires for a model whose rank IC has this mean and deviation; None where undefined."""
     alarm = metrics.drift_false_alarm(mean, std, horizon=horizon, lookback=lookback, threshold=threshold, seed=SEED)
-    if not math.isfinite(alarm.evening):
+    if not math.isfinite(alarm.session):
         return None
     return {
         "mean_rank_ic": number(mean),
         "std_rank_ic": number(std),
-        "evening": number(alarm.evening),
+        "evening": number(alarm.session),
         "year": number(alarm.year),
     }
 
@@ -195,8 +195,8 @@ def checks_block(checks: pd.DataFrame) -> dict:
 
 def matured(ic: pd.DataFrame) -> pd.Series:
     """Rank ICs up to the last date with any label: what comes after has not matured."""
-    labelled = np.flatnonzero(ic["n"].to_numpy() > 0)
-    return ic["rank_ic"].iloc[: labelled[-1] + 1 if len(labelled) else 0]
+    labeled = np.flatnonzero(ic["n"].to_numpy() > 0)
+    return ic["rank_ic"].iloc[: labeled[-1] + 1 if len(labeled) else 0]
 
 
 def number(value) -> float | int | None:
@@ -220,10 +220,6 @@ def _split(features: pd.DataFrame, kept: pd.Index, start) -> tuple[pd.DataFrame,
     days = features.index.get_level_values("date")
     chosen = days.isin(kept)
     return features[chosen & (days < start)], features[chosen & (days >= start)]
-
-
-def _by_date(series: pd.Series) -> dict:
-    return {f"{day:%Y-%m-%d}": number(value) for day, value in series.items()}
 
 
 def _plain(value):

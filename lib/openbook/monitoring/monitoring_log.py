@@ -15,6 +15,7 @@ import pandas as pd
 from pydantic import BaseModel, Field
 
 from openbook import metrics
+from openbook.common.constants import REGIME_NAMES
 from openbook.common.errors import DataError
 from openbook.monitoring import blocks
 from openbook.monitoring.summary import health
@@ -42,7 +43,6 @@ BLOCKS = {
     "checks": "every risk check with its value and limit",
 }
 SCORED = 120  # sessions that the daily page scores again, to judge the model on labels that have matured
-REGIMES = (0, 1, 2)  # risk-off, normal, risk-on
 
 
 class OpsMonitor(BaseModel, frozen=True, extra="forbid"):
@@ -115,7 +115,7 @@ class OpsMonitor(BaseModel, frozen=True, extra="forbid"):
         earned = returns[row >= 0].to_numpy(dtype="float64")
         regime = start.to_numpy()[row[row >= 0]]
         return pd.DataFrame(
-            [_performance(earned[regime == r]) for r in REGIMES], index=pd.Index(REGIMES, name="regime")
+            [_performance(earned[regime == r]) for r in REGIME_NAMES], index=pd.Index(list(REGIME_NAMES), name="regime")
         )
 
 
@@ -253,11 +253,11 @@ def _inputs(features: pd.DataFrame | None, session: pd.Timestamp, monitor: OpsMo
 
 def _money(evidence: Evidence, session: pd.Timestamp, monitor: OpsMonitor) -> dict:
     """The blocks on what the book earned."""
-    told: list[Any] = [
+    known_then: list[Any] = [
         None if part is None else part[part.index <= session]
         for part in (evidence.book_returns, evidence.regimes, evidence.backtest_returns, evidence.tracking)
     ]
-    book, regimes, backtest, tracking = told
+    book, regimes, backtest, tracking = known_then
     known, compared = book is not None and regimes is not None, book is not None and backtest is not None
     return {
         "regimes": blocks.regimes_block(monitor.check_regime_performance(book, regimes)) if known else None,

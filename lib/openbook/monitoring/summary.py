@@ -73,12 +73,12 @@ def _alarm_rows(drift: dict) -> list[tuple]:
             )
         )
     if cusum:
-        said = "alarm: sustained shortfall of the rank IC against its expected value" if cusum["alarm"] else "no alarm"
+        state = "alarm: sustained shortfall of the rank IC against its expected value" if cusum["alarm"] else "no alarm"
         rows.append(
             (
                 "CUSUM of the rank IC shortfall",
                 f"{cusum['statistic']:.1f} of {cusum['threshold']:g}",
-                f"{said}; last alarm {cusum['last_alarm'] or 'never'}; in-control average run length "
+                f"{state}; last alarm {cusum['last_alarm'] or 'never'}; in-control average run length "
                 f"about {say(cusum['healthy_run_length'], ',.0f')} sessions",
             )
         )

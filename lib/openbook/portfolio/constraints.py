@@ -59,12 +59,6 @@ class Limits:
         return replace(self, exposure=exposure)
 
 
-def free_limits(n: int, exposure: float = 1.0) -> Limits:
-    """No limit but the total, for n names."""
-    ones = np.ones(1)
-    return Limits(np.full(n, exposure), np.zeros(n, dtype=np.intp), ones, exposure, ("",) * n, ("all",))
-
-
 def check_feasible(limits: Limits) -> None:
     """Raise OptimizerError (50), naming the limit and the way out, if no weights add up to the exposure."""
     n, need = len(limits.upper), limits.exposure
@@ -149,7 +143,7 @@ def sector_rows(limits: Limits, bound: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def solve_qp(cost, linear, equal, target, limits: Limits, max_iterations: int) -> np.ndarray:
-    """Minimise ½ x'·cost·x + linear'x with equal·x = target and x within the position and sector limits, (n,)."""
+    """Minimize ½ x'·cost·x + linear'x with equal·x = target and x within the position and sector limits, (n,)."""
     rows, caps = sector_rows(limits, np.minimum(limits.group_sums(limits.upper), limits.exposure))
     return run_piqp((cost, linear, equal, target), (rows, caps), limits.upper, max_iterations)
 
@@ -172,6 +166,6 @@ def run_piqp(problem, inequality, upper, max_iterations: int) -> np.ndarray:
     if status == piqp.PIQP_PRIMAL_INFEASIBLE:
         raise NoSolution("infeasible: the solver found no weights that satisfy the constraints")
     if status != piqp.PIQP_SOLVED:
-        said = status.name.removeprefix("PIQP_").lower().replace("_", " ")
-        raise OptimizerError(f"the solver ended with '{said}' after {solver.result.info.iter} iterations")
+        ending = status.name.removeprefix("PIQP_").lower().replace("_", " ")
+        raise OptimizerError(f"the solver ended with '{ending}' after {solver.result.info.iter} iterations")
     return np.array(solver.result.x)

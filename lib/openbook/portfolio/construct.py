@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from openbook.common.constants import CASH
+from openbook.common.constants import CASH, NORMAL, REGIME_NAMES
 from openbook.common.errors import DataError
 from openbook.portfolio.constraints import Limits
-from openbook.portfolio.regime import NORMAL, REGIME_NAMES
 from openbook.portfolio.target_weights import (
     DUST,
     PortfolioSettings,
@@ -19,9 +18,9 @@ from openbook.portfolio.target_weights import (
     decide_weights,
     rank_rows,
     smooth,
-    turnover,
     unchosen,
 )
+from openbook.portfolio.turnover import turnover
 
 __all__ = [
     "CASH",
@@ -45,7 +44,8 @@ class Portfolio:
     held : the weights before, likewise; target : the optimizer's, before no-trade band and turnover cap
     optimizer : the one used; chain : optimizer, outcome, reason of each that was tried
     binding : limit, name, value, cap of each limit that holds something back
-    turnover : ½Σ|change|, cash included; wanted : what it would be without the cap; way : part of the way moved
+    turnover : ½Σ|change|, cash included; uncapped_turnover : what it would be without the cap
+    trade_fraction : part of the trades made, 1 if the cap did not bind
     chosen : symbol, score, rank, held, expected, volatility, target, weight of the chosen names
     story : one row per chosen or held symbol: sector, score, rank, held, target, weight, change, reason
     expected, covariance : of the chosen, a year; limits : under which the optimizer worked
@@ -61,8 +61,8 @@ class Portfolio:
     chain: pd.DataFrame
     binding: pd.DataFrame
     turnover: float
-    wanted: float
-    way: float
+    uncapped_turnover: float
+    trade_fraction: float
     chosen: pd.DataFrame
     story: pd.DataFrame
     expected: pd.Series
@@ -102,7 +102,7 @@ def construct_portfolio(
     scores = _scores_like(scores, close)
     symbols = close.columns
     codes, names = sector_codes(sectors, symbols)
-    evening = WeightInputs(
+    inputs = WeightInputs(
         ranks=rank_rows(scores.to_numpy(dtype=float)[-settings.score_window :]),
         close=close.to_numpy(dtype=float)[-(settings.lookback + 1) :],
         held=_held_weights(held, close, locked),
@@ -113,7 +113,7 @@ def construct_portfolio(
         symbols=symbols.to_numpy(dtype=object),
         regime=int(regime),
     )
-    return _portfolio(close.index[-1], evening, decide_weights(evening, settings), settings)
+    return _portfolio(close.index[-1], inputs, decide_weights(inputs, settings), settings)
 
 
 def smooth_scores(scores: pd.DataFrame, half_life: float) -> pd.Series:
@@ -136,8 +136,8 @@ def sector_codes(sectors: pd.Series | None, symbols: pd.Index) -> tuple[np.ndarr
 
 def keep_tradable(scores: pd.DataFrame, tradable: pd.Index) -> pd.DataFrame:
     """The scores, in the last session only of names that can be traded; earlier sessions are unchanged."""
-    tonight = scores.iloc[[-1]].where(scores.columns.isin(tradable)[None, :])
-    return pd.concat([scores.iloc[:-1], tonight])
+    last = scores.iloc[[-1]].where(scores.columns.isin(tradable)[None, :])
+    return pd.concat([scores.iloc[:-1], last])
 
 
 def weights_table(weights: pd.Series, scores: pd.Series, sectors: pd.Series | None) -> pd.DataFrame:
@@ -194,10 +194,10 @@ def _held_weights(held: pd.Series | None, close: pd.DataFrame, locked: tuple[str
     if held.get(CASH, 0.0) < -DUST:  # a debit: of every name a part has to pay for it
         names = names / names.sum()
     free = names.index.difference(list(locked))
-    tonight = close.iloc[-1].reindex(free)
-    if tonight.isna().any():
+    today = close.iloc[-1].reindex(free)
+    if today.isna().any():
         raise DataError(
-            f"held name {tonight.index[tonight.isna()][0]} has no price on this session; import it, or lock the name"
+            f"held name {today.index[today.isna()][0]} has no price on this session; import it, or lock the name"
         )
     absent = pd.Index(list(locked)).difference(names.index.intersection(close.columns))
     if len(absent):
@@ -208,31 +208,31 @@ def _held_weights(held: pd.Series | None, close: pd.DataFrame, locked: tuple[str
 # ---- the account of it ----
 
 
-def _portfolio(date, evening: WeightInputs, decision: WeightDecision, settings: PortfolioSettings) -> Portfolio:
+def _portfolio(date, inputs: WeightInputs, decision: WeightDecision, settings: PortfolioSettings) -> Portfolio:
     """The arrays of a decision as frames."""
-    symbols = pd.Index(evening.symbols, dtype="str", name="symbol")
+    symbols = pd.Index(inputs.symbols, dtype="str", name="symbol")
     chosen = symbols[decision.chosen]
-    story = _story(symbols, evening, decision, settings)
+    story = _story(symbols, inputs, decision, settings)
     volatility = np.sqrt(np.diag(decision.covariance))
     table = story.loc[chosen].assign(expected=decision.expected, volatility=volatility)
     return Portfolio(
         date=pd.Timestamp(date),
-        regime=evening.regime,
+        regime=inputs.regime,
         weights=with_cash(decision.weights, symbols, "weight"),
-        held=with_cash(evening.held, symbols, "held"),
+        held=with_cash(inputs.held, symbols, "held"),
         target=with_cash(decision.target, symbols, "target"),
         optimizer=decision.optimizer,
         chain=pd.DataFrame([vars(step) for step in decision.chain], columns=["optimizer", "outcome", "reason"]),
-        binding=pd.DataFrame(_binding(evening, decision, settings), columns=["limit", "name", "value", "cap"]),
-        turnover=turnover(decision.weights, evening.held),
-        wanted=decision.wanted,
-        way=decision.way,
+        binding=pd.DataFrame(_binding(inputs, decision, settings), columns=["limit", "name", "value", "cap"]),
+        turnover=turnover(decision.weights, inputs.held),
+        uncapped_turnover=decision.uncapped_turnover,
+        trade_fraction=decision.trade_fraction,
         chosen=table[["score", "rank", "held", "expected", "volatility", "target", "weight"]].reset_index(),
         story=story,
         expected=pd.Series(decision.expected, index=chosen, name="expected"),
         covariance=pd.DataFrame(decision.covariance, index=chosen, columns=chosen),
         limits=decision.limits,
-        notes=_notes(evening, decision, settings),
+        notes=_notes(inputs, decision, settings),
         warning=unchosen(int(np.count_nonzero(decision.rank)), settings),
     )
 
@@ -249,7 +249,7 @@ def cash_of(weights: np.ndarray) -> float:
     return max(1.0 - math.fsum(weights[weights > 0]), 0.0)
 
 
-def _binding(evening: WeightInputs, decision: WeightDecision, settings: PortfolioSettings) -> list[tuple]:
+def _binding(inputs: WeightInputs, decision: WeightDecision, settings: PortfolioSettings) -> list[tuple]:
     """Rows limit, name, value, cap of what held the optimizer back, then of what slowed the way there."""
     limits, hard, target = decision.limits, decision.hard, decision.target
     found = target[decision.chosen]
@@ -257,81 +257,83 @@ def _binding(evening: WeightInputs, decision: WeightDecision, settings: Portfoli
         ("position", limits.symbols[i], found[i], limits.upper[i])
         for i in np.flatnonzero(found >= limits.upper - AT_LIMIT)
     ]
-    locked = np.where(evening.locked, evening.held, 0.0)
+    locked = np.where(inputs.locked, inputs.held, 0.0)
     tight = (hard.group_sums(target - locked) >= hard.caps - AT_LIMIT) & (hard.group_sums(target) > 0)
-    if evening.sector_caps:
+    if inputs.sector_caps:
         value, cap = hard.group_sums(target), settings.max_sector_weight
-        rows += [("sector", evening.sector_names[g], value[g], cap) for g in np.flatnonzero(tight)]
-    exposure = settings.rule(evening.regime).exposure
+        rows += [("sector", inputs.sector_names[g], value[g], cap) for g in np.flatnonzero(tight)]
+    exposure = settings.rule(inputs.regime).exposure
     if exposure < 1:
-        rows.append(("exposure", REGIME_NAMES[evening.regime], target.sum(), exposure))
+        rows.append(("exposure", REGIME_NAMES[inputs.regime], target.sum(), exposure))
     if limits.exposure + locked.sum() < exposure - AT_LIMIT:
         rows.append(("room", "remainder held in cash", target.sum(), exposure))
-    cut = np.flatnonzero(evening.held - locked > decision.floor + AT_LIMIT)
-    rows += [("held above a limit", evening.symbols[i], evening.held[i], decision.floor[i]) for i in cut]
-    if decision.way < 1:
-        rows.append(("turnover", f"{decision.way:.0%} of the way", decision.wanted, settings.max_turnover))
-    for i in _capped(evening, decision, settings):
-        rows.append(("single trade", evening.symbols[i], target[i] - evening.held[i], settings.max_trade))
+    cut = np.flatnonzero(inputs.held - locked > decision.floor + AT_LIMIT)
+    rows += [("held above a limit", inputs.symbols[i], inputs.held[i], decision.floor[i]) for i in cut]
+    if decision.trade_fraction < 1:
+        rows.append(
+            ("turnover", f"{decision.trade_fraction:.0%} of the way", decision.uncapped_turnover, settings.max_turnover)
+        )
+    for i in _capped(inputs, decision, settings):
+        rows.append(("single trade", inputs.symbols[i], target[i] - inputs.held[i], settings.max_trade))
     return rows
 
 
-def _capped(evening: WeightInputs, decision: WeightDecision, settings: PortfolioSettings) -> np.ndarray:
+def _capped(inputs: WeightInputs, decision: WeightDecision, settings: PortfolioSettings) -> np.ndarray:
     """Positions of the names that may not grow as far as the optimizer wants in one session."""
-    if not (evening.held > DUST).any():
+    if not (inputs.held > DUST).any():
         return np.array([], dtype=np.intp)
-    return np.flatnonzero(decision.target - evening.held > settings.max_trade + AT_LIMIT)
+    return np.flatnonzero(decision.target - inputs.held > settings.max_trade + AT_LIMIT)
 
 
 def _story(
-    symbols: pd.Index, evening: WeightInputs, decision: WeightDecision, settings: PortfolioSettings
+    symbols: pd.Index, inputs: WeightInputs, decision: WeightDecision, settings: PortfolioSettings
 ) -> pd.DataFrame:
     """One row per chosen or held symbol, with the reason for its weight."""
     chosen = np.zeros(len(symbols), dtype=bool)
     chosen[decision.chosen] = True
-    rows = np.flatnonzero(chosen | (evening.held > DUST))
-    sector = np.array(evening.sector_names, dtype=object)[evening.sectors]
+    rows = np.flatnonzero(chosen | (inputs.held > DUST))
+    sector = np.array(inputs.sector_names, dtype=object)[inputs.sectors]
     table = pd.DataFrame(
         {
-            "sector": pd.array(sector if evening.sector_caps else [""] * len(symbols), dtype="str"),
+            "sector": pd.array(sector if inputs.sector_caps else [""] * len(symbols), dtype="str"),
             "score": decision.score,
             "rank": decision.rank,
-            "held": evening.held,
+            "held": inputs.held,
             "target": decision.target,
             "weight": decision.weights,
-            "change": decision.weights - evening.held,
+            "change": decision.weights - inputs.held,
         },
         index=symbols,
     ).iloc[rows]
-    reasons = [_reason(i, bool(chosen[i]), evening, decision, settings) for i in rows.tolist()]
+    reasons = [_reason(i, bool(chosen[i]), inputs, decision, settings) for i in rows.tolist()]
     return table.assign(reason=pd.array(reasons, dtype="str"))
 
 
-def _reason(i: int, chosen: bool, evening: WeightInputs, decision: WeightDecision, settings: PortfolioSettings) -> str:
+def _reason(i: int, chosen: bool, inputs: WeightInputs, decision: WeightDecision, settings: PortfolioSettings) -> str:
     """Why symbol i has its weight, in one sentence."""
-    if evening.locked[i]:
+    if inputs.locked[i]:
         return "cannot trade tonight: kept as it is"
-    said = _move(i, chosen, evening, decision, settings)
+    text = _move(i, chosen, inputs, decision, settings)
     bounds = []
     if chosen and decision.target[i] >= decision.hard.upper[i] - AT_LIMIT:
         bounds.append(f"at the position limit {decision.hard.upper[i]:.1%}")
-    sector = evening.sectors[i]
+    sector = inputs.sectors[i]
     full = decision.hard.group_sums(decision.target)[sector] >= decision.hard.caps[sector] - AT_LIMIT
-    if chosen and evening.sector_caps and full and decision.target[i] > 0:
-        bounds.append(f"{evening.sector_names[sector]} at its limit {settings.max_sector_weight:.1%}")
-    if evening.held[i] > decision.floor[i] + AT_LIMIT:
+    if chosen and inputs.sector_caps and full and decision.target[i] > 0:
+        bounds.append(f"{inputs.sector_names[sector]} at its limit {settings.max_sector_weight:.1%}")
+    if inputs.held[i] > decision.floor[i] + AT_LIMIT:
         bounds.append("held above a limit")
-    if i in _capped(evening, decision, settings):
+    if i in _capped(inputs, decision, settings):
         bounds.append(f"grows by at most {settings.max_trade:.1%} an evening")
-    if decision.way < 1 and abs(decision.target[i] - evening.held[i]) > DUST and not decision.kept[i]:
-        bounds.append(f"{decision.way:.0%} of the way, turnover limit")
-    return "; ".join([said, *bounds])
+    if decision.trade_fraction < 1 and abs(decision.target[i] - inputs.held[i]) > DUST and not decision.kept[i]:
+        bounds.append(f"{decision.trade_fraction:.0%} of the way, turnover limit")
+    return "; ".join([text, *bounds])
 
 
-def _move(i: int, chosen: bool, evening: WeightInputs, decision: WeightDecision, settings: PortfolioSettings) -> str:
+def _move(i: int, chosen: bool, inputs: WeightInputs, decision: WeightDecision, settings: PortfolioSettings) -> str:
     """What happens to symbol i and what its rank has to do with it."""
     rank, ranked = decision.rank[i], int(np.count_nonzero(decision.rank))
-    held, weight = evening.held[i], decision.weights[i]
+    held, weight = inputs.held[i], decision.weights[i]
     if not chosen:
         return f"sold: {_why_not(i, decision, settings)}"
     place = f"rank {rank} of {ranked}"
@@ -356,18 +358,18 @@ def _why_not(i: int, decision: WeightDecision, settings: PortfolioSettings) -> s
     return f"rank {rank}, and {settings.top_n} held names rank better"
 
 
-def _notes(evening: WeightInputs, decision: WeightDecision, settings: PortfolioSettings) -> tuple[str, ...]:
+def _notes(inputs: WeightInputs, decision: WeightDecision, settings: PortfolioSettings) -> tuple[str, ...]:
     """Sentences that the page shows beside the weights."""
     notes = []
-    if not evening.sector_caps:
+    if not inputs.sector_caps:
         notes.append("sector limits not applied: no sectors")
-    elif UNKNOWN in evening.sector_names:
-        code = evening.sector_names.index(UNKNOWN)
-        count = int(np.count_nonzero(evening.sectors[decision.chosen] == code))
+    elif UNKNOWN in inputs.sector_names:
+        code = inputs.sector_names.index(UNKNOWN)
+        count = int(np.count_nonzero(inputs.sectors[decision.chosen] == code))
         if count:
             notes.append(f"{count} chosen names without a sector share one limit of {settings.max_sector_weight:.0%}")
-    if len(evening.close) <= settings.lookback:
-        notes.append(f"covariance from {len(evening.close) - 1} sessions, fewer than the {settings.lookback} asked for")
+    if len(inputs.close) <= settings.lookback:
+        notes.append(f"covariance from {len(inputs.close) - 1} sessions, fewer than the {settings.lookback} asked for")
     if decision.chain[0].outcome == "failed":
         notes.append(f"{decision.chain[0].optimizer} failed, {decision.optimizer} was used: {decision.chain[0].reason}")
     return tuple(notes)

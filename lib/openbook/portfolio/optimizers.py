@@ -47,7 +47,7 @@ __all__ = [
 
 
 def shrunk_covariance(returns: np.ndarray) -> np.ndarray:
-    """Covariance of returns (sessions, n), shrunk towards a multiple of the identity, (n, n), per session.
+    """Covariance of returns (sessions, n), shrunk toward a multiple of the identity, (n, n), per session.
 
     Ledoit & Wolf (2004), "A well-conditioned estimator for large-dimensional covariance matrices": the formula of
     scikit-learn's `ledoit_wolf`, divisor n. NaN counts as the name's own mean, so it adds nothing.
@@ -55,21 +55,21 @@ def shrunk_covariance(returns: np.ndarray) -> np.ndarray:
     sessions, n = returns.shape
     missing = np.isnan(returns)
     seen = np.maximum(sessions - missing.sum(axis=0), 1)
-    centred = np.where(missing, 0.0, returns)
-    centred = np.where(missing, 0.0, centred - centred.sum(axis=0) / seen)
-    sample = centred.T @ centred / sessions
+    centered = np.where(missing, 0.0, returns)
+    centered = np.where(missing, 0.0, centered - centered.sum(axis=0) / seen)
+    sample = centered.T @ centered / sessions
     mean = np.trace(sample) / n
     spread = max((sample**2).sum() - n * mean**2, 0.0)
-    noise = ((centred**2).sum(axis=1) ** 2).sum() / sessions**2 - (sample**2).sum() / sessions
+    noise = ((centered**2).sum(axis=1) ** 2).sum() / sessions**2 - (sample**2).sum() / sessions
     share = min(max(noise, 0.0), spread) / spread if spread > 0 else 0.0
     return (1 - share) * sample + share * mean * np.eye(n)
 
 
 def z_scores(scores: np.ndarray) -> np.ndarray:
     """Scores less their mean, over their standard deviation; all zero if all are equal; NaN stays, uncounted."""
-    centred = scores - np.nanmean(scores)
-    spread = np.sqrt(np.nanmean(centred**2))
-    return centred / spread if spread > 1e-12 else centred * 0.0
+    centered = scores - np.nanmean(scores)
+    spread = np.sqrt(np.nanmean(centered**2))
+    return centered / spread if spread > 1e-12 else centered * 0.0
 
 
 def expected_returns(z: np.ndarray, volatility: np.ndarray, ic: float) -> np.ndarray:

@@ -4,12 +4,9 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field
 
-from openbook.common.constants import SESSIONS_A_YEAR
+from openbook.common.constants import NORMAL, RISK_OFF, RISK_ON, SESSIONS_A_YEAR
 from openbook.common.errors import DataError
 from openbook.market.tables import Market
-
-RISK_OFF, NORMAL, RISK_ON = 0, 1, 2
-REGIME_NAMES = {RISK_OFF: "risk-off", NORMAL: "normal", RISK_ON: "risk-on"}
 
 
 class RegimeSettings(BaseModel, frozen=True, extra="forbid"):
@@ -17,7 +14,7 @@ class RegimeSettings(BaseModel, frozen=True, extra="forbid"):
 
     trend_window: int = Field(200, ge=2, description="window of the moving average, in sessions")
     slope_window: int = Field(20, ge=1, description="window of the moving average's slope, in sessions")
-    volatility_window: int = Field(21, ge=2, description="window of realised volatility, in sessions")
+    volatility_window: int = Field(21, ge=2, description="window of realized volatility, in sessions")
     volatility_history: int = Field(756, ge=20, description="window of the volatility percentile, in sessions")
     min_volatility_history: int = Field(
         252, ge=20, description="minimum sessions for the volatility percentile; with fewer the regime is normal"
@@ -32,7 +29,7 @@ def detect_regime(market: Market, settings: RegimeSettings = RegimeSettings()) -
     level : index close, or the growth of 1 USD in the equal-weight universe where the source has no index
     trend : level / its trend_window mean − 1
     slope : change of that mean over slope_window sessions, as a fraction
-    volatility : realised, a year, of the last volatility_window returns
+    volatility : realized, a year, of the last volatility_window returns
     volatility_rank : of this session's volatility among the last volatility_history, in (0, 1]
     signal : the regime as read at this session; regime : the last signal that lasted `confirm` sessions in a row
 
@@ -71,19 +68,6 @@ def market_level(market: Market) -> pd.Series:
     if market.members is not None:
         returns = returns.where(market.members)
     return (1 + returns.mean(axis=1).fillna(0.0)).cumprod().rename("level")
-
-
-def regime_summary(regime: pd.Series) -> pd.DataFrame:
-    """Share of sessions, number of spells and their mean length, by name of the regime."""
-    spell = (regime != regime.shift()).cumsum()
-    spells = regime.groupby(spell).first()
-    rows = []
-    for code, name in REGIME_NAMES.items():
-        days, count = int((regime == code).sum()), int((spells == code).sum())
-        rows.append(
-            {"regime": name, "share": days / len(regime), "spells": count, "mean_sessions": days / max(count, 1)}
-        )
-    return pd.DataFrame(rows)
 
 
 def _rolling_rank(volatility: pd.Series, settings: RegimeSettings) -> pd.Series:

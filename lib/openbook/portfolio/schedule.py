@@ -59,27 +59,27 @@ class Rebalance:
     rejected: pd.Timestamp | None = None
 
     @property
-    def due(self) -> bool:
+    def is_rebalance(self) -> bool:
         """Whether the portfolio is to be changed."""
         return self.scheduled or self.empty or bool(self.missed)
 
     @property
     def sentence(self) -> str:
         """Why there is a rebalance in this session, or when the next will be."""
-        if not self.due:
+        if not self.is_rebalance:
             why = f"The initial build of {self.rejected:%Y-%m-%d} was rejected. " if self.rejected is not None else ""
             return f"{why}The next rebalance is on {next_rebalance(self.session, self.every):%A, %d %B}."
         build = "No positions yet: initial build." if self.empty else ""
-        return " ".join(filter(None, ["Rebalance date." if self.scheduled else build, *self._told()]))
+        return " ".join(filter(None, ["Rebalance date." if self.scheduled else build, *self._missed_sentences()]))
 
-    def _told(self) -> list[str]:
+    def _missed_sentences(self) -> list[str]:
         """One sentence for all that were missed for the same reason."""
-        said = []
+        sentences = []
         for why in dict.fromkeys(self.missed.values()):
             days = [f"{day:%Y-%m-%d}" for day, reason in self.missed.items() if reason == why]
             were = "rebalance of {} was" if len(days) == 1 else "rebalances of {} were"
-            said.append(f"The {were.format(', '.join(days))} missed: {why}; made up for in this run.")
-        return said
+            sentences.append(f"The {were.format(', '.join(days))} missed: {why}; made up for in this run.")
+        return sentences
 
 
 def rebalance_on(

@@ -6,8 +6,9 @@ from typing import cast
 import numpy as np
 from pydantic import BaseModel, Field, field_validator
 
-from openbook.common.constants import SESSIONS_A_YEAR
+from openbook.common.constants import NORMAL, REGIME_NAMES, RISK_OFF, RISK_ON, SESSIONS_A_YEAR
 from openbook.common.errors import OptimizerError
+from openbook.common.ranks import average_ranks
 from openbook.portfolio.constraints import MAX_ITERATIONS, Limits, reduce_to
 from openbook.portfolio.optimizers import (
     OPTIMIZERS,
@@ -17,7 +18,7 @@ from openbook.portfolio.optimizers import (
     shrunk_covariance,
     z_scores,
 )
-from openbook.portfolio.regime import NORMAL, REGIME_NAMES, RISK_OFF, RISK_ON
+from openbook.portfolio.turnover import turnover
 
 HALF_LIVES = 6  # older values weigh less than 2% of the latest
 DUST = 1e-12
@@ -142,7 +143,7 @@ class WeightDecision:
     chosen : (k,) positions of the chosen names; expected, covariance : theirs, a year
     limits : of the optimizer, over the chosen; hard : over all n, the hard limits of the weights
     kept : (n,) bool, left alone by the no-trade band; floor : (n,) held weights cut to the limits
-    wanted : turnover before the cap; way : how much of the way was moved, 1 if the cap did not bind
+    uncapped_turnover : before the cap; trade_fraction : part of the trades that was made, 1 if the cap did not bind
     """
 
     weights: np.ndarray
@@ -157,8 +158,8 @@ class WeightDecision:
     chain: tuple[OptimizerStep, ...]
     kept: np.ndarray
     floor: np.ndarray
-    wanted: float
-    way: float
+    uncapped_turnover: float
+    trade_fraction: float
 
     @property
     def optimizer(self) -> str:
@@ -166,26 +167,26 @@ class WeightDecision:
         return self.chain[-1].optimizer
 
 
-def decide_weights(evening: WeightInputs, settings: PortfolioSettings) -> WeightDecision:
-    """Target weights: smooth, rank, choose, estimate, optimize, then move from the held weights towards them.
+def decide_weights(inputs: WeightInputs, settings: PortfolioSettings) -> WeightDecision:
+    """Target weights: smooth, rank, choose, estimate, optimize, then move from the held weights toward them.
 
     Raises OptimizerError if no portfolio can be made; what is held then stays as it is.
     """
-    rule = settings.rule(evening.regime)
-    score = smooth(evening.ranks, settings.score_half_life)
-    eligible = np.isfinite(score) & has_history(evening.close, settings.min_history) & ~evening.locked
+    rule = settings.rule(inputs.regime)
+    score = smooth(inputs.ranks, settings.score_half_life)
+    eligible = np.isfinite(score) & has_history(inputs.close, settings.min_history) & ~inputs.locked
     rank = rank_names(score, eligible)
-    chosen = choose(rank, evening.held > DUST, settings.top_n, settings.hold_buffer)
-    covariance = recent_covariance(evening.close[:, chosen])
+    chosen = choose(rank, inputs.held > DUST, settings.top_n, settings.hold_buffer)
+    covariance = recent_covariance(inputs.close[:, chosen])
     z = z_scores(np.where(eligible, score, np.nan))[chosen] if len(chosen) else np.empty(0)
     expected = expected_returns(z, np.sqrt(np.diag(covariance)), settings.ic) - settings.risk_free
-    hard = hard_limits(evening, settings, rule)
-    limits = optimizer_limits(evening, hard, chosen, rule, settings.cash_absorbs)
+    hard = hard_limits(inputs, settings, rule)
+    limits = optimizer_limits(inputs, hard, chosen, rule, settings.cash_absorbs)
     names = (cast(str, rule.optimizer), *settings.fallbacks)
     found, chain = optimize(names, expected, covariance, limits, settings.solver_iterations)
-    target = np.where(evening.locked, evening.held, 0.0)
+    target = np.where(inputs.locked, inputs.held, 0.0)
     target[chosen] = found
-    moved = approach(target, evening.held, evening.locked, hard, settings)
+    moved = approach(target, inputs.held, inputs.locked, hard, settings)
     return WeightDecision(
         target=target,
         score=score,
@@ -206,17 +207,11 @@ def decide_weights(evening: WeightInputs, settings: PortfolioSettings) -> Weight
 def rank_rows(scores: np.ndarray) -> np.ndarray:
     """Percentile rank of each score within its row, in [-0.5, 0.5], ties averaged, (dates, n); NaN stays NaN.
 
-    Ranks come before any averaging over dates: scores of two dates are not on one scale.
+    Ranks come before any averaging over dates: scores of two dates are not on one scale. `rank_by_date` of the labels
+    rounds otherwise in the last bit, which weights and models keep.
     """
-    out = np.full(scores.shape, np.nan)
-    for row, values in zip(out, scores, strict=True):
-        seen = np.flatnonzero(~np.isnan(values))
-        if len(seen) == 0:
-            continue
-        _, place, count = np.unique(values[seen], return_inverse=True, return_counts=True)
-        average = np.cumsum(count) - (count + 1) / 2  # from 0
-        row[seen] = average[place] / max(len(seen) - 1, 1) - (0.5 if len(seen) > 1 else 0.0)
-    return out
+    count = np.count_nonzero(~np.isnan(scores), axis=1)[:, None]
+    return (average_ranks(scores) - 1) / np.maximum(count - 1, 1) - np.where(count > 1, 0.5, 0.0)
 
 
 def smooth(ranks: np.ndarray, half_life: float) -> np.ndarray:
@@ -280,23 +275,23 @@ def recent_covariance(close: np.ndarray) -> np.ndarray:
 # ---- which limits ----
 
 
-def hard_limits(evening: WeightInputs, settings: PortfolioSettings, rule: RegimeAdaptation) -> Limits:
+def hard_limits(inputs: WeightInputs, settings: PortfolioSettings, rule: RegimeAdaptation) -> Limits:
     """Hard limits of the tradable weights, over all n names; locked names have used up their part."""
-    locked = np.where(evening.locked, evening.held, 0.0)
-    cap = settings.max_sector_weight if evening.sector_caps else 1.0
-    used = np.bincount(evening.sectors, locked, len(evening.sector_names))
+    locked = np.where(inputs.locked, inputs.held, 0.0)
+    cap = settings.max_sector_weight if inputs.sector_caps else 1.0
+    used = np.bincount(inputs.sectors, locked, len(inputs.sector_names))
     return Limits(
-        upper=np.where(evening.locked, 0.0, cast(float, rule.max_weight)),
-        groups=evening.sectors,
+        upper=np.where(inputs.locked, 0.0, cast(float, rule.max_weight)),
+        groups=inputs.sectors,
         caps=np.maximum(cap - used, 0.0),
         exposure=1.0 - locked.sum(),
-        symbols=tuple(evening.symbols),
-        group_names=evening.sector_names,
+        symbols=tuple(inputs.symbols),
+        group_names=inputs.sector_names,
     )
 
 
 def optimizer_limits(
-    evening: WeightInputs, hard: Limits, chosen: np.ndarray, rule: RegimeAdaptation, cash_absorbs: bool
+    inputs: WeightInputs, hard: Limits, chosen: np.ndarray, rule: RegimeAdaptation, cash_absorbs: bool
 ) -> Limits:
     """The hard limits of the chosen names, at the regime's exposure less what is locked.
 
@@ -308,7 +303,7 @@ def optimizer_limits(
         groups=hard.groups[chosen],
         caps=hard.caps,
         exposure=max(rule.exposure - locked, 0.0),
-        symbols=tuple(evening.symbols[chosen]),
+        symbols=tuple(inputs.symbols[chosen]),
         group_names=hard.group_names,
     )
     absorbs = cash_absorbs and len(chosen) > 0
@@ -319,30 +314,42 @@ def optimizer_limits(
 
 
 def approach(target, held, locked, hard: Limits, settings: PortfolioSettings) -> dict:
-    """From the held weights towards the target: no-trade band, then turnover cap; every hard limit holds afterwards.
+    """From the held weights toward the target: no-trade band, then turnover cap; every hard limit holds afterwards.
 
     Held weights that break a limit are cut to it first, whatever turnover that takes; no weight grows by more than
-    max_trade; the rest moves the part of the way that the cap leaves, which keeps every limit because both ends do. The
-    first build from cash is not slowed.
+    max_trade; of the rest, the fraction that the cap leaves is traded, which keeps every limit because both ends do.
+    The first build from cash is not slowed.
     """
     stuck = np.where(locked, held, 0.0)
     held, target = held - stuck, target - stuck
     if not (held > DUST).any():
         kept = np.zeros(len(held), dtype=bool)
-        return {"weights": target + stuck, "kept": kept, "floor": held, "wanted": turnover(target, held), "way": 1.0}
+        return {
+            "weights": target + stuck,
+            "kept": kept,
+            "floor": held,
+            "uncapped_turnover": turnover(target, held),
+            "trade_fraction": 1.0,
+        }
     floor = reduce_to(held, hard)
     goal, kept = apply_band(target, held, hard, settings.no_trade_band)
     goal = np.minimum(
         goal, held + settings.max_trade
     )  # giving weight up breaks no limit; cash takes it until next time
-    way = part_of_way(held, floor, goal, settings.max_turnover)
-    weights = goal if way == 1.0 else floor + way * (goal - floor)
+    fraction = trade_fraction_within(held, floor, goal, settings.max_turnover)
+    weights = goal if fraction == 1.0 else floor + fraction * (goal - floor)
     weights = np.where(weights <= DUST, 0.0, weights)
     if not (hard.excess(weights) <= TOLERANCE):
         raise OptimizerError(
             f"internal error: the weights exceed a limit by {hard.excess(weights):.3g}; please report this"
         )
-    return {"weights": weights + stuck, "kept": kept, "floor": floor, "wanted": turnover(goal, held), "way": way}
+    return {
+        "weights": weights + stuck,
+        "kept": kept,
+        "floor": floor,
+        "uncapped_turnover": turnover(goal, held),
+        "trade_fraction": fraction,
+    }
 
 
 def apply_band(target, held, hard: Limits, band: float) -> tuple[np.ndarray, np.ndarray]:
@@ -357,14 +364,8 @@ def apply_band(target, held, hard: Limits, band: float) -> tuple[np.ndarray, np.
     return reduce_to(np.where(kept, held, target), hard, fixed=kept), kept & ((held > DUST) | (target > DUST))
 
 
-def turnover(new: np.ndarray, old: np.ndarray) -> float:
-    """½Σ|change| with cash as one more name, between two sets of weights that each leave the rest in cash."""
-    change = new - old
-    return 0.5 * float(np.abs(change).sum() + abs(change.sum()))
-
-
-def part_of_way(held, floor, goal, cap: float) -> float:
-    """Largest part in [0, 1] of the way from floor to goal at which the turnover from held is within the cap."""
+def trade_fraction_within(held, floor, goal, cap: float) -> float:
+    """Largest fraction in [0, 1] of the trades from floor to goal at which the turnover from held is within the cap."""
     full = turnover(goal, held)
     if full <= cap:
         return 1.0

@@ -42,7 +42,7 @@ class Day:
     def label(self) -> str:
         """Date and verdict."""
         row = cast(RunSummary, self.row)
-        return plain(f"{row.date}: {said(row)}", LABEL)
+        return plain(f"{row.date}: {outcome(row)}", LABEL)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def render_calendar(folder: str | Path, *, keep: bool = False) -> str:
         failed=sorted(seen.failed, key=_newest)[::-1][:N_FAILED],
         champions=_champions(seen.folder),
         marks=MARKS,
-        said=said,
+        outcome=outcome,
         day_numbers=range(1, 32),
     )
 
@@ -95,11 +95,11 @@ def _template():
     return environment.get_template("index.html.j2")
 
 
-def said(row: RunSummary) -> str:
-    """A verdict in words: pending and failed runs are named, not only coloured."""
+def outcome(row: RunSummary) -> str:
+    """A verdict in words: pending and failed runs are named, not only colored."""
     if row.kind == PENDING:
-        return f"{row.said}, waiting for approval"
-    return f"failed: {row.said}" if row.kind == FAILURE else row.said
+        return f"{row.summary}, waiting for approval"
+    return f"failed: {row.summary}" if row.kind == FAILURE else row.summary
 
 
 def years(seen: Overview) -> list[Year]:

@@ -7,17 +7,17 @@ import numpy as np
 import pandas as pd
 
 from openbook import metrics
+from openbook.common.constants import NORMAL, REGIME_NAMES, RISK_OFF, RISK_ON
 from openbook.report.page import PALETTE, callout, chart, figure
 
-REGIME_COLOURS = {0: PALETTE["stop"], 1: PALETTE["muted"], 2: PALETTE["ok"]}
-REGIME_WORDS = {0: "risk-off", 1: "normal", 2: "risk-on"}
+REGIME_COLORS = {RISK_OFF: PALETTE["stop"], NORMAL: PALETTE["muted"], RISK_ON: PALETTE["ok"]}
 MOST_BARS = 30
 MOST_CELLS = 160  # numbers in a heatmap; more would not stay below 60 KB
 LONGEST = 290  # characters of an alt text, which screen readers read out
 
 
 def score_distribution(scores: pd.Series, marked: tuple[str, ...] = ()):
-    """Histogram of this session's scores, with those of the `marked` names (the ones chosen) in colour."""
+    """Histogram of this session's scores, with those of the `marked` names (the ones chosen) in color."""
     fig, ax = chart(8, 2.8)
     scores = scores.dropna()
     edges = np.histogram_bin_edges(scores, bins=min(30, max(5, len(scores) // 4)))
@@ -30,15 +30,15 @@ def score_distribution(scores: pd.Series, marked: tuple[str, ...] = ()):
 
 
 def regime(table: pd.DataFrame):
-    """Market level on bands coloured by regime, with volatility below; `table` as detect_regime gives it."""
+    """Market level on bands colored by regime, with volatility below; `table` as detect_regime gives it."""
     fig, (top, low) = chart(8, 4.2, rows=2, heights=(2, 1))
     dates, marker = table.index, _marker(table)
     top.plot(dates, table["level"], color=PALETTE["ink"], linewidth=1.2, marker=marker)
     _log_scale(top, table["level"].dropna())
     codes = np.repeat(table["regime"].to_numpy(), 2)[:-1]  # a regime's band lasts until the next session
-    for code, colour in REGIME_COLOURS.items():
-        top.fill_between(np.repeat(dates, 2)[1:], 0, 1, where=codes == code, color=colour, alpha=0.16, linewidth=0,
-                         transform=top.get_xaxis_transform(), label=REGIME_WORDS[code])  # fmt: skip
+    for code, color in REGIME_COLORS.items():
+        top.fill_between(np.repeat(dates, 2)[1:], 0, 1, where=codes == code, color=color, alpha=0.16, linewidth=0,
+                         transform=top.get_xaxis_transform(), label=REGIME_NAMES[code])  # fmt: skip
     top.legend(frameon=False, ncols=3, loc="upper left")
     top.set_title("Market level and regime", loc="left")
     low.plot(dates, table["volatility"], color=PALETTE["main"], linewidth=1, marker=marker)
@@ -48,7 +48,7 @@ def regime(table: pd.DataFrame):
     return figure(
         fig,
         f"Market level since {dates[0]:%Y-%m-%d} with its regimes; now "
-        f"{REGIME_WORDS[int(last['regime'])]}, annualized volatility {_said(last['volatility'], '.0%')}",
+        f"{REGIME_NAMES[int(last['regime'])]}, annualized volatility {_formatted(last['volatility'], '.0%')}",
     )
 
 
@@ -96,8 +96,8 @@ def equity(curves: pd.DataFrame, title: str):
     low.fill_between(drawdown.index, drawdown, 0, color=PALETTE["stop"], alpha=0.5, linewidth=0)
     low.yaxis.set_major_formatter("{x:.1%}" if not drawdown.min() > -0.004 else "{x:.2%}")
     low.set_title(f"Drawdown of {growth.columns[0]}", loc="left")
-    ends = [f"{name} {_said(_last(growth[name]) - 1, '+.1%')}" for name in growth]
-    return figure(fig, _listed(f"{title}; maximum drawdown {_said(drawdown.min(), '.1%')}", ends))
+    ends = [f"{name} {_formatted(_last(growth[name]) - 1, '+.1%')}" for name in growth]
+    return figure(fig, _listed(f"{title}; maximum drawdown {_formatted(drawdown.min(), '.1%')}", ends))
 
 
 def lines(table: pd.DataFrame, title: str, form: str = "{x:.2f}", zero: bool = True):
@@ -110,7 +110,7 @@ def lines(table: pd.DataFrame, title: str, form: str = "{x:.2f}", zero: bool = T
     ax.yaxis.set_major_formatter(form)
     ax.set_title(title, loc="left")
     ax.legend(frameon=False, ncols=3)
-    return figure(fig, _listed(title, [f"{name} ends at {_said(_last(table[name]), '.3f')}" for name in table]))
+    return figure(fig, _listed(title, [f"{name} ends at {_formatted(_last(table[name]), '.3f')}" for name in table]))
 
 
 def skill(table: pd.DataFrame):
@@ -126,7 +126,7 @@ def skill(table: pd.DataFrame):
     ax.set_title("Rank IC by matured signal date")
     ax.legend(ncols=2)
     mean, error = _last(table["mean"]), _last(table["error"])
-    last = f"latest rolling mean {_said(mean, '+.3f')} ± {_said(error, '.3f')}"
+    last = f"latest rolling mean {_formatted(mean, '+.3f')} ± {_formatted(error, '.3f')}"
     return figure(
         fig, f"Rank IC of {table['rank_ic'].notna().sum()} sessions through {table.index[-1]:%Y-%m-%d}; {last}"
     )
@@ -151,10 +151,10 @@ def cone(book: pd.Series, backtest: pd.Series | None):
     ax.set_title("Book return within the backtest cone")
     ax.legend(ncols=3)
     end = paths.iloc[-1]
-    said = (
+    text = (
         f"book {earned[-1]:+.1%} after {len(book)} sessions; 90% of bootstrapped backtest paths from {end[0.05]:+.1%}"
     )
-    return figure(fig, f"Book return within the backtest cone: {said} to {end[0.95]:+.1%}")
+    return figure(fig, f"Book return within the backtest cone: {text} to {end[0.95]:+.1%}")
 
 
 def bars(values: pd.Series, title: str, form: str = "{x:.2f}"):
@@ -166,7 +166,7 @@ def bars(values: pd.Series, title: str, form: str = "{x:.2f}"):
     ax.set_yticks(at, list(shown.index))
     ax.xaxis.set_major_formatter(form)
     ax.set_title(title, loc="left")
-    return figure(fig, _listed(title, [f"{name} {_said(value, '.3g')}" for name, value in shown.items()]))
+    return figure(fig, _listed(title, [f"{name} {_formatted(value, '.3g')}" for name, value in shown.items()]))
 
 
 def curve(table: pd.DataFrame, title: str, form: str = "{x:.3f}"):
@@ -182,7 +182,7 @@ def curve(table: pd.DataFrame, title: str, form: str = "{x:.3f}"):
     ax.set_title(title, loc="left")
     ax.legend(frameon=False, ncols=3)
     tops = [
-        f"{name} best at {_said(float(cast(float, table[name].idxmax())), '.0f')}"
+        f"{name} best at {_formatted(float(cast(float, table[name].idxmax())), '.0f')}"
         for name in table.columns
         if table[name].notna().any()
     ]
@@ -195,21 +195,21 @@ def intervals(table: pd.DataFrame, title: str, form: str = "{x:.0%}"):
     fig, ax = chart(8, 0.9 + 0.24 * len(shown))
     at = np.arange(len(shown))[::-1]
     sure = (shown["low"] > 0) | (shown["high"] < 0)
-    for clear, colour in ((True, PALETTE["ok"]), (False, PALETTE["muted"])):
+    for clear, color in ((True, PALETTE["ok"]), (False, PALETTE["muted"])):
         these = (sure == clear).to_numpy()
-        ax.hlines(at[these], shown["low"][these], shown["high"][these], color=colour, linewidth=2)
-        ax.plot(shown["value"][these], at[these], "o", color=colour, markersize=4)
+        ax.hlines(at[these], shown["low"][these], shown["high"][these], color=color, linewidth=2)
+        ax.plot(shown["value"][these], at[these], "o", color=color, markersize=4)
     ax.axvline(0, color=PALETTE["ink"], linewidth=0.8)
     ax.set_yticks(at, list(shown.index))
     ax.set_ylim(-0.7, len(shown) - 0.3)
     ax.xaxis.set_major_formatter(form)
     ax.set_title(title, loc="left")
-    said = [f"{name} {_said(row.low, '+.1%')} to {_said(row.high, '+.1%')}" for name, row in shown.iterrows()]
-    return figure(fig, _listed(title, said))
+    ends = [f"{name} {_formatted(row.low, '+.1%')} to {_formatted(row.high, '+.1%')}" for name, row in shown.iterrows()]
+    return figure(fig, _listed(title, ends))
 
 
 def histogram(values, title: str, mark: float = 0.0, label: str = ""):
-    """Histogram with a line at `mark`; values below it in the colour of a stop."""
+    """Histogram with a line at `mark`; values below it in the color of a stop."""
     values = np.asarray(values, dtype=float)
     values = values[np.isfinite(values)]
     fig, ax = chart(8, 2.8)
@@ -225,7 +225,7 @@ def histogram(values, title: str, mark: float = 0.0, label: str = ""):
 
 
 def heatmap(table: pd.DataFrame, title: str, form: str = "{:.2f}"):
-    """A small table as coloured cells with their numbers, rows × columns; of a large one the last rows."""
+    """A small table as colored cells with their numbers, rows × columns; of a large one the last rows."""
     shown = table.iloc[-max(MOST_CELLS // table.shape[1], 1) :]
     if len(table) > len(shown):
         title = f"{title} (the last {len(shown)} of {len(table)})"
@@ -260,11 +260,11 @@ def _first(rows, title: str):
 
 
 def _style(i: int, table: pd.DataFrame) -> dict:
-    """How the i-th of several lines is drawn: eight colours, then the same ones dashed."""
-    colours = PALETTE["series"]
+    """How the i-th of several lines is drawn: eight colors, then the same ones dashed."""
+    colors = PALETTE["series"]
     return {
-        "color": colours[i % len(colours)],
-        "linestyle": "-" if i < len(colours) else "--",
+        "color": colors[i % len(colors)],
+        "linestyle": "-" if i < len(colors) else "--",
         "marker": _marker(table),
     }
 
@@ -291,7 +291,7 @@ def _last(series: pd.Series) -> float:
     return float(known.iloc[-1]) if len(known) else float("nan")
 
 
-def _said(value: float, form: str) -> str:
+def _formatted(value: float, form: str) -> str:
     """A number in words."""
     return format(value, form) if np.isfinite(value) else "not yet known"
 
@@ -299,8 +299,8 @@ def _said(value: float, form: str) -> str:
 def _listed(title: str, parts: list[str]) -> str:
     """An alt text: the title and as many of the parts as one can listen to, then how many more there are."""
     title, text = title[: LONGEST - 20], ""
-    for said, part in enumerate(parts):
+    for count, part in enumerate(parts):
         if len(title) + len(text) + len(part) > LONGEST - 20:
-            return f"{title}{text}, and {len(parts) - said} more"
+            return f"{title}{text}, and {len(parts) - count} more"
         text += f"{', ' if text else ': '}{part}"
     return title + text

@@ -33,7 +33,7 @@ CSS_DPI = 96
 DPI = 128  # a third more than what CSS calls a pixel: crisp on a phone, and a year of pages stays small
 WIDEST = 1024  # pixels: 8 inches
 EDGE, TITLE, USUAL = 0.06, 0.34, 0.6  # inches: around everything, above axes with a title, for labels not yet measured
-COLOURS = 48  # enough for a chart
+COLORS = 48  # enough for a chart
 WEEK = 8  # days; a shorter axis has a tick for each day, and no hours
 LONG = 32  # characters of a cell that may be wrapped
 WORDY = 60  # characters of a cell in the plain form, which stands beside the other in every notebook
@@ -105,7 +105,7 @@ def table(
     """A DataFrame as a table: numbers to the right, a missing value as –.
 
     formats : format specification by column, such as ",.0f" or ".1%"; others follow from the size of the numbers
-    highlight : columns whose sign, truth or word (ok, stop, BUY…) is coloured
+    highlight : columns whose sign, truth or word (ok, stop, BUY…) is colored
     empty : the sentence that stands for a table without rows
     """
     if empty and not len(frame):
@@ -121,8 +121,8 @@ def table(
     rows = "".join(f"<tr>{''.join(row)}</tr>" for row in zip(*(cells[1:] for cells in columns), strict=True))
     title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     text = f"{_STYLE}<table class='ob-table'>{title}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    said = {name: partial(_shown, spec=spec) for name, spec in formats.items()}
-    return _html(text, frame.to_string(index=False, max_colwidth=WORDY, formatters=said, na_rep="–"))
+    formatters = {name: partial(_shown, spec=spec) for name, spec in formats.items()}
+    return _html(text, frame.to_string(index=False, max_colwidth=WORDY, formatters=formatters, na_rep="–"))
 
 
 def chart(width: float = 8, height: float = 3, *, rows: int = 1, heights: Sequence[float] | None = None):
@@ -142,7 +142,7 @@ def chart(width: float = 8, height: float = 3, *, rows: int = 1, heights: Sequen
 
 @contextmanager
 def house_style():
-    """Inside, matplotlib draws in the house style: quiet axes, light grid, our colours on a white card."""
+    """Inside, matplotlib draws in the house style: quiet axes, light grid, our colors on a white card."""
     import matplotlib as mpl
 
     settings = {
@@ -238,7 +238,7 @@ def _arrange(fig) -> None:
 
 
 def _png(fig) -> tuple[bytes, int, int]:
-    """PNG of at most COLOURS colours and WIDEST pixels, without times or names of software; its width and height."""
+    """PNG of at most COLORS colors and WIDEST pixels, without times or names of software; its width and height."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
@@ -246,7 +246,7 @@ def _png(fig) -> tuple[bytes, int, int]:
     canvas = FigureCanvasAgg(fig)
     canvas.draw()  # once; savefig would draw twice, first to lay out
     drawn = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba(), "raw", "RGBA", 0, 1)
-    image = drawn.convert("RGB").quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    image = drawn.convert("RGB").quantize(COLORS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     small = io.BytesIO()
     image.save(small, format="PNG", compress_level=8)  # the highest takes twice as long for a hundredth less
     return small.getvalue(), image.width, image.height
@@ -284,7 +284,7 @@ def _column(name: str, values, formats: Mapping[str, str], highlight: Sequence[s
     cells = [f'<th scope="col" class="{side}">{html.escape(name.replace("_", " "))}</th>']
     for value in values.tolist():
         shown = _shown(value, spec)
-        classes = [side, "long" if len(shown) > LONG else "", _colour(value) if name in highlight else ""]
+        classes = [side, "long" if len(shown) > LONG else "", _color(value) if name in highlight else ""]
         cells.append(f'<td class="{" ".join(filter(None, classes))}">{html.escape(shown)}</td>')
     return cells
 
@@ -305,8 +305,8 @@ def _shown(value, spec: str) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
-        said = format(value, spec)
-        return _minus(said if any(digit in said for digit in "123456789infna") else format(abs(0 * value), spec))
+        text = format(value, spec)
+        return _minus(text if any(digit in text for digit in "123456789infna") else format(abs(0 * value), spec))
     if hasattr(value, "isoformat"):
         return value.isoformat().removesuffix("T00:00:00")
     return _minus(format(value, spec) if spec else str(value))
@@ -317,7 +317,7 @@ def _minus(text: str) -> str:
     return _NEGATIVE.sub("−", text)
 
 
-def _colour(value) -> str:
+def _color(value) -> str:
     """The class of a highlighted cell."""
     if isinstance(value, str):
         return WORDS.get(value.lower(), "")

@@ -89,7 +89,8 @@ def read_overview(folder: str | Path, *, keep: bool = False) -> Overview:
     books = [_book(place) for place in sorted((runs.folder / BOOKS).glob("*")) if place.is_dir()]
     waiting = {date for book in books for date in book.waiting}
     rows = [_marked(row, waiting) for row in read_rows(runs.folder, keep=keep)]
-    return Overview(runs.folder, books, champion_line(runs), rows, _outbox(runs.folder))
+    unsent = message_queue.count_waiting(runs.folder) if (runs.folder / OUTBOX).is_dir() else None
+    return Overview(runs.folder, books, champion_line(runs), rows, unsent)
 
 
 def champion_line(runs: RunsFolder) -> str:
@@ -104,8 +105,8 @@ def champion_line(runs: RunsFolder) -> str:
     if "rollback" not in last:
         return plain(who)
     back = last["rollback"]
-    said = f"{who}; restored {back['when']} by a rollback by {back['who']}: {back['reason']}"
-    return plain(said, 500)
+    text = f"{who}; restored {back['when']} by a rollback by {back['who']}: {back['reason']}"
+    return plain(text, 500)
 
 
 def read_equity(place: Path) -> list[tuple[str, float, float]]:
@@ -148,8 +149,3 @@ def _book(place: Path) -> BookOverview:
 def _marked(row: RunSummary, waiting: set[str]) -> RunSummary:
     """Mark a row with orders pending approval."""
     return replace(row, kind=PENDING) if row.kind == ORDERS and row.date in waiting else row
-
-
-def _outbox(folder: Path) -> int | None:
-    """Messages that are unsent on some channel."""
-    return message_queue.count_waiting(folder) if (folder / OUTBOX).is_dir() else None

@@ -64,7 +64,7 @@ def _provenance(run: dict) -> list[tuple[str, str]]:
     code = run.get("code") or {}
     commit = (code.get("commit") or "")[:SHORT] + (" with changes" if code.get("modified") else "")
     installed, inputs = versions(run), run.get("inputs") or {}
-    said = {
+    fields = {
         "Session": run.get("date"),
         "Notebook": run.get("notebook"),
         "Profile": run.get("profile"),
@@ -74,4 +74,4 @@ def _provenance(run: dict) -> list[tuple[str, str]]:
         "Commit": commit,
         "Python": installed.get("python"),
     }
-    return [(name, str(value)) for name, value in said.items() if value]
+    return [(name, str(value)) for name, value in fields.items() if value]

@@ -41,8 +41,8 @@ def closures(runs: Path) -> list[dict]:
 
 def announce(runs: Path) -> None:
     """Update the calendar of this process and of the kernels that it will start."""
-    said = (f"{row['date']}T{row['close']}" if row["close"] else row["date"] for row in closures(runs))
-    os.environ[CLOSURES] = ",".join(said)
+    days = (f"{row['date']}T{row['close']}" if row["close"] else row["date"] for row in closures(runs))
+    os.environ[CLOSURES] = ",".join(days)
 
 
 def close_session(runs: Path, *, date: str, close: str, who: str, reason: str, when: str) -> bool:

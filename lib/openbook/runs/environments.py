@@ -38,14 +38,14 @@ def interpreter_of(run: Mapping) -> Interpreter:
     if not other:
         return Interpreter(sys.executable, tuple(notes))
     notes += [] if "environment" in run else [f"the run recorded only {len(provenance.versions(run))} packages"]
-    said = f"{', '.join(other[:SHOWN])}{f' and {len(other) - SHOWN} more' if len(other) > SHOWN else ''}"
-    said = f"packages changed since: {said}"
+    text = f"{', '.join(other[:SHOWN])}{f' and {len(other) - SHOWN} more' if len(other) > SHOWN else ''}"
+    text = f"packages changed since: {text}"
     try:
         python = build(then)
     except BuildError as error:
-        lost = f"{said}; they could not be rebuilt ({error}), so the installed ones are used"
+        lost = f"{text}; they could not be rebuilt ({error}), so the installed ones are used"
         return Interpreter(sys.executable, (*notes, lost))
-    return Interpreter(str(python), (*notes, f"{said}; rebuilt with the recorded versions"))
+    return Interpreter(str(python), (*notes, f"{text}; rebuilt with the recorded versions"))
 
 
 class BuildError(Exception):
@@ -113,6 +113,6 @@ def _call(*command: str) -> None:
     except subprocess.TimeoutExpired:
         raise BuildError(f"uv took longer than {PATIENCE:g} s") from None
     if done.returncode:
-        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        first = next((i for i, line in enumerate(said) if line.startswith(("error", "×"))), 0)
-        raise BuildError(" ".join(said[first:])[:300] if said else f"uv ended with {done.returncode}")
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        first = next((i for i, line in enumerate(lines) if line.startswith(("error", "×"))), 0)
+        raise BuildError(" ".join(lines[first:])[:300] if lines else f"uv ended with {done.returncode}")

@@ -115,13 +115,13 @@ def check(runs: Path) -> list[str]:
     found = sorted((runs / FOLDER).glob("*"))
     added = [path for path in found if path.suffix != ".zip" and path.name != COMMITS]
     altered = [path for path in found if path.suffix == ".zip" and not _is_whole(path, path.stem)]
-    said = [f"unexpected file {FOLDER}/{path.name}: only library archives belong there" for path in added]
-    said += [f"{FOLDER}/{p.name} was altered: its content does not match the hash in its name" for p in altered]
+    problems = [f"unexpected file {FOLDER}/{path.name}: only library archives belong there" for path in added]
+    problems += [f"{FOLDER}/{p.name} was altered: its content does not match the hash in its name" for p in altered]
     try:
         lost = sorted(digest for digest in _commits(runs).values() if not _place(runs, digest).is_file())
     except AuditError as error:
-        return [*said, str(error)]
-    return [*said, *(f"{FOLDER}/{digest}.zip is missing but listed in {COMMITS}" for digest in lost)]
+        return [*problems, str(error)]
+    return [*problems, *(f"{FOLDER}/{digest}.zip is missing but listed in {COMMITS}" for digest in lost)]
 
 
 def _place(runs: Path, digest: str) -> Path:

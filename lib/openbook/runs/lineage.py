@@ -20,8 +20,8 @@ def champion_lines(folder: str | Path) -> list[str]:
     entries = registry.history(runs.folder)
     if not entries:
         return [NOBODY]
-    said = [_wrap(f"{name:{INDENT}}", text) for name, text in _facts(runs, entries)]
-    return [*said, "", "history, newest first:", *_history(entries)]
+    lines = [_wrap(f"{name:{INDENT}}", text) for name, text in _facts(runs, entries)]
+    return [*lines, "", "history, newest first:", *_history(entries)]
 
 
 def _facts(runs: RunsFolder, entries: list[dict]) -> Iterator[tuple[str, str]]:
@@ -47,14 +47,14 @@ def _runs(runs: RunsFolder, card: dict) -> list[str]:
     """The runs that led to a champion, each with its session if it is still here."""
     known = card.get("runs", {})
     sealed = {(run.notebook, read_run(run.folder)["inputs_hash"]): run for run in runs.list() if run.notebook in known}
-    said = []
+    lines = []
     for notebook, inputs in sorted(known.items(), reverse=True):  # training, then what was compared
         run = sealed.get((notebook, inputs))
         session = f"of {run.date}" if run else "(no longer in this folder)"
         code = card.get("code", {}).get(notebook, "")[: registry.SHORT]
-        said.append(f"{notebook} {session}, inputs {inputs[: registry.SHORT]}{f', code {code}' if code else ''}")
+        lines.append(f"{notebook} {session}, inputs {inputs[: registry.SHORT]}{f', code {code}' if code else ''}")
     selection = runs.sealed("select_champion", card["selected"]) if "selected" in card else None
-    return [*said, f"select_champion of {card['selected']}"] if selection else said
+    return [*lines, f"select_champion of {card['selected']}"] if selection else lines
 
 
 def _history(entries: list[dict]) -> Iterator[str]:

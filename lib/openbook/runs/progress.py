@@ -59,7 +59,7 @@ def _bar(label: str, file: Path) -> Iterator[OnCell]:
         """The steps of the cell that runs now."""
 
         def render(self, task) -> Text:
-            return Text(_said(file))
+            return Text(_latest(file))
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), Steps(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -77,8 +77,8 @@ def _lines(label: str, file: Path) -> Iterator[OnCell]:
     def speak() -> None:
         while not over.wait(EVERY):
             seconds = int(time.monotonic() - started)
-            said = ", ".join(filter(None, (place[0], _said(file))))
-            print(f"{label}: {seconds // 60}:{seconds % 60:02} {said}", file=sys.stderr, flush=True)
+            text = ", ".join(filter(None, (place[0], _latest(file))))
+            print(f"{label}: {seconds // 60}:{seconds % 60:02} {text}", file=sys.stderr, flush=True)
 
     voice = threading.Thread(target=speak, daemon=True)
     voice.start()
@@ -93,7 +93,7 @@ def _lines(label: str, file: Path) -> Iterator[OnCell]:
         voice.join()
 
 
-def _said(file: Path) -> str:
+def _latest(file: Path) -> str:
     """What the kernel wrote last; nothing if it wrote nothing or its folder is already removed."""
     with suppress(OSError):
         text = file.read_bytes()[:LONGEST].decode("utf-8", "replace")

@@ -41,10 +41,10 @@ def rebuild(runs: Path, sealed: Path, scratch: Path) -> Made:
     with storage(f"write {notebook}"):
         notebook.write_bytes(_without_outputs((sealed / notebook.name).read_bytes()))
     interpreter = interpreter_of(run)
-    library, said = _library(runs, run, scratch / "library")
+    library, notes = _library(runs, run, scratch / "library")
     if library is None and interpreter.python != sys.executable:  # which has no library of its own
         library = libraries.unpack(provenance.sources(find_desk()), scratch / "library")
-    return Made(notebook, interpreter.python, library, (*said, *interpreter.lines))
+    return Made(notebook, interpreter.python, library, (*notes, *interpreter.lines))
 
 
 def _library(runs: Path, run: Mapping, into: Path) -> tuple[Path | None, list[str]]:
@@ -58,10 +58,10 @@ def _library(runs: Path, run: Mapping, into: Path) -> tuple[Path | None, list[st
         return None, []
     names = f"{', '.join(other[:SHOWN])}{' …' if len(other) > SHOWN else ''}"
     files = "1 file" if len(other) == 1 else f"{len(other)} files"
-    said = f"the library changed since in {files} ({names}), so the recorded one is used"
+    note = f"the library changed since in {files} ({names}), so the recorded one is used"
     libraries.unpack(then, into)
     libraries.bring_compiled(then, into)
-    return into, [said]
+    return into, [note]
 
 
 def _without_outputs(executed: bytes) -> bytes:

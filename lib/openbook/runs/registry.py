@@ -51,17 +51,17 @@ def rollback(runs: Path, *, who: str, reason: str, when: str, verify: Callable[[
     The same person with the same reason again changes nothing: a rollback that was killed can be repeated, and a
     second step back needs a reason of its own. Raises UsageError (64) if there is nothing to go back to.
     """
-    said = {"who": require_line(who, "who"), "reason": require_line(reason, "reason")}
+    given = {"who": require_line(who, "who"), "reason": require_line(reason, "reason")}
     entries, earlier = history(runs), before(runs)
-    if entries and said.items() <= entries[-1].get("rollback", {}).items():
+    if entries and given.items() <= entries[-1].get("rollback", {}).items():
         return entries[-1]
     if not earlier:
         raise UsageError(
             f"nothing to roll back to: {describe(entries[-1]) if entries else 'nobody'} has no predecessor"
         )
     verify(place(runs, earlier[0]["sha256"]))
-    told = {**said, "when": when, "from": entries[-1]["sha256"]}
-    entry = {**earlier[0], "rollback": told}
+    record = {**given, "when": when, "from": entries[-1]["sha256"]}
+    entry = {**earlier[0], "rollback": record}
     with storage(f"roll back to {entry['sha256']}"):
         _point(runs, entries, entry)
     return entry

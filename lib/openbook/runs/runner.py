@@ -53,7 +53,7 @@ class Execution:
 
     def on_reply(self, reply: dict) -> None:
         """Called after each cell: after quit() the kernel lives on for a moment, and would run more of them."""
-        if any(said.get("source") == "ask_exit" for said in reply.get("payload", ())):
+        if any(item.get("source") == "ask_exit" for item in reply.get("payload", ())):
             raise IncompleteRun(f"{self.place} ended the notebook with quit() or exit(); {UNBELIEVED}")
 
     def _expire(self) -> None:
@@ -114,7 +114,7 @@ def _run(
         run_papermill(notebook, parameters, job)
     except PapermillExecutionError as error:
         if _lacked_memory(error):
-            return KernelDied(f"{notebook.name}: {_memory_said(execution)}")
+            return KernelDied(f"{notebook.name}: {_memory_text(execution)}")
         return _translate(error, execution.place)
     except CellTimeoutError:
         return RunTimeout(f"{notebook.name}: {execution.place} took longer than {cell_timeout:g} s")
@@ -130,7 +130,7 @@ def _lacked_memory(error) -> bool:
     return error.ename.endswith("MemoryError") or "bad_alloc" in str(error.evalue)
 
 
-def _memory_said(execution: Execution) -> str:
+def _memory_text(execution: Execution) -> str:
     """That memory ran out, where, and the way out."""
     limit = execution.kernel.memory
     if limit is None:
@@ -161,5 +161,5 @@ def _obituary(notebook: Path, error: Exception, execution: Execution) -> Openboo
     limit = execution.kernel.memory
     hint += f"; its memory limit is {limit:g} GiB" if limit is not None else ""
     words = execution.kernel.last_words().strip().splitlines()
-    said = f": {words[-1]}" if words and code != -signal.SIGKILL else ""
-    return KernelDied(f"{notebook.name}: the kernel died of {how} in {execution.place}{hint}{said}")
+    last = f": {words[-1]}" if words and code != -signal.SIGKILL else ""
+    return KernelDied(f"{notebook.name}: the kernel died of {how} in {execution.place}{hint}{last}")

@@ -22,7 +22,7 @@ LONGEST = 300  # characters of a verdict or an error
 PENDING, ORDERS, NOTHING, REDUCED, HALTED = "pending", "orders", "nothing", "reduced", "halted"
 FAILURE, NOT_YET, DONE, ODD = "failed", "notyet", "done", "odd"
 SWITCH = {"REDUCE_ONLY": REDUCED, "HALTED": HALTED}
-MARKS = {  # a letter and its words, in the order of a legend: colour is never the only sign
+MARKS = {  # a letter and its words, in the order of a legend: color is never the only sign
     PENDING: ("W", "orders pending approval"),
     ORDERS: ("O", "orders"),
     NOTHING: ("N", "no orders"),
@@ -37,14 +37,14 @@ _ATTEMPT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})-([0-9]+)", re.ASCII)
 
 @dataclass(frozen=True, order=True)
 class RunSummary:
-    """One run: when, what, where it lies, and what it said."""
+    """One run: when, what, where it lies, and its outcome in words."""
 
     date: str
     notebook: str
     number: int  # version of a sealed run, attempt of a failed one
     folder: str  # below the runs folder
     kind: str  # of MARKS, or DONE for a notebook that decides no orders
-    said: str  # verdict, or why it failed; one printable line
+    summary: str  # verdict, or why it failed; one printable line
     page: str  # what to open, below the runs folder
 
 
@@ -61,8 +61,8 @@ def read_rows(folder: str | Path, *, keep: bool = False) -> list[RunSummary]:
         stamp = _stamp(path)
         kept = known.get(name)
         now[name] = kept if kept is not None and kept[:2] == stamp else [*stamp, *_read(path, notebook)]
-        kind, said, page = now[name][2:]
-        rows.append(RunSummary(date, notebook, number, name, kind, said, f"{name}/{page}"))
+        kind, summary, page = now[name][2:]
+        rows.append(RunSummary(date, notebook, number, name, kind, summary, f"{name}/{page}"))
     if keep and now != known:
         with storage(f"write {runs.folder / KNOWN}"):
             replace_file(runs.folder / KNOWN, json_bytes({"schema_version": SCHEMA_VERSION, "rows": now}))
@@ -124,10 +124,10 @@ def _read(path: Path, notebook: str) -> tuple[str, str, str]:
     page = REPORT if (path / REPORT).is_file() else ""
     try:
         recorded = read_run(path)["recorded"]
-        said = plain(recorded.get("verdict", "no verdict was recorded"))
+        summary = plain(recorded.get("verdict", "no verdict was recorded"))
     except (OpenbookError, ValueError, LookupError, TypeError, AttributeError):
         return ODD, f"{RUN} cannot be read", page
-    return _kind(recorded) if notebook == DAILY else DONE, said, page
+    return _kind(recorded) if notebook == DAILY else DONE, summary, page
 
 
 def _kind(recorded: dict) -> str:

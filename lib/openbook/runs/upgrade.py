@@ -41,5 +41,5 @@ def keep_libraries(runs: Path) -> list[str]:
     lost = [f"commit {commit[:SHORT]} is not in a repository here" for commit in missing]
     n = sum(1 for code in older.values() if code["modified"] or not code["commit"])
     lost += [f"{n} were made from uncommitted code"] if n else []
-    said = f"libraries: {len(older)} older runs, from {len(commits)} commits"
-    return [said, *(f"  cannot be replayed with the original code: {line}" for line in lost)]
+    head = f"libraries: {len(older)} older runs, from {len(commits)} commits"
+    return [head, *(f"  cannot be replayed with the original code: {line}" for line in lost)]

@@ -96,11 +96,11 @@ def check_cells(runs: Path, repository: Path) -> tuple[list[str], list[str]]:
             unchecked.setdefault(f"{repository} has no {name}", []).append(_subject(run))
         else:
             problems += _compare(run, name, sources[name])
-    said = [
+    lines = [
         f"cells of {names[0]}{_and(len(names) - 1)} not compared with a commit: {why}"
         for why, names in unchecked.items()
     ]
-    return [*altered, *problems], said
+    return [*altered, *problems], lines
 
 
 def check_libraries(runs: Path) -> list[str]:
@@ -152,8 +152,8 @@ def _check_run(name: str, folder: Path, logged: str | None) -> list[str]:
     except UNREADABLE:
         return [f"{name}: {RUN} was altered and cannot be read"]
     found = _hashes(folder)
-    told = {key: sha for key, sha in found.items() if key in (RUN, REPORT) or re.fullmatch(r"[^/]*\.ipynb", key)}
-    made = {key: sha for key, sha in found.items() if key not in told}
+    own = {key: sha for key, sha in found.items() if key in (RUN, REPORT) or re.fullmatch(r"[^/]*\.ipynb", key)}
+    made = {key: sha for key, sha in found.items() if key not in own}
     problems = []
     for key in sorted({*made, *outputs}):
         if made.get(key) != outputs.get(key):
@@ -161,7 +161,7 @@ def _check_run(name: str, folder: Path, logged: str | None) -> list[str]:
             problems.append(f"{name}: {key} {what}")
     if logged is None:
         problems.append(f"{name} is sealed, but not in the log")
-    elif _digest({**told, **outputs}) != logged:
+    elif _digest({**own, **outputs}) != logged:
         problems.append(f"{name}: {RUN}, {REPORT} or the notebook was altered, added or removed")
     return problems
 
@@ -187,11 +187,11 @@ def _made_by(run: Run) -> dict:
 
 def _check_own_cells(run: Run) -> list[str]:
     """A line if the code cells of an executed notebook are not those that its run.json names; older ones name none."""
-    said, notebook = _made_by(run).get("cells"), run.folder / f"{run.notebook}.ipynb"
-    if not said or not notebook.is_file():
+    cells, notebook = _made_by(run).get("cells"), run.folder / f"{run.notebook}.ipynb"
+    if not cells or not notebook.is_file():
         return []
     try:
-        same = provenance.cells_digest(notebook.read_bytes()) == said
+        same = provenance.cells_digest(notebook.read_bytes()) == cells
     except OpenbookError:
         same = False
     return [] if same else [f"{_subject(run)}: the code cells of the executed notebook differ from {RUN}"]

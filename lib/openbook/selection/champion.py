@@ -224,11 +224,11 @@ def _promise(chosen: pd.Series, compared: Comparison) -> bytes:
     returns, tried = compared.returns[chosen["combination"]].dropna(), compared.ledger
     mine = (tried["kind"] == "candidate") & (tried["candidate"] == chosen["model"])
     daily = tried.loc[mine & (tried["date"] <= returns.index.max()), "rank_ic"].dropna()  # the holdout stays unseen
-    said = Promise(
+    promise = Promise(
         rank_ic=(float(daily.mean()), float(daily.std(ddof=1))) if len(daily) > 1 else None,
         returns={f"{day:%Y-%m-%d}": float(value) for day, value in returns.items()},
     )
-    return (json.dumps(said.model_dump(mode="json"), indent=1, sort_keys=True) + "\n").encode()
+    return (json.dumps(promise.model_dump(mode="json"), indent=1, sort_keys=True) + "\n").encode()
 
 
 def against_incumbent(

@@ -9,6 +9,7 @@ from openbook import metrics
 from openbook.backtest.capacity import capacity, smallest_account
 from openbook.backtest.engine import BacktestResult
 from openbook.backtest.grid import Combination, label
+from openbook.common.constants import SESSIONS_A_YEAR
 from openbook.common.errors import DataError
 
 # Figures of a backtest itself, beside those computed here.
@@ -92,7 +93,7 @@ def against(returns: pd.Series, benchmark: pd.Series | None, *, seed: int) -> di
         return dict.fromkeys(["beta", "active_return", "active_low", "active_high"], float("nan"))
     gap = (returns - benchmark.reindex(returns.index)).dropna()
     low, high = metrics.stationary_bootstrap_interval(gap, seed=seed)
-    active = float(gap.mean()) * metrics.PERIODS
+    active = float(gap.mean()) * SESSIONS_A_YEAR
     return {"beta": metrics.beta(returns, benchmark), "active_return": active, "active_low": low, "active_high": high}
 
 
@@ -115,7 +116,7 @@ def judge(
     if not (n_trials >= len(summary)):
         raise DataError(f"n_trials {n_trials} is below the number of combinations, {len(summary)}; count every trial")
     mine = returns[list(summary["combination"])]
-    daily = np.array([metrics.sharpe(column) for _, column in mine.items()]) / metrics.PERIODS**0.5
+    daily = np.array([metrics.sharpe(column) for _, column in mine.items()]) / SESSIONS_A_YEAR**0.5
     known = daily[np.isfinite(daily)]
     spread = float(known.var(ddof=1)) if len(known) > 1 else 0.0
     needed = np.array([metrics.minimum_track_record_length(column) for _, column in mine.items()])

@@ -54,7 +54,7 @@ def _luck(ranking: pd.DataFrame) -> list[str]:
     """Paragraphs on what chance explains."""
     pbo = ranking["pbo"].iloc[0]
     verdict = f"{pbo:.0%}" if np.isfinite(pbo) else "undefined (fails the gate)"
-    told = (
+    text = (
         f"Probability of backtest overfitting (PBO): {verdict}. The share of combinatorial splits in "
         "which the best in-sample combination ranks at or below the out-of-sample median; strategies "
         "without skill give about 50%."
@@ -66,7 +66,7 @@ def _luck(ranking: pd.DataFrame) -> list[str]:
         "that the true Sharpe ratio exceeds the maximum expected from that many trials without skill. "
         "track_record: sessions available over the minimum track record length."
     )
-    return [told, above, _table(ranking, ["model", "optimizer", *[name for name in LUCK if name in ranking]])]
+    return [text, above, _table(ranking, ["model", "optimizer", *[name for name in LUCK if name in ranking]])]
 
 
 def _gates(selection: Selection, thresholds: Thresholds) -> str:
@@ -90,7 +90,7 @@ def _stopped(selection: Selection, thresholds: Thresholds) -> str:
 def _stable(stability: pd.DataFrame) -> list[str]:
     """How much of the ranking the weights decide."""
     best = stability.iloc[0]
-    said = (
+    text = (
         f"{best['combination']} ranks first in {best['first']:.0%} of random draws in which each weight "
         "is scaled by a factor between 1/2 and 2."
     )
@@ -99,7 +99,7 @@ def _stable(stability: pd.DataFrame) -> list[str]:
         f"- {row.combination}: first in {row.first:.0%}, in the top three in {row.top_three:.0%}"
         for row in top.itertuples()
     ]
-    return [said, "\n".join(lines)]
+    return [text, "\n".join(lines)]
 
 
 def _table(table: pd.DataFrame, columns: list[str]) -> str:

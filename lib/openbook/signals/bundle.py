@@ -67,8 +67,8 @@ def pack_model(model: Model, sample: Features, *, data_fingerprint: str) -> dict
     algorithm = ALGORITHMS[model.algorithm]
     data = algorithm.dump(model.booster)
     rows = _golden_rows(sample)
-    said = algorithm.predict(algorithm.load(data), rows, 1)
-    if not np.array_equal(said, algorithm.predict(model.booster, rows, 1)):
+    predictions = algorithm.predict(algorithm.load(data), rows, 1)
+    if not np.array_equal(predictions, algorithm.predict(model.booster, rows, 1)):
         raise ModelError(f"{model.training.candidate.name} does not reproduce its predictions after saving and loading")
     schema = Schema(
         **model.training.model_dump(exclude={"candidate"}),
@@ -79,7 +79,7 @@ def pack_model(model: Model, sample: Features, *, data_fingerprint: str) -> dict
         libraries=_libraries(algorithm),
         model_file=algorithm.filename,
         model_sha256=_sha256(data),
-        golden=Golden(rows=len(rows), inputs=_encode(rows, "<f4"), predictions=_encode(said, "<f8")),
+        golden=Golden(rows=len(rows), inputs=_encode(rows, "<f4"), predictions=_encode(predictions, "<f8")),
     )
     text = json.dumps(schema.model_dump(), indent=1, sort_keys=True, allow_nan=False) + "\n"
     return {algorithm.filename: data, SCHEMA: text.encode()}

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from openbook.common.errors import DataError, ParameterError
+from openbook.common.ranks import average_ranks
 from openbook.market.tables import Market
 
 if TYPE_CHECKING:  # features brings numba in, which loading a model does not need
@@ -52,11 +53,14 @@ def _last_value(market: Market) -> pd.DataFrame:
 
 
 def rank_by_date(table: pd.DataFrame) -> pd.DataFrame:
-    """Ranks within each row, scaled to [-0.5, 0.5]; ties share the average rank, NaN stays NaN, one name alone is 0."""
-    ranks = table.rank(axis=1)
-    spread = (table.notna().sum(axis=1) - 1).clip(lower=1)
-    centre = (table.notna().sum(axis=1) + 1) / 2
-    return ranks.sub(centre, axis=0).div(spread, axis=0)
+    """Ranks within each row, scaled to [-0.5, 0.5]; ties share the average rank, NaN stays NaN, one name alone is 0.
+
+    Not `rank_rows` of the scores, which rounds otherwise in the last bit: labels, and so models, keep theirs.
+    """
+    values = table.to_numpy(dtype="float64")
+    count = np.count_nonzero(~np.isnan(values), axis=1)[:, None]
+    ranks = (average_ranks(values) - (count + 1) / 2) / np.maximum(count - 1, 1)
+    return pd.DataFrame(ranks, index=table.index, columns=table.columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,10 +103,10 @@ class MLDataset:
         """
         at = self._positions(dates)
         ranks = self.ranks.to_numpy()
-        labelled = np.isfinite(ranks[at])
-        row, symbol = np.nonzero(labelled)
+        labeled = np.isfinite(ranks[at])
+        row, symbol = np.nonzero(labeled)
         day = at[row]
-        return self.features.values[day, symbol], ranks[day, symbol].astype(np.float32), labelled.sum(axis=1)
+        return self.features.values[day, symbol], ranks[day, symbol].astype(np.float32), labeled.sum(axis=1)
 
     def features_on(self, dates) -> Features:
         """The features of some of the dates; a view where these follow each other."""

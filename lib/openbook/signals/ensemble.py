@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from openbook.common.errors import ModelError, ParameterError, SchemaError
-from openbook.metrics import average_ranks
+from openbook.common.ranks import average_ranks
 from openbook.signals.learners import LEARNERS, Algorithm
 
 
@@ -63,8 +63,8 @@ def _refuse(*_) -> Any:
 
 def _predict(members: tuple[Member, ...], X: np.ndarray, n_jobs: int) -> np.ndarray:
     """Mean rank of each row among the rows given: those of one date."""
-    said = [LEARNERS[member.algorithm].predict(member.booster, X, n_jobs) for member in members]
-    return mean_ranks(np.stack(said)[:, None, :])[0]
+    predictions = [LEARNERS[member.algorithm].predict(member.booster, X, n_jobs) for member in members]
+    return mean_ranks(np.stack(predictions)[:, None, :])[0]
 
 
 def _dump(members: tuple[Member, ...]) -> bytes:

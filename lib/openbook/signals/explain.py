@@ -27,7 +27,7 @@ WATCH_EVERY = 10  # trees between two points of a learning curve
 def permutation_importance(model: Model, dataset: MLDataset, dates, *, seed: int = 0, repeats: int = 1) -> pd.Series:
     """Mean rank IC lost when a feature is dealt at random among the names of each date; by feature, largest first.
 
-    dates : that the model has not learned from, or it shows what was memorised
+    dates : that the model has not learned from, or it shows what was memorized
     repeats : deals to average over
 
     Names without the feature keep their gap. A feature that the model does not use, or that is the same for all names,
@@ -77,15 +77,15 @@ def top_contributions(model: Model, features: Features, symbols: Sequence[str], 
     "high" and "low" are halves of that session's ranking of the feature; the number is its part of the score, in the
     unit of `shap_importance`. The parts of all features and a constant add up to the score of a single model.
     """
-    tonight = replace(features, values=features.values[-1:], dates=features.dates[-1:])
-    known = scored_rows(tonight) & features.symbols.isin(list(symbols))
-    parts, values = _contributions(model, tonight, known), tonight.values[known]
+    last = replace(features, values=features.values[-1:], dates=features.dates[-1:])
+    known = scored_rows(last) & features.symbols.isin(list(symbols))
+    parts, values = _contributions(model, last, known), last.values[known]
     rows = {symbol: i for i, symbol in enumerate(features.symbols[known[0]])}
-    said = [
-        _said(model.features, parts[rows[symbol]], values[rows[symbol]], count) if symbol in rows else ""
+    sentences = [
+        _sentence(model.features, parts[rows[symbol]], values[rows[symbol]], count) if symbol in rows else ""
         for symbol in symbols
     ]
-    return pd.Series(said, index=pd.Index(list(symbols), dtype="str", name="symbol"), name="because", dtype="str")
+    return pd.Series(sentences, index=pd.Index(list(symbols), dtype="str", name="symbol"), name="because", dtype="str")
 
 
 def alpha_decay(scores: pd.DataFrame, market: Market, horizons: Sequence[int]) -> pd.DataFrame:
@@ -160,14 +160,16 @@ def _contributions(model: Model, features: Features, rows: np.ndarray) -> np.nda
     return np.mean(parts, axis=0)[:, : len(model.features)]
 
 
-def _said(names: Sequence[str], parts: np.ndarray, values: np.ndarray, count: int) -> str:
+def _sentence(names: Sequence[str], parts: np.ndarray, values: np.ndarray, count: int) -> str:
     """The largest parts of one score, in words."""
     from openbook.signals.features import FEATURES
 
     largest = [i for i in np.argsort(-np.abs(parts), kind="stable")[:count] if parts[i] != 0]
     meanings = {name: feature.meaning for name, feature in FEATURES.items()}
     phrases = [_phrase(meanings.get(names[i], names[i])) for i in largest]
-    return "; ".join(f"{said}: {_level(values[i])}, {parts[i]:+.3f}" for said, i in zip(phrases, largest, strict=True))
+    return "; ".join(
+        f"{phrase}: {_level(values[i])}, {parts[i]:+.3f}" for phrase, i in zip(phrases, largest, strict=True)
+    )
 
 
 def _level(value: float) -> str:

@@ -27,7 +27,7 @@ def _count(x, y, t, k, g):
 
 
 @kernel
-def _centre(x, t, g, m, d):
+def _center(x, t, g, m, d):
     """Move the means to include row t."""
     for j in range(m.size):
         d[j] = x[t, j] - m[j] if g[j] > 0.0 else 0.0
@@ -160,7 +160,7 @@ def rolling_std(x, n, least):
 @kernel
 def _spread_row(x, t, head, g, d):
     _count(x, x, t, head[0], g)
-    _centre(x, t, g, head[1], d)
+    _center(x, t, g, head[1], d)
     _second(d, d, g, head[2])
 
 
@@ -192,7 +192,7 @@ def rolling_skew(x, n, least):
 @kernel
 def _skew_row(x, t, head, g, d):
     _count(x, x, t, head[0], g)
-    _centre(x, t, g, head[1], d)
+    _center(x, t, g, head[1], d)
     _third(d, g, head[2], head[3])
     _second(d, d, g, head[2])
 
@@ -238,8 +238,8 @@ def rolling_fit(y, x, n, least):
 @kernel
 def _pair_row(x, y, t, head, g, d, e):
     _count(x, y, t, head[0], g)
-    _centre(x, t, g, head[1], d)
-    _centre(y, t, g, head[2], e)
+    _center(x, t, g, head[1], d)
+    _center(y, t, g, head[2], e)
     _second(d, d, g, head[3])
     _second(e, e, g, head[4])
     _second(d, e, g, head[5])

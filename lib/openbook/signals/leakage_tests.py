@@ -82,11 +82,11 @@ def require_controls(table: pd.DataFrame) -> None:
     """Raise DataError unless every control of the table is ok, naming those that are not and the way out."""
     failed = table[~table["ok"].astype(bool)]
     if len(failed):
-        told = [
+        failures = [
             f"{row.control}: found {row.found:.4f}, limit {row.limit:.4f} ({WAYS_OUT[row.control.split(': ')[0]]})"
             for row in each_row(failed)
         ]
-        raise DataError(f"{len(failed)} of {len(table)} leakage tests failed: {'; '.join(told)}")
+        raise DataError(f"{len(failed)} of {len(table)} leakage tests failed: {'; '.join(failures)}")
 
 
 def suspect_leaks(rank_ics: Mapping[str, float], max_ic: float = MAX_IC) -> list[str]:
@@ -108,7 +108,7 @@ def permute_dates(
     liked and always rises keeps its rank IC whatever the dates are: that is no leak and no timing either, and it would
     hide what this control is for. With the means gone, the dealt scores expect 0 (those of each name sum to 0 over
     the dates that they are drawn from; of the labels too because the evaluation ranks again, which brings a little of
-    the mean back). Therefore no date is barred from its own or its neighbours' scores: barring them would leave the
+    the mean back). Therefore no date is barred from its own or its neighbors' scores: barring them would leave the
     rest with a small negative mean, and call healthy slow scores a fault.
 
     The standard error is that of the dealt dates as if independent, which a random deal makes them, however much
@@ -174,17 +174,17 @@ def plausible(name: str, scores: pd.DataFrame, labels: pd.DataFrame, max_ic: flo
         return _row(f"plausible: {name}", _unjudged(names), found, max_ic, True)
     if names < FEW and LUCK * error > max_ic:
         limit = max_ic + STANDARD_ERRORS * error
-        told = (
+        detail = (
             f"not tested against max_ic: with {names} names on {seen.sum()} dates chance alone reaches "
             f"{LUCK * error:.2f}"
         )
-        return _row(f"plausible: {name}", told, found, limit, found <= limit)
+        return _row(f"plausible: {name}", detail, found, limit, found <= limit)
     ok = not suspect_leaks({name: found}, max_ic)
     return _row(f"plausible: {name}", "rank IC not above max_ic", found, max_ic, ok)
 
 
 def _names(near: tuple[MLDataset, Split]) -> int:
-    """The usual number of labelled names on a test date."""
+    """The usual number of labeled names on a test date."""
     dataset, split = near
     return int(dataset.ranks.loc[split.test].notna().sum(axis=1).median())
 
@@ -195,10 +195,10 @@ def _unjudged(names: int) -> str:
 
 
 def _nearest(dataset: MLDataset, split: Split) -> tuple[MLDataset, Split]:
-    """The labelled dates of the split on both sides of its border, at most NEAREST each, with a copy of their rows."""
-    labelled = dataset.dates[dataset.ranks.notna().any(axis=1).to_numpy()]
-    test = split.test.intersection(labelled)[:NEAREST]
-    train = split.train.intersection(labelled)
+    """The labeled dates of the split on both sides of its border, at most NEAREST each, with a copy of their rows."""
+    labeled = dataset.dates[dataset.ranks.notna().any(axis=1).to_numpy()]
+    test = split.test.intersection(labeled)[:NEAREST]
+    train = split.train.intersection(labeled)
     if not (len(train) and len(test)):
         raise DataError("the leakage tests' split has no labeled date on one side; use fewer folds")
     at, block = dataset.dates.get_indexer(train), dataset.dates.get_indexer(test)

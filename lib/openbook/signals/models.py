@@ -13,6 +13,7 @@ import pandas as pd
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from openbook import metrics
+from openbook.common.constants import SESSIONS_A_YEAR
 from openbook.common.errors import ParameterError, SchemaError
 from openbook.signals.algorithms import ALGORITHMS, ENSEMBLE, Recipe, Rows
 from openbook.signals.dataset import MLDataset, hold_out_last, scored_rows
@@ -285,21 +286,16 @@ def evaluate_scores(scores: pd.DataFrame, labels: pd.DataFrame, horizon: int) ->
     long_short_sharpe : of that difference a year, before costs, from every horizon-th date, whose labels do not overlap
     """
     daily = metrics.information_coefficient(scores, labels)
-    spread = _spread(scores, labels)
+    quantiles = metrics.quantile_returns_by_date(scores, labels, n=5)
+    spread = quantiles.iloc[:, -1] - quantiles.iloc[:, 0]
     return {
         "rank_ic": daily["rank_ic"].mean(),
         "ic": daily["ic"].mean(),
         "icir": metrics.icir(daily["rank_ic"]),
         "newey_west_t": metrics.newey_west_t(daily["rank_ic"], lags=horizon),
         "quantile_spread": spread.mean(),
-        "long_short_sharpe": metrics.sharpe(spread.iloc[::horizon], periods=metrics.PERIODS / horizon),
+        "long_short_sharpe": metrics.sharpe(spread.iloc[::horizon], periods=SESSIONS_A_YEAR / horizon),
     }
-
-
-def _spread(scores: pd.DataFrame, labels: pd.DataFrame) -> pd.Series:
-    """By date, the mean label of the top fifth of the scores less that of the bottom fifth."""
-    quantiles = metrics.quantile_returns_by_date(scores, labels, n=5)
-    return quantiles.iloc[:, -1] - quantiles.iloc[:, 0]
 
 
 def _iso(date: pd.Timestamp) -> str:

@@ -1,4 +1,7 @@
-"""Ranks within a date, for all features of a date at once."""
+"""Ranks within a date, for all features of a date at once.
+
+Not `average_ranks`: compiled, in float32 and in place, for the panel of all features and dates.
+"""
 
 import numpy as np
 

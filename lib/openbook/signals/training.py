@@ -262,18 +262,14 @@ def _ledger(names: list[str], found: dict, daily: pd.DataFrame, plan: WalkForwar
         for fold in range(plan.n_folds):
             model, dates = found[name, fold].model, found[name, fold].scores.index
             series = {"date": dates, "rank_ic": daily.loc[dates, name].to_numpy()}
+            params = model.training.candidate.model_dump_json()
             about = {"trial": f"{name}/{fold_name(fold, plan)}", "candidate": name, "fold": fold, "kind": "candidate",
-                     "state": "complete", "params": _params(model), "trees": model.training.trees}  # fmt: skip
+                     "state": "complete", "params": params, "trees": model.training.trees}  # fmt: skip
             parts.append(pd.DataFrame(series).assign(**about))
     columns = ["trial", "candidate", "fold", "kind", "state", "params", "trees", "date", "rank_ic"]
     text = dict.fromkeys(["trial", "candidate", "kind", "state", "params"], "str")
     parts = [part[columns].astype({"fold": "int64", "rank_ic": "float64", **text}) for part in parts if len(part)]
     return pd.concat(parts).sort_values(["kind", "trial", "date"], kind="stable", ignore_index=True)
-
-
-def _params(model: Model) -> str:
-    """What a candidate was set to, as JSON."""
-    return model.training.candidate.model_dump_json()
 
 
 def fold_name(fold: int, plan: WalkForward) -> str:

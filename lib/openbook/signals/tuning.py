@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from openbook.common.errors import ModelError, ParameterError
-from openbook.metrics import average_ranks
+from openbook.common.ranks import average_ranks
 from openbook.signals.algorithms import ALGORITHMS, Algorithm, Binned, Recipe, Rows
 from openbook.signals.dataset import MLDataset, hold_out_last
 from openbook.signals.models import MIN_TREES, Candidate
@@ -115,7 +115,7 @@ class RankJudge:
     """Per-date rank IC of predictions for the same rows, again and again: what does not change is computed once.
 
     seen : (n_dates, most names on a date) bool, which places hold a row
-    labels : as `seen`, ranks of the labels, centred and of length 1 on each date; 0 elsewhere
+    labels : as `seen`, ranks of the labels, centered and of length 1 on each date; 0 elsewhere
     """
 
     seen: np.ndarray
@@ -135,7 +135,7 @@ class RankJudge:
 
 
 def _unit_ranks(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Ranks within each date, centred and of length 1, 0 in empty places; NaN on a date whose values are all equal."""
+    """Ranks within each date, centered and of length 1, 0 in empty places; NaN on a date whose values are all equal."""
     table = np.full(seen.shape, np.nan)
     table[seen] = values
     ranks = average_ranks(table) - (seen.sum(axis=1, keepdims=True) + 1) / 2
@@ -185,7 +185,13 @@ def _prepare(candidate: Candidate, dataset: MLDataset, dates, n_jobs: int) -> _T
     until, since = per_date[:end].sum(), per_date[:start].sum()
     train, held_out = Rows(X[:until], y[:until]), Rows(X[since:], y[since:])
     names, judge = tuple(dataset.features.names), RankJudge.of(y[since:], per_date[start:])
-    told = [candidate.model_dump(mode="json", exclude={"name", "tuning"}), _startup(candidate), space, names, n_jobs]
+    decisive = [
+        candidate.model_dump(mode="json", exclude={"name", "tuning"}),
+        _startup(candidate),
+        space,
+        names,
+        n_jobs,
+    ]
     algorithm = ALGORITHMS[candidate.algorithm]
     return _Task(
         candidate=candidate,
@@ -196,7 +202,7 @@ def _prepare(candidate: Candidate, dataset: MLDataset, dates, n_jobs: int) -> _T
         judge=judge,
         dates=used[start:],
         n_jobs=n_jobs,
-        digest=_digest([*told, algorithm.libraries], used.as_unit("us").asi8, per_date, *train, *held_out),
+        digest=_digest([*decisive, algorithm.libraries], used.as_unit("us").asi8, per_date, *train, *held_out),
     )
 
 
@@ -238,10 +244,10 @@ def _search_space(candidate: Candidate) -> Space:
     return space
 
 
-def _digest(told: list, *arrays: np.ndarray) -> str:
-    """24 hex digits of all that decides a study's result except its length; the last of `told` names libraries."""
-    versions = {name: import_module(name).__version__ for name in (*told[-1], "optuna", "numpy")}
-    digest = hashlib.sha256(json.dumps([told, versions], sort_keys=True).encode())
+def _digest(decisive: list, *arrays: np.ndarray) -> str:
+    """24 hex digits of all that decides a study's result except its length; the last of `decisive` names libraries."""
+    versions = {name: import_module(name).__version__ for name in (*decisive[-1], "optuna", "numpy")}
+    digest = hashlib.sha256(json.dumps([decisive, versions], sort_keys=True).encode())
     for array in arrays:
         digest.update(np.ascontiguousarray(array))  # type: ignore[arg-type]  # a buffer, which numpy says from 3.12 on
     return digest.hexdigest()[:24]

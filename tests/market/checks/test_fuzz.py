@@ -13,7 +13,7 @@ from openbook.common.errors import DataError
 from openbook.market import calendar
 from openbook.market.checks.history import examine
 from openbook.market.checks.history_thresholds import CHECKS
-from openbook.market.ingest import DOOR, admit, copies, read_bars
+from openbook.market.ingest import INGEST_RULES, admit, copies, read_bars
 from openbook.market.tables import Delivery
 
 TODAY = "2023-06-30"
@@ -124,7 +124,7 @@ def test_a_hundred_thousand_fuzzed_bars_are_accepted_excluded_or_refused():
             refused_whole += n
             continue
         there = int(market.close.notna().sum().sum())
-        assert set(refused["rule"]) <= set(DOOR)
+        assert set(refused["rule"]) <= set(INGEST_RULES)
         assert refused["detail"].str.len().gt(0).all()
         assert there + len(refused) + padding == n, delivery.name
         _is_sound(market)

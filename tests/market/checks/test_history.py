@@ -12,7 +12,7 @@ from openbook.market.checks.history import Checkup, examine
 from openbook.market.checks.history_thresholds import CHECKS, CheckupRules
 from openbook.market.checks.thresholds import RULES
 from openbook.market.checks.vendor_folder import check_folder, delivery_of
-from openbook.market.ingest import DOOR, read_bars
+from openbook.market.ingest import INGEST_RULES, read_bars
 from openbook.market.sources.files import FilesSource
 from openbook.market.sources.folder import deliver
 from openbook.market.tables import Delivery, adjust
@@ -161,9 +161,9 @@ def test_an_injected_fault_is_found_by_its_name_and_nothing_else(delivery, damag
     assert checkup.usable == (CHECKS[rule].stops in ("symbol", "nobody"))
 
 
-def test_a_bad_last_session_is_tonight(delivery, damage, tonight):
+def test_a_bad_last_session(delivery, damage, tonight):
     checkup = look(damage(delivery, [f"S{i:02d}" for i in range(12)], tonight, drop=True))
-    assert set(checkup.findings["rule"]) == {"tonight", "thin session"}
+    assert set(checkup.findings["rule"]) == {"last session", "thin session"}
     assert "coverage 70% < 95%" in checkup.findings["detail"].iloc[0]
     assert not checkup.usable
     assert "a run would stop on 1 sessions, 2023-06-30" in list(checkup.lines())[-1]
@@ -284,10 +284,14 @@ def test_every_check_has_a_reason_and_a_way_out_and_stands_in_a_test():
     for check in CHECKS.values():
         assert check.reason
         assert check.way_out
-    elsewhere = {"refused", "tonight", "absurd price", "reserved", "another company", "disagreement", "no symbol"}
+    elsewhere = {"refused", "last session", "absurd price", "reserved", "another company", "disagreement", "no symbol"}
     elsewhere |= {"weekend bars"}  # in test_data_check
     assert set(CHECKS) == set(INJECTED) | elsewhere
-    assert set(DOOR) - set(CHECKS) == {"level", "filing", "action"}  # what these refuse is named by what it is here
+    assert set(INGEST_RULES) - set(CHECKS) == {
+        "level",
+        "filing",
+        "action",
+    }  # what these refuse is named by what it is here
     assert all(field.description for field in CheckupRules.model_fields.values())
 
 
@@ -338,7 +342,7 @@ def test_recorded_splits_tell_raw_prices_from_adjusted_ones(vendor, delivery, da
     checkup = check_folder(folder, today=TODAY)
     assert (
         f"prices: {'adjusted' if adjusted else 'raw'}, because {int(not adjusted)} of 1 recorded splits are visible"
-        in str(checkup.told)
+        in str(checkup.readings)
     )
     assert checkup.findings.empty
 
@@ -369,7 +373,7 @@ def test_of_two_histories_the_larger_is_read_and_the_other_named(vendor, deliver
     folder = vendor("revisions.parquet", delivery.bars.head(5).assign(volume_l=1.0))
     checkup = check_folder(folder, today=TODAY)
     assert checkup.summary["Rows"] == "2,800"
-    assert any("revisions.parquet: skipped" in line for line in checkup.told)
+    assert any("revisions.parquet: skipped" in line for line in checkup.readings)
 
 
 def test_a_folder_that_cannot_be_understood_says_what_it_saw(vendor, tmp_path):
@@ -408,9 +412,9 @@ def test_closes_alone_can_be_looked_at(delivery, damage):
 
 
 # What the look at a whole history knows and the evening does not ask by the same name, and why.
-AT_THE_DOOR = {"refused", "conflict", "future", "price", "volume", "range", "reserved", "holiday", "duplicate"}
+AT_INGEST = {"refused", "conflict", "future", "price", "volume", "range", "reserved", "holiday", "duplicate"}
 ANOTHER_NAME = {
-    "tonight": "the check of the last evening itself",
+    "last session": "the check of the last evening itself",
     "thin session": "coverage",
     "frozen session": "frozen feed",
     "unadjusted split": "suspected split",  # and "small split"
@@ -421,11 +425,11 @@ ANOTHER_NAME = {
 NEEDS_MORE = {
     "another company": "a second source",
     "disagreement": "a second source",
-    "recycled ticker": "a past membership: nothing of tonight",
-    "late history": "a past membership: nothing of tonight",
+    "recycled ticker": "a past membership: nothing of the last session",
+    "late history": "a past membership: nothing of the last session",
     "no history": "members without any bar, which are in no table of the market",
     "weekend bars": "rows that the door has left out",
-    "open": "tells of fills at this open, not of tonight's close",
+    "open": "tells of fills at this open, not of the last close",
     "duplicate key": "side tables, as they are in the files",
     "no symbol": "side tables, as they are in the files",
     "early report": "tells of a report, not of a price",
@@ -437,5 +441,5 @@ NEEDS_MORE = {
 
 def test_what_can_be_judged_at_once_is_judged_each_evening():
     """A new rule here must be one of the evening, or say why it cannot."""
-    assert {name for rule, name in ANOTHER_NAME.items() if rule != "tonight"} <= set(RULES)
-    assert set(CHECKS) - set(RULES) == AT_THE_DOOR | set(ANOTHER_NAME) | set(NEEDS_MORE)
+    assert {name for rule, name in ANOTHER_NAME.items() if rule != "last session"} <= set(RULES)
+    assert set(CHECKS) - set(RULES) == AT_INGEST | set(ANOTHER_NAME) | set(NEEDS_MORE)

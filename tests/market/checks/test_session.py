@@ -10,7 +10,7 @@ from openbook.common.errors import CalendarError, DataError, DataNotReady, NoSes
 from openbook.market import calendar
 from openbook.market.checks.session import RULES, QualityRules, admit, check_session
 from openbook.market.checks.thresholds import WAY_OUT
-from openbook.market.ingest import DOOR
+from openbook.market.ingest import INGEST_RULES
 from openbook.market.tables import Delivery
 
 YESTERDAY = "2023-06-29"
@@ -790,7 +790,7 @@ def test_every_rule_has_a_reason_and_a_way_out():
         assert set(rule.settings) <= settings
         assert rule.stops == "nobody" or name in WAY_OUT or name in ("coverage", "frozen feed")
     assert all(field.description for field in QualityRules.model_fields.values())
-    assert all(rule.reason for rule in DOOR.values())
+    assert all(rule.reason for rule in INGEST_RULES.values())
 
 
 # --- real data ---

@@ -16,13 +16,13 @@ FEW = 20
 def same_companies(tape: BarHistory, rules: CheckupRules) -> pd.DataFrame:
     """Pairs of symbols whose returns are the same on nearly every session that they share."""
     moves = _wide_moves(tape)
-    told: list[tuple[Any, ...]] = []
+    pairs: list[tuple[Any, ...]] = []
     for one, other, equal, rows in same_moves(moves, rules.min_shared, rules.same_moves):
-        told.append((one, rows[0], rows[-1], len(rows), tape.symbols[other], equal))
-    names = [tape.symbols[one] for one, *_ in told]
-    first, last = ([tape.sessions[each[place]] for each in told] for place in (1, 2))
-    detail = [f"moves as {other} does on {equal:.1%} of {n} sessions" for *_, n, other, equal in told]
-    return findings("same company", names, first, last, [each[3] for each in told], detail)
+        pairs.append((one, rows[0], rows[-1], len(rows), tape.symbols[other], equal))
+    names = [tape.symbols[one] for one, *_ in pairs]
+    first, last = ([tape.sessions[each[place]] for each in pairs] for place in (1, 2))
+    detail = [f"moves as {other} does on {equal:.1%} of {n} sessions" for *_, n, other, equal in pairs]
+    return findings("same company", names, first, last, [each[3] for each in pairs], detail)
 
 
 def _wide_moves(tape: BarHistory) -> np.ndarray:
@@ -45,11 +45,11 @@ def compare(tape: BarHistory, beside: BarHistory, rules: CheckupRules) -> list[p
     in_strange = strange.reindex(keys).to_numpy(dtype=bool, na_value=False)
     far = (both["move"] - both["other"]).abs() > rules.max_difference
     days = both[far & ~in_strange]
-    told = [
+    details = [
         f"{np.expm1(a):+.1%} here, {np.expm1(b):+.1%} there" for a, b in zip(days["move"], days["other"], strict=True)
     ]
     out = [_spans(both[in_strange], quarter[in_strange], same[in_strange])]
-    return [*out, findings("disagreement", days["symbol"], days["day"], days["day"], np.ones(len(days)), told)]
+    return [*out, findings("disagreement", days["symbol"], days["day"], days["day"], np.ones(len(days)), details)]
 
 
 def _side_by_side(tape: BarHistory, beside: BarHistory) -> pd.DataFrame:
@@ -66,6 +66,6 @@ def _spans(rows: pd.DataFrame, quarter: pd.Series, same: pd.Series) -> pd.DataFr
     """Unbroken runs of strange quarters, one finding each."""
     begins = (rows["symbol"] != rows["symbol"].shift()) | (quarter - quarter.shift() > 1)
     spans = rows.assign(same=same).groupby(begins.cumsum())
-    told = [f"{share:.0%} of the daily returns are those of the second source" for share in spans["same"].mean()]
+    details = [f"{share:.0%} of the daily returns are those of the second source" for share in spans["same"].mean()]
     symbol, first, last = spans["symbol"].first(), spans["day"].first(), spans["day"].last()
-    return findings("another company", symbol, first, last, spans.size(), told)
+    return findings("another company", symbol, first, last, spans.size(), details)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from openbook.market.checks.bar_history import BarHistory
 from openbook.market.checks.history_thresholds import CheckupRules, findings
-from openbook.market.ingest import DOOR, Bars
+from openbook.market.ingest import INGEST_RULES, Bars
 from openbook.market.tables import Delivery
 
 # Sessions on either side whose median is the usual number of bars.
@@ -28,8 +28,8 @@ def refused_bars(bars: Bars, bad: np.ndarray, rule: str) -> pd.DataFrame:
     )
     by_symbol = table.groupby("column")
     first, last, n = by_symbol["day"].min(), by_symbol["day"].max(), by_symbol.size()
-    told = [", ".join(f"{f} {v[i]:.6g}" for f, v in bars.values.items()) for i in by_symbol["row"].first()]
-    return findings(rule, bars.symbols[first.index], first, last, n, told)
+    details = [", ".join(f"{f} {v[i]:.6g}" for f, v in bars.values.items()) for i in by_symbol["row"].first()]
+    return findings(rule, bars.symbols[first.index], first, last, n, details)
 
 
 def holiday_rows(bars: Bars, bad: np.ndarray, rule: str) -> pd.DataFrame:
@@ -47,9 +47,9 @@ def closed_days(bars: Bars, closed: np.ndarray) -> str:
     days = np.unique(bars.day[closed])
     weekday = (days.astype("int64") + 3) % 7  # Monday is 0
     kinds = {"Saturday": weekday == 5, "Sunday": weekday == 6, "holiday": weekday < 5}
-    told = [f"{n:,} {kind}{'s' * (n > 1)}" for kind, which in kinds.items() if (n := int(which.sum()))]
+    details = [f"{n:,} {kind}{'s' * (n > 1)}" for kind, which in kinds.items() if (n := int(which.sum()))]
     share = f"{closed.mean():.1%}" if closed.mean() >= 0.001 else "less than 0.1%"
-    return f"{closed.sum():,} of {len(closed):,} rows ({share}) lie on {', '.join(told)}: left out"
+    return f"{closed.sum():,} of {len(closed):,} rows ({share}) lie on {', '.join(details)}: left out"
 
 
 def weekend_bars(bars: Bars, closed: np.ndarray, rules: CheckupRules) -> pd.DataFrame:
@@ -63,25 +63,22 @@ def weekend_bars(bars: Bars, closed: np.ndarray, rules: CheckupRules) -> pd.Data
     n, share = by_week.groupby("column").sum(), by_week.groupby("column").mean()
     chosen = n.index[(share > rules.max_weekends) & (n >= FEW_WEEKS)]
     days = pairs[pairs["weekend"] & pairs["column"].isin(chosen)].groupby("column")["day"]
-    told = [
+    details = [
         f"bars on the weekends of {k} of {round(k / s)} weeks" for k, s in zip(n[chosen], share[chosen], strict=True)
     ]
-    return findings("weekend bars", bars.symbols[chosen], days.min(), days.max(), days.size(), told)
+    return findings("weekend bars", bars.symbols[chosen], days.min(), days.max(), days.size(), details)
 
 
 def odd_bars(bars: Bars, rules: CheckupRules) -> list[pd.DataFrame]:
     """Bars that ingest admits: an open outside the day's range, and prices that no stock has."""
     close = bars.values["close"]
-    out = [refused_bars(bars, (close > rules.max_price) & ~_are(bars, rules.dear), "absurd price")]
+    dear = bars.symbols.isin(rules.dear)[bars.column]
+    out = [refused_bars(bars, (close > rules.max_price) & ~dear, "absurd price")]
     if {"open", "high", "low"} <= bars.values.keys():
-        slack = DOOR["range"].threshold * close
+        slack = INGEST_RULES["range"].threshold * close
         opening, high, low = (bars.values[name] for name in ("open", "high", "low"))
         out.append(refused_bars(bars, (opening > high + slack) | (opening < low - slack), "open"))
     return out
-
-
-def _are(bars: Bars, symbols) -> np.ndarray:
-    return bars.symbols.isin(symbols)[bars.column]
 
 
 # ---- sessions ----
@@ -92,15 +89,15 @@ def bad_sessions(tape: BarHistory, rules: CheckupRules) -> list[pd.DataFrame]:
     n = pd.Series(np.bincount(tape.row, minlength=len(tape.sessions)))
     usual = n.rolling(2 * AROUND + 1, center=True, min_periods=1).median()
     thin = np.flatnonzero(n < rules.min_session * usual)
-    told = [f"{n[i]} bars, usually {usual[i]:.0f}" for i in thin]
+    details = [f"{n[i]} bars, usually {usual[i]:.0f}" for i in thin]
     days = tape.sessions
-    out = [findings("thin session", ["*"] * len(thin), days[thin], days[thin], n[thin], told)]
+    out = [findings("thin session", ["*"] * len(thin), days[thin], days[thin], n[thin], details)]
     next_day = tape.gap == 1
     equal = np.append(False, tape.close[1:] == tape.close[:-1]) & next_day
     paired, same = (np.bincount(tape.row[mask], minlength=len(days)) for mask in (next_day, equal))
     frozen = np.flatnonzero((same > rules.max_frozen * paired) & (paired >= 10))
-    told = [f"{same[i]} of {paired[i]} closes equal those of {days[i - 1]}" for i in frozen]
-    out.append(findings("frozen session", ["*"] * len(frozen), days[frozen], days[frozen], same[frozen], told))
+    details = [f"{same[i]} of {paired[i]} closes equal those of {days[i - 1]}" for i in frozen]
+    out.append(findings("frozen session", ["*"] * len(frozen), days[frozen], days[frozen], same[frozen], details))
     return out
 
 
@@ -115,12 +112,12 @@ def lapses(tape: BarHistory, rules: CheckupRules) -> list[pd.DataFrame]:
 def _gaps(tape: BarHistory, rules: CheckupRules) -> pd.DataFrame:
     """More than `max_gap` sessions without a bar between two bars."""
     at, day = np.flatnonzero(tape.gap > rules.max_gap + 1), tape.day
-    told = [
+    details = [
         f"no bar for {tape.gap[i] - 1} sessions ({(day[i] - day[i - 1]).astype(int)} days); the close is then "
         f"{np.expm1(tape.move[i]):+.1%} away"
         for i in at
     ]
-    return findings("gap", tape.symbols[tape.column[at]], day[at - 1], day[at], tape.gap[at] - 1, told)
+    return findings("gap", tape.symbols[tape.column[at]], day[at - 1], day[at], tape.gap[at] - 1, details)
 
 
 def _untraded(tape: BarHistory, rules: CheckupRules) -> pd.DataFrame:
@@ -132,12 +129,12 @@ def _untraded(tape: BarHistory, rules: CheckupRules) -> pd.DataFrame:
     rows = pd.Series(np.flatnonzero(none)).groupby(tape.column[none])
     first, last = rows.first()[chosen].to_numpy(), rows.last()[chosen].to_numpy()
     ends = tape.bounds[1:][chosen]
-    told = []
+    details = []
     for column, bar, end in zip(chosen, last, ends, strict=True):
         after = end - bar - 1
         since = f"; every bar since {day[bar]} was traded: a listing elsewhere before" if after > 20 else ""
-        told.append(f"{count[column]} of {total[column]} bars without a share traded{since}")
-    return findings("stale line", tape.symbols[chosen], day[first], day[last], count[chosen], told)
+        details.append(f"{count[column]} of {total[column]} bars without a share traded{since}")
+    return findings("stale line", tape.symbols[chosen], day[first], day[last], count[chosen], details)
 
 
 def _repeated(tape: BarHistory, rules: CheckupRules) -> pd.DataFrame:
@@ -147,8 +144,8 @@ def _repeated(tape: BarHistory, rules: CheckupRules) -> pd.DataFrame:
     first, last = tape.spells(same & ~tape.start & (tape.volume > 0) & (tape.high > tape.low))
     long = last - first + 1 >= rules.max_repeats
     first, last, day = first[long], last[long], tape.day
-    told = [f"close {tape.close[i]:.6g}, volume {tape.volume[i]:.0f} again and again" for i in first]
-    return findings("repeated bars", tape.symbols[tape.column[first]], day[first], day[last], last - first + 1, told)
+    details = [f"close {tape.close[i]:.6g}, volume {tape.volume[i]:.0f} again and again" for i in first]
+    return findings("repeated bars", tape.symbols[tape.column[first]], day[first], day[last], last - first + 1, details)
 
 
 # ---- the universe ----
@@ -188,27 +185,27 @@ def _recycled(gone: pd.DataFrame, others: pd.DataFrame, first_bar: pd.Series) ->
     """Members that left before their first bar, and never came back."""
     table = gone[~gone["symbol"].isin(others["symbol"])].drop_duplicates("symbol", keep="last")
     bar = table["symbol"].map(first_bar)
-    told = [
+    details = [
         f"a member until {end:%Y-%m-%d}, the first bar is of {day:%Y-%m-%d}"
         for end, day in zip(table["end"], bar, strict=True)
     ]
-    return findings("recycled ticker", table["symbol"], table["end"], bar, np.ones(len(table)), told)
+    return findings("recycled ticker", table["symbol"], table["end"], bar, np.ones(len(table)), details)
 
 
 def _late(tape: BarHistory, late: pd.DataFrame, bar: pd.Series, missed: pd.Series) -> pd.DataFrame:
     """Members whose bars begin long after they entered."""
-    told = [
+    details = [
         f"a member since {s:%Y-%m-%d} or before, bars from {b:%Y-%m-%d}"
         for s, b in zip(late["start"], bar, strict=True)
     ]
-    return findings("late history", late["symbol"], late["start"], bar, missed, told)
+    return findings("late history", late["symbol"], late["start"], bar, missed, details)
 
 
 def _none(absent: pd.DataFrame) -> pd.DataFrame:
     """Members without any bar."""
     spans = absent.groupby("symbol").agg(start=("start", "min"), end=("end", "max"))
-    told = [f"a member from {s:%Y-%m-%d} to {e:%Y-%m-%d}" for s, e in zip(spans["start"], spans["end"], strict=True)]
-    return findings("no history", spans.index, spans["start"], spans["end"], np.zeros(len(spans)), told)
+    details = [f"a member from {s:%Y-%m-%d} to {e:%Y-%m-%d}" for s, e in zip(spans["start"], spans["end"], strict=True)]
+    return findings("no history", spans.index, spans["start"], spans["end"], np.zeros(len(spans)), details)
 
 
 # ---- reports and side tables ----
@@ -235,9 +232,9 @@ def judge_reports(delivery: Delivery, rules: CheckupRules) -> list[pd.DataFrame]
 
 
 def _reports(rule: str, rows: pd.DataFrame, lag: pd.Series, words: str) -> pd.DataFrame:
-    told = [f"{days} {words}" for days in lag[rows.index]]
+    details = [f"{days} {words}" for days in lag[rows.index]]
     dates = rows[["period_end", "available"]]
-    return findings(rule, rows["symbol"], dates.min(axis=1), dates.max(axis=1), np.ones(len(rows)), told)
+    return findings(rule, rows["symbol"], dates.min(axis=1), dates.max(axis=1), np.ones(len(rows)), details)
 
 
 def repeated_keys(table: pd.DataFrame, nameless: int = 0) -> pd.DataFrame:
@@ -263,12 +260,12 @@ def overlapping_spells(members: pd.DataFrame) -> pd.DataFrame:
     end = ordered["end"].fillna(pd.Timestamp.max.as_unit("us"))
     again = (ordered["symbol"] == ordered["symbol"].shift()) & (ordered["start"] < end.shift())
     bad = ordered[again | (ordered["end"] < ordered["start"])]
-    told = [
+    details = [
         f"the interval from {start} to {end} overlaps or is empty"
         for start, end in zip(bad["start"], bad["end"], strict=True)
     ]
     last = bad["end"].fillna(bad["start"])
-    return findings("duplicate key", bad["symbol"], bad["start"], last, np.ones(len(bad)), told)
+    return findings("duplicate key", bad["symbol"], bad["start"], last, np.ones(len(bad)), details)
 
 
 def _some(symbols) -> str:

@@ -48,7 +48,7 @@ class Checkup:
 
     findings : rule (of CHECKS), symbol ("*": a whole session), first, last, n, detail, way_out; worst first
     summary : what was looked at, by name: rows, symbols, sessions, fields, span
-    told : how files and columns were understood, if that was guessed
+    readings : how files and columns were understood, if that was guessed
     symbol_years : bars over SESSIONS_A_YEAR: what rates of findings are measured by
     unpriced : why there was no price to check; empty if there were prices
     """
@@ -56,7 +56,7 @@ class Checkup:
     findings: pd.DataFrame
     summary: dict[str, str]
     symbol_years: float
-    told: tuple[str, ...] = ()
+    readings: tuple[str, ...] = ()
     unpriced: str = ""
 
     @property
@@ -80,7 +80,7 @@ class Checkup:
 
     def lines(self, examples: int = EXAMPLES) -> Iterator[str]:
         """The report: what it is, then the findings by rule with their reason, examples and way out."""
-        yield from self.told
+        yield from self.readings
         for name, value in self.summary.items():
             yield f"{name:<10} {value}"
         for rule, rows in self.findings.groupby("rule", sort=False):
@@ -124,7 +124,7 @@ def examine(
     *,
     beside: Delivery | None = None,
     rules: CheckupRules | None = None,
-    nightly: QualityRules | None = None,
+    session_rules: QualityRules | None = None,
     today=None,
 ) -> Checkup:
     """Check every bar of a delivery, and the tables beside the bars.
@@ -151,7 +151,7 @@ def examine(
     found += judge_reports(delivery, rules)
     if beside is not None:
         found += compare(tape, _tape_beside(beside, tape), rules)
-    found += _tonight(delivery, nightly, today)
+    found += _last_session(delivery, session_rules, today)
     return Checkup(rank_findings(found), _summary(delivery, bars, tape), len(tape.close) / SESSIONS_A_YEAR)
 
 
@@ -197,15 +197,15 @@ def _tape_beside(delivery: Delivery, tape: BarHistory) -> BarHistory:
     return make_bar_history(bars, None if delivery.adjusted else delivery.actions)
 
 
-def _tonight(delivery: Delivery, nightly: QualityRules | None, today) -> list[pd.DataFrame]:
+def _last_session(delivery: Delivery, session_rules: QualityRules | None, today) -> list[pd.DataFrame]:
     """Errors of ingest and of the last session's check, if they stop."""
     if delivery.adjusted and delivery.actions is not None:  # splits and dividends are in the prices already
         delivery = replace(delivery, actions=delivery.actions[delivery.actions["kind"] == "delisting"])
     rule, day = "refused", cast(pd.Timestamp, pd.NaT)
     try:
         market, refused = admit(delivery, today=today)
-        rule, day = "tonight", market.dates[-1]
-        check_session(market, day, rules=nightly, refused=refused)
+        rule, day = "last session", market.dates[-1]
+        check_session(market, day, rules=session_rules, refused=refused)
     except (DataError, DataNotReady, CalendarError) as error:
         return [findings(rule, ["*"], [day], [day], [1], [str(error)])]
     return []

@@ -77,7 +77,7 @@ CHECKS = {
     "refused": Check("delivery", "the whole delivery is rejected", "see the message above"),
     "conflict": Check("delivery", "two different bars for one symbol and session", "keep the right one"),
     "future": Check("delivery", "dated after today", "correct the dates, or this machine's clock"),
-    "tonight": Check("session", "a run for the last session would stop", "see the message above"),
+    "last session": Check("session", "a run for the last session would stop", "see the message above"),
     "thin session": Check("session", "the delivery is incomplete", "get the missing bars of that session"),
     "frozen session": Check("session", "stale closes: the previous session was sent again", "get that session again"),
     "unadjusted split": Check("session", "an unrecorded split looks like a loss or a gain", _RECORD),

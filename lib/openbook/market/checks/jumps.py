@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from openbook.market.checks.session_bars import USUAL, Night
+from openbook.market.checks.session_bars import USUAL, SessionBars
 from openbook.market.checks.thresholds import Finding, QualityRules, found
 
 # New shares per old, or old per new, that occur in practice.
@@ -32,46 +32,46 @@ class Jump(NamedTuple):
     turnover: float
 
 
-def judge_jumps(night: Night, rules: QualityRules) -> tuple[dict[str, Finding], list[str]]:
+def judge_jumps(bars: SessionBars, rules: QualityRules) -> tuple[dict[str, Finding], list[str]]:
     """The moves of the last `jump_window` sessions that nothing explains, by symbol; and sentences on those explained.
 
     A move compares an adjusted close with the one before, at most `active_window` sessions earlier, so recorded splits
     and dividends are in it already.
     """
-    before = pd.DataFrame(night.level).ffill(limit=rules.active_window).shift(1).to_numpy()
+    before = pd.DataFrame(bars.level).ffill(limit=rules.active_window).shift(1).to_numpy()
     findings, notes = {}, []
-    for symbol, jumps in _questioned(night, night.level - before, rules).items():
+    for symbol, jumps in _questioned(bars, bars.level - before, rules).items():
         if symbol in rules.accept:
-            notes += [f"{symbol}: {_told(night, jump)}; accepted by quality.accept." for jump in jumps]
+            notes += [f"{symbol}: {_describe(bars, jump)}; accepted by quality.accept." for jump in jumps]
             continue
         news = [jump for jump in jumps if jump.split < SURE_SPLIT and jump.turnover >= rules.real_turnover]
         notes += [
-            f"{symbol}: {_told(night, jump)}; on {jump.turnover:.0f} times its usual turnover, so accepted."
+            f"{symbol}: {_describe(bars, jump)}; on {jump.turnover:.0f} times its usual turnover, so accepted."
             for jump in news
-            if _is_tonight(night, jump)
+            if _is_last(bars, jump)
         ]
         unexplained = [jump for jump in jumps if jump not in news]
         if unexplained:
-            findings[symbol] = _finding(night, unexplained, before, rules)
+            findings[symbol] = _finding(bars, unexplained, before, rules)
     return findings, notes
 
 
-def _questioned(night: Night, move: np.ndarray, rules: QualityRules) -> dict[str, list[Jump]]:
+def _questioned(bars: SessionBars, move: np.ndarray, rules: QualityRules) -> dict[str, list[Jump]]:
     """Moves that look like a split, or are large even for their session, by symbol, oldest first."""
     split = _nearest_split(move, rules.split_tolerance)
     large = (np.abs(move) > np.log(rules.max_jump)) | (split > 0)
     large &= (split >= SURE_SPLIT) | ~(spreads(move) <= rules.real_spread)
     large[: -rules.jump_window] = False
-    large &= night.concerned
+    large &= bars.concerned
     out: dict[str, list[Jump]] = {}
     for column, row in np.argwhere(large.T).tolist():
-        jump = Jump(row, column, float(move[row, column]), float(split[row, column]), turnover_of(night, row, column))
-        out.setdefault(night.symbols[column], []).append(jump)
+        jump = Jump(row, column, float(move[row, column]), float(split[row, column]), turnover_of(bars, row, column))
+        out.setdefault(bars.symbols[column], []).append(jump)
     return out
 
 
-def _is_tonight(night: Night, jump: Jump) -> bool:
-    return jump.row == len(night.dates) - 1
+def _is_last(bars: SessionBars, jump: Jump) -> bool:
+    return jump.row == len(bars.dates) - 1
 
 
 def _nearest_split(move: np.ndarray, tolerance: float) -> np.ndarray:
@@ -94,15 +94,15 @@ def spreads(move: np.ndarray) -> np.ndarray:
     return out
 
 
-def turnover_of(night: Night, row: int, column: int) -> float:
+def turnover_of(bars: SessionBars, row: int, column: int) -> float:
     """Turnover over its 20-session median, in shares or in USD, whichever is less; NaN if unknown.
 
     A split changes the shares traded, a wrong price the USD: only news raises both.
     """
-    if night.volume is None:
+    if bars.volume is None:
         return np.nan
     span = slice(max(row - USUAL, 0), row + 1)
-    shares, price = night.volume[span, column], night.close[span, column]
+    shares, price = bars.volume[span, column], bars.close[span, column]
     with np.errstate(over="ignore"):  # of 1e308 shares or USD
         return min(multiple_of(shares), multiple_of(shares * price))
 
@@ -113,23 +113,23 @@ def multiple_of(values: np.ndarray) -> float:
     return values[-1] / np.median(usual) if len(usual) >= USUAL // 2 and np.median(usual) > 0 else np.nan
 
 
-def _finding(night: Night, jumps: list[Jump], before: np.ndarray, rules: QualityRules) -> Finding:
+def _finding(bars: SessionBars, jumps: list[Jump], before: np.ndarray, rules: QualityRules) -> Finding:
     """What the unexplained moves of one symbol, oldest first, amount to."""
     worst = max(jumps, key=lambda jump: abs(jump.move))
-    level = night.level[:, worst.column]
+    level = bars.level[:, worst.column]
     net = level[~np.isnan(level)][-1] - before[jumps[0].row, worst.column]
     if len(jumps) > 1 and abs(net) <= np.log(rules.max_jump):
-        return found("spike", f"{_told(night, worst)}, and came back")
+        return found("spike", f"{_describe(bars, worst)}, and came back")
     if worst.split < SURE_SPLIT:
-        return found("small split" if worst.split else "jump", _told(night, worst))
-    finding = found("suspected split", _told(night, worst))
+        return found("small split" if worst.split else "jump", _describe(bars, worst))
+    finding = found("suspected split", _describe(bars, worst))
     # for a name that is not held, it was reported on that day
-    return finding if _is_tonight(night, worst) else finding._replace(stops="held")
+    return finding if _is_last(bars, worst) else finding._replace(stops="held")
 
 
-def _told(night: Night, jump: Jump) -> str:
+def _describe(bars: SessionBars, jump: Jump) -> str:
     """A move in words."""
-    words = f"close {np.exp(jump.move):.3g} times the last on {night.dates[jump.row]:%Y-%m-%d}"
+    words = f"close {np.exp(jump.move):.3g} times the last on {bars.dates[jump.row]:%Y-%m-%d}"
     if not jump.split:
         return f"{words}, with no action"
     ratio = "3:2" if jump.split == 1.5 else f"{jump.split:.0f}:1"

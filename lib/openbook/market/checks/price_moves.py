@@ -141,7 +141,7 @@ def _half_applied(tape, jumps: Jumps, recorded, rules) -> tuple[pd.DataFrame, np
     sudden = far.firm & ~(np.abs(far.move) <= rules.usual_moves * far.usual)
     chosen = sudden | np.array([bool(words) for words in looks], dtype=bool)
     detail = [
-        _told_half(known[bar], move, words)
+        _describe_half(known[bar], move, words)
         for bar, move, words, is_chosen in zip(far.at, far.move, looks, chosen, strict=True)
         if is_chosen
     ]
@@ -155,7 +155,7 @@ def _looks_like(ratio: float, move: float) -> str:
     return next((words for words, times in HALF_APPLIED.items() if abs(times * size - move) <= blur), "")
 
 
-def _told_half(ratio: float, move: float, words: str) -> str:
+def _describe_half(ratio: float, move: float, words: str) -> str:
     """The recorded ratio, the move that is left, and what it looks like."""
     halves = 2 * max(ratio, 1 / ratio)  # 3:2 is three of them
     odd = "; an unusual ratio for a split, spin-offs have such" if abs(halves - round(halves)) > 0.01 * halves else ""
@@ -192,12 +192,12 @@ def _named_levels(tape: BarHistory, jumps: Jumps, pairs: np.ndarray, rules: Chec
     out = []
     for name in np.unique(names):
         chosen = names == name
-        detail = [_told_away(tape, jumps, i, j) for i, j in pairs[chosen]]
+        detail = [_describe_return(tape, jumps, i, j) for i, j in pairs[chosen]]
         out.append(_rows(tape, str(name), start[chosen], end[chosen] - 1, detail))
     return out
 
 
-def _told_away(tape: BarHistory, jumps: Jumps, there: int, back: int) -> str:
+def _describe_return(tape: BarHistory, jumps: Jumps, there: int, back: int) -> str:
     """A level that was left again, in words."""
     at, n = jumps.at[there], jumps.at[back] - jumps.at[there]
     words = f"close ×{np.exp(jumps.move[there]):.3g} from {tape.close[at - 1]:.6g} to {tape.close[at]:.6g}"
@@ -238,7 +238,7 @@ def _persistent(tape: BarHistory, jumps: Jumps, on_day: np.ndarray, rules: Check
     for name, mask in masks.items():
         chosen = mask & left & (~on_day | (name == "missing spin-off"))
         some = jumps.take(chosen)
-        detail = [_told(tape, *each) for each in zip(some.at, some.move, some.turnover, split[chosen], strict=True)]
+        detail = [_describe(tape, *each) for each in zip(some.at, some.move, some.turnover, split[chosen], strict=True)]
         out.append(_rows(tape, name, some.at, some.at, detail))
         left &= ~mask
     return out
@@ -276,7 +276,7 @@ def _nearest(move: np.ndarray, tolerance: float) -> np.ndarray:
     return np.where(near.any(axis=1), RATIOS[best], 0.0)
 
 
-def _told(tape: BarHistory, at: int, move: float, turnover: float, split: float) -> str:
+def _describe(tape: BarHistory, at: int, move: float, turnover: float, split: float) -> str:
     """A move in words."""
     words = f"close ×{np.exp(move):.3g} from {tape.close[at - 1]:.6g} to {tape.close[at]:.6g}"
     words += f" on {turnover:.2g} times the usual turnover" if np.isfinite(turnover) else ""

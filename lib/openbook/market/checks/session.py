@@ -14,14 +14,14 @@ from openbook.common.errors import DataError
 from openbook.common.frames import each_row
 from openbook.market import calendar
 from openbook.market.checks.jumps import judge_jumps
-from openbook.market.checks.session_bars import Night, look
+from openbook.market.checks.session_bars import SessionBars, look
 from openbook.market.checks.spin_offs import judge_spin_offs
 from openbook.market.checks.suspect_bars import judge_bars, judge_levels
 from openbook.market.checks.thresholds import RULES, WAY_OUT, Finding, QualityRules, found
-from openbook.market.ingest import BAR_RULES, DOOR, admit
+from openbook.market.ingest import BAR_RULES, INGEST_RULES, admit
 from openbook.market.tables import Market
 
-__all__ = ["DOOR", "RULES", "Checked", "QualityRules", "admit", "check_session"]
+__all__ = ["INGEST_RULES", "RULES", "Checked", "QualityRules", "admit", "check_session"]
 
 LEFT_OUT_COLUMNS = ["symbol", "rule", "detail"]
 
@@ -55,42 +55,42 @@ def check_session(market: Market, date, *, held=(), rules: QualityRules | None =
     rules = rules or QualityRules()
     date = calendar.require_session(date)
     held = sorted({str(symbol) for symbol in held})
-    night = look(market.upto(date), date, held, rules)
-    jumps, notes = judge_jumps(night, rules)
+    bars = look(market.upto(date), date, held, rules)
+    jumps, notes = judge_jumps(bars, rules)
     findings = (
-        judge_bars(night, held, rules)
-        | _untraded(night)
-        | judge_levels(night, rules)
-        | judge_spin_offs(night, rules)
+        judge_bars(bars, held, rules)
+        | _untraded(bars)
+        | judge_levels(bars, rules)
+        | judge_spin_offs(bars, rules)
         | jumps
     )
-    findings |= _absent(night, held, rules, refused)
-    problems = [*_session_problems(night, findings, rules), *_symbol_problems(findings, held)]
+    findings |= _absent(bars, held, rules, refused)
+    problems = [*_session_problems(bars, findings, rules), *_symbol_problems(findings, held)]
     if problems:
         raise DataError(f"{date:%Y-%m-%d}: {'; '.join(problems)}; after fixing the source, run `openbook data update`")
     left_out = [(symbol, finding.rule, finding.detail) for symbol, finding in sorted(findings.items())]
-    if night.volume is None:
+    if bars.volume is None:
         notes = ["Untraded names cannot be detected: the source has no volume.", *notes]
     return Checked(
         date=date,
-        tradable=night.symbols[night.concerned & night.bar[-1] & ~night.symbols.isin(list(findings))],
+        tradable=bars.symbols[bars.concerned & bars.bar[-1] & ~bars.symbols.isin(list(findings))],
         left_out=pd.DataFrame(left_out, columns=LEFT_OUT_COLUMNS, dtype="str"),
-        coverage=_coverage(night),
+        coverage=_coverage(bars),
         notes=tuple(notes),
     )
 
 
-def _absent(night: Night, held: list[str], rules: QualityRules, refused) -> dict[str, Finding]:
+def _absent(bars: SessionBars, held: list[str], rules: QualityRules, refused) -> dict[str, Finding]:
     """Names that should have a bar in this session and have none, by symbol."""
-    unknown = [symbol for symbol in held if symbol not in night.symbols]
+    unknown = [symbol for symbol in held if symbol not in bars.symbols]
     out = {symbol: found("unknown", "the source has no bars for it") for symbol in unknown}
-    why = {} if refused is None else _refused_tonight(refused, night.dates[-1])
-    for column in np.flatnonzero(~night.bar[-1] & night.concerned).tolist():
-        symbol = night.symbols[column]
-        last = night.market.close[symbol].last_valid_index()
-        gap = len(night.market.dates) if last is None else int((night.market.dates > last).sum())
+    why = {} if refused is None else _refused_on(refused, bars.dates[-1])
+    for column in np.flatnonzero(~bars.bar[-1] & bars.concerned).tolist():
+        symbol = bars.symbols[column]
+        last = bars.market.close[symbol].last_valid_index()
+        gap = len(bars.market.dates) if last is None else int((bars.market.dates > last).sum())
         since = "no bar yet" if last is None else f"no bar on this session, the latest is of {last:%Y-%m-%d}"
-        if night.delisted[column]:
+        if bars.delisted[column]:
             out[symbol] = found("delisted", since)
         elif symbol in why:
             out[symbol] = why[symbol]
@@ -101,7 +101,7 @@ def _absent(night: Night, held: list[str], rules: QualityRules, refused) -> dict
     return out
 
 
-def _refused_tonight(refused: pd.DataFrame, date: pd.Timestamp) -> dict[str, Finding]:
+def _refused_on(refused: pd.DataFrame, date: pd.Timestamp) -> dict[str, Finding]:
     """Why ingest refused a bar of `date`, by symbol."""
     rows = refused[(refused["date"] == date) & refused["rule"].isin(BAR_RULES)]
     return {
@@ -110,37 +110,37 @@ def _refused_tonight(refused: pd.DataFrame, date: pd.Timestamp) -> dict[str, Fin
     }
 
 
-def _untraded(night: Night) -> dict[str, Finding]:
+def _untraded(bars: SessionBars) -> dict[str, Finding]:
     """Names with a bar but no volume in this session."""
-    if night.volume is None:
+    if bars.volume is None:
         return {}
-    none = night.concerned & night.bar[-1] & ~(night.volume[-1] > 0)
-    return {symbol: found("zero volume", "no share traded") for symbol in night.symbols[none]}
+    none = bars.concerned & bars.bar[-1] & ~(bars.volume[-1] > 0)
+    return {symbol: found("zero volume", "no share traded") for symbol in bars.symbols[none]}
 
 
-def _coverage(night: Night) -> float:
+def _coverage(bars: SessionBars) -> float:
     """Share of the expected names that have a bar in this session; 0 if none is expected."""
-    return float(night.bar[-1, night.expected].mean()) if night.expected.any() else 0.0
+    return float(bars.bar[-1, bars.expected].mean()) if bars.expected.any() else 0.0
 
 
-def _session_problems(night: Night, findings: dict[str, Finding], rules: QualityRules) -> list[str]:
+def _session_problems(bars: SessionBars, findings: dict[str, Finding], rules: QualityRules) -> list[str]:
     """Faults of the session as a whole."""
     problems = []
-    coverage, n = _coverage(night), int(night.expected.sum())
+    coverage, n = _coverage(bars), int(bars.expected.sum())
     if not coverage >= rules.min_coverage:
-        absent = night.symbols[night.expected & ~night.bar[-1]]
+        absent = bars.symbols[bars.expected & ~bars.bar[-1]]
         problems.append(
             f"coverage {_below(coverage, rules.min_coverage)} < {rules.min_coverage:.0%}: {len(absent)} "
             f"of {n} active names have no bar ({_names(absent)}); get the missing bars"
         )
-    both = night.expected & night.bar[-1] & night.bar[-2:-1].any(axis=0)
-    same = (night.close[-1, both] == night.close[-2:-1, both]).mean() if both.any() else 0.0
+    both = bars.expected & bars.bar[-1] & bars.bar[-2:-1].any(axis=0)
+    same = (bars.close[-1, both] == bars.close[-2:-1, both]).mean() if both.any() else 0.0
     if not same <= rules.max_frozen:
         problems.append(
-            f"frozen feed: {same:.0%} of closes equal those of {night.dates[-2]:%Y-%m-%d}; get the session again"
+            f"frozen feed: {same:.0%} of closes equal those of {bars.dates[-2]:%Y-%m-%d}; get the session again"
         )
-    untraded = [symbol for symbol in night.symbols[night.expected] if _is(findings.get(symbol), "zero volume")]
-    again = [symbol for symbol in night.symbols[night.expected] if _is(findings.get(symbol), "repeated bars")]
+    untraded = [symbol for symbol in bars.symbols[bars.expected] if _is(findings.get(symbol), "zero volume")]
+    again = [symbol for symbol in bars.symbols[bars.expected] if _is(findings.get(symbol), "repeated bars")]
     if same <= rules.max_frozen and not len(again) <= rules.max_repeated * n:
         problems.append(
             f"bars sent again for {len(again)} of {n} names ({_names(again)}), more than "

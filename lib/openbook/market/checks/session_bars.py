@@ -13,7 +13,7 @@ from openbook.market.tables import Market
 USUAL = 20
 
 
-class Night(NamedTuple):
+class SessionBars(NamedTuple):
     """The last sessions as arrays, sessions × symbols; `bar`: there is one; `level`: log adjusted close.
 
     fields : close and the other fields of a bar that this source has, by name
@@ -35,7 +35,7 @@ class Night(NamedTuple):
     delisted: np.ndarray
 
 
-def look(market: Market, date: pd.Timestamp, held: list[str], rules: QualityRules) -> Night:
+def look(market: Market, date: pd.Timestamp, held: list[str], rules: QualityRules) -> SessionBars:
     """This session's arrays of a market up to `date`; DataNotReady if the source, or its index, ends before."""
     _require_arrived(market, date)
     depth = rules.jump_window + max(rules.active_window, USUAL) + 1
@@ -46,7 +46,7 @@ def look(market: Market, date: pd.Timestamp, held: list[str], rules: QualityRule
     expected = bar[-rules.active_window - 1 :].any(axis=0) & ~delisted
     if market.members is not None:
         expected &= market.members.to_numpy()[-1]
-    return Night(
+    return SessionBars(
         market=market,
         dates=market.dates[-depth:],
         symbols=market.symbols,

@@ -7,69 +7,69 @@ before. How often a rule is wrong was counted on 8,800 symbol-years of index mem
 import numpy as np
 
 from openbook.market.checks.equal_returns import same_moves
-from openbook.market.checks.session_bars import USUAL, Night
+from openbook.market.checks.session_bars import USUAL, SessionBars
 from openbook.market.checks.thresholds import Finding, QualityRules, found
 
 # Sessions whose returns are compared to find one company under two symbols.
 SHARED = 90
 
 
-def judge_bars(night: Night, held: list[str], rules: QualityRules) -> dict[str, Finding]:
+def judge_bars(bars: SessionBars, held: list[str], rules: QualityRules) -> dict[str, Finding]:
     """Names not to buy in this session, by symbol; a name whose bar is not of this session is not sold either."""
     return (
-        _one_company(night, held, rules)
-        | _stale_lines(night, held, rules)
-        | _unmoved(night, rules)
-        | _repeated(night, rules)
+        _one_company(bars, held, rules)
+        | _stale_lines(bars, held, rules)
+        | _unmoved(bars, rules)
+        | _repeated(bars, rules)
     )
 
 
-def judge_levels(night: Night, rules: QualityRules) -> dict[str, Finding]:
+def judge_levels(bars: SessionBars, rules: QualityRules) -> dict[str, Finding]:
     """Names whose price may be another company's or in another unit, by symbol: it values no holding."""
-    return _gaps(night, rules) | _absurd(night, rules)
+    return _gaps(bars, rules) | _absurd(bars, rules)
 
 
 # ---- sent again ----
 
 
-def _repeated(night: Night, rules: QualityRules) -> dict[str, Finding]:
+def _repeated(bars: SessionBars, rules: QualityRules) -> dict[str, Finding]:
     """The same bar again, in every field, and traded: one repeat is enough if it has a range and a volume, else two.
 
     Of ranged bars that were traded 23 were equal to the one before in 21,000 symbol-years, all of thinly traded names;
     bars without a range came three times in 25 cases.
     """
-    ranged = np.zeros(len(night.symbols), dtype=bool)
-    if {"high", "low"} <= night.fields.keys():
-        ranged = night.fields["high"][-1] > night.fields["low"][-1]
-    traded, enough = (ranged, 2) if night.volume is None else (night.volume[-1] > 0, np.where(ranged, 1, 2))
-    n = _run(np.logical_and.reduce([_as_tonight(values) for values in night.fields.values()]), night.bar) - 1
-    chosen = night.concerned & night.bar[-1] & traded & (n >= enough * rules.max_repeats)
+    ranged = np.zeros(len(bars.symbols), dtype=bool)
+    if {"high", "low"} <= bars.fields.keys():
+        ranged = bars.fields["high"][-1] > bars.fields["low"][-1]
+    traded, enough = (ranged, 2) if bars.volume is None else (bars.volume[-1] > 0, np.where(ranged, 1, 2))
+    n = _run(np.logical_and.reduce([_as_last(values) for values in bars.fields.values()]), bars.bar) - 1
+    chosen = bars.concerned & bars.bar[-1] & traded & (n >= enough * rules.max_repeats)
     return {
-        night.symbols[i]: found("repeated bars", f"the same bar for {_sessions(n[i] + 1, night)}: {_bar(night, i)}")
+        bars.symbols[i]: found("repeated bars", f"the same bar for {_sessions(n[i] + 1, bars)}: {_bar(bars, i)}")
         for i in np.flatnonzero(chosen).tolist()
     }
 
 
-def _unmoved(night: Night, rules: QualityRules) -> dict[str, Finding]:
+def _unmoved(bars: SessionBars, rules: QualityRules) -> dict[str, Finding]:
     """A close that repeats without volume.
 
     Of the index members that traded none repeated a close for eight sessions; of 7,000 US symbols 55 did that traded
     all the while, 4 of them on more than 1 million USD a day: 0.6 in 1,000 symbol-years.
     """
-    if night.volume is not None:
+    if bars.volume is not None:
         return {}
-    n = _run(_as_tonight(night.close), night.bar) - 1
-    chosen = night.concerned & night.bar[-1] & (n >= rules.max_unmoved)
+    n = _run(_as_last(bars.close), bars.bar) - 1
+    chosen = bars.concerned & bars.bar[-1] & (n >= rules.max_unmoved)
     return {
-        night.symbols[i]: found(
+        bars.symbols[i]: found(
             "unmoved close",
-            f"close {night.close[-1, i]:.6g} for {_sessions(n[i] + 1, night)}, without volume to confirm trading",
+            f"close {bars.close[-1, i]:.6g} for {_sessions(n[i] + 1, bars)}, without volume to confirm trading",
         )
         for i in np.flatnonzero(chosen).tolist()
     }
 
 
-def _as_tonight(values: np.ndarray) -> np.ndarray:
+def _as_last(values: np.ndarray) -> np.ndarray:
     """Whether a field equals this session's value, sessions × symbols; missing equals missing."""
     return (values == values[-1]) | (np.isnan(values) & np.isnan(values[-1]))
 
@@ -81,73 +81,73 @@ def _run(again: np.ndarray, bar: np.ndarray) -> np.ndarray:
     return (bar & (rows > other)).sum(axis=0)
 
 
-def _sessions(n: int, night: Night) -> str:
+def _sessions(n: int, bars: SessionBars) -> str:
     """A number of sessions, capped at the depth of the session's history."""
-    return f"{n} sessions or more" if n == len(night.dates) else f"{n} sessions"
+    return f"{n} sessions or more" if n == len(bars.dates) else f"{n} sessions"
 
 
-def _bar(night: Night, column: int) -> str:
+def _bar(bars: SessionBars, column: int) -> str:
     """Close and volume, as the vendor sent them."""
-    volume = "" if night.volume is None else f", volume {night.volume[-1, column]:.0f}"
-    return f"close {night.close[-1, column]:.6g}{volume}"
+    volume = "" if bars.volume is None else f", volume {bars.volume[-1, column]:.0f}"
+    return f"close {bars.close[-1, column]:.6g}{volume}"
 
 
 # ---- not traded, not a price, not the company ----
 
 
-def _stale_lines(night: Night, held: list[str], rules: QualityRules) -> dict[str, Finding]:
+def _stale_lines(bars: SessionBars, held: list[str], rules: QualityRules) -> dict[str, Finding]:
     """Names that did not trade on most of the last sessions; a holding may be sold on a session with trades."""
-    if night.volume is None:
+    if bars.volume is None:
         return {}
-    last = night.bar[-USUAL:], (night.volume == 0)[-USUAL:]
+    last = bars.bar[-USUAL:], (bars.volume == 0)[-USUAL:]
     n, none = (values.sum(axis=0) for values in last)
-    chosen = night.concerned & night.bar[-1] & (n >= USUAL // 2) & (none > rules.max_untraded * n)
-    chosen &= ~night.symbols.isin(held)
+    chosen = bars.concerned & bars.bar[-1] & (n >= USUAL // 2) & (none > rules.max_untraded * n)
+    chosen &= ~bars.symbols.isin(held)
     return {
-        night.symbols[i]: found("stale line", f"no share traded on {none[i]} of the last {n[i]} sessions")
+        bars.symbols[i]: found("stale line", f"no share traded on {none[i]} of the last {n[i]} sessions")
         for i in np.flatnonzero(chosen).tolist()
     }
 
 
-def _absurd(night: Night, rules: QualityRules) -> dict[str, Finding]:
+def _absurd(bars: SessionBars, rules: QualityRules) -> dict[str, Finding]:
     """Closes that no stock has in USD."""
-    chosen = night.concerned & (night.close[-1] > rules.max_price) & ~night.symbols.isin(rules.dear)
+    chosen = bars.concerned & (bars.close[-1] > rules.max_price) & ~bars.symbols.isin(rules.dear)
     return {
-        night.symbols[i]: found("absurd price", f"close {night.close[-1, i]:.6g}, above {rules.max_price:,.0f} USD")
+        bars.symbols[i]: found("absurd price", f"close {bars.close[-1, i]:.6g}, above {rules.max_price:,.0f} USD")
         for i in np.flatnonzero(chosen).tolist()
     }
 
 
-def _gaps(night: Night, rules: QualityRules) -> dict[str, Finding]:
+def _gaps(bars: SessionBars, rules: QualityRules) -> dict[str, Finding]:
     """Names that came back, lately, after more sessions without a bar than `active_window`, at another level."""
-    level, out = night.level, {}
-    rows = np.where(night.bar, np.arange(len(level))[:, None], -1)
+    level, out = bars.level, {}
+    rows = np.where(bars.bar, np.arange(len(level))[:, None], -1)
     before = np.vstack([np.full(level.shape[1], -1), np.maximum.accumulate(rows, axis=0)[:-1]])
-    away = night.bar & (np.arange(len(level))[:, None] - before > rules.active_window)
+    away = bars.bar & (np.arange(len(level))[:, None] - before > rules.active_window)
     away[: -rules.jump_window] = False
-    for row, column in np.argwhere(away & night.concerned & ~night.symbols.isin(rules.accept)):
-        history = night.market.adjusted[night.symbols[column]].loc[: night.dates[row]].dropna()
+    for row, column in np.argwhere(away & bars.concerned & ~bars.symbols.isin(rules.accept)):
+        history = bars.market.adjusted[bars.symbols[column]].loc[: bars.dates[row]].dropna()
         if len(history) > 1 and abs(move := np.log(history.iloc[-1] / history.iloc[-2])) > np.log(rules.max_jump):
             since, back = history.index[-2:]
-            told = f"no bar from {since:%Y-%m-%d} to {back:%Y-%m-%d}, then a close {np.exp(move):.3g} times the last"
-            out[night.symbols[column]] = found("gap", told)
+            text = f"no bar from {since:%Y-%m-%d} to {back:%Y-%m-%d}, then a close {np.exp(move):.3g} times the last"
+            out[bars.symbols[column]] = found("gap", text)
     return out
 
 
-def _one_company(night: Night, held: list[str], rules: QualityRules) -> dict[str, Finding]:
+def _one_company(bars: SessionBars, held: list[str], rules: QualityRules) -> dict[str, Finding]:
     """Of two symbols that move alike the one that is not held, or that sorts last: else one company counts twice.
 
     If both are held, both stay tradable, so that either can be sold.
     """
-    names = np.flatnonzero(night.concerned & night.bar[-1])
-    close = night.market.adjusted.to_numpy()[-SHARED - 1 :, names]
+    names = np.flatnonzero(bars.concerned & bars.bar[-1])
+    close = bars.market.adjusted.to_numpy()[-SHARED - 1 :, names]
     with np.errstate(over="ignore", invalid="ignore"):
         moves = np.diff(np.log(close), axis=0).astype(np.float32)
     out = {}
     for one, other, equal, rows in same_moves(moves, rules.min_shared, rules.same_moves):
-        pair = sorted((night.symbols[names[one]], night.symbols[names[other]]), key=lambda s: (s not in held, s))
+        pair = sorted((bars.symbols[names[one]], bars.symbols[names[other]]), key=lambda s: (s not in held, s))
         if pair[1] in held:
             continue
-        told = f"moves as {pair[0]} does on {equal:.1%} of {len(rows)} sessions: one company under two symbols"
-        out[pair[1]] = found("same company", told)
+        text = f"moves as {pair[0]} does on {equal:.1%} of {len(rows)} sessions: one company under two symbols"
+        out[pair[1]] = found("same company", text)
     return out

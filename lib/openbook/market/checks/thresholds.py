@@ -108,7 +108,7 @@ WAY_OUT = {
 
 
 class Finding(NamedTuple):
-    """A fault of one symbol in this session; `rule` is one of RULES, or of ingest.DOOR for a bar refused there."""
+    """A fault of one symbol in this session; `rule` is one of RULES, or of INGEST_RULES for a bar refused there."""
 
     rule: str
     detail: str

@@ -23,14 +23,14 @@ def check_folder(path: str, *, beside: Delivery | None = None, today=None) -> Ch
         found = rank_findings([*keyed, *spells])
         files = ", ".join(file_name(file) for file, _ in [*understood.keyed, *understood.spells])
         unpriced = f"no prices found: no file in {shown(path)} has symbol, date and close; {DESCRIBE}"
-        return Checkup(found, {"Bars": "none", "Keys of": files}, 0.0, tuple(understood.told), unpriced)
-    delivery, told = _described(understood.source)
+        return Checkup(found, {"Bars": "none", "Keys of": files}, 0.0, tuple(understood.readings), unpriced)
+    delivery, reading = _described(understood.source)
     try:
         checkup = examine(delivery, beside=beside, today=today)
     except DataError as error:
         raise DataError(f"{error}; column {understood.source.columns['close']!r} was used as the close") from None
     found = rank_findings([checkup.findings, *keyed])
-    return replace(checkup, findings=found, told=(*understood.told, told))
+    return replace(checkup, findings=found, readings=(*understood.readings, reading))
 
 
 def _understood(path: str) -> Understood:
@@ -57,5 +57,5 @@ def delivery_of(path: str) -> Delivery:
 def _described(source: FilesSource) -> tuple[Delivery, str]:
     """The delivery of a guessed source, raw or adjusted according to its numbers, and a sentence about that."""
     delivery = deliver(source)
-    adjusted, told = are_adjusted(delivery, column_names(list_files(source.path)[0]))
-    return replace(delivery, adjusted=adjusted), told
+    adjusted, reading = are_adjusted(delivery, column_names(list_files(source.path)[0]))
+    return replace(delivery, adjusted=adjusted), reading

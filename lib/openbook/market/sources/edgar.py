@@ -106,10 +106,10 @@ class _Office:
 
     def ask(self, url: str) -> dict | None:
         """The JSON object at `url`, None if there is none (404). Refusals and timeouts are retried."""
-        fault, told = "", 0.0
+        fault, requested = "", 0.0
         for pause in (None, *self._patience.pauses()):
             if pause is not None:
-                self._pace.pause(max(pause, told))
+                self._pace.pause(max(pause, requested))
             self._pace.wait()
             try:
                 return self._answer(url)
@@ -118,11 +118,14 @@ class _Office:
                     return None
                 if error.code not in PASSING:
                     raise DataError(f"{url} answers {error.code} {error.reason}; check the address") from None
-                fault, told = f"answers {error.code} {error.reason}", asked_to_wait(error.headers.get("Retry-After"))
+                fault, requested = (
+                    f"answers {error.code} {error.reason}",
+                    asked_to_wait(error.headers.get("Retry-After")),
+                )
             except (OSError, EOFError) as error:  # no connection, a broken one, silence, half a gzip
-                fault, told = f"does not answer ({error})", 0.0
+                fault, requested = f"does not answer ({error})", 0.0
             except ValueError:
-                fault, told = "does not answer in JSON", 0.0
+                fault, requested = "does not answer in JSON", 0.0
         raise DataNotReady(
             f"{url} {fault}, {self._patience.retries + 1} times; try again later. The SEC blocks clients "
             "for ten minutes that send too many requests (fundamentals.patience.requests_per_second) or "
@@ -143,13 +146,13 @@ class _Office:
 
 def _user_agent(table: EdgarTable) -> str:
     """Who asks, as the SEC wants to know it: a name and an e-mail address."""
-    said = (table.user_agent if table.user_agent is not None else os.environ.get(USER_AGENT, "")).strip()
-    if not _CONTACT.fullmatch(said):
+    contact = (table.user_agent if table.user_agent is not None else os.environ.get(USER_AGENT, "")).strip()
+    if not _CONTACT.fullmatch(contact):
         raise ParameterError(
             f"the SEC requires a user agent: set {USER_AGENT} (or fundamentals.user_agent) to your name "
-            f"and e-mail address, such as 'Jane Doe jane@example.com'{f', not {said!r}' if said else ''}"
+            f"and e-mail address, such as 'Jane Doe jane@example.com'{f', not {contact!r}' if contact else ''}"
         )
-    return said
+    return contact
 
 
 def _ciks(table: EdgarTable, office: _Office, symbols: list[str]) -> tuple[dict[str, list[int]], list[str]]:

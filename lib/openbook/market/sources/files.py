@@ -108,11 +108,11 @@ def fetch_files(source: FilesSource) -> Delivery:
     bars, unused = _read_long(source) if source.layout == "long" else (_read_wide(source), [])
     if source.rename:
         bars["symbol"] = bars["symbol"].replace(source.rename).astype("str")
-    master = _master(source)
+    master = None if source.securities is None else read_side(source.securities, tuple(MASTER_COLUMNS))
     bars, strangers = _of_companies(bars, master)
     bars = _subset(bars, source)
-    bars, told, untold = _as_traded(source, bars)
-    actions = _actions(source, bars, told, master)
+    bars, implied, unexplained = _as_traded(source, bars)
+    actions = _actions(source, bars, implied, master)
     market_cap = bars.pivot(index="date", columns="symbol", values="market_cap") if "market_cap" in bars else None
     members = _members(source, bars, master)
     reports, odd = _reports(source.fundamentals, bars, master)
@@ -127,7 +127,7 @@ def fetch_files(source: FilesSource) -> Delivery:
         members=members,
         market_cap=market_cap,
         index=_index(source),
-        notes=tuple(_notes(source, bars, members, unused) + strangers + untold + list(odd)),
+        notes=tuple(_notes(source, bars, members, unused) + strangers + unexplained + list(odd)),
     )
 
 
@@ -194,11 +194,6 @@ def _subset(bars: pd.DataFrame, source: FilesSource) -> pd.DataFrame:
     if missing:
         raise DataError(f"{shown(source.path)} has no bars for {', '.join(missing)}; correct `symbols`")
     return bars[bars["symbol"].isin(list(source.symbols))].reset_index(drop=True)
-
-
-def _master(source: FilesSource) -> pd.DataFrame | None:
-    """The security master, as delivered."""
-    return None if source.securities is None else read_side(source.securities, tuple(MASTER_COLUMNS))
 
 
 def _of_companies(bars: pd.DataFrame, master: pd.DataFrame | None) -> tuple[pd.DataFrame, list[str]]:
@@ -270,9 +265,9 @@ def _as_traded(source: FilesSource, bars: pd.DataFrame) -> tuple[pd.DataFrame, p
     return bars, actions, [note]
 
 
-def _actions(source: FilesSource, bars: pd.DataFrame, told: pd.DataFrame | None, master) -> pd.DataFrame | None:
+def _actions(source: FilesSource, bars: pd.DataFrame, implied: pd.DataFrame | None, master) -> pd.DataFrame | None:
     """Corporate actions: implied by adjusted prices, from a table, from columns beside raw bars, from endings."""
-    parts = [] if told is None else [told]
+    parts = [] if implied is None else [implied]
     if source.actions is not None:
         table = read_side(source.actions, tuple(ACTION_COLUMNS))
         parts.append(table if master is None else resolve(table, master)[0])

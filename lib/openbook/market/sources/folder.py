@@ -1,6 +1,6 @@
 """A folder without a description: what its files are, how each column is understood, and what was guessed.
 
-Every guess is reported: each line of `Understood.told` can be overridden by a `source:` in YAML.
+Every guess is reported: each line of `Understood.readings` can be overridden by a `source:` in YAML.
 """
 
 from dataclasses import replace
@@ -45,13 +45,13 @@ class Understood(NamedTuple):
     source : the bars and what hangs on them, as settings; None if no file holds bars
     keyed : files with one row per symbol and date that are no bars: path, our names of the two columns
     spells : files of membership: path, our names of symbol, start and end
-    told : how each file and column was understood, line by line
+    readings : how each file and column was understood, line by line
     """
 
     source: FilesSource | None
     keyed: list[tuple[str, dict[str, str]]]
     spells: list[tuple[str, dict[str, str]]]
-    told: list[str]
+    readings: list[str]
 
 
 def understand(path: str) -> Understood:
@@ -61,7 +61,7 @@ def understand(path: str) -> Understood:
     for file in files:
         groups.setdefault(tuple(column_names(file)), []).append(file)
     kinds = {columns: _kind(columns) for columns in groups}
-    told = [f"{_names(groups[columns])}: {kind}" for columns, kind in kinds.items()]
+    readings = [f"{_names(groups[columns])}: {kind}" for columns, kind in kinds.items()]
     bars = [columns for columns, kind in kinds.items() if kind == "bars"]
     bars.sort(key=lambda columns: -sum(map(file_bytes, groups[columns])))  # the largest is the history
     keyed, spells = (
@@ -69,15 +69,15 @@ def understand(path: str) -> Understood:
         for wanted, known in ((KEYED, {field: KNOWN_AS[field] for field in KEYS}), ("membership", SPELL_FIELDS))
     )
     if not (bars or keyed or spells):
-        raise DataError(f"no file of {shown(path)} has columns symbol, date and close ({'; '.join(told)})")
+        raise DataError(f"no file of {shown(path)} has columns symbol, date and close ({'; '.join(readings)})")
     if not bars:
-        return Understood(None, keyed, spells, told)
-    source, said = _source(path, files, groups[bars[0]], {kinds[c]: (groups[c][0], c) for c in reversed(groups)})
+        return Understood(None, keyed, spells, readings)
+    source, of_bars = _source(path, files, groups[bars[0]], {kinds[c]: (groups[c][0], c) for c in reversed(groups)})
     unread = [
         (f"{_names(groups[other])}: skipped, because the larger file of bars is used; choose another with --source")
         for other in bars[1:]
     ]
-    return Understood(source, keyed, spells, [*told, *said, *unread])
+    return Understood(source, keyed, spells, [*readings, *of_bars, *unread])
 
 
 def _kind(columns: tuple[str, ...]) -> str:
@@ -111,22 +111,22 @@ def _source(path: str, files: list[str], bars: list[str], first_of: dict) -> tup
         raise DataError(f"{shown(path)} holds {len(bars)} files of bars among others; move them to a separate folder")
     columns = column_names(bars[0])
     found = _found(columns, KNOWN_AS, tuple(KNOWN_AS))
-    told = [f"bars: {', '.join(f'{ours} = {theirs}' for ours, theirs in found.items())}"]
+    readings = [f"bars: {', '.join(f'{ours} = {theirs}' for ours, theirs in found.items())}"]
     left = sorted(set(columns) - set(found.values()))
-    told += [f"bars: unused columns {', '.join(left)}"] if left else []
-    told += [
+    readings += [f"bars: unused columns {', '.join(left)}"] if left else []
+    readings += [
         f"bars: {name} contains splits and dividends; a source with columns: {{adjusted_close: {name}}} reads them"
         for name in left
         if name.lower() in ADJUSTED_CLOSE
     ]
-    reports, told_of = _reports(first_of)
+    reports, report_readings = _reports(first_of)
     members = None
     if "membership" in first_of:
         file, names = first_of["membership"]
         members = MembersTable(path=file, columns=_found(names, SPELL_FIELDS, tuple(SPELL_FIELDS)))
     settings = {"columns": found, "fundamentals": reports, "members": members}
     whole = path if len(bars) == len(files) else bars[0]
-    return FilesSource(path=whole, prices="raw", **settings), [*told, *told_of]
+    return FilesSource(path=whole, prices="raw", **settings), [*readings, *report_readings]
 
 
 def _reports(first_of: dict) -> tuple[FundamentalsTable | None, list[str]]:
@@ -138,8 +138,8 @@ def _reports(first_of: dict) -> tuple[FundamentalsTable | None, list[str]]:
     if "available" in found:
         found.pop("filed", None)
     items = {name: name for name in number_columns(file) if name not in found.values()}
-    told = f"reports: {', '.join(f'{ours} = {theirs}' for ours, theirs in found.items())}; {len(items)} items"
-    return FundamentalsTable(path=file, columns=found, items=items), [told]
+    reading = f"reports: {', '.join(f'{ours} = {theirs}' for ours, theirs in found.items())}; {len(items)} items"
+    return FundamentalsTable(path=file, columns=found, items=items), [reading]
 
 
 def deliver(source: Source) -> Delivery:

@@ -9,7 +9,7 @@ return from the open of t+1 to the open of t+1+horizon is the chosen `ic`
 z is hidden, but it leaves traces that ordinary features pick up, each with its own noise:
 - past returns: the news that moves z also moved the price on the same day (momentum over about the half-life);
 - volume: the stock trades more, against its own habit, while z is high;
-- reports: sales growth and margins of a quarter lean towards z at its end.
+- reports: sales growth and margins of a quarter lean toward z at its end.
 With ic = 0 the traces remain but predict nothing. Nothing at t uses data after t, and every random number belongs to
 its session: with the same `start`, a later end only adds rows.
 """

@@ -107,12 +107,12 @@ def _solve(found: Callable[[float], float], ic: float, horizon: int) -> float:
 
 def _tilted_ic(latent: np.ndarray, noise: np.ndarray, tilt: np.ndarray, drift: float) -> float:
     """Mean rank IC of the latent with labels tilted by `drift`, less that with labels left alone."""
-    scores = _centred_ranks(latent)
-    gain = _centred_ranks(noise + drift * tilt) - _centred_ranks(noise)
+    scores = _centered_ranks(latent)
+    gain = _centered_ranks(noise + drift * tilt) - _centered_ranks(noise)
     return float((scores * gain).sum() / (scores**2).sum())
 
 
-def _centred_ranks(values: np.ndarray) -> np.ndarray:
+def _centered_ranks(values: np.ndarray) -> np.ndarray:
     """Ranks within each row less their mean; continuous numbers have no ties."""
     return values.argsort(axis=1).argsort(axis=1) - (values.shape[1] - 1) / 2
 

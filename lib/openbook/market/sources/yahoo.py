@@ -61,7 +61,7 @@ def fetch_yahoo(source: YahooSource, *, since: date | None = None, pace: Pace | 
 
     universe = _universe(source)
     chart = yahoo_chart.open_chart(source.patience, pace or Pace(source.patience.requests_per_second))
-    with chart.session, yahoo_chart.told_faults():
+    with chart.session, yahoo_chart.raised_faults():
         wanted = [*universe.symbols, *([source.index] if source.index else [])]
         answers = _ask_all(source, chart, wanted, since or source.start)
         index = None if source.index is None else _index(source.index, answers.pop(source.index))
@@ -72,7 +72,7 @@ def fetch_yahoo(source: YahooSource, *, since: date | None = None, pace: Pace | 
     rows = yahoo_chart.together(tables)
     bars, actions = yahoo_chart.as_traded(rows)
     finished, unfinished = _finished(bars)
-    fundamentals, told = _fundamentals(source, finished)
+    fundamentals, about_reports = _fundamentals(source, finished)
     return Delivery(
         bars=finished,
         name="Yahoo Finance" + (f", {file_name(source.universe.path)}" if source.universe else ""),
@@ -83,7 +83,7 @@ def fetch_yahoo(source: YahooSource, *, since: date | None = None, pace: Pace | 
         sectors=sectors,
         members=universe.members,
         index=index,
-        notes=(*_notes(answers, unfinished, yahoo_chart.doubtful(rows), universe), *told),
+        notes=(*_notes(answers, unfinished, yahoo_chart.doubtful(rows), universe), *about_reports),
     )
 
 
@@ -164,7 +164,7 @@ def _ask_batch(source: YahooSource, chart, batch: list[str], start: date) -> dic
     waiting = batch
     for pause in (0.0, *source.patience.pauses()):
         if answers:
-            chart.session.pace.pause(max(pause, chart.session.told_to_wait))
+            chart.session.pace.pause(max(pause, chart.session.retry_after))
         answers |= dict(_round(source, chart, waiting, start))
         waiting = [symbol for symbol in batch if symbol not in answers or answers[symbol].fault in PASSING]
         if not waiting:

@@ -63,18 +63,18 @@ class PacedSession(requests.Session):
     """The session that yfinance makes all of its requests with, those for cookies too: each one waits its turn.
 
     status : of the last chart that was asked for, None before
-    told_to_wait : seconds, by the last answer
+    retry_after : seconds, by the last answer
     """
 
     def __init__(self, pace: Pace):
         super().__init__(impersonate="chrome")  # as yfinance does; Yahoo refuses other clients
-        self.pace, self.status, self.told_to_wait = pace, None, 0.0
+        self.pace, self.status, self.retry_after = pace, None, 0.0
 
     def request(self, method, url, *args, **kwargs):
         """Requests of yfinance, one after the other."""
         self.pace.wait()
         response = super().request(method, url, *args, **kwargs)
-        self.told_to_wait = asked_to_wait(response.headers.get("Retry-After"))
+        self.retry_after = asked_to_wait(response.headers.get("Retry-After"))
         if "/finance/chart/" in url:
             self.status = response.status_code
         return response
@@ -190,8 +190,8 @@ def doubtful(rows: pd.DataFrame) -> list[str]:
     # what was paid on a day without a bar counts on the next one
     paid, begin = np.diff(np.cumsum(_paid(rows))[known]), _begin(rows)[known]
     with np.errstate(all="ignore"):  # what is no number does not agree
-        told, explained = adjusted[1:] / adjusted[:-1], close[1:] / (close[:-1] - paid)
-        agree = np.abs(told / explained - 1.0) <= DISAGREEMENT
+        reported, explained = adjusted[1:] / adjusted[:-1], close[1:] / (close[:-1] - paid)
+        agree = np.abs(reported / explained - 1.0) <= DISAGREEMENT
     odd = ~agree & (begin[1:] == begin[:-1])
     return sorted(rows.loc[known, "symbol"].iloc[1:][odd].unique())
 
@@ -216,7 +216,7 @@ def _paid(rows: pd.DataFrame) -> np.ndarray:
 
 
 @contextmanager
-def told_faults():
+def raised_faults():
     """Inside, yfinance raises its faults instead of logging them and returning an empty table."""
     debug = yfinance.config.debug
     before, debug.hide_exceptions = debug.hide_exceptions, False

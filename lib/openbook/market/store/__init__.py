@@ -227,8 +227,8 @@ def compact(folder) -> int:
         names = sorted({name for delta in deltas for name in delta["files"]})
         found = {name: [delta["files"][name] for delta in deltas if name in delta["files"]] for name in names}
         # A store of before has rewrites among the restated rows.
-        said = {"restated", "rewritten"} if _is_rewritten(manifest) else set()
-        kept = {name: files[0] for name, files in found.items() if len(files) == 1 and name not in said}
+        restatements = {"restated", "rewritten"} if _is_rewritten(manifest) else set()
+        kept = {name: files[0] for name, files in found.items() if len(files) == 1 and name not in restatements}
         several = {name for name in names if name not in kept}
         tables = fold([read_parts(folder, delta, several) for delta in deltas], sessions)
         tables = pack(tables) if _is_rewritten(manifest) else tables

@@ -45,8 +45,8 @@ class Lines(NamedTuple):
 def fingerprint(market: Market) -> str:
     """Hex digest of what the market holds: bars, actions, reports, membership, caps, index, sectors of listed names.
 
-    A later session, or a name that is listed later, never changes the fingerprint of `market.upto(date)`; what is said
-    later of an earlier session never changes that of `market.upto(date, as_known_on=date)`.
+    A later session, or a name that is listed later, never changes the fingerprint of `market.upto(date)`; a later
+    restatement of an earlier session never changes that of `market.upto(date, as_known_on=date)`.
     """
     digests = session_digests(market)
     return digests[-1] if digests else _header(market)
@@ -58,24 +58,26 @@ def session_digests(market: Market) -> list[str]:
     A session's digest covers its first delivery, and the restatements of earlier sessions known at its close
     (`Market.restated`); so no later restatement changes it, and an update hashes nothing but what it brings.
     """
-    return digests_of(*_first_said(market))
+    return digests_of(*_as_delivered(market))
 
 
-def digests_of(said: Market, restated: pd.DataFrame, earlier: Earlier | None = None) -> list[str]:
+def digests_of(market: Market, restated: pd.DataFrame, earlier: Earlier | None = None) -> list[str]:
     """The same for an update: its sessions as first delivered, and its restatements of `earlier` ones, in order."""
-    if said.dates.empty:
+    if market.dates.empty:
         return []
-    first_known = rows_known(said, restated, None if earlier is None else earlier.listed)
-    bar, since = said.close.notna().to_numpy(), said.dates[0] if earlier is None else earlier.first
-    tables = [_canonical(getattr(said, field)) for field in said.bar_fields]
-    caps = None if said.market_cap is None else _canonical(said.market_cap)
-    members = None if said.members is None else said.members.to_numpy()
+    first_known = rows_known(market, restated, None if earlier is None else earlier.listed)
+    bar, since = market.close.notna().to_numpy(), market.dates[0] if earlier is None else earlier.first
+    tables = [_canonical(getattr(market, field)) for field in market.bar_fields]
+    caps = None if market.market_cap is None else _canonical(market.market_cap)
+    members = None if market.members is None else market.members.to_numpy()
     lines = [
-        part for part in [*_side_lines(said, first_known, since), _restated_lines(said, restated)] if part is not None
+        part
+        for part in [*_side_lines(market, first_known, since), _restated_lines(market, restated)]
+        if part is not None
     ]
-    bar_names, cap_names, member_names = (_Names(said.symbols) for _ in range(3))
-    chain, out = _header(said) if earlier is None else earlier.chain, []
-    for t, day in enumerate(said.dates.strftime("%Y-%m-%d")):
+    bar_names, cap_names, member_names = (_Names(market.symbols) for _ in range(3))
+    chain, out = _header(market) if earlier is None else earlier.chain, []
+    for t, day in enumerate(market.dates.strftime("%Y-%m-%d")):
         digest = hashlib.sha256(f"{chain}\n{day}\n".encode())
         digest.update(bar_names.of(bar[t]))
         for table in tables:
@@ -93,7 +95,7 @@ def digests_of(said: Market, restated: pd.DataFrame, earlier: Earlier | None = N
     return out
 
 
-def _first_said(market: Market) -> tuple[Market, pd.DataFrame]:
+def _as_delivered(market: Market) -> tuple[Market, pd.DataFrame]:
     """The market as each of its sessions was first delivered, and the later restatements of its names."""
     rows = market.restatements()
     if rows.empty:
@@ -103,18 +105,18 @@ def _first_said(market: Market) -> tuple[Market, pd.DataFrame]:
     return market.before(restated), restated
 
 
-def rows_known(said: Market, restated: pd.DataFrame, listed: pd.Series | None = None) -> np.ndarray:
+def rows_known(market: Market, restated: pd.DataFrame, listed: pd.Series | None = None) -> np.ndarray:
     """Row of the session on which each symbol was first known by a bar, one of it or a late one; their number: never.
 
     Of the symbols of before, `listed`: the first row.
     """
-    bar = said.close.notna().to_numpy()
+    bar = market.close.notna().to_numpy()
     out = np.where(bar.any(axis=0), bar.argmax(axis=0), len(bar))
     late = restated[(restated["table"] == "bars") & (restated["field"] == "close") & restated["before"].isna()]
     dates = [late.groupby("symbol")["known"].min(), *([] if listed is None else [listed])]
     for known in dates:
-        column = said.symbols.get_indexer(known.index)
-        row = said.dates.searchsorted(known.to_numpy())
+        column = market.symbols.get_indexer(known.index)
+        row = market.dates.searchsorted(known.to_numpy())
         np.minimum.at(out, column[column >= 0], row[column >= 0])
     return out
 
@@ -122,13 +124,9 @@ def rows_known(said: Market, restated: pd.DataFrame, listed: pd.Series | None = 
 def _header(market: Market) -> str:
     """What the chain begins with: how to read the numbers."""
     tables = ("fundamentals", "sectors", "sector_spells", "members", "market_cap", "index")
-    present = [name for name in tables if _has(market, name)]
+    present = [name for name in tables if getattr(market, name) is not None]
     text = "\n".join([VERSION, market.execution, *market.bar_fields, *present])
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _has(market: Market, name: str) -> bool:
-    return getattr(market, name) is not None
 
 
 def _canonical(table: pd.DataFrame) -> np.ndarray:

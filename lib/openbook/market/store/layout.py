@@ -91,7 +91,8 @@ def from_tables(
     known : session; restatements known by its close are applied to the first delivery (None: all)
     names : symbols that the market has even without a bar
     """
-    restated = _until(frame_of(tables, "restated"), known)
+    restated = frame_of(tables, "restated")
+    restated = in_order(restated if known is None else restated[restated["known"] <= known])
     wanted = restated[~(restated["date"] > dates[-1])] if len(dates) else restated[:0]
     rewrites = _rewrites(tables, dates, known)
     bars = [table for name, table in tables.items() if name.startswith("bars-")]
@@ -119,10 +120,6 @@ def from_tables(
         restated=_of_market(wanted, dates, symbols),
         rewritten=rewrites[rewrites["symbol"].isin(symbols)].reset_index(drop=True) if len(rewrites) else None,
     )
-
-
-def _until(restated: pd.DataFrame, known) -> pd.DataFrame:
-    return in_order(restated if known is None else restated[restated["known"] <= known])
 
 
 def _rewrites(tables: dict[str, pa.Table], dates: pd.DatetimeIndex, known) -> pd.DataFrame:
@@ -161,9 +158,9 @@ def unpack(tables: dict[str, pa.Table], market: Market, since: pd.Timestamp | No
 
 def _with(tables: dict[str, pa.Table], rows: pd.DataFrame, rewrites: pd.DataFrame) -> dict[str, pa.Table]:
     """The tables with these restated rows and rewrites; what has no row is left out."""
-    said = {"restated": rows.reset_index(drop=True), "rewritten": rewrites.reset_index(drop=True)}
-    rest = {name: table for name, table in tables.items() if name not in said}
-    return rest | {name: table_of(frame) for name, frame in said.items() if len(frame)}
+    frames = {"restated": rows.reset_index(drop=True), "rewritten": rewrites.reset_index(drop=True)}
+    rest = {name: table for name, table in tables.items() if name not in frames}
+    return rest | {name: table_of(frame) for name, frame in frames.items() if len(frame)}
 
 
 def _of_market(restated: pd.DataFrame, dates: pd.DatetimeIndex, symbols: pd.Index) -> pd.DataFrame:

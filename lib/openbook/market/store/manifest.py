@@ -28,8 +28,8 @@ def require_same_source(manifest: dict | None, settings: dict, folder: Path) -> 
         return
     had = manifest["source"]
     changed = [key for key in sorted(had.keys() | settings.keys()) if had.get(key) != settings.get(key)]
-    told = "; ".join(f"{key} was {had.get(key)!r}, is {settings.get(key)!r}" for key in changed)
-    raise ConflictError(f"the store at {folder} belongs to a different source ({told}); use another folder")
+    changes = "; ".join(f"{key} was {had.get(key)!r}, is {settings.get(key)!r}" for key in changed)
+    raise ConflictError(f"the store at {folder} belongs to a different source ({changes}); use another folder")
 
 
 def describe(market: Market, settings: dict) -> dict:

@@ -117,8 +117,8 @@ def _cells(stored: Market, sent: Market, dates: pd.DatetimeIndex) -> list[pd.Dat
     bar = ~np.isnan(lay(sent.close, dates, symbols))
     for field in wide_tables(stored):
         old, new = (lay(getattr(market, field), dates, symbols) for market in (stored, sent))
-        said = ~np.isnan(new) if field == "market_cap" else bar
-        row, column = np.nonzero(said & differs(old, new))
+        stated = ~np.isnan(new) if field == "market_cap" else bar
+        row, column = np.nonzero(stated & differs(old, new))
         if len(row):
             table = "market_cap" if field == "market_cap" else "bars"
             cells = {"before": old[row, column], "after": new[row, column]}

@@ -94,12 +94,12 @@ def mended(
 def joined(last: dict[str, pa.Table], new: dict[str, pa.Table], step: UpdateStep, sessions) -> dict[str, pa.Table]:
     """Merge two deltas of one session: restatements of earlier sessions in both are kept once."""
     both = fold([last, new], sessions)
-    said = frame_of(both, "restated")
+    kept = frame_of(both, "restated")
     if "restated" not in new:
         return both
     parts = [frame_of(part, "restated") for part in (last, new)]
     now = pd.concat([part[part["known"] == step.known] for part in parts], ignore_index=True)
-    rows = pd.concat([said[said["known"] != step.known], composed(now)], ignore_index=True)
+    rows = pd.concat([kept[kept["known"] != step.known], composed(now)], ignore_index=True)
     rest = {name: table for name, table in both.items() if name != "restated"}
     return rest | ({"restated": table_of(rows)} if len(rows) else {})
 
@@ -115,12 +115,12 @@ def sealed(
     new = after_session(tables, step.before, before.index)
     restated = frame_of(new, "restated")
     names = {*before.index, *late_names(restated)}
-    first_said = {name: table for name, table in new.items() if name not in ("restated", "rewritten")}
-    said = from_tables(first_said, step.redone, description, names=names)
-    rows = rows_known(said, restated, before)
-    young = (rows < len(step.redone)) & ~said.symbols.isin(before.index)
-    found = pd.Series(step.redone[rows[young]], index=said.symbols[young])
-    return digests_of(said, restated, earlier._replace(listed=before)), pd.concat([before, found]).sort_index()
+    first_values = {name: table for name, table in new.items() if name not in ("restated", "rewritten")}
+    market = from_tables(first_values, step.redone, description, names=names)
+    rows = rows_known(market, restated, before)
+    young = (rows < len(step.redone)) & ~market.symbols.isin(before.index)
+    found = pd.Series(step.redone[rows[young]], index=market.symbols[young])
+    return digests_of(market, restated, earlier._replace(listed=before)), pd.concat([before, found]).sort_index()
 
 
 def names_known(market: Market) -> pd.Series:
