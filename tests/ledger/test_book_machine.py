@@ -7,6 +7,7 @@ import sqlite3
 import tempfile
 from collections import Counter
 from contextlib import closing, suppress
+from copy import deepcopy
 from pathlib import Path
 from unittest.mock import patch
 
@@ -23,18 +24,23 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from openbook.app import service
+from openbook.common import interrupts
 from openbook.common.errors import ApprovalError, BookError, ConflictError, LimitError, OutOfOrderError, UsageError
 from openbook.execution.kill_switch import KillSwitch
 from openbook.ledger import book_commands, projection
 from openbook.ledger.book import audit_book, commit_session, open_book, read_book, settle
 from openbook.ledger.facts import OPEN_END
 from openbook.portfolio.costs import Costs
+from openbook.runs import halt_markers
+from openbook.runs.runs_folder import RunsFolder
 from support.book_model import ACTIONS, COMMISSION, LEAST, NEVER, OPEN, SLIPPAGE, SYMBOLS, Model, Order, make_prices
 from support.books import ABOUT, CALM, DAYS, day, make_market, make_trades
 
 # A disk that really syncs makes this four times as slow, and what a disk does is tested elsewhere.
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 NOW = "2025-03-03 21:00:00 UTC"
+CLOCKS = [NOW, "1970-01-01 00:00:00 UTC", "2025-03-10 03:00:00 UTC", "2099-12-31 23:59:59 UTC"]
 CASH = 1_000_000
 CLOSE, OPENS = make_prices(len(DAYS))
 COSTS = Costs(
@@ -80,9 +86,14 @@ class Crash(BaseException):
     """The power fails when everything is written, and nothing is committed."""
 
 
-def crash_after_rows(db, seq, body, write=projection.apply):
-    write(db, seq, body)
-    raise Crash
+def ending(end: type[BaseException], write=projection.apply):
+    """`projection.apply`, and then the end of the process."""
+
+    def write_and_end(db, seq, body):
+        write(db, seq, body)
+        raise end
+
+    return write_and_end
 
 
 class Book(RuleBasedStateMachine):
@@ -97,8 +108,9 @@ class Book(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="book-machine-", dir=MEMORY))
-        self.path = self.folder / "book.db"
-        self.storm, self.committed, self.count = False, [], 0
+        self.runs = Path(tempfile.mkdtemp(prefix="book-machine-runs-", dir=MEMORY))
+        self.path, self.when, self.marked = self.folder / "book.db", NOW, []
+        self.storm, self.committed, self.count = None, [], 0
         self.content, self.state, self.rows, self.chain = b"", None, {}, []
         self.model = Model(self.kind, CLOSE, OPENS, CASH)
         self.market = market_of(self.units)
@@ -106,6 +118,7 @@ class Book(RuleBasedStateMachine):
 
     def teardown(self):
         shutil.rmtree(self.folder)
+        shutil.rmtree(self.runs)
 
     @initialize(switch=st.sampled_from([CALM, TIGHT]), first=st.integers(0, 8), days=st.lists(ORDERS, max_size=4))
     def begin(self, switch, first, days):
@@ -119,13 +132,21 @@ class Book(RuleBasedStateMachine):
     # ---- how an act is done ----
 
     def accepted(self, act):
-        """Do an act; in a storm it crashes first, which changes nothing, and is then repeated."""
+        """Do an act; in a storm it crashes first, which changes nothing, and is then repeated. After Ctrl-C the command
+        could say what is true: that the book was changed, or that nothing was."""
         if self.storm:
-            self.storm, before = False, self.path.read_bytes()
-            with patch.object(projection, "apply", crash_after_rows), suppress(Crash):
+            end, self.storm, before = self.storm, None, self.path.read_bytes()
+            interrupts.begin()
+            with patch.object(projection, "apply", ending(end)), suppress(end):
                 act()
             self.same_as(before)
-        return act()
+            assert interrupts.done() == ()
+        interrupts.begin()
+        before = self.path.read_bytes()
+        result = act()
+        changed = self.path.read_bytes() != before
+        assert interrupts.done() == ((f"the book {self.path} was changed",) if changed else ())
+        return result
 
     def refused(self, error, act) -> None:
         before = self.path.read_bytes()
@@ -154,7 +175,7 @@ class Book(RuleBasedStateMachine):
         """Settle session n and commit it with some orders, in the book at `path`."""
         settled = settle(read_book(path, before=DAYS[n]), self.market, COSTS, DAYS[n]).to_json()
         orders = {symbol: shares / self.units for symbol, shares in orders.items()}
-        how = {"switch": limits, "manual": manual, "about": ABOUT, "inputs_hash": inputs}
+        how = {"switch": limits, "manual": manual, "about": ABOUT, "inputs_hash": inputs, "may_go": self.may_go}
         return commit_session(path, session=DAYS[n], settlement=settled, trades=make_trades(**orders), **how)
 
     def next_day(self, jump: int) -> int:
@@ -172,6 +193,12 @@ class Book(RuleBasedStateMachine):
         n = self.next_day(jump)
         if self.model.unaccounted(n):
             return self.refused(BookError, lambda: self.evening(self.path, n, {}, manual, limits=self.limits))
+        if self.stopped():
+            trial, known = deepcopy(self.model), len(self.model.marks)
+            trial.settle(n)
+            if trial.evaluate(self.limits, len(trial.marks) - known) != "HALTED":
+                act = lambda: self.evening(self.path, n, orders, manual, limits=self.limits)  # noqa: E731
+                return self.refused((ApprovalError, LimitError), act)
         known = len(self.model.marks)
         self.model.settle(n)
         latched = self.model.evaluate(self.limits, len(self.model.marks) - known)
@@ -230,15 +257,68 @@ class Book(RuleBasedStateMachine):
         """An evening on a copy leaves the book alone."""
         before, copy = self.path.read_bytes(), self.folder / "copy.db"
         shutil.copyfile(self.path, copy)
-        with suppress(BookError, LimitError):
+        with suppress(BookError, LimitError, ApprovalError):
             self.evening(copy, n, orders, True, limits=CALM)
         copy.unlink()
         self.same_as(before)
 
+    @rule(how=st.sampled_from([Crash, KeyboardInterrupt]))
+    def power_cut(self, how):
+        """The next act crashes before its commit, or somebody presses Ctrl-C."""
+        self.storm = how
+
+    @rule(when=st.sampled_from(CLOCKS))
+    def clock(self, when):
+        """The clock is set, forwards or back, by years."""
+        self.when = when
+
+    # ---- halts that are not recorded yet, and KILL ----
+
+    def may_go(self) -> None:
+        halt_markers.require_none(self.runs, self.kind)
+
+    def stopped(self) -> bool:
+        return bool(self.marked) or (self.runs / halt_markers.KILL).is_symlink()
+
+    @rule(who=WHO)
+    def halt_that_is_killed(self, who):
+        """Its marker is there, and nothing else."""
+        halt_markers.drop(self.runs, [self.kind], who=who, reason="drill", when=self.when)
+        self.marked.append(who)
+
     @rule()
-    def power_cut(self):
-        """The next act crashes before its commit."""
-        self.storm = True
+    def kill(self):
+        """KILL comes, as a link that leads nowhere, or goes."""
+        file = self.runs / halt_markers.KILL
+        file.unlink() if file.is_symlink() else file.symlink_to("nowhere")
+
+    @rule()
+    def any_command(self):
+        """What every command does first: halts that are not recorded are, in the order in which they came."""
+        if self.stopped():
+            marks = [mark.who for mark in halt_markers.markers(self.runs, self.kind)]
+            service.obey_halts(RunsFolder(self.runs), self.kind, self.path)
+            assert sorted(marks) == sorted(self.marked)
+            self.marked = []
+            for who in marks:
+                if not self.model.says("halted", who):
+                    self.model.halt()
+                    self.model.events.append(("halted", who))
+            if (self.runs / halt_markers.KILL).is_symlink() and self.model.switch != "HALTED":
+                self.model.halt()
+                self.model.events.append(("halted", "the KILL file"))
+        assert halt_markers.markers(self.runs, self.kind) == []
+
+    @rule(pick=PICK)
+    def export(self, pick):
+        """The last look of an export: nothing that was decided before a halt."""
+        n = self.some_session(pick)
+        if self.stopped():
+            return self.refused(ApprovalError, lambda: book_commands.release(self.path, day(n), may_go=self.may_go))
+        batch = book_commands.release(self.path, day(n), may_go=self.may_go)
+        approved = batch.orders["status"].isin(["APPROVED", "PARTIALLY_FILLED"]).any() and not batch.moved
+        at = max(k for k, event in enumerate(self.model.events) if event[:2] == ("session", n))
+        assert not (approved and any(event[0] == "halted" for event in self.model.events[at:]))
 
     # ---- approvals ----
 
@@ -247,25 +327,25 @@ class Book(RuleBasedStateMachine):
         return self.approve(pick, who) if approve else self.reject(pick, who)
 
     def approve(self, pick, who):
-        n, said = self.some_session(pick), {"who": who, "when": NOW, "how": "terminal", "about": ABOUT}
+        n, said = self.some_session(pick), {"who": who, "when": self.when, "how": "terminal", "about": ABOUT}
         batch = book_commands.read_batch(self.path, day(n))
         self.say(
             "approved",
             ("PENDING",),
             n,
             who,
-            lambda: book_commands.approve(self.path, day(n), digest=batch.digest, **said),
+            lambda: book_commands.approve(self.path, day(n), digest=batch.digest, may_go=self.may_go, **said),
         )
 
     def reject(self, pick, who):
-        n, said = self.some_session(pick), {"who": who, "reason": "too much", "when": NOW}
+        n, said = self.some_session(pick), {"who": who, "reason": "too much", "when": self.when}
         self.say("rejected", ("PENDING", "APPROVED"), n, who, lambda: book_commands.reject(self.path, day(n), **said))
 
     def say(self, verb: str, states: tuple, n: int, who: str, act) -> None:
         orders = self.model.batch(n)
         if orders and self.model.says(verb, n, who):
             return self.repeated(act)
-        if not self.model.may_judge(n, states):
+        if not self.model.may_judge(n, states) or (verb == "approved" and self.stopped()):
             return self.refused(ApprovalError, act)
         assert self.accepted(act) == len(orders)
         self.model.judge(n, verb.upper())
@@ -285,7 +365,8 @@ class Book(RuleBasedStateMachine):
             if self.model.events[-1][:2] == ("approved", n):
                 return  # said again by the same person, it is a repeated command
         self.refused(
-            ApprovalError, lambda: book_commands.approve(self.path, day(n), who="Ann", when=NOW, how="terminal", **said)
+            ApprovalError,
+            lambda: book_commands.approve(self.path, day(n), who="Ann", when=self.when, how="terminal", **said),
         )
 
     # ---- fills ----
@@ -305,7 +386,7 @@ class Book(RuleBasedStateMachine):
             for r in rows
         ]
         file = pd.DataFrame(table, columns=names)
-        act = lambda: book_commands.record_fills(self.path, day(n), file, when=NOW, source="0" * 64)  # noqa: E731
+        act = lambda: book_commands.record_fills(self.path, day(n), file, when=self.when, source="0" * 64)  # noqa: E731
         if self.kind == "paper" or not self.model.may_fill(n, rows):
             return self.refused((BookError, ApprovalError), act)
         if not any(row["id"] not in self.model.fills for row in rows):
@@ -367,7 +448,7 @@ class Book(RuleBasedStateMachine):
         self.count += 1
         now, sign = self.model.cash_now(), book_commands.FLOWS[flow]
         cents = now + 1 if all_of_it and flow == "withdrawal" and now > 0 else cents
-        said = {"flow": flow, "cents": cents, "who": "Ann", "reason": f"no. {self.count}", "when": NOW}
+        said = {"flow": flow, "cents": cents, "who": "Ann", "reason": f"no. {self.count}", "when": self.when}
         act = lambda: book_commands.record_cash(self.path, **said)  # noqa: E731
         if now + sign * cents < 0 and flow == "withdrawal":
             return self.refused(BookError, act)
@@ -381,7 +462,7 @@ class Book(RuleBasedStateMachine):
         return self.halt(who) if stop else self.reset(who)
 
     def halt(self, who):
-        act = lambda: book_commands.halt(self.path, who=who, reason="drill", when=NOW)  # noqa: E731
+        act = lambda: book_commands.halt(self.path, who=who, reason="drill", when=self.when)  # noqa: E731
         if self.model.says("halted", who):
             return self.repeated(act)
         voided = self.model.halt()
@@ -390,12 +471,12 @@ class Book(RuleBasedStateMachine):
         self.model.events.append(("halted", who))
 
     def reset(self, who):
-        act = lambda: book_commands.reset(self.path, who=who, reason="understood", when=NOW)  # noqa: E731
+        act = lambda: book_commands.reset(self.path, who=who, reason="understood", when=self.when)  # noqa: E731
         if self.model.says("reset", who):
             return self.repeated(act)
         if self.model.switch == "ACTIVE":
             self.refused(UsageError, act)
-            act = lambda: book_commands.reset(self.path, who=who, reason="understood", when=NOW, rearm=True)  # noqa: E731
+            act = lambda: book_commands.reset(self.path, who=who, reason="understood", when=self.when, rearm=True)  # noqa: E731
         assert self.accepted(act) == self.model.switch
         self.model.reset()
         self.model.events.append(("reset", who))
@@ -416,7 +497,7 @@ class Book(RuleBasedStateMachine):
         if wrong == "shares":
             shares = {**shares, "A": shares.get("A", 0) + 1}
         closed = (self.model.last or 0) + over
-        how = {"closed": day(closed), "when": NOW, "accepted": (by, "known") if by else ("", "")}
+        how = {"closed": day(closed), "when": self.when, "accepted": (by, "known") if by else ("", "")}
         how["prices"] = {"A": 40.0 * self.units} if priced else {}
         table = pd.Series(shares, dtype="float64") / self.units
         act = lambda: book_commands.reconcile(self.path, table, cents, **how)  # noqa: E731
@@ -452,7 +533,7 @@ class Book(RuleBasedStateMachine):
         self.count += 1
         late = None if due is None else min(max((self.model.last or 0) + due, 0), len(DAYS) - 1)
         owed = [] if due is None else [{"symbol": "A", "kind": "claim", "due": day(late), "cents": cents}]
-        said = {"who": "Bob", "reason": f"no. {self.count}", "when": NOW, "receivables": owed}
+        said = {"who": "Bob", "reason": f"no. {self.count}", "when": self.when, "receivables": owed}
         said |= {"shares": {symbol: n / self.units for symbol, n in shares.items()}, "cash_cents": 0 if owed else cents}
         said["prices"] = dict.fromkeys(SYMBOLS, 30.0 * self.units)
         act = lambda: book_commands.adjust(self.path, **said)  # noqa: E731
