@@ -194,6 +194,13 @@ def test_a_halt_of_no_book_and_of_nobody_is_refused_and_leaves_no_marker(tmp_pat
     assert not list(tmp_path.rglob("HALT*"))
 
 
+def test_a_halt_of_one_book_leaves_the_other_and_names_one_that_is_not_there(approved):
+    refused(command(approved, *HALT, "--book", "live"), 64, "no live book in")
+    assert states(approved) == {"APPROVED"}
+    assert not list(approved.runs.glob("HALT*"))
+    succeed(command(approved, "export", tonight(approved)))
+
+
 def test_a_reset_records_the_halt_first_so_that_its_orders_stay_void(approved):
     halt_markers.drop(approved.runs, ["paper"], who="Bob", reason="killed at once", when="2024-06-26 21:10:00 UTC")
     succeed(command(approved, *RESET))

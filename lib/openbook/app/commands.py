@@ -442,24 +442,22 @@ def halt(runs: Path, *, who: str, reason: str, kind: str = "") -> str:
         if mark.kind not in unrecorded:
             halt_markers.clear(mark)
     if not (voided or unrecorded):
-        raise UsageError(f"no book in {runs}")
+        raise UsageError(f"no {kind} book in {runs}" if kind else f"no book in {runs}")
     if unmarked and unrecorded:
         raise StorageError("; ".join([unmarked, *unrecorded.values()]))
-    unlogged = _log_halt(runs, voided)
-    return " ".join(
-        [_halted(voided, unrecorded, marks), *filter(None, [unlogged, unmarked and "No marker was needed."])]
-    )
+    return _halted(voided, unrecorded, marks) + _log_halt(runs, voided)
 
 
 def _record_halt(
     runs: Path, kinds: list[str], signed: dict[str, str], now: str
 ) -> tuple[dict[str, int], dict[str, str]]:
     """How many orders each book voided, and why a book did not record the halt."""
-    voided, unrecorded = {}, {}
+    voided: dict[str, int] = {}
+    unrecorded: dict[str, str] = {}
     for each in kinds:
         try:
             place = the_book(runs, each)[1]
-            if len(kinds) == 1 or book.exists(place):
+            if book.exists(place):
                 voided[each] = book_commands.halt(place, **signed, when=now)
         except UsageError:
             raise
