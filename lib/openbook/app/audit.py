@@ -10,7 +10,7 @@ from openbook.common.errors import AuditError, BookError, OpenbookError
 from openbook.decision.sealed_inputs import input_locations, sealed_day
 from openbook.ledger import book
 from openbook.ledger.schema import SCHEMA_VERSION as BOOK_FORMAT
-from openbook.runs import audit_log, closures, verification, views
+from openbook.runs import audit_log, bytecode, closures, verification, views
 from openbook.runs.provenance import notebook_file
 from openbook.runs.rebuild import Made, rebuild
 from openbook.runs.runner import execute_notebook, start_kernel
@@ -37,6 +37,7 @@ def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]
     problems += verification.check_champions(runs, verify=read_champion)
     problems += verification.check_libraries(runs)
     problems += closures.altered(runs)
+    problems += [f"{file} was not compiled from its source" for file in bytecode.unfaithful()]
     altered, unchecked = verification.check_cells(runs, find_desk())
     problems += altered
     events = sum(entry["kind"] == "event" for entry in known)

@@ -45,7 +45,7 @@ from openbook.market.sources import origin
 from openbook.market.store import store_fingerprint
 from openbook.market.store.manifest import require_manifest
 from openbook.report.calendar_page import publish_calendar
-from openbook.runs import closures, halt_markers, provenance, verification
+from openbook.runs import bytecode, closures, halt_markers, provenance, verification
 from openbook.runs.code_changes import void_because
 from openbook.runs.key_files import read_key, read_once
 from openbook.runs.runs_folder import RunsFolder, check_date, read_run
@@ -210,6 +210,7 @@ def _require_unaltered(found: Proposal) -> None:
 
 def _require_standing(runs: Path, found: Proposal) -> None:
     """ApprovalError naming the file or the champion that changed since the orders were decided."""
+    bytecode.require_faithful()
     date = found.run["date"]
     if why := void_because(runs, date):
         raise ApprovalError(

@@ -52,7 +52,7 @@ from openbook.market.sources import Source, origin, parse_source
 from openbook.market.sources.folder import deliver
 from openbook.market.store import compact, snapshot, update_store
 from openbook.report.page import render_report
-from openbook.runs import halt_markers, libraries, provenance
+from openbook.runs import bytecode, halt_markers, libraries, provenance
 from openbook.runs.kernel import Kernel, forking, start_kernel
 from openbook.runs.preload import FOR_NOTEBOOKS
 from openbook.runs.progress import following
@@ -349,6 +349,7 @@ def _begin(folder: RunsFolder, plan: Plan, kernel: Kernel) -> Stage:
     """A stage for a run, whose code is kept first."""
     if kernel.library != provenance.library_digest():
         raise ConflictError("the openbook library changed while this command was running; run the command again")
+    bytecode.require_faithful()
     libraries.keep(folder.folder, provenance.sources(find_desk()))
     return folder.stage(
         plan.notebook,
