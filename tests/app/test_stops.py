@@ -280,6 +280,18 @@ def test_fills_are_recorded_whatever_stops_orders(approved, tmp_path):
     refused(command(approved, "fills", tonight(approved), file), 60, "paper book")
 
 
+def test_h03_a_fill_dated_after_today_is_refused(approved, tmp_path):
+    """The page of a live book, as far as the date is concerned: it is looked at before the orders are."""
+    file = tmp_path / "fills.csv"
+    head = "fill_id,order_id,shares,price,commission,date\n"
+    file.write_text(f"{head}1,2,3,4,0,{approved.days[4]:%Y-%m-%d}\n")
+    refused(
+        command(approved, "fills", tonight(approved), file), 60, "fill 1 is dated 2024-06-27, after today, 2024-06-26"
+    )
+    file.write_text(f"{head}1,2,3,4,0,{tonight(approved)}\n")
+    assert "after today" not in command(approved, "fills", tonight(approved), file).err
+
+
 # ---- research does not block the desk ----
 
 

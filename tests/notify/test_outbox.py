@@ -312,3 +312,14 @@ def test_a_heartbeat_says_when_and_how_it_ended(tmp_path):
     beat(tmp_path, "run daily_run", exit_code=0, date=DATE, now=NOW)
     said = json.loads((tmp_path / "heartbeat.json").read_bytes())
     assert said == {"when": "2022-12-28T22:05:00+00:00", "command": "run daily_run", "exit_code": 0, "date": DATE}
+
+
+def test_h03_what_a_clock_years_ahead_put_off_is_sent_by_a_clock_that_is_right(folder, monkeypatch):
+    ahead = NOW.replace(year=NOW.year + 9)
+    monkeypatch.setenv("OPENBOOK_WEBHOOK", f"http://127.0.0.1:{free_port()}/")
+    enqueue(folder, ALARM, ahead)
+    assert deliver(folder, ahead).waiting == 1  # nobody listens: it is to be tried again, years from now
+    with http_server() as (url, taken):
+        monkeypatch.setenv("OPENBOOK_WEBHOOK", url)
+        assert deliver(folder, NOW).waiting == 0
+    assert len(taken) == 1

@@ -263,6 +263,16 @@ def test_d14_a_symbol_read_as_missing_is_an_error(delivery, symbol):
         admit(replace(delivery, bars=delivery.bars.assign(symbol=column)))
 
 
+@pytest.mark.parametrize("symbol", ["A\x1b[2JB", "A\nB", "\u202eLPAA", "A\u200bB", "A\x00"])
+def test_x03_a_symbol_that_cannot_be_printed_is_refused_and_shown_escaped(delivery, symbol):
+    """On a terminal it could wipe the lines above it, or look like another."""
+    column = delivery.bars["symbol"].astype(object)
+    column[column == "S05"] = symbol
+    with pytest.raises(DataError, match="characters that cannot be printed") as refused:
+        admit(replace(delivery, bars=delivery.bars.assign(symbol=column)))
+    assert repr(symbol) in str(refused.value)
+
+
 def test_d14_symbols_read_as_numbers_are_an_error(delivery):
     with pytest.raises(DataError, match="so that NA and TRUE stay as written"):
         admit(replace(delivery, bars=delivery.bars.assign(symbol=1)))
