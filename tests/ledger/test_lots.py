@@ -1,16 +1,18 @@
 """Lots: first in, first out, and no cent of cost is ever lost."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from openbook.common.errors import DataError
+from openbook.ledger import book_commands
 from openbook.ledger.book import audit_book, open_book, read_book, views
 from openbook.ledger.facts import Action, Adjustment, Fill, Lot
 from openbook.ledger.lots import carry, cost_of, share_out
 from openbook.portfolio.costs import Costs
-from support.books import DAYS, commit, day, make_market, make_trades, random_market
+from support.books import ABOUT, DAYS, commit, day, make_market, make_trades, random_market
 
 
 def bought(n: int, shares: int, cents: int, costs: int = 0) -> Fill:
@@ -179,3 +181,34 @@ def test_the_fraction_below_a_unit_is_paid_in_cash(tmp_path):
     assert after.positions.to_dict() == {"A": 3.75}
     assert [(row.kind, row.cash_cents) for row in after.actions] == [("split", 0), ("cash_in_lieu", 2)]
     assert after.equity == before.equity
+
+
+def test_a_late_sale_of_what_was_booked_since_ends_on_the_day_of_the_booking():
+    """Sold in session 1, said so only after a correction of session 2 had brought the shares: held for no time."""
+    days = [day(n) for n in range(2, 5)]
+    found = Adjustment(symbol="A", security="A", shares=5, price=10.0, cents=0)
+    late = bought(1, -5, 6_000)
+    lots, closed = carry({}, days=days, share_units=1, adjustments=[found], actions=[], fills=[late])
+    assert lots["A"] == ()
+    assert [(row.opened, row.date, row.cost_cents, row.proceeds_cents) for row in closed] == [
+        (day(2), day(2), 5_000, 6_000)
+    ]
+
+
+def test_a_book_goes_on_after_a_late_sale_of_what_was_booked_since(tmp_path):
+    """An approved sale that a statement did not show, shares that a person booked, and then the fill after all."""
+    path, market = tmp_path / "book.db", make_market({"A": [10.0] * 6})
+    open_book(path, cash=1_000, kind="live")
+    commit(path, market, 0, make_trades(A=-5), manual=True)
+    batch, now = book_commands.read_batch(path, day(0)), "2025-03-04 21:00:00 UTC"
+    book_commands.approve(path, day(0), digest=batch.digest, about=ABOUT, who="Ann", when=now, how="terminal")
+    book_commands.reconcile(path, pd.Series(dtype=float), 100_000, closed=day(1), when=now)
+    commit(path, market, 1)
+    book_commands.adjust(path, who="Ann", reason="found", when=now, shares={"A": 5}, prices={"A": 10.0})
+    fill = {"fill_id": "f", "order_id": batch.orders["order_id"][0], "shares": -5, "price": 12.0}
+    table = pd.DataFrame([{**fill, "commission_cents": 0, "date": day(1)}])
+    assert book_commands.record_fills(path, day(0), table, when=now, source="0" * 64) == 1
+    commit(path, market, 2)
+    audit_book(path)
+    book = read_book(path)
+    assert (book.positions.empty, book.cash_cents) == (True, 106_000)

@@ -149,13 +149,15 @@ class _Lots:
             self.end(action, part, cents, action.date, "cash_in_lieu")
 
     def end(self, row: Adjustment | Action | Fill, lot: Lot, proceeds: int, day: str, kind: Ending) -> None:
+        """A lot, or part of one, has ended: on the later of two days, for a fill may be recorded after a lot was opened
+        that it was made before."""
         facts: dict[str, Any] = {
             "opened": lot.opened,
             "shares": lot.shares,
             "cost_cents": lot.cost_cents,
             "proceeds_cents": proceeds,
         }
-        self.closed.append(Closed(symbol=row.symbol, security=row.security, date=day, kind=kind, **facts))
+        self.closed.append(Closed(symbol=row.symbol, security=row.security, date=max(day, lot.opened), kind=kind, **facts))
 
 
 def _oldest(lots: tuple[Lot, ...], shares: int) -> tuple[list[Lot], tuple[Lot, ...]]:
