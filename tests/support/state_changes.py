@@ -10,11 +10,11 @@ from typing import NamedTuple
 import pandas as pd
 
 from openbook.app import commands, pipeline, service
-from openbook.common.errors import BookError
+from openbook.common.errors import BookError, StorageError
 from openbook.ledger import book, book_commands
 from openbook.market import calendar
 from openbook.market.calendar import REHEARSAL
-from openbook.runs import registry
+from openbook.runs import halt_markers, registry
 from openbook.runs.runs_folder import RunsFolder
 from openbook.runs.stage import Stage
 from support.books import DAYS, FREE, make_market, make_trades
@@ -246,7 +246,9 @@ def init_command(folder: Path, when: str) -> None:
 
 def halt_command(folder: Path, when: str) -> None:
     with clock(when):
-        commands.halt(folder, who="Ann", reason="the feed is odd")
+        said = commands.halt(folder, who="Ann", reason="the feed is odd")
+    if halt_markers.markers(folder, "paper"):  # orders are stopped, and the book has yet to record it
+        raise StorageError(said)
 
 
 def reset_command(folder: Path, when: str) -> None:

@@ -20,6 +20,7 @@ from openbook.app.service import (
     book_place,
     log_time,
     note,
+    obey_halts,
     parameters_digest,
     publish_views,
     read_trades,
@@ -433,38 +434,35 @@ def halt(runs: Path, *, who: str, reason: str, kind: str = "") -> str:
     """
     now, kinds = f"{calendar.machine_now():{MOMENT}}", [the_book(runs, kind)[0]] if kind else list(BOOK_KINDS)
     signed = {"who": require_line(who, "--who"), "reason": require_line(reason, "--reason")}
-    marks, unmarked = [], ""
+    unmarked = ""
     try:
-        marks = halt_markers.drop(runs, kinds, **signed, when=now)
+        halt_markers.drop(runs, kinds, **signed, when=now)
     except StorageError as error:
         unmarked = str(error)
-    voided, unrecorded = _record_halt(runs, kinds, signed, now)
-    for mark in marks:
-        if mark.kind not in unrecorded:
-            halt_markers.clear(mark)
-    if not (voided or unrecorded):
-        raise UsageError(f"no {kind} book in {runs}" if kind else f"no book in {runs}")
-    if unmarked and unrecorded:
-        raise StorageError("; ".join([unmarked, *unrecorded.values()]))
-    return _halted(voided, unrecorded, marks) + _log_halt(runs, voided)
-
-
-def _record_halt(
-    runs: Path, kinds: list[str], signed: dict[str, str], now: str
-) -> tuple[dict[str, int], dict[str, str]]:
-    """How many orders each book voided, and why a book did not record the halt."""
     voided: dict[str, int] = {}
     unrecorded: dict[str, str] = {}
     for each in kinds:
         try:
-            place = the_book(runs, each)[1]
-            if book.exists(place):
-                voided[each] = book_commands.halt(place, **signed, when=now)
-        except UsageError:
-            raise
+            if (n := _record_halt(runs, each, signed | {"when": now})) is not None:
+                voided[each] = n
         except (OpenbookError, OSError) as error:
             unrecorded[each] = f"the {each} book has not recorded it: {error}"
-    return voided, unrecorded
+    if not (voided or unrecorded):
+        raise UsageError(f"no {kind} book in {runs}" if kind else f"no book in {runs}")
+    if unmarked and unrecorded:
+        raise StorageError("; ".join([unmarked, *unrecorded.values()]))
+    return _halted(runs, voided, unrecorded) + _log_halt(runs, voided)
+
+
+def _record_halt(runs: Path, kind: str, signed: dict[str, str]) -> int | None:
+    """Record a halt in a book, with those whose command was killed before, and remove their markers; how many orders
+    that voided, or None where there is no such book."""
+    place = the_book(runs, kind)[1]
+    if not book.exists(place):
+        for mark in halt_markers.markers(runs, kind):
+            halt_markers.clear(mark)
+        return None
+    return obey_halts(RunsFolder(runs), kind, place) + book_commands.halt(place, **signed)
 
 
 def _log_halt(runs: Path, voided: Iterable[str]) -> str:
@@ -481,9 +479,9 @@ def _log_halt(runs: Path, voided: Iterable[str]) -> str:
     return ""
 
 
-def _halted(voided: dict[str, int], unrecorded: dict[str, str], marks: list[halt_markers.HaltMarker]) -> str:
+def _halted(runs: Path, voided: dict[str, int], unrecorded: dict[str, str]) -> str:
     """What a halt did, in words."""
-    places = [str(mark.file) for mark in marks if mark.kind in unrecorded]
+    places = [str(mark.file) for kind in unrecorded for mark in halt_markers.markers(runs, kind)]
     done = f"HALTED: {', '.join(voided)}; {sum(voided.values())} open orders voided; " if voided else ""
     waits = f"HALTED by {', '.join(places)}: no order goes out; {'; '.join(unrecorded.values())}; " if places else ""
     return f"{done}{waits}to resume: openbook reset"

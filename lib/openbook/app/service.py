@@ -181,14 +181,18 @@ def record_halts(folder: RunsFolder) -> None:
                 obey_halts(folder, kind, place)
 
 
-def obey_halts(folder: RunsFolder, kind: str, place: Path | str) -> None:
-    """Halt a book for its markers and the file KILL, as `record_halts`; raises what keeps it from being recorded."""
+def obey_halts(folder: RunsFolder, kind: str, place: Path | str) -> int:
+    """Halt a book for its markers and the file KILL, as `record_halts`; how many orders that voided. Raises what keeps
+    it from being recorded."""
+    voided = 0
     for mark in halt_markers.markers(folder.folder, kind):
-        book_commands.halt(place, who=mark.who, reason=mark.reason, when=mark.when or when())
+        voided += book_commands.halt(place, who=mark.who, reason=mark.reason, when=mark.when or when())
         halt_markers.clear(mark)
     killed = halt_markers.kill_file(folder.folder)
     if killed and book.read_book(place).switch != HALTED:
-        book_commands.halt(place, who="the KILL file", reason=halt_markers.kill_reason(killed), when=when())
+        reason = halt_markers.kill_reason(killed)
+        voided += book_commands.halt(place, who="the KILL file", reason=reason, when=when())
+    return voided
 
 
 def store_of(runs: Path, source) -> Path:

@@ -157,7 +157,9 @@ class _Lots:
             "cost_cents": lot.cost_cents,
             "proceeds_cents": proceeds,
         }
-        self.closed.append(Closed(symbol=row.symbol, security=row.security, date=max(day, lot.opened), kind=kind, **facts))
+        self.closed.append(
+            Closed(symbol=row.symbol, security=row.security, date=max(day, lot.opened), kind=kind, **facts)
+        )
 
 
 def _oldest(lots: tuple[Lot, ...], shares: int) -> tuple[list[Lot], tuple[Lot, ...]]:
