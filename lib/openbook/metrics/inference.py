@@ -122,6 +122,7 @@ def stationary_bootstrap_interval(
 
     NaN sessions are dropped, the rest taken as neighbors. Fewer than 16 sessions, or a constant series, give NaN. Too
     narrow on short samples (a year holds few independent blocks), and when the series is the best of many.
+    The law of arch's StationaryBootstrap (a test says so), ten times faster and without its seconds of import.
     """
     r = known(returns)
     if not (0 < level < 1 and draws >= 1 and (mean_block is None or mean_block >= 1)):
@@ -155,6 +156,7 @@ def simultaneous_lows(returns, *, level: float = 0.95, draws: int = 2000, seed: 
     largest studentized deviation over the series, in resamples that they share, takes the place of each one's (White
     2000, A Reality Check for Data Snooping; Romano & Wolf 2005). Series that move together cost little, independent
     ones much. A constant series, or fewer than 16 sessions, gives NaN. Too low a bar when more was tried than is here.
+    Not arch's StepM, which names the series that win without an interval, and (8.0.0) ignores `studentize`.
     """
     x = returns.dropna().to_numpy(dtype="float64")
     lows = pd.Series(np.nan, index=returns.columns, name="low")
