@@ -8,6 +8,7 @@ import yaml
 from packaging.requirements import Requirement
 
 CONDA_NAMES = {
+    "arch": "arch-py",
     "xgboost-cpu": "py-xgboost-cpu",
     "matplotlib": "matplotlib-base",
     "jupyter-client": "jupyter_client",

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
+from sklearn.model_selection import TimeSeriesSplit
 
 from openbook.common.errors import DataError, ParameterError
 from openbook.signals.dataset import (
@@ -17,6 +18,7 @@ from openbook.signals.dataset import (
     create_time_based_split,
     describe_label,
     hold_out_last,
+    holdout_split,
     rank_by_date,
     scored_rows,
 )
@@ -260,6 +262,44 @@ def test_a_split_by_hand():
     assert split.test.equals(dates[15:20])
     rolling = create_time_based_split(dates, 1, 2, horizon=2, embargo=1, min_train=6, kind="rolling")
     assert rolling.train.equals(dates[5:11])
+
+
+def positions(dates, splits) -> list[tuple[list[int], list[int]]]:
+    """Training and test dates of each fold as places in `dates`."""
+    return [tuple(dates.get_indexer(part).tolist() for part in split) for split in splits]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    n_folds=st.integers(2, 8),
+    horizon=st.integers(1, 21),
+    embargo=st.integers(0, 10),
+    kind=st.sampled_from(["expanding", "rolling"]),
+    first=st.integers(1, 100),
+    block=st.integers(1, 60),
+)
+def test_folds_are_those_of_scikit_learn_and_skfolio(n_folds, horizon, embargo, kind, first, block):
+    """Where the blocks come out even: of the rest, scikit-learn leaves out the oldest dates, skfolio the newest, and we
+    none. Neither knows labels or an embargo before a block: both are told the whole gap."""
+    from skfolio.model_selection import WalkForward as SkfolioWalkForward
+
+    gap = horizon + 1 + embargo
+    dates = sessions(first + gap + n_folds * block)
+    how = {"horizon": horizon, "embargo": embargo, "kind": kind, "min_train": first}
+    ours = positions(dates, [create_time_based_split(dates, fold, n_folds, **how) for fold in range(n_folds)])
+    scikit = TimeSeriesSplit(n_folds, test_size=block, gap=gap, max_train_size=first if kind == "rolling" else None)
+    assert ours == [(train.tolist(), test.tolist()) for train, test in scikit.split(dates)]
+    skfolio = SkfolioWalkForward(test_size=block, train_size=first, purged_size=gap, expand_train=kind == "expanding")
+    assert ours == [(train.tolist(), test.tolist()) for train, test in skfolio.split(dates.to_frame())]
+
+
+@given(horizon=st.integers(1, 21), embargo=st.integers(0, 10), before=st.integers(1, 100), holdout=st.integers(1, 100))
+def test_the_holdout_is_the_last_fold_of_scikit_learn(horizon, embargo, before, holdout):
+    gap = horizon + 1 + embargo
+    dates = sessions(before + gap + 2 * holdout)
+    *_, (train, test) = TimeSeriesSplit(2, test_size=holdout, gap=gap).split(dates)
+    ours = holdout_split(dates, holdout, horizon=horizon, embargo=embargo)
+    assert positions(dates, [ours]) == [(train.tolist(), test.tolist())]
 
 
 @pytest.mark.parametrize(

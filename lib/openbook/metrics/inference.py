@@ -122,13 +122,14 @@ def stationary_bootstrap_interval(
 
     NaN sessions are dropped, the rest taken as neighbors. Fewer than 16 sessions, or a constant series, give NaN. Too
     narrow on short samples (a year holds few independent blocks), and when the series is the best of many.
+    The law of arch's StationaryBootstrap (a test says so), ten times faster and without its seconds of import.
     """
     r = known(returns)
     if not (0 < level < 1 and draws >= 1 and (mean_block is None or mean_block >= 1)):
         raise ParameterError("level must be between 0 and 1, draws and mean_block at least 1")
     if len(r) < FEWEST or is_constant(r):
         return np.nan, np.nan
-    means = _bootstrap_means(r, optimal_block_length(r) if mean_block is None else mean_block, draws, seed)
+    means = _bootstrap_means(r[:, None], optimal_block_length(r) if mean_block is None else mean_block, draws, seed)
     low, high = np.quantile(means, [(1.0 - level) / 2.0, (1.0 + level) / 2.0]) * SESSIONS_A_YEAR
     return float(low), float(high)
 
@@ -155,6 +156,7 @@ def simultaneous_lows(returns, *, level: float = 0.95, draws: int = 2000, seed: 
     largest studentized deviation over the series, in resamples that they share, takes the place of each one's (White
     2000, A Reality Check for Data Snooping; Romano & Wolf 2005). Series that move together cost little, independent
     ones much. A constant series, or fewer than 16 sessions, gives NaN. Too low a bar when more was tried than is here.
+    Not arch's StepM, which names the series that win without an interval, and (8.0.0) ignores `studentize`.
     """
     x = returns.dropna().to_numpy(dtype="float64")
     lows = pd.Series(np.nan, index=returns.columns, name="low")
@@ -163,8 +165,7 @@ def simultaneous_lows(returns, *, level: float = 0.95, draws: int = 2000, seed: 
         return lows
     x = x[:, moving]
     block = max(optimal_block_length(column) for column in x.T)
-    drawn = np.column_stack([_bootstrap_means(column, block, draws, seed) for column in x.T])  # the same days in each
-    gap = drawn - x.mean(axis=0)
+    gap = _bootstrap_means(x, block, draws, seed) - x.mean(axis=0)
     error = gap.std(axis=0, ddof=1)
     reach = np.quantile((gap / error).max(axis=1), (1.0 + level) / 2.0)
     lows[moving] = (x.mean(axis=0) - reach * error) * SESSIONS_A_YEAR
@@ -206,17 +207,20 @@ def _autocovariance(gap: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def _bootstrap_means(x: np.ndarray, mean_block: float, draws: int, seed: int) -> np.ndarray:
-    """Means of `draws` samples, (draws,): blocks of geometric length that begin anywhere and run on past the end.
+    """Means of `draws` samples of x (n, k), the same sessions in each column, (draws, k): blocks of geometric length
+    that begin anywhere and run on past the end.
 
     The sum of a block is a difference of two running sums, so a block costs the same however long it is.
     """
-    rng, n = np.random.default_rng(seed), len(x)
-    running = np.concatenate([[0.0], np.cumsum(np.concatenate([x, x]))])
-    means = []
+    rng, (n, k) = np.random.default_rng(seed), x.shape
+    running = np.column_stack([np.zeros(k), np.cumsum(np.hstack([x.T, x.T]), axis=1)])
+    means = np.empty((draws, k))
     for done in range(0, draws, _CHUNK):
         starts, begins, ends = _blocks(rng, n, n, mean_block, min(_CHUNK, draws - done))
-        means.append((running[starts + ends - begins] - running[starts]).sum(axis=1) / n)
-    return np.concatenate(means)
+        stops = starts + ends - begins
+        for column, line in enumerate(running):
+            means[done : done + _CHUNK, column] = (line[stops] - line[starts]).sum(axis=1) / n
+    return means
 
 
 def _blocks(rng, n: int, length: int, mean_block: float, draws: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
