@@ -30,7 +30,7 @@ class SignedAct:
     """An event of kind `approved` or `reset`.
 
     seq : its number; before : hash of the event before it; batch : that an approval names, None if there is none
-    repeated : nonces of it that another approval has too
+    repeated : nonces of it that an earlier approval has too
     """
 
     seq: int
@@ -86,10 +86,10 @@ class SignedAct:
             approval_tokens.require_covers(token, batch=batch.digest, session=batch.session, orders=batch.orders)
         said = {"who": approval_tokens.signers(self.tokens), "how": approval_tokens.nonces(self.tokens)}
         ids = {row["order_id"] for row in self.body["orders"]}
+        if self.repeated:
+            raise ApprovalError("its token approved something before; a token works once")
         if any(self.body[name] != value for name, value in said.items()) or ids != batch.orders:
             raise ApprovalError("what was signed is not what the event says")
-        if self.repeated:
-            raise ApprovalError("its token approved something else before; a token works once")
 
 
 def read_acts(path: Path | str) -> list[SignedAct]:
@@ -112,16 +112,13 @@ def _acts(db: sqlite3.Connection) -> list[SignedAct]:
     rows = db.execute("""SELECT e.seq, e.body, p.hash FROM events e JOIN events p ON p.seq = e.seq - 1
         WHERE e.kind IN ('approved', 'reset') ORDER BY e.seq""").fetchall()
     found = [(seq, json.loads(text), before) for seq, text, before in rows]
-    batches = _batches(db)
-    seen: dict[str, set[int]] = {}
-    for seq, body, _ in found:
-        for nonce in _nonces(body):
-            seen.setdefault(nonce, set()).add(seq)
-    twice = {nonce for nonce, where in seen.items() if len(where) > 1}
-    return [
-        SignedAct(seq, body, before, batches.get(str(body.get("batch", ""))), frozenset(_nonces(body) & twice))
-        for seq, body, before in found
-    ]
+    batches, seen, acts = _batches(db), set[str](), []
+    for seq, body, before in found:
+        nonces = _nonces(body)
+        batch = batches.get(str(body.get("batch", "")))
+        acts.append(SignedAct(seq, body, before, batch, frozenset(nonces & seen)))
+        seen |= nonces
+    return acts
 
 
 def _nonces(body: Mapping[str, Any]) -> set[str]:
