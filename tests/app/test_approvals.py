@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pandas as pd
@@ -284,6 +285,13 @@ def test_x06_a_token_of_another_evening_another_batch_or_too_late(paper, monkeyp
     refused(approve(paper, token), 55, "the token expired at")
 
 
+@pytest.mark.parametrize("name", ["Ann\u200b", "Ann\u3164", "Ann\x1b[2J", "A\nB", " ", "x" * 201])
+def test_nobody_signs_under_a_name_that_cannot_be_read(paper, name, tmp_path):
+    words = ["--date", tonight(paper), "--by", name, "--key", key(paper, "Ann"), "--out", tmp_path / "odd.token"]
+    refused(openbook("sign", batch_of(paper).digest, *words), 64, "--by")
+    assert not (tmp_path / "odd.token").exists()
+
+
 @pytest.mark.parametrize("expires", ["never", "", "2099-01-01T00:00:00", "NaT"])
 def test_x06_a_token_that_says_no_time_is_refused(paper, expires):
     token = token_of(sign(paper, "Ann"))
@@ -372,9 +380,39 @@ def approve_at_a_terminal(desk) -> None:
     file.with_name("kept").rename(file)
 
 
-def test_an_approval_from_before_the_list_is_not_exported(live):
+def test_an_approval_from_before_the_list_is_exported_once_it_is_signed(live):
     approve_at_a_terminal(live)
-    refused(export(live), 55, "does not count: it has no signature; nothing was exported", "--supersede")
+    refused(export(live), 55, "does not count: it has no signature; nothing was exported", "openbook sign")
+    token = sign(live, "Bob")
+    succeed(approve(live, token))
+    succeed(approve(live, token))  # the same command again
+    assert (states(live), last(live)["orders"], last(live)["who"]) == ({"APPROVED"}, [], "Bob")
+    succeed(export(live))
+    answer = succeed(command(live, "verify"))
+    assert "1 approval typed at a terminal, unsigned" in answer.out
+    assert "1 approval signed by listed keys" in answer.out
+
+
+def test_another_person_signs_where_the_signature_of_the_first_no_longer_suffices(live):
+    succeed(approve(live, sign(live, "Ann")))
+    write_list(live, {"Ann": {"may": []}, "Bob": {}})
+    refused(export(live), 55, "Ann may not approve")
+    succeed(approve(live, sign(live, "Bob")))
+    succeed(export(live))
+
+
+def test_x06_a_rejected_batch_that_is_written_back_exports_nothing(live):
+    """The signature is genuine, and older than the rejection."""
+    succeed(approve(live, sign(live, "Ann")))
+    succeed(command(live, "reject", tonight(live), "--by", "Bob", "--reason", "no"))
+    with sqlite3.connect(book_of(live)) as db:
+        db.execute("INSERT INTO transitions VALUES ('REJECTED', 'APPROVED')")
+    ids = batch_of(live).orders["order_id"]
+    write(live, {"kind": "approved", "batch": batch_of(live).digest, "who": "Ann", "when": "2024-06-26 21:11:00 UTC",
+                 "how": "terminal", "session": tonight(live),
+                 "orders": [{"order_id": key, "before": "REJECTED"} for key in ids]})  # fmt: skip
+    assert states(live) == {"APPROVED"}
+    refused(export(live), 55, "does not count: it has no signature")
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,13 @@ def test_what_is_no_token(data):
     "change",
     [
         {"who": 1},
+        {"who": "Ann\x1b[2J"},
+        {"who": "Ann\nBob"},
+        {"who": "Ann\u200b"},
+        {"orders": ["a\n"]},
+        {"orders": "a"},
+        {"orders": None},
+        {"orders": {}},
         {"orders": []},
         {"orders": ["b", "a"]},
         {"orders": ["a", "a"]},

@@ -8,9 +8,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from openbook.common.errors import ApprovalError
 from openbook.ledger import approval_tokens, book_commands, upgrade
-from openbook.ledger.book import open_book, read_book, settle
+from openbook.ledger.book import audit_book, open_book, read_book, settle
 from openbook.ledger.signed_acts import read_acts, read_approving
 from openbook.ledger.supersede import supersede_session
+from support import programs
 from support.books import ABOUT, CALM, FREE, commit, day, make_market, make_trades
 
 MARKET = make_market({"A": [100, 101, 102, 103, 104, 105], "B": [50, 49, 48, 47, 46, 45]})
@@ -69,6 +70,22 @@ def test_the_approvals_of_both_decisions_of_a_session_stand_for_their_own_orders
     assert (first.batch.orders, second.batch.orders) == ({f"{day(0)}-A", f"{day(0)}-B"}, {f"{day(0)}.2-A"})
 
 
+def test_a_signature_is_added_to_an_approval_and_changes_no_order(book):
+    batch = book_commands.read_batch(book, day(0))
+    how = {"digest": batch.digest, "about": ABOUT, "when": NOW, "how": "terminal"}
+    book_commands.approve(book, day(0), who="Ann", **how)
+    with pytest.raises(ApprovalError, match="can no longer be approved"):
+        book_commands.approve(book, day(0), who="Bob", **how)
+    approve(book)
+    typed, signed = read_approving(book, batch.orders["order_id"])
+    assert (typed.typed, signed.typed, signed.body["orders"]) == (True, False, [])
+    signed.require_genuine()
+    audit_book(book)
+    book_commands.reject(book, day(0), who="Bob", reason="no", when=NOW)
+    with pytest.raises(ApprovalError, match="are REJECTED"):
+        approve(book)
+
+
 def test_a_reset_is_signed_for_one_place_in_the_book(book):
     book_commands.halt(book, who="Ann", reason="drill", when=NOW)
     said = {"who": "Ann", "reason": "over", "when": NOW}
@@ -79,6 +96,17 @@ def test_a_reset_is_signed_for_one_place_in_the_book(book):
     book_commands.reset(book, **said, sign=lambda head: wrong)
     with pytest.raises(ApprovalError, match="what was signed is not what the event says"):
         read_acts(book)[1].require_genuine()
+
+
+def test_a_book_on_a_server_keeps_signatures_too(server):
+    programs.driver("postgresql", "psycopg")
+    place = f"postgresql+psycopg://openbook@/postgres?host={server}&book=signed"
+    open_book(place, cash=10_000, kind="live")
+    commit(place, MARKET, 0, make_trades(A=50, B=20), manual=True)
+    approve(place)
+    (act,) = read_approving(place, book_commands.read_batch(place, day(0)).orders["order_id"])
+    act.require_genuine()
+    audit_book(place)
 
 
 @pytest.mark.parametrize("file", sorted(FORMAT2.glob("*.db.xz")), ids=lambda file: file.name)

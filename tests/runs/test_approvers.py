@@ -211,6 +211,11 @@ def test_above_a_limit_two_different_people_sign(cents):
             two.require_enough(signers, cents + 1)
 
 
+def test_nobody_is_not_enough():
+    with pytest.raises(ApprovalError, match="nobody signed"):
+        listed(ANN).require_enough([], 0)
+
+
 def test_a_second_signature_does_not_lift_the_limit_of_the_first():
     people = listed(ANN | {"approve_up_to": 100}, BOB)
     with pytest.raises(ApprovalError, match=r"the batch trades 100\.01 USD, and Ann may approve up to 100\.00 USD"):

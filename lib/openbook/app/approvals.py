@@ -81,18 +81,19 @@ def require_signed(runs: Path, kind: str, place: Path | str, batch: Batch) -> No
     """
     if kind != "live" or read_approvers(runs) is None:
         return
-    try:
-        acts = read_approving(place, batch.orders["order_id"])
-        if len(acts) != 1 or acts[0] is None:
-            raise ApprovalError("it is not the approval of one person or two")
-        acts[0].require_genuine()
-        require_signatures(runs, batch, acts[0].tokens)
-    except ApprovalError as error:
-        raise ApprovalError(
-            f"the approval of {batch.session} in the book does not count: {error}; nothing was exported. To decide and "
-            f"approve again: openbook reject {batch.session}, then openbook run daily_run --date {batch.session} "
-            "--supersede"
-        ) from None
+    why = "it is not a person's"
+    for act in read_approving(place, batch.orders["order_id"]):
+        try:
+            act.require_genuine()
+            require_signatures(runs, batch, act.tokens)
+        except ApprovalError as error:
+            why = str(error)
+        else:
+            return
+    raise ApprovalError(
+        f"the approval of {batch.session} in the book does not count: {why}; nothing was exported. Sign the batch with "
+        f"openbook sign, then: openbook approve {batch.session} --token TOKEN"
+    )
 
 
 def _traded_cents(orders: pd.DataFrame) -> int:

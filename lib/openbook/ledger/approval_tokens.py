@@ -108,10 +108,10 @@ def _message(purpose: str, body: dict[str, Any]) -> bytes:
 
 
 def _plain(token: Mapping[str, Any]) -> bool:
-    """Whether every value is text, but the orders, which may be a sorted list of different texts."""
-    rest = [value for name, value in token.items() if name != "orders"]
+    """Whether every value is text that can be shown, but the orders, which may be a sorted list of different ones."""
     orders = token.get("orders", ALL)
-    listed = isinstance(orders, list) and all(isinstance(each, str) for each in orders)
-    return all(isinstance(value, str) for value in rest) and (
-        orders == ALL or (listed and orders == sorted({*orders}) != [])
-    )
+    if orders != ALL and not (isinstance(orders, list) and orders):
+        return False
+    ids = orders if isinstance(orders, list) else []
+    texts = [*(value for name, value in token.items() if name != "orders"), *ids]
+    return all(isinstance(text, str) and text.isprintable() for text in texts) and ids == sorted({*ids})

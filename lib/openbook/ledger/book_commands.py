@@ -96,8 +96,10 @@ def approve(
     """Approve the batch of `session`; how many orders. Approving it again by the same person changes nothing.
 
     digest : of the batch that the person saw; about : hashes of model, data, parameters and code as they are now
-    how : "terminal", or the nonces of the tokens, with commas; signed : the tokens, which the event keeps and which the
-        caller has checked; may_go : raises if a halt that no book knows yet stops orders
+    how : "terminal", or the nonces of the tokens, with commas
+    signed : the tokens, which the event keeps and which the caller has checked; they may be added to a batch that is
+        approved already, for example at a terminal before the desk listed its approvers
+    may_go : raises if a halt that no book knows yet stops orders
 
     Raises ApprovalError (55) if it is another batch, if anything that it stands on has changed, or if it was approved,
     rejected or ended before.
@@ -116,10 +118,11 @@ def approve(
             raise ApprovalError(
                 f"{', '.join(changed) or 'the book'} changed since {session} was decided, so its batch is void"
             )
-        _require_waiting(batch, ("PENDING",))
+        _require_waiting(batch, ("PENDING", "APPROVED") if signed else ("PENDING",))
         may_go()
         kept = {"signed": [dict(token) for token in signed]} if signed else {}
-        _append(db, said | kept | {"when": when, "session": _last(db), "orders": _states(batch)})
+        changed_states = [] if "APPROVED" in set(batch.orders["status"]) else _states(batch)
+        _append(db, said | kept | {"when": when, "session": _last(db), "orders": changed_states})
     return len(batch.orders)
 
 

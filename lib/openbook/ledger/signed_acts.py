@@ -85,10 +85,10 @@ class SignedAct:
             approval_tokens.require_signed(approval_tokens.APPROVAL, token)
             approval_tokens.require_covers(token, batch=batch.digest, session=batch.session, orders=batch.orders)
         said = {"who": approval_tokens.signers(self.tokens), "how": approval_tokens.nonces(self.tokens)}
-        ids = {row["order_id"] for row in self.body["orders"]}
+        ids = {row["order_id"] for row in self.body["orders"]}  # none, if they were approved before
         if self.repeated:
             raise ApprovalError("its token approved something before; a token works once")
-        if any(self.body[name] != value for name, value in said.items()) or ids != batch.orders:
+        if any(self.body[name] != value for name, value in said.items()) or ids not in (batch.orders, set()):
             raise ApprovalError("what was signed is not what the event says")
 
 
@@ -97,13 +97,15 @@ def read_acts(path: Path | str) -> list[SignedAct]:
     return database.read(database.place(path), _acts)
 
 
-def read_approving(path: Path | str, orders: Iterable[str]) -> list[SignedAct | None]:
-    """The events by which these orders became APPROVED; None for one that is not a person's approval."""
+def read_approving(path: Path | str, orders: Iterable[str]) -> list[SignedAct]:
+    """The approvals of a batch that hold: the one by which its orders became APPROVED for the last time, if it was a
+    person's, and those that were added since. Oldest first."""
 
-    def query(db: sqlite3.Connection) -> list[SignedAct | None]:
+    def query(db: sqlite3.Connection) -> list[SignedAct]:
         rows = db.execute("SELECT order_id, seq FROM order_states WHERE status = 'APPROVED'").fetchall()
-        wanted, acts = {*orders}, {act.seq: act for act in _acts(db) if act.kind == "approved"}
-        return [acts.get(seq) for seq in sorted({seq for key, seq in rows if key in wanted})]
+        wanted = {*orders}
+        since = max((seq for key, seq in rows if key in wanted), default=0)
+        return [act for act in _acts(db) if act.seq >= since and act.batch and act.batch.orders == wanted]
 
     return database.read(database.place(path), query)
 

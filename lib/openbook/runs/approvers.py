@@ -97,6 +97,8 @@ class Approvers(BaseModel, frozen=True, extra="forbid"):
         signers : (name, public key) of each signature; cents : sum of |shares| × price of the batch, US cents
         """
         people = {person.name: person for person in (self.require_may(*signer, "approve") for signer in signers)}
+        if not people:
+            raise ApprovalError("nobody signed the batch")
         usd = f"{cents / 100:,.2f} USD"
         for person in people.values():
             if person.approve_up_to is not None and not cents <= round(person.approve_up_to * 100):
