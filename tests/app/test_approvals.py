@@ -551,6 +551,11 @@ def test_a_reset_of_a_live_book_is_signed_by_somebody_who_may(halted):
     assert "live book: 1 reset signed by listed keys" in answer.out
 
 
+def test_x06_a_live_book_that_is_called_a_paper_book_is_one(halted, monkeypatch):
+    monkeypatch.setenv("OPENBOOK_BOOK_PAPER", str(book_of(halted)))
+    refused(command(halted, "reset", "--who", "Ann", *WHY, "--book", "paper"), 55, "a reset of the live book is signed")
+
+
 def test_x06_a_reset_copied_to_another_place_of_the_book_is_a_problem(halted):
     succeed(command(halted, "reset", "--who", "Ann", *WHY, "--key", key(halted, "Ann")))
     again = last(halted)

@@ -16,6 +16,7 @@ from openbook.common.frames import each_row
 from openbook.common.signatures import public_key
 from openbook.common.text import require_line
 from openbook.ledger import approval_tokens
+from openbook.ledger.book import read_book
 from openbook.ledger.book_commands import Batch
 from openbook.ledger.signed_acts import SignedAct, read_acts, read_approving
 from openbook.market import calendar
@@ -56,9 +57,14 @@ def _moment(text: str) -> pd.Timestamp:
         raise ApprovalError(f"the token expires at {text!r}, which is not a time; sign the batch again") from None
 
 
-def require_terminal_suffices(runs: Path, kind: str) -> None:
+def _asks_for_signatures(runs: Path, place: Path | str) -> bool:
+    """Whether acts on a book must be signed: it is live, by what it says itself, and the desk lists its approvers."""
+    return read_approvers(runs) is not None and read_book(place).kind == "live"
+
+
+def require_terminal_suffices(runs: Path, place: Path | str) -> None:
     """ApprovalError (55) for a live book on a desk that lists its approvers: it takes signed approvals only."""
-    if kind == "live" and read_approvers(runs) is not None:
+    if _asks_for_signatures(runs, place):
         raise ApprovalError(
             f"the desk lists its approvers in {FILE}, so its live book takes signed approvals only: "
             "openbook sign HASH --date DATE --by NAME --key FILE --out TOKEN, then openbook approve DATE --token TOKEN"
@@ -74,12 +80,12 @@ def require_signatures(runs: Path, batch: Batch, tokens: Sequence[Mapping[str, A
     approvers.require_enough([(token["who"], token["key"]) for token in tokens], _traded_cents(orders))
 
 
-def require_signed(runs: Path, kind: str, place: Path | str, batch: Batch) -> None:
+def require_signed(runs: Path, place: Path | str, batch: Batch) -> None:
     """ApprovalError (55) unless the approval that a live book has of a batch is signed as the desk's list asks.
 
     It is read from the events again: whoever can write into the book has still no key.
     """
-    if kind != "live" or read_approvers(runs) is None:
+    if not _asks_for_signatures(runs, place):
         return
     why = "it is not a person's"
     for act in read_approving(place, batch.orders["order_id"]):
@@ -108,14 +114,14 @@ def _traded_cents(orders: pd.DataFrame) -> int:
 
 
 def reset_signature(
-    runs: Path, kind: str, key: Path | None, *, who: str, reason: str, when: str
+    runs: Path, place: Path | str, key: Path | None, *, who: str, reason: str, when: str
 ) -> Callable[[str], dict[str, Any]] | None:
     """A function that signs the reset of a book, given the hash of its last event; None where none is needed.
 
     Raises ApprovalError (55) if the desk's list asks for a key and none is given, or if its owner may not reset.
     """
     if key is None:
-        if kind == "live" and read_approvers(runs) is not None:
+        if _asks_for_signatures(runs, place):
             raise ApprovalError(
                 f"the desk lists its approvers in {FILE}, so a reset of the live book is signed; add --key FILE of "
                 "somebody who may reset"

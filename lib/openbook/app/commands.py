@@ -121,7 +121,7 @@ def _kind_of(run: dict) -> str:
 def approve(runs: Path, date: str, *, who: str, ask: Callable[[Proposal], str]) -> str:
     """Approve the orders of a session, if the person asked answers with the last six characters of their hash."""
     seen = _proposal_to_go(runs, date)
-    approvals.require_terminal_suffices(runs, seen.kind)
+    approvals.require_terminal_suffices(runs, seen.place)
     _require_time(seen)
     _require_standing(runs, seen)
     answer = ask(seen).strip().lower()
@@ -161,7 +161,7 @@ def _approve(runs: Path, date: str, digest: str, *, who: str, how: str, signed: 
         if signed:
             approvals.require_signatures(runs, found.batch, signed)
         else:
-            approvals.require_terminal_suffices(runs, found.kind)
+            approvals.require_terminal_suffices(runs, found.place)
         _require_time(found)
         _require_unaltered(found)
         _require_standing(runs, found)
@@ -257,7 +257,7 @@ def export(runs: Path, date: str, form: str) -> tuple[str, bytes, str]:
     about = standing_on(RunsFolder(runs), found)
     if about != found.batch.about or found.batch.moved:
         raise ApprovalError(f"the approval of {date} is void because its inputs changed; nothing was exported")
-    approvals.require_signed(runs, found.kind, found.place, found.batch)
+    approvals.require_signed(runs, found.place, found.batch)
     left = orders[waits].assign(shares=orders["open"], symbol=orders["ticker"])
     # Whatever came while this batch was checked. No halt can be recorded meanwhile, so none slips in between.
     now = book_commands.release(found.place, date, may_go=partial(halt_markers.require_none, runs, found.kind))
@@ -485,7 +485,7 @@ def reset(runs: Path, *, who: str, reason: str, kind: str = "", rearm: bool = Fa
         if stops := halt_markers.stops(runs, kind):
             raise UsageError(f"{'; '.join(stops)}; remove the file first")
         said = {"who": who, "reason": reason, "when": when()}
-        sign_it = approvals.reset_signature(runs, kind, key, **said)
+        sign_it = approvals.reset_signature(runs, place, key, **said)
         was = book_commands.reset(place, **said, rearm=rearm, sign=sign_it)
         publish_views(folder, kind)
     return f"the {kind} book was {was} and is now ACTIVE; the kill switch restarts from here, without earlier losses"
