@@ -15,7 +15,7 @@ from openbook.app.service import parameters_digest
 from openbook.common import desk_folder
 from openbook.common.signatures import public_key
 from openbook.ledger import approval_tokens, book_commands, database, event_chain, projection
-from openbook.ledger.book import batch_digest
+from openbook.ledger.book import batch_digest, event_of
 from openbook.market import calendar
 from openbook.runs import audit_log
 from openbook.runs.approvers import FILE
@@ -466,7 +466,7 @@ def test_x06_an_approval_that_is_copied_within_the_book_is_a_problem(live):
     assert [line for line in notes if "1 approval signed by listed keys" in line]
 
 
-@pytest.mark.parametrize("what", ["price", "cash", "history"])
+@pytest.mark.parametrize("what", ["price", "cash", "head", "events before"])
 def test_x06_orders_changed_behind_their_approval_export_nothing(live, what):
     """The recorded hash of the batch stays, and so does the signature; what they stand for has changed."""
     succeed(approve(live, sign(live, "Ann")))
@@ -475,13 +475,17 @@ def test_x06_orders_changed_behind_their_approval_export_nothing(live, what):
         if body["session"] == tonight(live):
             if what == "cash":
                 body["settlement"]["cash_cents"] += 1
-            elif what == "history":
+            elif what == "head":
                 body["settlement"]["head"] = "ab" * 32
+            elif what == "events before":
+                body["settlement"]["head"] = head  # that of the book as it was
             else:
                 body["orders"][0]["price"] *= 2
         return body
 
-    rebuild(live, book_of(live), {"session": changed})
+    head = database.read(book_of(live), lambda db: event_of(db, tonight(live)))["settlement"]["head"]
+    more = {"cash_cents": 1} if what == "events before" else {}
+    rebuild(live, book_of(live), {"session": changed, "opened": lambda body: body | more})
     refused(export(live), 55, "are not those of the batch that was approved")
     problems, _ = audit.verify(live.runs)
     assert [line for line in problems if "are not those of the batch that was approved" in line]
