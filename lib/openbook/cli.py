@@ -4,7 +4,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
@@ -166,18 +166,20 @@ def backfill(
 def approve(
     date: Annotated[str, typer.Argument(help="Session on which the orders were decided, YYYY-MM-DD.")],
     by: Annotated[str, typer.Option(help="Name of the approver, recorded in the book.")] = "",
-    token: Annotated[Path | None, typer.Option(help="Signed approval token, instead of --by.")] = None,
-    key: Annotated[Path | None, typer.Option(help="Key with which the token was signed.")] = None,
+    token: Annotated[
+        list[Path] | None,
+        typer.Option(help="Signed approval token, instead of --by; repeat it if two people must sign."),
+    ] = None,
 ) -> None:
-    """Show the orders of a session and approve them."""
+    """Show the orders of a session and approve them, or approve them with tokens signed by listed approvers."""
     from openbook.app import commands
 
-    if (token is None) == (not by) or (token is None) != (key is None):
-        raise UsageError("give either --by NAME, or --token FILE and --key FILE")
-    if token is None:
-        _say(commands.approve(State.runs, date, who=by, ask=_ask))
+    if bool(token) == bool(by):
+        raise UsageError("give either --by NAME, or --token FILE")
+    if token:
+        _say(commands.approve_by_token(State.runs, date, tokens=token))
     else:
-        _say(commands.approve_by_token(State.runs, date, token=token, key=cast(Path, key)))
+        _say(commands.approve(State.runs, date, who=by, ask=_ask))
 
 
 @app.command(rich_help_panel=DAY)
@@ -326,42 +328,56 @@ def reset(
     clock: Annotated[
         bool, typer.Option("--clock", help="Instead: confirm that this machine's clock is right and the log's is not.")
     ] = False,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="Private key of --who; needed for a live book if the desk lists its approvers."),
+    ] = None,
 ) -> None:
     """Reset the kill switch of a book to ACTIVE."""
     from openbook.app import commands, service
 
-    if clock and (book or rearm):
+    if clock and (book or rearm or key):
         raise UsageError("--clock is about the log, not about a book; give it alone")
     if clock:
         _say(service.confirm_clock(State.runs, who=who, reason=reason))
         return
-    _say(commands.reset(State.runs, who=who, reason=reason, kind=book, rearm=rearm))
+    _say(commands.reset(State.runs, who=who, reason=reason, kind=book, rearm=rearm, key=key))
 
 
 @app.command(rich_help_panel=DANGER)
-def key(file: Annotated[Path, typer.Argument(help="Key file to create, outside the runs folder.")]) -> None:
-    """Create a key for signing approvals on another machine; copy it there securely."""
+def key(file: Annotated[Path, typer.Argument(help="Private key to create, outside the runs folder.")]) -> None:
+    """Create a private key for signing approvals, and print its public key for the desk's approvers.yaml.
+
+    Every approver creates a key of their own, on their own machine. The private key stays there; the public key is no
+    secret.
+    """
+    from openbook.runs.approvers import FILE, lines_for_list
     from openbook.runs.key_files import create_key
 
-    create_key(file, _runs_or_none_here())
-    _say(f"{file}: new key created; anyone who has it can approve orders")
+    public = create_key(file, _runs_or_none_here())
+    _say(f"{file}: new private key created; keep it to yourself, for anyone who has it can sign in your name")
+    _say(f"public key {public}")
+    _say(f"for {FILE}, in the folder of the desk, with your name:")
+    for line in lines_for_list([public]):
+        _say(line)
 
 
 @app.command(rich_help_panel=DANGER)
 def sign(
     batch: Annotated[str, typer.Argument(help="Full batch hash, as shown by approve and status.")],
     date: Annotated[str, typer.Option(help="Session on which the orders were decided, YYYY-MM-DD.")],
-    by: Annotated[str, typer.Option(help="Name of the approver, recorded in the book.")],
-    key: Annotated[Path, typer.Option(help="Key shared by both machines.")],
+    by: Annotated[str, typer.Option(help="Name of the approver, as listed in the desk's approvers.yaml.")],
+    key: Annotated[Path, typer.Option(help="Private key of the approver.")],
     out: Annotated[Path, typer.Option(help="Token file to write.")],
+    orders: Annotated[str, typer.Option(help="Ids of the orders, with commas; default: all orders of the batch.")] = "",
 ) -> None:
-    """Sign the approval of a batch, on any machine that has the key."""
+    """Sign the approval of a batch, on any machine; the private key never leaves it."""
     from openbook.app import commands
     from openbook.common.files import hand_out
 
     runs = _runs_or_none_here()
-    hand_out(out, commands.sign(batch, date, who=by, key=key, runs=runs), runs=runs)
-    _say(f"{out}: approves {date}; use it with: openbook approve {date} --token")
+    hand_out(out, commands.sign(batch, date, who=by, key=key, runs=runs, orders=orders), runs=runs)
+    _say(f"{out}: approves {date}; use it with: openbook approve {date} --token {out.name}")
 
 
 @app.command(rich_help_panel=LOOK)

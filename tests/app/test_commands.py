@@ -8,11 +8,21 @@ import shutil
 
 import pandas as pd
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from openbook.app import commands
 from openbook.cli import main
 from openbook.common import desk_folder
 from openbook.common.errors import ApprovalError
+from openbook.common.signatures import public_key
 from openbook.ledger import book_commands, database, event_chain, projection
 from openbook.ledger.book import read_book
 from openbook.market import calendar
@@ -108,70 +118,7 @@ def test_rejected_orders_are_not_approved_again_and_never_filled(waiting, monkey
     refused(command(waiting, "reject", tonight(waiting), "--by", "Bob", "--reason", "a\nb"), 64, "one line")
 
 
-# ---- tokens ----
-
-
-@pytest.fixture
-def key(tmp_path):
-    create_key(tmp_path / "key", tmp_path / "runs-elsewhere")
-    return tmp_path / "key"
-
-
-def signed(desk, key, tmp_path, **changes) -> str:
-    """A token for tonight's batch, signed as on another machine, in a file."""
-    batch = book_commands.read_batch(desk.book, tonight(desk)).digest
-    said = {"batch": batch, "date": tonight(desk), "who": "Eve"} | changes
-    token = commands.sign(said["batch"], said["date"], who=said["who"], key=key, runs=desk.runs)
-    (tmp_path / "token.json").write_bytes(token)
-    return str(tmp_path / "token.json")
-
-
-def by_token(desk, key, token) -> Answer:
-    return command(desk, "approve", tonight(desk), "--token", token, "--key", key)
-
-
-def test_a_token_signed_elsewhere_approves_once(waiting, key, tmp_path):
-    token = signed(waiting, key, tmp_path)
-    assert "approved by Eve" in succeed(by_token(waiting, key, token)).out
-    refused(command(waiting, "reject", tonight(waiting), "--by", "Bob", "--reason", "no") and
-            by_token(waiting, key, token), 55, "was already used")  # fmt: skip
-
-
-@pytest.mark.parametrize("change", ["who", "batch", "nonce", "signature", "text", "another key", "long"])
-def test_x06_a_forged_or_edited_token(waiting, key, tmp_path, change):
-    token = tmp_path / "token.json"
-    signed(waiting, key, tmp_path)
-    said = json.loads(token.read_bytes())
-    if change == "another key":
-        create_key(tmp_path / "other", waiting.runs)
-        key = tmp_path / "other"
-    elif change == "text":
-        token.write_text("approve, please")
-    elif change == "long":
-        token.write_bytes(token.read_bytes() + b" " * 5000)
-    else:
-        token.write_text(json.dumps(said | {change: said[change][::-1]}))
-    refused(by_token(waiting, key, token), 55, "token")
-    assert states(waiting) == {"PENDING"}
-
-
-def test_x06_an_expired_token_and_one_for_another_evening(waiting, key, tmp_path, monkeypatch):
-    token = signed(waiting, key, tmp_path, date=f"{waiting.days[2]:%Y-%m-%d}")
-    refused(by_token(waiting, key, token), 55, f"approves {waiting.days[2]:%Y-%m-%d}, not")
-    token = signed(waiting, key, tmp_path)
-    monkeypatch.setenv(calendar.REHEARSAL, f"{calendar.next_session(waiting.tonight):%Y-%m-%d}T15:00Z")
-    refused(by_token(waiting, key, token), 55, "expired")
-
-
-def test_x07_a_link_a_folder_or_a_pipe_is_no_token_and_no_key(waiting, key, tmp_path):
-    token = signed(waiting, key, tmp_path)
-    (tmp_path / "link").symlink_to(token)
-    os.mkfifo(tmp_path / "pipe")
-    for odd in (tmp_path / "link", tmp_path / "pipe", tmp_path):
-        refused(by_token(waiting, key, odd), 55, "regular file")
-    (tmp_path / "keylink").symlink_to(key)
-    refused(by_token(waiting, tmp_path / "keylink", token), 55, "regular file")
-    refused(by_token(waiting, key, tmp_path / "nowhere"), 74, "does not exist")
+# ---- keys; tokens are in test_approvals ----
 
 
 def test_x07_what_was_read_is_what_is_used(tmp_path):
@@ -189,24 +136,33 @@ def test_x07_what_was_read_is_what_is_used(tmp_path):
 def test_a_key_is_private_whole_and_outside_the_runs(tmp_path):
     runs = tmp_path / "runs"
     runs.mkdir()
-    create_key(tmp_path / "key", runs)
+    public = create_key(tmp_path / "key", runs)
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
-    assert len(read_key(tmp_path / "key", runs)) == 32
+    assert public_key(read_key(tmp_path / "key", runs)) == public
     assert main(["--runs", str(runs), "key", str(tmp_path / "key")]) == 74  # never replaced
     assert main(["--runs", str(runs), "key", str(runs / "key")]) == 55
     os.chmod(tmp_path / "key", 0o640)
     with pytest.raises(ApprovalError, match="can be read by others"):
         read_key(tmp_path / "key", runs)
-    for text in ("00\n", "not a key\n"):
-        (tmp_path / "short").write_text(text)
-        os.chmod(tmp_path / "short", 0o600)
-        with pytest.raises(ApprovalError, match="does not contain a key"):
-            read_key(tmp_path / "short", runs)
 
 
-def test_a_way_to_approve_is_one_way(waiting):
-    refused(command(waiting, "approve", tonight(waiting)), 64, "--by NAME, or --token")
-    refused(command(waiting, "approve", tonight(waiting), "--by", "A", "--token", "t", "--key", "k"), 64, "--by NAME")
+@pytest.mark.parametrize("kind", ["shared", "cut", "encrypted", "of another kind", "public"])
+def test_what_is_no_key_for_signing(tmp_path, kind):
+    """A key shared by both machines, as openbook made them once, among them."""
+    key, whole = Ed25519PrivateKey.generate(), (Encoding.PEM, PrivateFormat.PKCS8)
+    data = {
+        "shared": b"00" * 32 + b"\n",
+        "cut": key.private_bytes(*whole, NoEncryption())[:-40],
+        "encrypted": key.private_bytes(*whole, BestAvailableEncryption(b"secret")),
+        "of another kind": X25519PrivateKey.generate().private_bytes(*whole, NoEncryption()),
+        "public": key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+    }[kind]
+    (tmp_path / "key").write_bytes(data)
+    os.chmod(tmp_path / "key", 0o600)
+    with pytest.raises(
+        ApprovalError, match="does not contain a private key for signing; create one with: openbook key"
+    ):
+        read_key(tmp_path / "key", tmp_path / "runs")
 
 
 # ---- export, status, views ----

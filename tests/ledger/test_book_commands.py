@@ -8,8 +8,18 @@ import pytest
 
 from openbook.common.errors import ApprovalError, BookError, LimitError, OutOfOrderError, UsageError
 from openbook.execution.kill_switch import KillSwitch
-from openbook.ledger import book_commands, database
-from openbook.ledger.book import audit_book, commit_session, head, held_weights, open_book, read_book, settle, views
+from openbook.ledger import book_commands, database, event_chain
+from openbook.ledger.book import (
+    audit_book,
+    commit_session,
+    event_hashes,
+    head,
+    held_weights,
+    open_book,
+    read_book,
+    settle,
+    views,
+)
 from support.books import ABOUT, CALM, DAYS, FREE, commit, day, make_market, make_trades
 
 MARKET = make_market({"A": [100, 101, 102, 103, 104, 105], "B": [50, 49, 48, 47, 46, 45]})
@@ -103,6 +113,32 @@ def test_x06_a_token_approves_once(paper):
     approve(paper, how="nonce")
     book_commands.reject(paper, day(0), who="Ann", reason="no", when=NOW)
     unchanged(paper, lambda: approve(paper, how="nonce"), ApprovalError, "was already used")
+
+
+def test_x06_both_tokens_of_two_people_are_used(paper):
+    approve(paper, how="one,two")
+    book_commands.reject(paper, day(0), who="Ann", reason="no", when=NOW)
+    for how in ("one", "two", "two,one", "two,three"):
+        unchanged(paper, lambda how=how: approve(paper, how=how), ApprovalError, "was already used")
+
+
+def test_the_event_keeps_what_was_signed_and_nothing_else_changes(paper, live):
+    """No table reads it, so a book with signatures is read and audited like one without."""
+    token = {"who": "Ann", "signature": "…"}
+    approve(paper, how="nonce", signed=[token])
+    assert database.read(paper, event_chain.last_event)["signed"] == [token]
+    approve(live)
+    assert "signed" not in database.read(live, event_chain.last_event)
+    assert statuses(paper) == statuses(live)
+    audit_book(paper)
+
+
+def test_a_reset_signs_the_head_of_the_book(paper):
+    book_commands.halt(paper, who="Ann", reason="drill", when=NOW)
+    before = event_hashes(paper)[-1][1]
+    book_commands.reset(paper, who="Ann", reason="over", when=NOW, sign=lambda head: {"head": head})
+    assert database.read(paper, event_chain.last_event)["signed"] == [{"head": before}]
+    audit_book(paper)
 
 
 @pytest.mark.parametrize("act", ["cash", "halt"])

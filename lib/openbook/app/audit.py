@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from openbook.app.approvals import audit_signatures
 from openbook.app.service import book_place, books, kept_book
 from openbook.common.desk_folder import find_desk
 from openbook.common.errors import AuditError, BookError, OpenbookError
@@ -24,8 +25,9 @@ FIRST_FORMAT = 2  # of the book, when runs did not record it yet
 def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]]:
     """(what was altered, notes on what could not be checked and on the rest), in words.
 
-    The log's chain, every sealed run, every event of every book and the tables that follow from it, every champion, and
-    the cells of each executed notebook against the repository. With `head`, also that the log still holds that entry.
+    The log's chain, every sealed run, every event of every book and the tables that follow from it, every signature of
+    an approval or a reset against the keys that the desk lists, every champion, and the cells of each executed notebook
+    against the repository. With `head`, also that the log still holds that entry.
     """
     problems = audit_log.check(runs, head)
     try:
@@ -33,7 +35,11 @@ def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]
     except AuditError as error:
         return [*problems, str(error)], ["the log cannot be read, so nothing was compared with it"]
     problems += verification.check_runs(runs)
-    problems += [line for kind, place in books(runs).items() for line in _check_book(runs, known, kind, place)]
+    notes: list[str] = []
+    for kind, place in books(runs).items():
+        problems += _check_book(runs, known, kind, place)
+        unsound, signed = _check_signatures(runs, kind, place)
+        problems, notes = [*problems, *unsound], [*notes, *signed]
     problems += verification.check_champions(runs, verify=read_champion)
     problems += verification.check_libraries(runs)
     problems += closures.altered(runs)
@@ -44,7 +50,7 @@ def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]
     sealed = len(RunsFolder(runs).list())
     n = len(problems)
     result = f"{n} problem{'s' if n > 1 else ''}" if n else "no problems"
-    return problems, [*unchecked, f"{sealed} runs, {events} events, {len(known)} entries: {result}",
+    return problems, [*unchecked, *notes, f"{sealed} runs, {events} events, {len(known)} entries: {result}",
                       f"head of the log {audit_log.head(runs)}"]  # fmt: skip
 
 
@@ -63,6 +69,15 @@ def _check_book(runs: Path, known: list[dict], kind: str, place: Path | str) -> 
     mine = {subject: digest for subject, digest in logged.items() if subject.startswith(f"{kind}/")}
     other = sorted(key for key in {*hashes, *mine} if hashes.get(key) != mine.get(key))
     return [*(f"event {key} of the book does not match the log" for key in other), *edited]
+
+
+def _check_signatures(runs: Path, kind: str, place: Path | str) -> tuple[list[str], list[str]]:
+    """What is wrong with the approvals and resets of a book, and notes; of a book that cannot be read nothing, for
+    `_check_book` says so."""
+    try:
+        return audit_signatures(runs, kind, place)
+    except BookError:
+        return [], []
 
 
 def replay(runs: Path, date: str) -> tuple[list[str], list[str]]:

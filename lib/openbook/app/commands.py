@@ -4,7 +4,7 @@ Each shows first, then changes one thing under the lock, then brings views and l
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from openbook.app import champions
+from openbook.app import approvals, champions
 from openbook.app.service import (
     MOMENT,
     book_place,
@@ -137,6 +137,7 @@ def _kind_of(run: dict) -> str:
 def approve(runs: Path, date: str, *, who: str, ask: Callable[[Proposal], str]) -> str:
     """Approve the orders of a session, if the person asked answers with the last six characters of their hash."""
     seen = _proposal_to_go(runs, date)
+    approvals.require_terminal_suffices(runs, seen.place)
     _require_time(seen)
     _require_standing(runs, seen)
     answer = ask(seen).strip().lower()
@@ -144,34 +145,39 @@ def approve(runs: Path, date: str, *, who: str, ask: Callable[[Proposal], str]) 
         raise ApprovalError(
             f"{answer!r} does not match the last six characters of the batch hash of {date}; nothing was approved"
         )
-    return _approve(runs, date, seen.batch.digest, who=who, how="terminal")
+    return _approve(runs, date, seen.batch.digest, who=who, how=book_commands.TERMINAL)
 
 
-def approve_by_token(runs: Path, date: str, *, token: Path, key: Path) -> str:
-    """Approve with a token that was signed elsewhere; its file is read once."""
-    said = approval_tokens.read(read_once(token), read_key(key, runs))
-    if said["session"] != date:
-        raise ApprovalError(f"the token approves {said['session']}, not {date}")
-    if not calendar.now() <= pd.Timestamp(said["expires"]):
-        raise ApprovalError(f"the token expired at {said['expires']}; sign the batch again with openbook sign")
-    return _approve(runs, date, said["batch"], who=said["who"], how=said["nonce"])
+def approve_by_token(runs: Path, date: str, *, tokens: Sequence[Path]) -> str:
+    """Approve with a token, or the tokens of two people, checked with the public keys that the desk lists."""
+    signed = approvals.read_tokens(tokens, date)
+    who, how = approval_tokens.signers(signed), approval_tokens.nonces(signed)
+    return _approve(runs, date, signed[0]["batch"], who=who, how=how, signed=signed)
 
 
-def sign(batch: str, date: str, *, who: str, key: Path, runs: Path) -> bytes:
-    """A token that approves the batch of that hash; it expires when the batch does. Needs no runs folder."""
+def sign(batch: str, date: str, *, who: str, key: Path, runs: Path, orders: str = "") -> bytes:
+    """A token that approves the batch of that hash; it expires when the batch does. Needs no runs folder.
+
+    orders : ids with commas, if the signature is for these alone; empty: all orders of the batch
+    """
     if not (len(batch) == 64 and set(batch) <= set("0123456789abcdef")):
         raise UsageError(
             f"{batch!r} is not a batch hash; copy all 64 characters from openbook approve or openbook status"
         )
     deadline = calendar.approval_deadline(calendar.require_session(calendar.parse_date(date)))
-    said = {"batch": batch, "session": date, "who": require_line(who, "--by"), "when": when()}
-    return approval_tokens.sign(said | {"expires": deadline.isoformat()}, read_key(key, runs))
+    said: dict[str, Any] = {"batch": batch, "session": date, "orders": approvals.order_ids(orders)}
+    said |= {"who": require_line(who, "--by"), "when": when(), "expires": deadline.isoformat()}
+    return approval_tokens.to_bytes(approval_tokens.sign_approval(said, read_key(key, runs)))
 
 
-def _approve(runs: Path, date: str, digest: str, *, who: str, how: str) -> str:
+def _approve(runs: Path, date: str, digest: str, *, who: str, how: str, signed: Sequence[Mapping] = ()) -> str:
     """The approval itself: everything is checked again, under the lock."""
     with working(runs) as folder:
         found = _proposal_to_go(runs, date)
+        if signed:
+            approvals.require_signatures(runs, found.batch, signed)
+        else:
+            approvals.require_terminal_suffices(runs, found.place)
         _require_time(found)
         _require_unaltered(found)
         _require_standing(runs, found)
@@ -181,6 +187,7 @@ def _approve(runs: Path, date: str, digest: str, *, who: str, how: str) -> str:
             "who": who,
             "when": when(),
             "how": how,
+            "signed": signed,
         }
         n = book_commands.approve(
             found.place, date, **said, may_go=partial(halt_markers.require_none, runs, found.kind)
@@ -248,7 +255,8 @@ def export(runs: Path, date: str, form: str, *, paper_account: bool = False) -> 
     never sent anywhere. Of an order that is filled in part what is still open is written. Orders of a paper book are
     marked PAPER, and leave in a broker's own format only for a `paper_account`: ApprovalError (55) otherwise.
 
-    ApprovalError (55) unless every order was approved, in time, and stands on what it was approved on.
+    ApprovalError (55) unless every order was approved, in time, and stands on what it was approved on; for a live book
+    of a desk that lists its approvers, also unless they signed.
     """
     if form not in brokers.FORMATS:
         raise UsageError(f"unknown format {form!r}; choose from {', '.join(brokers.FORMATS)}")
@@ -273,6 +281,7 @@ def export(runs: Path, date: str, form: str, *, paper_account: bool = False) -> 
     about = standing_on(RunsFolder(runs), found)
     if about != found.batch.about or found.batch.moved:
         raise ApprovalError(f"the approval of {date} is void because its inputs changed; nothing was exported")
+    approvals.require_signed(runs, found.place, found.batch)
     left = orders[waits].assign(shares=orders["open"], symbol=orders["ticker"])
     # Whatever came while this batch was checked. No halt can be recorded meanwhile, so none slips in between.
     now = book_commands.release(found.place, date, may_go=partial(halt_markers.require_none, runs, found.kind))
@@ -487,12 +496,17 @@ def _halted(runs: Path, voided: dict[str, int], unrecorded: dict[str, str]) -> s
     return f"{done}{waits}to resume: openbook reset"
 
 
-def reset(runs: Path, *, who: str, reason: str, kind: str = "", rearm: bool = False) -> str:
-    """Arm the kill switch of a book again; an ACTIVE one only with `rearm`, because that discards its history."""
+def reset(runs: Path, *, who: str, reason: str, kind: str = "", rearm: bool = False, key: Path | None = None) -> str:
+    """Arm the kill switch of a book again; an ACTIVE one only with `rearm`, because that discards its history.
+
+    key : private key of somebody who may reset; a live book needs one if the desk lists its approvers (55)
+    """
     kind, place = _own_book(runs, kind)
     with working(runs) as folder:
         if stops := halt_markers.stops(runs, kind):
             raise UsageError(f"{'; '.join(stops)}; remove the file first")
-        was = book_commands.reset(place, who=who, reason=reason, when=when(), rearm=rearm)
+        said = {"who": who, "reason": reason, "when": when()}
+        sign_it = approvals.reset_signature(runs, place, key, **said)
+        was = book_commands.reset(place, **said, rearm=rearm, sign=sign_it)
         publish_views(folder, kind)
     return f"the {kind} book was {was} and is now ACTIVE; the kill switch restarts from here, without earlier losses"

@@ -28,7 +28,7 @@ from openbook.app.service import (
     the_book,
     working,
 )
-from openbook.app.settings import NOTEBOOKS, DailyRun, differences, load_params, parse_yaml
+from openbook.app.settings import NOTEBOOKS, DailyRun, differences, load_params
 from openbook.common import secrets
 from openbook.common.desk_folder import find_desk
 from openbook.common.errors import (
@@ -42,6 +42,7 @@ from openbook.common.errors import (
     UsageError,
 )
 from openbook.common.parallel import check_engine
+from openbook.common.strict_yaml import parse_yaml
 from openbook.execution.kill_switch import HALTED, REDUCE_ONLY
 from openbook.ledger import book
 from openbook.ledger.schema import SCHEMA_VERSION as BOOK_FORMAT

@@ -34,7 +34,8 @@ def status_lines(folder: str | Path) -> list[str]:
         lines.append(f"last      {seen.last.notebook} {seen.last.date}: {failed}{seen.last.summary}")
         lines += [*_strip(seen.days()), *_warnings(seen)]
     if seen.waiting:
-        lines.append(f"waiting   for approval: orders of {', '.join(seen.waiting)}; openbook approve DATE --by NAME")
+        dates = ", ".join(seen.waiting)
+        lines.append(f"waiting   for approval: orders of {dates}; openbook approve DATE --by NAME, or --token FILE")
     lines += [*outbox.status_lines(seen.folder, datetime.datetime.now(datetime.UTC)), *_counts(seen)]
     return lines if seen.rows else [*lines, "no runs yet; try openbook demo"]
 

@@ -17,10 +17,11 @@ from pydantic import ValidationError
 
 from openbook.app.audit import run_again
 from openbook.app.pre_trade_recheck import Written, read_written
-from openbook.app.settings import DailyRun, check_params, in_words, set_value
+from openbook.app.settings import DailyRun, check_params, set_value
 from openbook.common.constants import CASH
 from openbook.common.desk_folder import runs_folder
 from openbook.common.errors import ConflictError, OpenbookError, ParameterError, UsageError
+from openbook.common.strict_yaml import in_words
 from openbook.decision.decide import DecisionInputs
 from openbook.decision.sealed_inputs import decision_inputs, input_locations, sealed_day
 from openbook.portfolio.target_weights import recent_covariance

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -28,6 +29,7 @@ from openbook.ledger.receivables import paid_by, taken_away
 from openbook.ledger.records import RECEIVABLES_ROW, BookState, owed_text
 from openbook.market.calendar import next_session, session_from
 
+TERMINAL = "terminal"  # how a batch was approved that nobody signed for
 FLOWS = {"deposit": 1, "withdrawal": -1, "fee": -1, "interest": 1}
 UNFILLED = {"PENDING", "APPROVED", "REJECTED"}  # an order in one of these states has no fill
 NEAR = 0.5  # what came for a spin-off is worth what left the price, give or take what the market did since
@@ -88,12 +90,16 @@ def approve(
     who: str,
     when: str,
     how: str,
+    signed: Sequence[Mapping[str, Any]] = (),
     may_go: Callable[[], None] = lambda: None,
 ) -> int:
     """Approve the batch of `session`; how many orders. Approving it again by the same person changes nothing.
 
     digest : of the batch that the person saw; about : hashes of model, data, parameters and code as they are now
-    how : "terminal", or the nonce of a token; may_go : raises if a halt that no book knows yet stops orders
+    how : "terminal", or the nonces of the tokens, with commas
+    signed : the tokens, which the event keeps and which the caller has checked; they may be added to a batch that is
+        approved already, for example at a terminal before the desk listed its approvers
+    may_go : raises if a halt that no book knows yet stops orders
 
     Raises ApprovalError (55) if it is another batch, if anything that it stands on has changed, or if it was approved,
     rejected or ended before.
@@ -103,7 +109,7 @@ def approve(
         said = {"kind": "approved", "batch": digest, "who": require_line(who, "--by"), "how": how}
         if _done_before(db, batch, said):
             return len(batch.orders)
-        if digest != batch.digest or how in _used(db):
+        if digest != batch.digest or {*how.split(",")} & _used(db):
             raise ApprovalError(
                 f"this approval is for a different batch than {session} ({batch.code}), or was already used"
             )
@@ -112,9 +118,11 @@ def approve(
             raise ApprovalError(
                 f"{', '.join(changed) or 'the book'} changed since {session} was decided, so its batch is void"
             )
-        _require_waiting(batch, ("PENDING",))
+        _require_waiting(batch, ("PENDING", "APPROVED") if signed else ("PENDING",))
         may_go()
-        _append(db, said | {"when": when, "session": _last(db), "orders": _states(batch)})
+        kept = {"signed": [dict(token) for token in signed]} if signed else {}
+        changed_states = [] if "APPROVED" in set(batch.orders["status"]) else _states(batch)
+        _append(db, said | kept | {"when": when, "session": _last(db), "orders": changed_states})
     return len(batch.orders)
 
 
@@ -316,11 +324,20 @@ def halt(path: Path | str, *, who: str, reason: str, when: str) -> int:
     return len(orders)
 
 
-def reset(path: Path | str, *, who: str, reason: str, when: str, rearm: bool = False) -> str:
+def reset(
+    path: Path | str,
+    *,
+    who: str,
+    reason: str,
+    when: str,
+    rearm: bool = False,
+    sign: Callable[[str], dict[str, Any]] | None = None,
+) -> str:
     """Arm the kill switch again; returns the state that it was in. Losses before this moment are forgotten by it, and
     so is what it could not evaluate. The same person with the same reason again changes nothing.
 
     rearm : also where the switch is ACTIVE, which else is refused (64): it would only be loosened
+    sign : makes the signed text that the event keeps, from the hash of the event before it
     """
     with database.write(database.place(path)) as db:
         was, signed = state_of(db).switch, _signed(who, reason)
@@ -330,7 +347,8 @@ def reset(path: Path | str, *, who: str, reason: str, when: str, rearm: bool = F
                     "the kill switch is ACTIVE, nothing to reset; --rearm restarts its loss and peak "
                     "history from here, which loosens it"
                 )
-            _append(db, {"kind": "reset", "state": ACTIVE, **signed, "when": when, "session": _last(db)})
+            body = {"kind": "reset", "state": ACTIVE, **signed, "when": when, "session": _last(db)}
+            _append(db, body | ({"signed": [sign(event_chain.head(db))]} if sign else {}))
     return was
 
 
@@ -421,7 +439,7 @@ def _done_before(db: sqlite3.Connection, batch: Batch, said: dict) -> bool:
 def _used(db: sqlite3.Connection) -> set[str]:
     """Nonces of the tokens that approved something."""
     rows = db.execute("SELECT json_extract(body, '$.how') FROM events WHERE kind = 'approved'")
-    return {how for (how,) in rows} - {"terminal"}
+    return {nonce for (how,) in rows for nonce in how.split(",")} - {TERMINAL}
 
 
 def _share_units(db: sqlite3.Connection) -> int:

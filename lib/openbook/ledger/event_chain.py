@@ -23,6 +23,11 @@ def last_event(db: sqlite3.Connection) -> dict:
     return json.loads(db.execute("SELECT body FROM events ORDER BY seq DESC LIMIT 1").fetchone()[0])
 
 
+def head(db: sqlite3.Connection) -> str:
+    """The hash of the newest event."""
+    return db.execute("SELECT hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()[0]
+
+
 def chain(previous: str, body: str) -> str:
     """sha256 of the hash before and the body: changing, dropping or reordering an event breaks every later one."""
     return hashlib.sha256(f"{previous}|{body}".encode()).hexdigest()

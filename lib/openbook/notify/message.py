@@ -183,7 +183,7 @@ def _book_lines(runs: Path, run: dict) -> list[str]:
 
 def _approval(book: Sequence[str], date: str) -> list[str]:
     """How to approve, if orders are pending."""
-    return [f"To approve: openbook approve {date} --by NAME"] if "PENDING" in " ".join(book) else []
+    return [f"To approve: openbook approve {date} --by NAME, or --token FILE"] if "PENDING" in " ".join(book) else []
 
 
 def _blocks(notebook: Path, key: str) -> list[Block]:
