@@ -25,7 +25,7 @@ ORDERS = pd.DataFrame(
         "side": ["BUY", "SELL"],
         "shares": [10, -3],
         "price": [126.04, 301.5],
-        "reason": ["raised: rank 1 of 20", ""],
+        "reason": ["position increased: rank 1 of 20", ""],
     }
 )
 QUEUED = "2022-12-28T22:05:00+00:00"
