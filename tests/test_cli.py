@@ -126,7 +126,11 @@ def test_champion_and_rollback_of_a_desk(desk):
     lines = answer.out.splitlines()
     assert lines[0].startswith("champion  tiny × ")
     assert lines[1] == f"since     {day}, the session of its selection"
-    for said in ("why       no promotion: none of 2 combinations", "trained   through ", f"bundle    {sha256}"):
+    for said in (
+        "why       best score of 2 combinations; none passed every gate",
+        "trained   through ",
+        f"bundle    {sha256}",
+    ):
         assert any(line.startswith(said) for line in lines), said
     for notebook in ("train_candidates", "compare", "select_champion"):
         assert f" {notebook} of {day}" in answer.out
@@ -134,7 +138,7 @@ def test_champion_and_rollback_of_a_desk(desk):
     assert max(len(line) for line in lines) <= 110
     back = openbook("--runs", desk.runs, "rollback", "--who", "Ann", "--reason", "it loses")
     assert back.code == 64
-    assert "nothing to roll back to: tiny × " in back.err
+    assert "nothing to roll back to: there is no earlier champion; tiny × " in back.err
     assert openbook("--runs", desk.runs, "champion") == answer
 
 

@@ -302,7 +302,7 @@ def test_champions_newest_first_with_rollbacks(tmp_path):
     table = page(tmp_path).text.partition("Champion history, newest first")[2]
     assert re.findall(r"model_[ab]", table) == ["model_a", "model_b", "model_a"]
     assert "2019-02-01 model_a × hrp no: paper only restored by a rollback by Ann <x>: it loses" in table
-    assert "promoted, rolled back later" in table
+    assert "selected, paper only, rolled back later" in table
 
 
 # ---- equity ----

@@ -85,7 +85,7 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid"):
     vetted: bool = Field(description="passed every gate; an unvetted champion may only run the paper book")
     reason: str
     selected: str = Field(description="date of selection, YYYY-MM-DD")
-    score: float = Field(description="weighted score, 0 to 1")
+    score: float = Field(description="selection score, 0 to 1")
     n_trials: int = Field(ge=1, description="number of trials, tuning included")
     metrics: dict[str, float | None]
     features: tuple[str, ...]
@@ -108,12 +108,10 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid"):
     def sentence(self) -> str:
         """Who it is and whether it passed, for the head of a page."""
         who = f"{self.model} × {self.optimizer}, selected {self.selected} after {self.n_trials} trials"
-        mine = [part for part in self.reason.split("; ") if part.startswith(f"{self.model} × {self.optimizer} ")]
-        return (
-            f"{who}: passed every gate."
-            if self.vetted
-            else f"{who}: NOT VETTED, paper only; {(mine or [self.reason])[0]}"
-        )
+        own = f"{self.model} × {self.optimizer} failed "
+        mine = [f"failed: {part.removeprefix(own)}" for part in self.reason.split("; ") if part.startswith(own)]
+        why = (mine or [self.reason])[0]
+        return f"{who}: passed every gate." if self.vetted else f"{who}: NOT VETTED, paper only; {why}"
 
     def summary(self, date) -> dict[str, str]:
         """What a reader of a page should know of it, by name."""
@@ -125,7 +123,7 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid"):
             "Trained through": f"{self.trained_through}, {age} days ago",
             "Label horizon": f"{self.horizon} sessions",
             "Features": f"{len(self.features)}",
-            "Score": f"{self.score:.2f}, after {self.n_trials} trials",
+            "Selection score": f"{self.score:.2f}, after {self.n_trials} trials",
         }
 
 
