@@ -505,7 +505,7 @@ def test_no_orders_at_all_can_be_the_limit():
     limits = TradeLimits(max_turnover=0, max_trade=0, max_cost=0, max_trades=0)
     assert SafetyLimits(max_trades=0, initial=limits).of("initial").max_trades == 0
     validator = SafetyValidator(SafetyLimits(max_trades=0))
-    with pytest.raises(LimitError, match=r"^max_trades: 1 orders$"):
+    with pytest.raises(LimitError, match=r"^max_trades: 1 order$"):
         validator.require(check_batch(batch({"A": 1}), validator=validator))
 
 

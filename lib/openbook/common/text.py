@@ -22,6 +22,11 @@ def long_date(day) -> str:
     return f"{day:%A}, {day.day} {day:%B %Y}"
 
 
+def counted(n: int, noun: str) -> str:
+    """A number of things: 1 day, 2 days."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def require_line(text: str, name: str) -> str:
     """One line that a reader sees, of at most 200 characters, for a record that stays; UsageError (64) names what is
     not."""

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from openbook.common.constants import CASH
 from openbook.common.errors import LimitError, ParameterError
+from openbook.common.text import counted
 from openbook.execution.kill_switch import ACTIVE, HALTED
 from openbook.execution.rounding import Room
 from openbook.portfolio.target_weights import PortfolioSettings
@@ -297,7 +298,9 @@ class SafetyValidator:
             self._within("turnover", adding, limits.max_turnover, out, reduced, shown=f"{adding:.2%} adds risk"),
             self._breach("max_trade", largest, limits.max_trade, large.empty, named, out),
             self._within("max_cost", _part(costs, value), limits.max_cost, out, f"{costs:,.2f} USD"),
-            self._breach("max_trades", n := len(trades), limits.max_trades, n <= limits.max_trades, f"{n} orders", out),
+            self._breach(
+                "max_trades", n := len(trades), limits.max_trades, n <= limits.max_trades, counted(n, "order"), out
+            ),
         ]
 
     def _within(self, check: Policy, value: float, limit: float, eased: bool, beside: str, *, shown: str = "") -> dict:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from openbook.backtest.grid import label
 from openbook.common.errors import ModelError
+from openbook.common.text import counted
 from openbook.portfolio.construct import PortfolioSettings
 from openbook.portfolio.costs import Costs
 from openbook.portfolio.regime import RegimeSettings
@@ -120,8 +121,8 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid"):
             "Model": self.model,
             "Optimizer": self.optimizer,
             "Passed every gate": "yes" if self.vetted else "no: paper only",
-            "Trained through": f"{self.trained_through}, {age} days ago",
-            "Label horizon": f"{self.horizon} sessions",
+            "Trained through": f"{self.trained_through}, {counted(age, 'day')} ago",
+            "Label horizon": counted(self.horizon, "session"),
             "Features": f"{len(self.features)}",
             "Selection score": f"{self.score:.2f}, after {self.n_trials} trials",
         }
