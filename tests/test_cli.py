@@ -56,7 +56,7 @@ def test_help_reads_like_a_table_of_contents():
     answer = openbook("--help")
     assert answer.code == 0
     assert re.findall(r"│ (\w+) ", answer.out)[-len(COMMANDS) :] == list(COMMANDS)
-    for title in ("Start here", "Every day", "Emergency stop and keys", "Look", "The model", "Data"):
+    for title in ("Start here", "Every day", "Emergency stop and keys", "Inspect and verify", "The model", "Data"):
         assert title in answer.out
 
 
