@@ -24,7 +24,7 @@ from openbook.market import calendar
     ],
 )
 def test_t01_a_closed_day_is_no_session_and_no_failure(day, reason):
-    with pytest.raises(NoSession, match=f"{day} is not an XNYS session .*{reason}") as caught:
+    with pytest.raises(NoSession, match=f"{day} is not a New York Stock Exchange session .*{reason}") as caught:
         calendar.require_session(day)
     assert caught.value.exit_code == 0
 
