@@ -229,7 +229,7 @@ def test_t01_backfill_from_the_later_to_the_earlier_date_is_a_mistake(runs):
 def test_t05_beyond_the_calendar(runs, date):
     answer = openbook("--runs", runs, "run", "daily_run", "--date", date)
     assert answer.code == 32
-    assert "outside the XNYS calendar" in answer.err
+    assert "outside the New York Stock Exchange calendar" in answer.err
     assert nothing(runs)
 
 

@@ -53,7 +53,7 @@ def test_t02_half_days_and_summer_time(day, close):
 def test_t05_beyond_the_calendar_is_never_open(day):
     questions = [calendar.require_session, calendar.is_session, calendar.next_session, calendar.session_close]
     for ask in questions:
-        with pytest.raises(CalendarError, match=f"{day} is outside the XNYS calendar") as caught:
+        with pytest.raises(CalendarError, match=f"{day} is outside the New York Stock Exchange calendar") as caught:
             ask(day)
         assert caught.value.exit_code == 32
     with pytest.raises(CalendarError):
