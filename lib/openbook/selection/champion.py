@@ -108,7 +108,7 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid"):
     @property
     def sentence(self) -> str:
         """Who it is and whether it passed, for the head of a page."""
-        who = f"{self.model} × {self.optimizer}, selected {self.selected} after {self.n_trials} trials"
+        who = f"{self.model} × {self.optimizer}, selected {self.selected} after {counted(self.n_trials, 'trial')}"
         own = f"{self.model} × {self.optimizer} failed "
         mine = [f"failed: {part.removeprefix(own)}" for part in self.reason.split("; ") if part.startswith(own)]
         why = (mine or [self.reason])[0]
@@ -124,7 +124,7 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid"):
             "Trained through": f"{self.trained_through}, {counted(age, 'day')} ago",
             "Label horizon": counted(self.horizon, "session"),
             "Features": f"{len(self.features)}",
-            "Selection score": f"{self.score:.2f}, after {self.n_trials} trials",
+            "Selection score": f"{self.score:.2f}, after {counted(self.n_trials, 'trial')}",
         }
 
 
