@@ -56,7 +56,7 @@ def test_help_reads_like_a_table_of_contents():
     answer = openbook("--help")
     assert answer.code == 0
     assert re.findall(r"│ (\w+) ", answer.out)[-len(COMMANDS) :] == list(COMMANDS)
-    for title in ("Start here", "Every day", "Emergency stop and keys", "Look", "The model", "Data"):
+    for title in ("Start here", "Every day", "Emergency stop and keys", "Inspect and verify", "The model", "Data"):
         assert title in answer.out
 
 
@@ -126,7 +126,11 @@ def test_champion_and_rollback_of_a_desk(desk):
     lines = answer.out.splitlines()
     assert lines[0].startswith("champion  tiny × ")
     assert lines[1] == f"since     {day}, the session of its selection"
-    for said in ("why       no promotion: none of 2 combinations", "trained   through ", f"bundle    {sha256}"):
+    for said in (
+        "why       best score of 2 combinations; none passed every gate",
+        "trained   through ",
+        f"bundle    {sha256}",
+    ):
         assert any(line.startswith(said) for line in lines), said
     for notebook in ("train_candidates", "compare", "select_champion"):
         assert f" {notebook} of {day}" in answer.out
@@ -134,7 +138,7 @@ def test_champion_and_rollback_of_a_desk(desk):
     assert max(len(line) for line in lines) <= 110
     back = openbook("--runs", desk.runs, "rollback", "--who", "Ann", "--reason", "it loses")
     assert back.code == 64
-    assert "nothing to roll back to: tiny × " in back.err
+    assert "nothing to roll back to: there is no earlier champion; tiny × " in back.err
     assert openbook("--runs", desk.runs, "champion") == answer
 
 
@@ -225,7 +229,7 @@ def test_t01_backfill_from_the_later_to_the_earlier_date_is_a_mistake(runs):
 def test_t05_beyond_the_calendar(runs, date):
     answer = openbook("--runs", runs, "run", "daily_run", "--date", date)
     assert answer.code == 32
-    assert "outside the XNYS calendar" in answer.err
+    assert "outside the New York Stock Exchange calendar" in answer.err
     assert nothing(runs)
 
 

@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130  # what a shell reports after Ctrl-C
-START, DAY, LOOK, MODEL, DATA = "Start here", "Every day", "Look", "The model", "Data"
+START, DAY, LOOK, MODEL, DATA = "Start here", "Every day", "Inspect and verify", "The model", "Data"
 DANGER = "Emergency stop and keys"
 
 
@@ -76,9 +76,11 @@ def demo() -> None:
 def init(
     cash: Annotated[float, typer.Option(help="Opening cash, USD.")],
     book: Annotated[str, typer.Option(help="paper or live.")] = "paper",
-    parts: Annotated[int, typer.Option(help="Units per share in a paper book; 1: whole shares only.")] = 1,
+    parts: Annotated[
+        int, typer.Option(help="Fractional shares of a paper book: 1000 allows thousandths; 1: whole shares only.")
+    ] = 1,
 ) -> None:
-    """Open a book."""
+    """Create a paper or live book with its opening cash."""
     from openbook.app import pipeline
 
     _say(pipeline.init(State.runs, cash=cash, kind=book, share_units=parts))
@@ -109,10 +111,17 @@ def run(
         float | None, typer.Option(help="Memory limit per notebook process, GiB; default: no limit.")
     ] = None,
     supersede: Annotated[
-        bool, typer.Option("--supersede", help="Seal it as D.2 beside an existing run of that date with other inputs.")
+        bool,
+        typer.Option(
+            "--supersede",
+            help="Replace a run of that date that had other inputs: the new one is sealed as DATE.2, and counts.",
+        ),
     ] = False,
 ) -> int:
-    """Run one notebook headless and seal its outputs. Exit code 20: the book is HALTED, 21: REDUCE_ONLY."""
+    """Run one notebook and seal its outputs (hashed, and never changed again).
+
+    Exit code 20: the book is HALTED, 21: REDUCE_ONLY.
+    """
     from openbook.runs.kernel import start_kernel
     from openbook.runs.preload import FOR_NOTEBOOKS
 
@@ -148,9 +157,9 @@ def backfill(
 ) -> int:
     """Run a notebook for each session of a date range, oldest first; stop at the first failure.
 
-    Orders pending approval expire at the next session. A range that ends with the last completed session catches up:
-    its last orders can still be approved. Past sessions cannot be approved any more; simulate them on the paper book
-    with --set require_manual_approval=false, otherwise exit code 78.
+    Orders pending approval expire at the next session. If the range ends with the last completed session, the
+    orders of that session can still be approved. Earlier sessions cannot be approved any more; simulate them on the
+    paper book with --set require_manual_approval=false, otherwise exit code 78.
     """
     from openbook.app import pipeline
     from openbook.notify import alerts
@@ -222,7 +231,7 @@ def fills(
     date: Annotated[str, typer.Argument(help="Session on which the orders were decided, YYYY-MM-DD.")],
     file: Annotated[Path, typer.Argument(help="CSV: fill_id,order_id,shares,price,commission,date.")],
     who: Annotated[
-        str, typer.Option(help="Name of whoever takes responsibility for fills that match no order; they are booked.")
+        str, typer.Option(help="Your name: book fills that match no approved order, under your responsibility.")
     ] = "",
     reason: Annotated[str, typer.Option(help="Reason, recorded in the book.")] = "",
 ) -> None:
@@ -236,7 +245,9 @@ def fills(
 def reconcile(
     file: Annotated[Path, typer.Argument(help="CSV of the broker's statement: symbol,shares[,price], and a row CASH.")],
     book: Annotated[str, typer.Option(help="paper or live; required if both exist.")] = "",
-    who: Annotated[str, typer.Option(help="Name of whoever accepts the statement; the book is corrected to it.")] = "",
+    who: Annotated[
+        str, typer.Option(help="Your name: correct the book to the statement, under your responsibility.")
+    ] = "",
     reason: Annotated[str, typer.Option(help="Reason, recorded in the book.")] = "",
 ) -> None:
     """Compare a broker statement with the book; with --who, correct the book to it."""
@@ -262,12 +273,15 @@ def rename(
 
 @app.command(rich_help_panel=DAY)
 def closure(
-    date: Annotated[str, typer.Argument(help="Day of the unscheduled closure, YYYY-MM-DD.")],
+    date: Annotated[str, typer.Argument(help="Day of the closure or early close, YYYY-MM-DD.")],
     who: Annotated[str, typer.Option(help="Name, recorded in the list.")],
     reason: Annotated[str, typer.Option(help="Reason, recorded in the list.")],
     close: Annotated[str, typer.Option(help="For an early close: HH:MM New York time.")] = "",
 ) -> None:
-    """Record an unscheduled exchange closure: the day is not a session, and its orders move to the next one."""
+    """Record an unscheduled exchange closure or, with --close, an early close.
+
+    Without --close the day is no session, and its orders move to the next one.
+    """
     from openbook.app import commands
 
     _say(commands.closure(State.runs, date, who=who, reason=reason, close=close))
@@ -382,7 +396,10 @@ def sign(
 
 @app.command(rich_help_panel=LOOK)
 def verify(
-    head: Annotated[str, typer.Option(help="Log head from a mail or an earlier verify; detects a truncated log.")] = "",
+    head: Annotated[
+        str,
+        typer.Option(help="Hash of the last log entry, from an e-mail or an earlier verify; detects a truncated log."),
+    ] = "",
 ) -> int:
     """Check all hashes and list what was altered. Exit code 90 if anything was."""
     from openbook.app import audit

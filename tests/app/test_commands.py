@@ -279,7 +279,7 @@ def test_a_statement_in_the_spelling_of_any_broker_agrees(waiting, tmp_path, spe
 
 def test_status_says_what_waits_for_whom(waiting, monkeypatch):
     said = succeed(command(waiting, "status")).out
-    assert "paper book: ACTIVE" in said
+    assert "paper book: kill switch not tripped (ACTIVE)" in said
     assert "PENDING; approval deadline" in said
     succeed(approve(waiting, monkeypatch))
     said = succeed(command(waiting, "status")).out

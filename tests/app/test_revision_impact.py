@@ -34,7 +34,7 @@ def test_d15_a_rewritten_history_is_listed_with_what_it_would_have_ordered(desk,
     assert "restatements of data known on" in said
     assert held in said
     assert "close" in said
-    assert "Data: " in said
+    assert "Data (prices and features) moved " in said
     head = next(i for i, line in enumerate(said.splitlines()) if line.split() == ["symbol", "sealed", "revised"])
     rows = [line.split() for line in said.splitlines()[head + 1 :]]
     assert rows

@@ -49,8 +49,8 @@ def test_a_diff_of_two_days_on_the_terminal(trained):
     lines = said.splitlines()
     assert lines[0].startswith(f"{day(trained, 1)} → {day(trained)}")
     assert lines[1].split() == ["symbol", "before", "after", "change", *INPUTS]
-    assert any(line.startswith("½Σ|effect|") for line in lines)
-    assert any(line.startswith("Holdings: ") for line in lines)
+    assert any(line.startswith("total moved") for line in lines)
+    assert any(line.startswith("Holdings (and rebalance date) moved ") for line in lines)
     assert any(line.startswith("orders: ") for line in lines)
     assert "recomputed target weights" not in said
     assert hashes(trained.runs) == before

@@ -161,7 +161,7 @@ def test_with_regime_adaptation_the_regime_has_an_effect(evenings):
     evening = replace(evenings[1], optimizer=evenings[1].optimizer.model_copy(update={"regimes": rules}), regime=1)
     found = compare(evening, replace(evening, regime=0))
     assert found.sizes["regime"] == pytest.approx(found.sizes["total"])
-    assert found.sentence.startswith("Regime: ")
+    assert found.sentence.startswith("Regime moved ")
 
 
 def test_a_mixture_that_cannot_be_decided_keeps_what_is_held_and_is_told(evenings):
@@ -192,7 +192,7 @@ def test_an_effect_in_words():
     effects = pd.DataFrame(0.0, index=["AAPL", "MSFT", "CASH"], columns=[*INPUTS, "total"])
     effects.loc[["AAPL", "MSFT", "CASH"], "data"] = [0.012, 0.019, -0.031]
     effects.loc[["AAPL", "CASH"], "limits"] = [-0.0004, 0.0004]  # 0.0% is not said
-    assert sentences(effects) == ("Data: 3.1% of the portfolio; most in MSFT +1.9%",)
+    assert sentences(effects) == ("Data (prices and features) moved 3.1% of the portfolio; largest effect MSFT +1.9%",)
 
 
 def test_the_table_begins_with_the_biggest_change(evenings):

@@ -4,7 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from openbook.decision.order_rationale import chances, headline, order_stories, spoken
+from openbook.decision.order_rationale import (
+    chances,
+    headline,
+    order_stories,
+    spoken,
+    switch_sentence,
+    why_tripped,
+)
+from openbook.execution.kill_switch import Trip
 from openbook.execution.orders import TradeGenerator
 from openbook.portfolio.costs import Costs
 
@@ -18,7 +26,9 @@ def trades() -> pd.DataFrame:
     bought: 1,000 and 2,010 USD. 5 bps for each of both costs."""
     generator = TradeGenerator(costs=Costs(commission_bps=5, slippage_bps=5))
     target = pd.Series({"AAA": 0.2, "BBB": 0.3, "CASH": 0.5})
-    reasons = pd.Series({"AAA": "bought: rank 1 of 9", "BBB": "raised: rank 2 of 9; at the position limit 30.0%"})
+    reasons = pd.Series(
+        {"AAA": "bought: rank 1 of 9", "BBB": "position increased: rank 2; at the position limit 30.0%"}
+    )
     return generator.generate_trades(pd.Series({"BBB": 40}), 8_000.0, target, PRICES, reasons=reasons)
 
 
@@ -34,37 +44,41 @@ def test_checks_are_shown_in_their_units():
     ]
     shown = spoken(pd.DataFrame(rows, columns=["check", "value", "limit", "status", "detail"]))
     assert list(shown) == ["check", "status", "value", "limit", "detail"]
-    assert shown["value"].tolist() == ["7.72%", "0.00%", "49,382.83", "3", "–", "0.00%", "29.50%"]
-    assert shown["limit"].tolist() == ["15.00%", "0.50%", "0.00", "50", "0.50", "0.00%", "30.00%"]
+    assert shown["value"].tolist() == ["7.72%", "0.03", "49,382.83", "3", "–", "0.00%", "29.50%"]
+    assert shown["check"].tolist()[:3] == ["max_weight", "max_cost, bps of equity", "cash after orders, USD"]
+    assert shown["status"].iloc[4] == "needs 30 sessions, has 20"
+    assert shown["limit"].tolist() == ["15.00%", "50.00", "0.00", "50", "0.50", "0.00%", "30.00%"]
 
 
 def test_a_chance_is_never_sure_and_one_that_is_not_known_says_so():
     rates = {"daily_loss": 0.0, "sharpe": 1.0, "drawdown": 0.124, "any": np.nan}
     assert list(chances(rates).items()) == [
         ("Probability that daily loss trips within a year", "<1%"),
-        ("Probability that sharpe trips within a year", ">99%"),
+        ("Probability that Sharpe ratio trips within a year", ">99%"),
         ("Probability that drawdown trips within a year", "12%"),
-        ("Probability that any trips within a year", "not yet known"),
+        ("Probability that any rule trips within a year", "not yet known"),
     ]
 
 
 def test_a_story_goes_from_the_score_to_the_cost(trades):
     story = pd.DataFrame({"score": [0.031, -0.002], "rank": [1, 2]}, index=["AAA", "BBB"])
     because = pd.Series({"AAA": "Return over the past month: high, +0.012"})
-    told = order_stories(trades, story, because, 10_000.0).set_index("symbol")["story"]
+    told = order_stories(trades, story, because, 10_000.0).set_index("symbol")["rationale"]
     assert told["AAA"] == (
-        "Bought: rank 1 of 9. Score +0.031 (Return over the past month: high, +0.012). "
-        "Target 20.00% is 66.7 shares, after the order 67. Estimated cost 2.02 USD. Liquidity not checked: no volume."
+        "Bought: rank 1 of 9. Smoothed rank score +0.031 (Return over the past month: high, +0.012). "
+        "Target 20.00% = 66.7 shares; 67 shares held after the order. "
+        "Estimated cost 2.02 USD. Liquidity not checked: no volume."
     )
-    assert "at the position limit 30.0%. Score -0.002. Target 30.00% is 60.0 shares, after the order 60" in told["BBB"]
+    assert "at the position limit 30.0%. Smoothed rank score -0.002. " in told["BBB"]
+    assert "Target 30.00% = 60.0 shares; 60 shares held after the order" in told["BBB"]
 
 
 def test_shares_that_follow_from_a_rounded_value_have_no_stray_decimals(trades):
     """29 shares of 173.73 are held of 98,040.9362 USD, which the book has as 98,040.94: 27 stay, not 27.000001."""
     order = trades.iloc[[0]].assign(shares=-2, price=173.73, weight_before=29 * 173.73 / 98_040.9362)
     story = pd.DataFrame({"score": [0.0], "rank": [1]}, index=order["symbol"])
-    told = order_stories(order, story, pd.Series(dtype="str"), 98_040.94)["story"]
-    assert "after the order 27. " in told.iloc[0]
+    told = order_stories(order, story, pd.Series(dtype="str"), 98_040.94)["rationale"]
+    assert "; 27 shares held after the order. " in told.iloc[0]
 
 
 def test_names_that_the_book_is_too_small_for_come_last(trades):
@@ -73,21 +87,21 @@ def test_names_that_the_book_is_too_small_for_come_last(trades):
     told = order_stories(trades, none, pd.Series(dtype="str"), 10_000.0, missed)
     assert told["symbol"].tolist() == ["AAA", "BBB", "NVR"]
     assert told["side"].tolist() == ["BUY", "BUY", "NONE"]
-    assert told["story"].iloc[-1] == ("Target not bought: 10.0% is 0.13 shares at 1,581.29 USD, less than one.")
+    assert told["rationale"].iloc[-1] == ("Target not bought: 10.0% is 0.13 shares at 1,581.29 USD, less than one.")
 
 
 def test_an_order_without_a_score_says_none(trades):
     told = order_stories(trades, pd.DataFrame({"score": [], "rank": []}, dtype=float), pd.Series(dtype="str"), 10_000.0)
-    assert not told["story"].str.contains("Score").any()
+    assert not told["rationale"].str.contains("score").any()
 
 
 @pytest.mark.parametrize(
     ("switch", "by_rule", "verdict", "kind", "says"),
     [
-        ("ACTIVE", False, "2 orders for 04 March", "ok", "Pending approval by a person."),
-        ("ACTIVE", True, "2 orders for 04 March", "ok", "Approved automatically."),
-        ("REDUCE_ONLY", True, "REDUCE_ONLY: 2 orders for 04 March", "warn", "No new buys. sharpe 0.1 < 0.5"),
-        ("HALTED", True, "HALTED: 2 orders for 04 March", "stop", "Pending approval by a person."),
+        ("ACTIVE", False, "2 orders for 4 March", "ok", "Pending approval by a person."),
+        ("ACTIVE", True, "2 orders for 4 March", "ok", "Approved automatically."),
+        ("REDUCE_ONLY", True, "REDUCE_ONLY: 2 orders for 4 March", "warn", "No new buys. sharpe 0.1 < 0.5"),
+        ("HALTED", True, "HALTED: 2 orders for 4 March", "stop", "Pending approval by a person."),
     ],
 )
 def test_the_headline_is_the_state_and_what_waits_for_whom(trades, switch, by_rule, verdict, kind, says):
@@ -110,15 +124,23 @@ def test_a_book_that_is_too_small_has_something_to_say(trades):
     assert (none.verdict, none.kind) == ("No order is possible", "warn")
     assert none.sentence.endswith("\n10 of 10 target names cannot be bought\nNot vetted.")
     some = headline(trades, unbought="1 of 3 target names cannot be bought", **plain)
-    assert (some.verdict, some.kind) == ("2 orders for 04 March", "warn")
+    assert (some.verdict, some.kind) == ("2 orders for 4 March", "warn")
     assert "\n1 of 3 target names cannot be bought\n" in some.sentence
 
 
 def test_the_headline_says_why_tonight(trades):
     plain = {"due": DUE, "why": "", "by_rule": False, "warning": ""}
-    idle = headline(trades.iloc[:0], switch="ACTIVE", because="The next rebalance is on Friday, 07 March.", **plain)
-    assert idle.sentence == "The next rebalance is on Friday, 07 March. Holdings stay unchanged."
+    idle = headline(trades.iloc[:0], switch="ACTIVE", because="The next rebalance is on Friday, 7 March.", **plain)
+    assert idle.sentence == "The next rebalance is on Friday, 7 March. Holdings stay unchanged."
     busy = headline(trades, switch="ACTIVE", because="Rebalance date.", **plain)
     assert busy.sentence.startswith("Rebalance date. 3,010 USD traded")
     halted = headline(trades, switch="HALTED", because="Rebalance date.", **plain)
     assert "rebalance" not in halted.sentence
+
+
+def test_the_state_of_the_kill_switch_is_told_in_words():
+    trips = (Trip("2025-03-03", "daily_loss", "HALTED", "-4.00% < -3.00%"),)
+    assert switch_sentence("ACTIVE", why_tripped(())) == "Not tripped (ACTIVE)."
+    assert switch_sentence("HALTED", why_tripped(trips)) == (
+        "HALTED: Only closing orders, and each needs a person's approval. 2025-03-03 daily loss -4.00% < -3.00%"
+    )

@@ -380,7 +380,11 @@ def test_worked_by_hand():
     assert trades["weight_target"].tolist() == pytest.approx([0.10, 0.0, 0.30])
     assert trades["commission_est"].tolist() == [1.00, 0.50, 3.00]  # 2.996 is charged as 3.00
     assert trades["slippage_est"].tolist() == [5.00, 2.50, 14.98]
-    assert trades["reason"].tolist() == ["trim to target 10.00%", "leaves: target 0%", "enters: target 30.00%"]
+    assert trades["reason"].tolist() == [
+        "position reduced to target 10.00%",
+        "position closed: target 0%",
+        "position opened: target 30.00%",
+    ]
     assert generator.calculate_turnover(trades, 100_000) == pytest.approx(0.2996)
     assert generator.estimate_costs(trades) == pytest.approx({"commission": 4.5, "slippage": 22.48, "total": 26.98})
 
@@ -404,7 +408,10 @@ def test_p06_buys_beyond_the_cash_are_scaled_alike():
     generator = TradeGenerator(costs=Costs(commission_bps=100, slippage_bps=0))
     trades = generator.generate_trades(held(), 10_000, series(A=0.5, B=0.5, CASH=0.0), series(A=100.0, B=50.0))
     assert trades["shares"].tolist() == [49, 100]
-    assert trades["reason"].tolist() == ["enters: target 50.00%; cash pays for 49 of 50", "enters: target 50.00%"]
+    assert trades["reason"].tolist() == [
+        "position opened: target 50.00%; cash pays for 49 of 50",
+        "position opened: target 50.00%",
+    ]
     assert 10_000 - trades["notional"].sum() - generator.estimate_costs(trades)["total"] >= 0
 
 
@@ -455,10 +462,10 @@ def test_no_order_no_cost():
 
 
 def test_the_callers_reasons_are_used_where_given():
-    reasons = series(A="leaves: rank 41 > 30")
+    reasons = series(A="sold: rank 41 > 30")
     generator = TradeGenerator(costs=FREE)
     trades = generator.generate_trades(held(A=10, B=10), 0, series(CASH=1.0), series(A=20.0, B=20.0), reasons=reasons)
-    assert trades["reason"].tolist() == ["leaves: rank 41 > 30", "leaves: target 0%"]
+    assert trades["reason"].tolist() == ["sold: rank 41 > 30", "position closed: target 0%"]
 
 
 def test_liquidity_is_said_in_words():

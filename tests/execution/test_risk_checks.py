@@ -195,7 +195,7 @@ def test_an_ordinary_batch_passes():
     checks = check_batch(trades, held={"A": 1000}, volume=pd.Series(1e6, index=["A", "B", "C"]))
     assert set(checks["status"]) == {"pass"}
     assert row(checks, "turnover")["value"] == pytest.approx(0.15)
-    assert row(checks, "turnover")["detail"] == "15%; another 3% only reduces positions"
+    assert row(checks, "turnover")["detail"] == "15.00% adds risk; 3.00% only reduces positions"
     assert row(checks, "max_trade")["value"] == pytest.approx(0.10)
     assert row(checks, "max_cost")["value"] == pytest.approx(0.00015)
     assert row(checks, "cash")["value"] == 87_985
@@ -336,7 +336,7 @@ def test_what_passes_says_nothing_and_what_is_not_there_is_zero():
     assert orders["value"].drop("cash").tolist() == [0.0] * 8
     assert orders["value"]["cash"] == 100_000.0
     assert orders["limit"].tolist() == [0, 0, 0, 0, 0.40, 0.10, 0.005, 50, 0.05]
-    assert orders["detail"].tolist() == ["", "", "", "", "0%", "", "0%; 0.00 USD", "0 orders", ""]
+    assert orders["detail"].tolist() == ["", "", "", "", "0.00% adds risk", "", "0.00 USD", "0 orders", ""]
 
 
 def test_an_order_at_another_price_than_tonights_stops():
@@ -505,7 +505,7 @@ def test_no_orders_at_all_can_be_the_limit():
     limits = TradeLimits(max_turnover=0, max_trade=0, max_cost=0, max_trades=0)
     assert SafetyLimits(max_trades=0, initial=limits).of("initial").max_trades == 0
     validator = SafetyValidator(SafetyLimits(max_trades=0))
-    with pytest.raises(LimitError, match=r"^max_trades: 1 orders$"):
+    with pytest.raises(LimitError, match=r"^max_trades: 1 order$"):
         validator.require(check_batch(batch({"A": 1}), validator=validator))
 
 

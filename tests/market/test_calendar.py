@@ -24,7 +24,7 @@ from openbook.market import calendar
     ],
 )
 def test_t01_a_closed_day_is_no_session_and_no_failure(day, reason):
-    with pytest.raises(NoSession, match=f"{day} is not an XNYS session .*{reason}") as caught:
+    with pytest.raises(NoSession, match=f"{day} is not a New York Stock Exchange session .*{reason}") as caught:
         calendar.require_session(day)
     assert caught.value.exit_code == 0
 
@@ -53,7 +53,7 @@ def test_t02_half_days_and_summer_time(day, close):
 def test_t05_beyond_the_calendar_is_never_open(day):
     questions = [calendar.require_session, calendar.is_session, calendar.next_session, calendar.session_close]
     for ask in questions:
-        with pytest.raises(CalendarError, match=f"{day} is outside the XNYS calendar") as caught:
+        with pytest.raises(CalendarError, match=f"{day} is outside the New York Stock Exchange calendar") as caught:
             ask(day)
         assert caught.value.exit_code == 32
     with pytest.raises(CalendarError):

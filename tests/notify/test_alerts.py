@@ -180,9 +180,9 @@ def test_x08_a_secret_in_an_error_is_nowhere_below_the_runs_nor_on_the_terminal(
 
 
 def test_x08_a_page_that_holds_a_secret_is_not_sealed(desk, monkeypatch):
-    monkeypatch.setenv("DATA_TOKEN", "paper (dry run)")
+    monkeypatch.setenv("DATA_TOKEN", "Target exposure")
     answer = desk.daily(desk.evening())
     assert (answer.code, "DATA_TOKEN" in answer.err) == (65, True)
     assert not desk.page().exists()
     left = [path for path in (desk.runs / "failed").rglob("*") if path.is_file()]
-    assert not [path for path in left if b"paper (dry run)" in path.read_bytes()]
+    assert not [path for path in left if b"Target exposure" in path.read_bytes()]

@@ -25,7 +25,7 @@ ORDERS = pd.DataFrame(
         "side": ["BUY", "SELL"],
         "shares": [10, -3],
         "price": [126.04, 301.5],
-        "reason": ["raised: rank 1 of 20", ""],
+        "reason": ["position increased: rank 1 of 20", ""],
     }
 )
 QUEUED = "2022-12-28T22:05:00+00:00"
@@ -82,7 +82,7 @@ def test_a_mail_says_the_verdict_then_the_tagged_outputs_then_what_to_do(daily):
         "Two limits bind.",
         "orders of 2022-12-28: 7 PENDING; approval deadline 2022-12-29 15:00 UTC",
         f"batch {'ef' * 32}",
-        f"Head of the audit log: {audit_log.head(daily.parent.parent)}",
+        f"Audit log head: {audit_log.head(daily.parent.parent)}",
     ]
     for said in (message.text, Outline(message.html).text):
         start = said.index(wanted[0])  # the page's title has it, too
@@ -99,7 +99,7 @@ def test_a_mail_says_the_verdict_then_the_tagged_outputs_then_what_to_do(daily):
 def test_the_head_is_that_of_the_log(daily):
     runs = daily.parent.parent
     audit_log.record(runs, [("event", "paper/1", HEAD)], when="2022-12-28 22:00:00 UTC")
-    assert f"Head of the audit log: {audit_log.head(runs)}" in compose(daily).text
+    assert f"Audit log head: {audit_log.head(runs)}" in compose(daily).text
 
 
 def test_who_has_nothing_to_approve_is_not_asked_to(tmp_path):

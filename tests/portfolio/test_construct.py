@@ -78,7 +78,7 @@ def test_every_chosen_or_held_name_has_a_reason(market, scores, drifted):
     assert found.reasons.str.len().gt(5).all()
     np.testing.assert_allclose(found.story["change"], found.story["weight"] - found.story["held"])
     assert list(found.chosen.columns)[:4] == ["symbol", "score", "rank", "held"]
-    assert found.reasons.str.contains("of the way, turnover limit").any()
+    assert found.reasons.str.contains("of the intended change, because of the turnover limit").any()
     assert set(found.binding["limit"]) >= {"turnover"}
     assert 0 < found.trade_fraction < 1 < found.uncapped_turnover / found.turnover
 
@@ -299,7 +299,7 @@ def test_a_held_name_without_a_score_is_sold(market, scores, drifted):
     missing.loc[missing.index[-1], "S000"] = np.nan
     found = build(market, missing, held=drifted, max_turnover=1.0)
     assert "S000" not in found.weights.index
-    assert found.reasons["S000"] == "sold: no score tonight"
+    assert found.reasons["S000"] == "sold: no score this session"
 
 
 def test_a_young_name_is_not_chosen(market, scores):

@@ -254,7 +254,7 @@ def test_the_head_says_how_things_stand(tmp_path):
     (tmp_path / "books" / "live" / "views.json").write_bytes(json_bytes({"performance_history.csv": ["0" * 64]}))
     text = render_calendar(tmp_path)
     assert '<div class="callout stop">\n<p class="title"><strong>live book: HALTED (loss)' in text
-    assert '<div class="callout ok">\n<p class="title"><strong>paper book: ACTIVE' in text
+    assert '<div class="callout ok">\n<p class="title"><strong>paper book: kill switch not tripped (ACTIVE)' in text
     assert "Edited by hand: performance_history.csv" in text
     assert "ridge × hrp, selected 2019-01-02, abababababab, passed every gate" in text
     assert "Outbox" not in text
@@ -302,7 +302,7 @@ def test_champions_newest_first_with_rollbacks(tmp_path):
     table = page(tmp_path).text.partition("Champion history, newest first")[2]
     assert re.findall(r"model_[ab]", table) == ["model_a", "model_b", "model_a"]
     assert "2019-02-01 model_a × hrp no: paper only restored by a rollback by Ann <x>: it loses" in table
-    assert "promoted, rolled back later" in table
+    assert "selected, paper only, rolled back later" in table
 
 
 # ---- equity ----

@@ -153,7 +153,7 @@ def test_the_foot_says_where_the_page_came_from(runs, tmp_path):
     assert f"<title>Page · {DATE}</title>" in html
     assert f"Session {DATE}" in text
     assert "Profile demo" in text
-    assert "All inputs abababababab" in text
+    assert "Hash of all inputs (sha256, first 12 digits) abababababab" in text
     assert str(tmp_path) not in html
 
 

@@ -62,7 +62,7 @@ def test_the_same_rollback_again_changes_nothing_and_a_second_step_needs_a_reaso
     assert model(runs) == "b"
     back(runs, "the one before loses too")
     assert model(runs) == "a"
-    with pytest.raises(UsageError, match="nothing to roll back to: a × hrp"):
+    with pytest.raises(UsageError, match="nothing to roll back to: there is no earlier champion"):
         back(runs, "all of them do")
     assert model(runs) == "a"
 
@@ -169,9 +169,9 @@ def test_the_champion_and_its_history_in_lines(tmp_path):
 champion  old × hrp, not vetted: paper only
 since     2024-06-10, the session of its selection
 restored  2024-06-10 20:46:00 UTC, by a rollback by Ann: it loses
-why       no promotion: none of 2 combinations passed every gate; old × hrp failed sharpe 0.100 (at least 1),
+why       best score of 2 combinations; none passed every gate, so it may run the paper book only; failed:
           sharpe 0.100 (at least 1), sharpe 0.100 (at least 1), sharpe 0.100 (at least 1), sharpe 0.100 (at
-          least 1), turnover 0.9
+          least 1), sharpe 0.100 (at least 1), turnover 0.9
 trained   through 2024-06-03
 bundle    {sha256}
 lineage   train_candidates of 2024-06-10, inputs abababababab

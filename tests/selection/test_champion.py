@@ -87,8 +87,8 @@ def test_a_champion_from_before_there_were_promises_is_read(bundle, folder):
 def test_an_unvetted_champion_says_so_and_what_stopped_it(bundle):
     _, card, _ = bundle
     assert "NOT VETTED, paper only" in card.sentence
-    assert f"{card.model} × {card.optimizer} failed" in card.sentence
-    assert card.sentence.count(" failed ") == 1
+    assert card.sentence.startswith(f"{card.model} × {card.optimizer}, selected ")
+    assert card.sentence.count(" failed: ") == 1
     assert card.summary("2022-12-28")["Passed every gate"] == "no: paper only"
 
 
@@ -146,7 +146,7 @@ def test_the_card_of_one_that_passed_says_so_and_does_not_boast(compared, bundle
     assert card.sentence.endswith("after 2 trials: passed every gate.")
     said = card.summary("2022-12-28")
     assert said["Passed every gate"] == "yes"
-    assert said["Score"].endswith("after 2 trials")  # another may have scored higher and failed a gate
+    assert said["Selection score"].endswith("after 2 trials")  # another may have scored higher and failed a gate
     assert card.portfolio == compared.portfolio.model_copy(update={"optimizer": chosen["optimizer"]})
 
 

@@ -168,7 +168,7 @@ def test_a_higher_score_does_not_buy_a_way_past_a_gate():
     selection = select_champion(results, WEIGHTS, THRESHOLDS)
     assert selection.promoted["model"] == "a"
     assert selection.ranking["model"].tolist() == ["b", "a"]
-    assert "b × hrp failed deflated_sharpe 0.500 (at least 0.95)" in selection.reason
+    assert "b × hrp failed deflated Sharpe ratio 0.50 (at least 0.95)" in selection.reason
 
 
 def test_nobody_passes_is_a_result():
@@ -181,8 +181,8 @@ def test_nobody_passes_is_a_result():
     assert selection.best_unvetted["model"] == "a"
     assert selection.reason == (
         "no promotion: none of 2 combinations passed every gate; "
-        "a × hrp failed deflated_sharpe nan (at least 0.95); "
-        "b × hrp failed sharpe 0.800 (at least 1), max_drawdown -0.300 (at least -0.2)"
+        "a × hrp failed deflated Sharpe ratio undefined (at least 0.95); "
+        "b × hrp failed Sharpe ratio 0.80 (at least 1), maximum drawdown -30.0% (at least -20%)"
     )
 
 
@@ -361,8 +361,8 @@ def test_settings_and_figures_come_back_from_the_details(backtests, regimes):
 
 def test_the_gates_in_words():
     summary = Thresholds(sharpe_min=1.5).summary().set_index("figure")
-    assert summary.loc["sharpe"].tolist() == ["at least", 1.5]
-    assert summary.loc["turnover"].tolist() == ["at most", 0.40]
+    assert summary.loc["Sharpe ratio"].tolist() == ["at least", "1.5"]
+    assert summary.loc["turnover per rebalance"].tolist() == ["at most", "40%"]
     assert len(summary) == len(GATES)
 
 
@@ -390,7 +390,7 @@ def test_the_report_names_every_combination_that_a_gate_stopped():
     assert "higher" in stopped
     assert "lower" in stopped
     assert "passed" not in stopped
-    assert "- lower × hrp failed sharpe 0.400 (at least 1), max_drawdown nan (at least -0.2)" in text
+    assert "- lower × hrp failed Sharpe ratio 0.40 (at least 1), maximum drawdown undefined (at least -20%)" in text
     rows = [
         line
         for line in text.split("## Multiple testing")[0].splitlines()
@@ -400,7 +400,7 @@ def test_the_report_names_every_combination_that_a_gate_stopped():
     for part in ("Ranking", "Multiple testing"):
         lines = text.split(f"## {part}")[1].split("##")[0].splitlines()
         assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
-    assert "- sharpe at least 1: 3 of 4 passed" in text
+    assert "- Sharpe ratio at least 1: 3 of 4 passed" in text
     assert "Probability of backtest overfitting (PBO): 30%" in text
     assert "- none" in write_report(select_champion(results.iloc[:1], WEIGHTS, THRESHOLDS), WEIGHTS, THRESHOLDS)
     assert text == write_report(select_champion(results, WEIGHTS, THRESHOLDS), WEIGHTS, THRESHOLDS)
@@ -442,7 +442,8 @@ def test_a_trial_is_counted_once_however_often_it_was_compared():
     trials = count_trials(compared("a", "b"), [compared("a", "c"), compared("c", "d")], LEDGER)
     assert (trials.combinations, trials.earlier, trials.tuning, trials.total) == (2, 2, 2, 6)
     assert trials.sentence == (
-        "6 trials counted: 2 combinations in this comparison, 2 from earlier comparisons, 2 from tuning."
+        "6 trials counted: 2 combinations in this comparison, 2 from earlier comparisons, 2 tuning trials. "
+        "The fit of a candidate is part of its combinations."
     )
     again = count_trials(compared("a", "b"), [compared("a", "b")] * 3, LEDGER.iloc[:0])
     assert again.total == 2

@@ -65,7 +65,13 @@ def slow_tables(seed: int, *, n_dates=250, n_symbols=60, factors=3) -> tuple[pd.
 def test_a_healthy_training_passes_every_control(dataset, oos_scores):
     table = run_controls(dataset, split_of(dataset), oos_scores, max_ic=0.5)
     assert list(table.columns) == ["control", "expected", "found", "limit", "ok"]
-    controls = ["purged split", "shuffled labels", "injected leak", "plausible: small", "date-permuted scores: small"]
+    controls = [
+        "purged split",
+        "shuffled labels",
+        "injected leak",
+        "rank IC plausible: small",
+        "date-permuted scores: small",
+    ]
     assert table["control"].tolist() == controls
     assert table["ok"].all(), table.to_string()
     require_controls(table)
@@ -105,8 +111,8 @@ def test_a_feature_that_knows_the_future_makes_its_candidate_suspect():
     leaking = build_dataset(market, features_of(market, labels.fillna(0) / 0.045 + 2 * noise[0], noise[1]), HORIZON)
     scores = {"small": walk_forward(leaking)}
     table = run_controls(leaking, split_of(leaking), scores)
-    assert found(table, "plausible: small")["found"] > 0.3
-    with pytest.raises(DataError, match=r"1 of 5 .*plausible: small.* limit 0.0800 .*raise max_ic"):
+    assert found(table, "rank IC plausible: small")["found"] > 0.3
+    with pytest.raises(DataError, match=r"1 of 5 .*rank IC plausible: small.* limit 0.0800 .*raise max_ic"):
         require_controls(table)
     require_controls(run_controls(leaking, split_of(leaking), scores, max_ic=0.6))  # "proven to be real"
 
@@ -117,7 +123,7 @@ def test_a_handful_of_names_is_not_judged_and_not_accused(n_symbols):
     small = planted_dataset(400, n_symbols, effect=0.0)
     table = run_controls(small, split_of(small), {"small": walk_forward(small)})
     require_controls(table)
-    assert found(table, "plausible: small")["expected"].startswith("not tested")
+    assert found(table, "rank IC plausible: small")["expected"].startswith("not tested")
 
 
 def test_luck_of_few_names_by_hand():

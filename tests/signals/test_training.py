@@ -253,7 +253,7 @@ def test_a_holdout_that_leaves_nothing_is_refused(dataset):
 def test_the_plan_is_described_by_what_each_part_does(dataset):
     table = PLAN.describe(dataset).set_index("part")
     assert list(table.index) == ["fold 0", "fold 1", "fold 2", "holdout", "final fit"]
-    assert table.loc["holdout", "judged_from"] == dataset.dates[-HOLDOUT]
+    assert table.loc["holdout", "test_start"] == dataset.dates[-HOLDOUT]
     assert PLAN.holdout_span(dataset) == f"{dataset.dates[-HOLDOUT]:%Y-%m-%d} to {dataset.dates[-1]:%Y-%m-%d}"
     assert WalkForward(holdout=0).holdout_span(dataset) is None
 

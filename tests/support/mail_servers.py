@@ -48,7 +48,7 @@ def summarize(runs: Path, status: str = "PENDING", date: str = DATE) -> None:
     """A book's summary, as `app.service` writes it."""
     place = runs / "books" / "paper"
     place.mkdir(parents=True)
-    lines = ["paper book: ACTIVE, cash 1,000.00 USD"]
+    lines = ["paper book: kill switch not tripped (ACTIVE), cash 1,000.00 USD"]
     lines += [f"  orders of {date}: 7 {status}; approval deadline 2022-12-29 15:00 UTC", f"  batch {'ef' * 32}"]
     (place / "summary.json").write_text(json.dumps(lines))
 

@@ -78,7 +78,7 @@ def write_history(runs: Path, n: int) -> Path:
         daily = 0.0004 + 0.009 * ((i * 7919) % 101 / 50 - 1)
         equity *= 1 + daily
         history.append((day, round(equity, 2), daily))
-    write_book(runs, [f"paper book: ACTIVE, cash {equity:,.2f} USD"], history)
+    write_book(runs, [f"paper book: kill switch not tripped (ACTIVE), cash {equity:,.2f} USD"], history)
     card = {"model": "ridge", "optimizer": "hrp", "selected": days[0], "vetted": True}
     entry = {"sha256": "ab" * 32, "metadata": card}
     (runs / "production" / entry["sha256"]).mkdir(parents=True)

@@ -51,7 +51,7 @@ def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]
     n = len(problems)
     result = f"{n} problem{'s' if n > 1 else ''}" if n else "no problems"
     return problems, [*unchecked, *notes, f"{sealed} runs, {events} events, {len(known)} entries: {result}",
-                      f"head of the log {audit_log.head(runs)}"]  # fmt: skip
+                      f"audit log head {audit_log.head(runs)}"]  # fmt: skip
 
 
 def _check_book(runs: Path, known: list[dict], kind: str, place: Path | str) -> list[str]:

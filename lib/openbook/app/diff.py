@@ -106,8 +106,8 @@ def _orders(written: list[Written]) -> str:
 
 
 def _text(table: pd.DataFrame, sizes: pd.Series) -> list[str]:
-    """The table for a terminal, with a line of ½Σ|effect| below it."""
-    total = pd.DataFrame([{"symbol": "½Σ|effect|", "change": sizes["total"], **sizes[list(INPUTS)]}])
+    """The table for a terminal, with a line of the total moved, ½Σ|effect|, below it."""
+    total = pd.DataFrame([{"symbol": "total moved", "change": sizes["total"], **sizes[list(INPUTS)]}])
     whole = pd.concat([table, total], ignore_index=True) if len(table) else total.assign(before=None, after=None)
     shown = whole[["symbol", "before", "after", "change", *INPUTS]]
     plain = dict.fromkeys(("before", "after"), _percent)

@@ -212,7 +212,7 @@ def _warn_of_waiting(days: list[pd.Timestamp], profile: str, sets: tuple[str, ..
     given = any(text.partition("=")[0] == "require_manual_approval" for text in sets)
     if len(days) > 1 and days[-1] < closed and not given:
         raise ParameterError(
-            f"{waits}, so no day would build on the day before; {rehearse}; to catch up: --to "
+            f"{waits}, so no position would ever be opened; {rehearse}; to catch up: --to "
             f"{closed:%Y-%m-%d}; to let them expire: --set require_manual_approval=true"
         )
     until = calendar.approval_deadline(days[-1])

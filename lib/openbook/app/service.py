@@ -13,7 +13,7 @@ from openbook.common.constants import BOOK_KINDS
 from openbook.common.desk_folder import inside
 from openbook.common.errors import ApprovalError, CalendarError, DataNotReady, OpenbookError, UsageError
 from openbook.common.text import require_line
-from openbook.execution.kill_switch import HALTED
+from openbook.execution.kill_switch import ACTIVE, HALTED
 from openbook.ledger import book, book_commands
 from openbook.market import calendar
 from openbook.report.calendar_page import publish_calendar
@@ -222,7 +222,8 @@ def book_lines(kind: str, place: Path | str) -> list[str]:
     """A book in a few lines: its kill switch, what waits for approval, and where a broker statement differs."""
     state = book.read_book(place)
     why = f" ({state.switch_reason})" if state.switch_reason else ""
-    lines = [f"{kind} book: {state.switch}{why}, cash {state.cash_now_cents / 100:,.2f} USD"]
+    switch = "not tripped (ACTIVE)" if state.switch == ACTIVE else state.switch
+    lines = [f"{kind} book: kill switch {switch}{why}, cash {state.cash_now_cents / 100:,.2f} USD"]
     if len(state.pending):
         decided = f"{state.pending['decided'].max():%Y-%m-%d}"
         batch, until = book_commands.read_batch(place, decided), calendar.approval_deadline(decided)

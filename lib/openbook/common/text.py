@@ -17,6 +17,16 @@ def printable(text: str) -> str:
     return "".join(c for c in spaced if unicodedata.category(c)[0] != "C")
 
 
+def long_date(day) -> str:
+    """A date with its weekday: Thursday, 1 December 2022."""
+    return f"{day:%A}, {day.day} {day:%B %Y}"
+
+
+def counted(n: int, noun: str) -> str:
+    """A number of things: 1 day, 2 days."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def require_line(text: str, name: str) -> str:
     """One line that a reader sees, of at most 200 characters, for a record that stays; UsageError (64) names what is
     not."""

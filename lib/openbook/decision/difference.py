@@ -20,6 +20,14 @@ from openbook.runs.runs_folder import read_run
 
 VISIBLE = 5e-4  # a smaller effect is 0.0% in words
 TINY = 5e-5  # a smaller change is 0.00% in a table
+SPOKEN = {  # the inputs at the head of a sentence
+    "data": "Data (prices and features)",
+    "holdings": "Holdings (and rebalance date)",
+    "model": "Model",
+    "regime": "Regime",
+    "optimizer": "Optimizer settings",
+    "limits": "Limits",
+}
 Scores = Callable[[Data, Scorer], pd.DataFrame]
 
 
@@ -123,14 +131,14 @@ def since(previous: str | None, inputs: DecisionInputs, source: dict, scores: pd
 
 
 def sentences(effects: pd.DataFrame) -> tuple[str, ...]:
-    """One sentence per input that moved anything, such as "Data: 3.1% of the portfolio; most in AAPL +1.2%"."""
+    """One sentence per input that moved anything: "Regime moved 3.1% of the portfolio; largest effect A +1.2%"."""
     lines = []
     for name in INPUTS:
         effect = effects[name]
         size, names = 0.5 * effect.abs().sum(), effect.drop(CASH, errors="ignore")
         if size > VISIBLE:
             most = cast(str, (names if names.abs().max() > TINY else effect).abs().idxmax())
-            lines.append(f"{name.capitalize()}: {size:.1%} of the portfolio; most in {most} {effect[most]:+.1%}")
+            lines.append(f"{SPOKEN[name]} moved {size:.1%} of the portfolio; largest effect {most} {effect[most]:+.1%}")
     return tuple(lines)
 
 

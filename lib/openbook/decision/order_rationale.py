@@ -1,21 +1,44 @@
 """The words of a daily page: its verdict, and the rationale of each order, from score to cost."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from openbook.execution.kill_switch import ACTIVE, HALTED, REDUCE_ONLY
+from openbook.execution.kill_switch import ACTIVE, HALTED, REDUCE_ONLY, Trip
 
 MEANS = {
+    ACTIVE: "Not tripped (ACTIVE).",
     REDUCE_ONLY: "No new buys.",
     HALTED: "Only closing orders, and each needs a person's approval.",
 }
 COUNTED = ("weights", "orders", "prices", "holdings", "max_trades")  # checks of a number of things
+CHECKS = {  # what a page calls a check whose name does not say what its value is
+    "weights": "invalid weights",
+    "sum": "sum of weights",
+    "orders": "invalid orders",
+    "prices": "orders not at the last close",
+    "holdings": "shares sold beyond holdings",
+    "cash": "cash after orders, USD",
+    "turnover": "risk-adding turnover",
+    "max_cost": "max_cost, bps of equity",
+    "daily_loss": "daily loss",
+    "sharpe": "Sharpe ratio",
+}
+STATUSES = {  # of the kill switch, on a page; `n/30` counts sessions
+    "ok": "pass",
+    "near": "near the limit",
+    "trip": "tripped now",
+    "latched": "tripped earlier",
+    "unevaluable": "cannot be evaluated",
+}
+_COUNT = re.compile(r"(\d+)/(\d+)", re.ASCII)
 SHOWN = 7  # digits of a number of shares that follows from a weight
 UNITS = {**dict.fromkeys(COUNTED, ",.0f"), "cash": ",.2f", "sharpe": ".2f"}  # of a check; others are fractions
+BPS = ("max_cost",)  # fractions so small that a page shows basis points
 
 
 def spoken(checks: pd.DataFrame) -> pd.DataFrame:
@@ -23,9 +46,31 @@ def spoken(checks: pd.DataFrame) -> pd.DataFrame:
 
     checks : CHECK_COLUMNS of the safety checks or of the kill switch; a value that is NaN shows as –
     """
-    forms = [UNITS.get(check, ".2%") for check in checks["check"]]
-    columns = {name: [_number(v, f) for v, f in zip(checks[name], forms, strict=True)] for name in ("value", "limit")}
-    return checks.assign(**columns)[["check", "status", "value", "limit", "detail"]]
+    forms = [UNITS.get(check, ",.2f" if check in BPS else ".2%") for check in checks["check"]]
+    scale = [1e4 if check in BPS else 1.0 for check in checks["check"]]
+    columns = {
+        name: [_number(v * k, f) for v, k, f in zip(checks[name], scale, forms, strict=True)]
+        for name in ("value", "limit")
+    }
+    words = {"check": [CHECKS.get(c, c) for c in checks["check"]], "status": [_status(s) for s in checks["status"]]}
+    return checks.assign(**columns, **words)[["check", "status", "value", "limit", "detail"]]
+
+
+def _status(status: str) -> str:
+    """A status in words: n/30 are the sessions that a check has and needs."""
+    if count := _COUNT.fullmatch(status):
+        return f"needs {count[2]} sessions, has {count[1]}"
+    return STATUSES.get(status, status)
+
+
+def why_tripped(trips: Iterable[Trip]) -> str:
+    """Each trip of the kill switch with its session and numbers; empty without one."""
+    return "; ".join(f"{trip.session} {CHECKS.get(trip.check, trip.check)} {trip.detail}" for trip in trips)
+
+
+def switch_sentence(state: str, why: str) -> str:
+    """The state of the kill switch, what it means, and why."""
+    return " ".join(filter(None, [MEANS[state] if state == ACTIVE else f"{state}: {MEANS[state]}", why]))
 
 
 def _number(value: float, form: str) -> str:
@@ -38,7 +83,8 @@ def chances(rates: Mapping[str, float]) -> dict[str, str]:
     rates : fractions by check, estimated from resampled paths, so never surely 0% or 100%; NaN: not yet known
     """
     return {
-        f"Probability that {name.replace('_', ' ')} trips within a year": _chance(rate) for name, rate in rates.items()
+        f"Probability that {'any rule' if name == 'any' else CHECKS.get(name, name)} trips within a year": _chance(rate)
+        for name, rate in rates.items()
     }
 
 
@@ -55,12 +101,12 @@ def order_stories(
     value: float,
     unbought: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """One row per order: symbol, side, story; then one per name that is wanted and not bought, its side NONE.
+    """One row per order: symbol, side, rationale; then one per name that is wanted and not bought, its side NONE.
 
     trades : TRADE_COLUMNS; story : of the portfolio, by symbol; score and rank are used; because : by symbol,
     what moved its score most; value : of the whole portfolio, USD; unbought : of `Unbought.table`, or None
 
-    The story names score and rank, the reason with every limit that binds, the target in shares before and after
+    The rationale has rank and score, the reason with every limit that binds, the target in shares before and after
     rounding, and the cost.
     """
     known = story.reindex(trades["symbol"])
@@ -68,7 +114,7 @@ def order_stories(
     stories = [(order.symbol, order.side, _story(order, score, why, value)) for order, score, why in rows]
     if unbought is not None:
         stories += [(row.symbol, "NONE", f"Target not bought: {row.why}.") for row in unbought.itertuples()]
-    return pd.DataFrame(stories, columns=["symbol", "side", "story"], dtype="str")
+    return pd.DataFrame(stories, columns=["symbol", "side", "rationale"], dtype="str")
 
 
 def _story(order: Any, score: float, because: str, value: float) -> str:
@@ -76,7 +122,7 @@ def _story(order: Any, score: float, because: str, value: float) -> str:
     cost = order.commission_est + order.slippage_est
     parts = [
         f"{order.reason[:1].upper()}{order.reason[1:]}",
-        "" if np.isnan(score) else f"Score {score:+.3f}{f' ({because})' if because else ''}",
+        "" if np.isnan(score) else f"Smoothed rank score {score:+.3f}{f' ({because})' if because else ''}",
         _rounding(order, value),
         f"Estimated cost {cost:,.2f} USD",
         f"Liquidity {order.liquidity_warning}" if order.liquidity_warning else "",
@@ -89,7 +135,7 @@ def _rounding(order: Any, value: float) -> str:
     wanted = order.weight_target * value / order.price
     before = order.weight_before * value / order.price
     after = float(f"{before + order.shares:.{SHOWN}g}")  # of a value that is rounded to the cent no more is known
-    return f"Target {order.weight_target:.2%} is {wanted:,.1f} shares, after the order {after:,.10g}"
+    return f"Target {order.weight_target:.2%} = {wanted:,.1f} shares; {after:,.10g} shares held after the order"
 
 
 @dataclass(frozen=True)
@@ -120,7 +166,7 @@ def headline(
     unbought : which names the book is too small for (`Unbought.sentence`), or that it is worth nothing; a warning, too
     """
     nothing = "no order is possible" if unbought else "no orders"
-    orders = f"{len(trades)} order{'s' if len(trades) != 1 else ''} for {due:%d %B}" if len(trades) else nothing
+    orders = f"{len(trades)} order{'s' if len(trades) != 1 else ''} for {due.day} {due:%B}" if len(trades) else nothing
     warning = "\n".join(filter(None, [unbought, warning]))
     verdict = f"{switch}: {orders}" if switch != ACTIVE else orders[:1].upper() + orders[1:]
     cost = trades["commission_est"].sum() + trades["slippage_est"].sum()

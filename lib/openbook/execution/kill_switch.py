@@ -90,8 +90,15 @@ class KillSwitch(BaseModel, frozen=True, extra="forbid"):
         allow_inf_nan=False,
         description="annualized Sharpe ratio over sharpe_sessions below which REDUCE_ONLY trips",
     )
-    sharpe_sessions: int = Field(30, ge=2, description="window of the Sharpe rule, in sessions since arming")
-    max_drawdown: float = Field(0.10, gt=0, lt=1, description="drawdown from the peak since arming that trips HALTED")
+    sharpe_sessions: int = Field(
+        30, ge=2, description="window of the Sharpe rule, in sessions since the last reset, or since inception"
+    )
+    max_drawdown: float = Field(
+        0.10,
+        gt=0,
+        lt=1,
+        description="drawdown that trips HALTED, from the peak since the last reset, or since inception",
+    )
 
     def evaluate(self, marks: pd.DataFrame, *, latched: str, unseen: int) -> Verdict:
         """Evaluate every session not evaluated before, in order, as if the switch had run on that session.

@@ -294,5 +294,5 @@ def _sentence(row: Any, text: Any, asked: float) -> str:
 def _default_reason(side: str, before: float, target: float) -> str:
     """What an order does, from its weights."""
     if side == "SELL":
-        return "leaves: target 0%" if target == 0 else f"trim to target {target:.2%}"
-    return f"enters: target {target:.2%}" if before == 0 else f"add to target {target:.2%}"
+        return "position closed: target 0%" if target == 0 else f"position reduced to target {target:.2%}"
+    return f"position opened: target {target:.2%}" if before == 0 else f"position increased to target {target:.2%}"

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from openbook.common.constants import CASH
 from openbook.common.errors import LimitError, ParameterError
+from openbook.common.text import counted
 from openbook.execution.kill_switch import ACTIVE, HALTED
 from openbook.execution.rounding import Room
 from openbook.portfolio.target_weights import PortfolioSettings
@@ -42,7 +43,7 @@ class TradeLimits(BaseModel, frozen=True, extra="forbid"):
     max_turnover: float = Field(ge=0, description="risk-adding notional, as a fraction of the portfolio")
     max_trade: float = Field(ge=0, description="largest risk-adding order, as a fraction of the portfolio")
     max_cost: float = Field(ge=0, description="estimated costs of the batch, as a fraction of the portfolio")
-    max_trades: int = Field(ge=0, description="number of orders")
+    max_trades: int = Field(ge=0, description="maximum number of orders")
 
 
 class MarketCapBucket(BaseModel, frozen=True, extra="forbid"):
@@ -64,7 +65,7 @@ class SafetyLimits(BaseModel, frozen=True, extra="forbid"):
     max_turnover: float = Field(0.40, ge=0, description="risk-adding notional, as a fraction of the portfolio")
     max_trade: float = Field(0.10, ge=0, description="largest risk-adding order, as a fraction of the portfolio")
     max_cost: float = Field(0.005, ge=0, description="estimated costs of the batch, as a fraction of the portfolio")
-    max_trades: int = Field(50, ge=0, description="number of orders")
+    max_trades: int = Field(50, ge=0, description="maximum number of orders")
     max_volume_pct: float = Field(
         0.05, gt=0, le=1, description="largest order as a fraction of 20-session median dollar volume"
     )
@@ -289,20 +290,24 @@ class SafetyValidator:
         size = _part(trades["notional"].to_numpy(dtype=float), value)
         adds = pd.Series(size[~reduces], index=trades["symbol"][~reduces])
         costs = (trades["commission_est"] + trades["slippage_est"]).to_numpy(dtype=float).sum()
-        reduced = f"; another {_pct(size[reduces].sum())} only reduces positions" if reduces.any() else ""
+        reduced = f"{size[reduces].sum():.2%} only reduces positions" if reduces.any() else ""
         large = adds[~(adds <= limits.max_trade + TOLERANCE)]
+        adding = adds.to_numpy().sum()
         largest, named = adds.to_numpy().max(initial=0.0), _offenders(large, limits.max_trade)
         return [
-            self._within("turnover", adds.to_numpy().sum(), limits.max_turnover, reduced, out),
+            self._within("turnover", adding, limits.max_turnover, out, reduced, shown=f"{adding:.2%} adds risk"),
             self._breach("max_trade", largest, limits.max_trade, large.empty, named, out),
-            self._within("max_cost", _part(costs, value), limits.max_cost, f"; {costs:,.2f} USD", out),
-            self._breach("max_trades", n := len(trades), limits.max_trades, n <= limits.max_trades, f"{n} orders", out),
+            self._within("max_cost", _part(costs, value), limits.max_cost, out, f"{costs:,.2f} USD"),
+            self._breach(
+                "max_trades", n := len(trades), limits.max_trades, n <= limits.max_trades, counted(n, "order"), out
+            ),
         ]
 
-    def _within(self, check: Policy, value: float, limit: float, beside: str, eased: bool) -> dict:
-        """A row for one fraction of the portfolio and its limit."""
+    def _within(self, check: Policy, value: float, limit: float, eased: bool, beside: str, *, shown: str = "") -> dict:
+        """A row for one fraction of the portfolio and its limit; its detail is `shown` or the breach, and `beside`."""
         ok = value <= limit + TOLERANCE
-        return self._breach(check, value, limit, ok, f"{_pct(value)}{'' if ok else f' > {_pct(limit)}'}{beside}", eased)
+        said = shown if ok else f"{_pct(value)} > {_pct(limit)}"
+        return self._breach(check, value, limit, ok, "; ".join(filter(None, [said, beside])), eased)
 
     def _liquidity(self, trades: pd.DataFrame, reduces: np.ndarray, volume: pd.Series | None) -> dict:
         """Every order is a small part of what the name usually trades."""

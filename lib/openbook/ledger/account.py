@@ -35,7 +35,7 @@ class Account(BaseModel, frozen=True, extra="forbid"):
         0.1,
         ge=0,
         le=1,
-        description="maximum fraction of equity in such names; above it the delivery counts as incomplete",
+        description="maximum fraction of equity in such names; above it the vendor data count as incomplete",
     )
     actions: dict[Annotated[str, AfterValidator(_event)], Literal["split", "spin_off", "correction"]] = Field(
         {},

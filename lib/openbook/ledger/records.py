@@ -283,7 +283,7 @@ def owed_text(receivables: Iterable[Receivable]) -> str:
     rows = sorted(receivables, key=lambda row: -abs(row.cents))
     parts = [f"{row.kind.replace('_', '-')} of {row.symbol} {row.cents / 100:,.2f}" for row in rows[:SHOWN]]
     parts += [f"{len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
-    return f"{sum(row.cents for row in rows) / 100:,.2f} USD: {', '.join(parts)}" if rows else "nothing"
+    return f"{sum(row.cents for row in rows) / 100:,.2f} USD: {', '.join(parts)}" if rows else "none"
 
 
 def all_fills(state: BookState, settlement: Settlement) -> pd.DataFrame:

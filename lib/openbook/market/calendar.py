@@ -74,7 +74,9 @@ def require_session(day) -> pd.Timestamp:
     moment = _inside(day)
     if moment not in _sessions():
         following = f"; next is {next_session(moment):%Y-%m-%d}" if moment < _sessions()[-1] else ""
-        raise NoSession(f"{moment:%Y-%m-%d} is not an {EXCHANGE} session ({_why_closed(moment)}){following}")
+        raise NoSession(
+            f"{moment:%Y-%m-%d} is not a New York Stock Exchange session ({_why_closed(moment)}){following}"
+        )
     return moment
 
 
@@ -192,7 +194,7 @@ def _beyond(day) -> CalendarError:
     """The error for a date that the calendar does not reach."""
     first, last = _sessions()[0].year, _sessions()[-1].year
     return CalendarError(
-        f"{as_day(day).date()} is outside the {EXCHANGE} calendar, {first} to {last}; check the date and "
+        f"{as_day(day).date()} is outside the New York Stock Exchange calendar, {first} to {last}; check the date and "
         "the clock, or update exchange-calendars"
     )
 

@@ -43,7 +43,7 @@ def facts_of(reports: pd.DataFrame, items: list[str], *, to_date=(), balances=()
     if months.isna().any():
         raise DataError(f"a report covers {reports.loc[months.isna(), 'focus'].iloc[0]!r}; known: {', '.join(MONTHS)}")
     for name in sorted({*to_date, *balances} - set(items)):
-        raise DataError(f"{name} is no item of the reports; they have {', '.join(items)}")
+        raise DataError(f"{name} is not an item of the reports; choose from {', '.join(items)}")
     parts = []
     for item in items:
         length = months if item in to_date else months.where(months == 12, 3)

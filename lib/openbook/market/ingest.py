@@ -33,7 +33,7 @@ class DoorRule(NamedTuple):
 INGEST_RULES = {
     "reserved": DoorRule(None, "CASH is reserved for the cash row in weights; rename the symbol"),
     "holiday": DoorRule(None, "the exchange was closed, or the date is before 1960"),
-    "duplicate": DoorRule(None, "exact duplicate: one is kept; if they differ, the delivery is rejected"),
+    "duplicate": DoorRule(None, "exact duplicate: one is kept; if they differ, all vendor data are rejected"),
     "price": DoorRule(0.0, "a price is a finite number above this; open, high and low may be absent"),
     "volume": DoorRule(0.0, "a volume is a finite number of shares, at least this; it may be absent"),
     "range": DoorRule(1e-4, "high ≥ low and the close between them, to this share of the price: vendors round"),
@@ -142,7 +142,7 @@ def _numbers(column: pd.Series, field: str, name: str) -> np.ndarray:
     try:
         return column.to_numpy("float64", na_value=np.nan)
     except (ValueError, TypeError) as error:
-        raise DataError(f"{name} has a column {field} that holds something that is no number: {error}") from None
+        raise DataError(f"{name}: column {field} has a value that is not a number: {error}") from None
 
 
 def _codes(symbol: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
@@ -322,7 +322,7 @@ def _with_listed_symbols(bars: Bars) -> Bars:
     """Only symbols that still have a bar."""
     listed = np.bincount(bars.column, minlength=len(bars.symbols)) > 0
     if not listed.any():
-        raise DataError("every bar of the delivery was rejected; check units and columns of the source")
+        raise DataError("every bar of the vendor data was rejected; check units and columns of the source")
     return bars._replace(column=(np.cumsum(listed) - 1)[bars.column], symbols=bars.symbols[listed])
 
 

@@ -111,7 +111,7 @@ def cap_buckets(market_cap: pd.DataFrame, members: pd.DataFrame | None = None, *
     elif by == "coverage":
         code = np.sum([_share_above(value) >= share for share in CAP_COVERAGE], axis=0)
     else:
-        raise DataError(f"cap_buckets knows limits and coverage, not {by!r}")
+        raise DataError(f"cap_buckets accepts limits and coverage, not {by!r}")
     out = np.where(np.isnan(value), -1, code).astype(np.int8)
     return pd.DataFrame(out, index=market_cap.index, columns=market_cap.columns)
 

@@ -3,6 +3,10 @@
 import pandas as pd
 
 from openbook import metrics
+from openbook.common.text import counted
+
+FEWEST = 20  # dates of a horizon whose mean rank IC is worth a look
+PARTS = {"rest": "residual"}  # of the tracking difference, where a page has another word
 
 
 def health(log: dict) -> pd.DataFrame:
@@ -46,18 +50,23 @@ def _skill_rows(log: dict) -> list[tuple]:
             ),
         ),
     ]
-    decay = {horizon: row for horizon, row in (log["decay"] or {}).items() if row["rank_ic"] is not None}
-    if decay:
-        first, last = next(iter(decay)), next(reversed(decay))
-        shown = f"{decay[first]['rank_ic']:.3f} → {decay[last]['rank_ic']:.3f}"
-        rows.append(("IC decay", shown, f"rank IC by forward-return horizon, {first} to {last} sessions"))
-    return rows
+    return rows if log["decay"] is None else [*rows, _decay_row(log["decay"])]
+
+
+def _decay_row(decay: dict) -> tuple:
+    """The rank IC by horizon, once there are two horizons with enough dates."""
+    known = {horizon: row for horizon, row in decay.items() if row["rank_ic"] is not None and row["n_dates"] >= FEWEST}
+    if len(known) < 2:
+        return "IC decay", "not yet known", f"rank IC by label horizon; needs {FEWEST} dates at two horizons"
+    shown = ", ".join(f"{row['rank_ic']:.3f}" for row in known.values())
+    least = min(row["n_dates"] for row in known.values())
+    return "IC decay", shown, f"rank IC at label horizons of {', '.join(known)} sessions; at least {least} dates each"
 
 
 def _too_young(model: dict) -> str:
     """Why there is no date to judge yet."""
     through, ahead = model["trained_through"], model["horizon"] + 1
-    return f"no matured labels yet: trained through {through}, and a label matures after {ahead} sessions"
+    return f"no matured labels yet: trained through {through}, and a label matures after {counted(ahead, 'session')}"
 
 
 def _alarm_rows(drift: dict) -> list[tuple]:
@@ -78,8 +87,8 @@ def _alarm_rows(drift: dict) -> list[tuple]:
             (
                 "CUSUM of the rank IC shortfall",
                 f"{cusum['statistic']:.1f} of {cusum['threshold']:g}",
-                f"{state}; last alarm {cusum['last_alarm'] or 'never'}; in-control average run length "
-                f"about {say(cusum['healthy_run_length'], ',.0f')} sessions",
+                f"{state}; last alarm {cusum['last_alarm'] or 'never'}; expected sessions between "
+                f"false alarms: about {say(cusum['healthy_run_length'], ',.0f')}",
             )
         )
     return rows
@@ -130,10 +139,11 @@ def _book_rows(log: dict) -> list[tuple]:
     """The book against its backtest."""
     rows, book, tracking = [], log["book"], log["tracking"]
     if book:
-        meaning = f"percentile among bootstrapped backtest paths of {book['sessions']} sessions; below 5% is unusual"
+        long = counted(book["sessions"], "session")
+        meaning = f"percentile among bootstrapped backtest paths of {long}; below 5% is unusual"
         rows.append(("book return, percentile of backtest", say(book["percentile"], ".0%"), meaning))
     if tracking:
-        parts = ", ".join(f"{name} {say(tracking[name], '+.2%')}" for name in metrics.TRACKING_PARTS)
+        parts = ", ".join(f"{PARTS.get(name, name)} {say(tracking[name], '+.2%')}" for name in metrics.TRACKING_PARTS)
         rows.append(
             ("book minus backtest return", say(tracking["difference"], "+.2%"), f"{parts}; sums of daily returns")
         )

@@ -91,7 +91,7 @@ def compose(folder: Path, *, head: str | None = None, book: Sequence[str] | None
     verdict = redact("\n".join(str(said[name]) for name in ("verdict", "sentence") if said.get(name)) or "done")
     switch = said.get("switch")
     verdict = "\n".join([verdict, *_approval(book, date)])
-    steps = [*book, f"Head of the audit log: {head}"]
+    steps = [*book, f"Audit log head: {head}"]
     return _assemble(
         key,
         "run",

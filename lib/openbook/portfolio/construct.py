@@ -271,7 +271,12 @@ def _binding(inputs: WeightInputs, decision: WeightDecision, settings: Portfolio
     rows += [("held above a limit", inputs.symbols[i], inputs.held[i], decision.floor[i]) for i in cut]
     if decision.trade_fraction < 1:
         rows.append(
-            ("turnover", f"{decision.trade_fraction:.0%} of the way", decision.uncapped_turnover, settings.max_turnover)
+            (
+                "turnover",
+                f"{decision.trade_fraction:.0%} of the intended change",
+                decision.uncapped_turnover,
+                settings.max_turnover,
+            )
         )
     for i in _capped(inputs, decision, settings):
         rows.append(("single trade", inputs.symbols[i], target[i] - inputs.held[i], settings.max_trade))
@@ -312,7 +317,7 @@ def _story(
 def _reason(i: int, chosen: bool, inputs: WeightInputs, decision: WeightDecision, settings: PortfolioSettings) -> str:
     """Why symbol i has its weight, in one sentence."""
     if inputs.locked[i]:
-        return "cannot trade tonight: kept as it is"
+        return "cannot trade this session: position unchanged"
     text = _move(i, chosen, inputs, decision, settings)
     bounds = []
     if chosen and decision.target[i] >= decision.hard.upper[i] - AT_LIMIT:
@@ -324,9 +329,9 @@ def _reason(i: int, chosen: bool, inputs: WeightInputs, decision: WeightDecision
     if inputs.held[i] > decision.floor[i] + AT_LIMIT:
         bounds.append("held above a limit")
     if i in _capped(inputs, decision, settings):
-        bounds.append(f"grows by at most {settings.max_trade:.1%} an evening")
+        bounds.append(f"increase limited to {settings.max_trade:.1%} per rebalance")
     if decision.trade_fraction < 1 and abs(decision.target[i] - inputs.held[i]) > DUST and not decision.kept[i]:
-        bounds.append(f"{decision.trade_fraction:.0%} of the way, turnover limit")
+        bounds.append(f"{decision.trade_fraction:.0%} of the intended change, because of the turnover limit")
     return "; ".join([text, *bounds])
 
 
@@ -343,18 +348,18 @@ def _move(i: int, chosen: bool, inputs: WeightInputs, decision: WeightDecision, 
         return f"{'kept' if held > DUST else 'not bought'}: change within the no-trade band, {place}"
     if held <= DUST:
         return f"bought: {place}"
-    return f"{'raised' if weight > held else 'lowered'}: {place}"
+    return f"{'position increased' if weight > held else 'position reduced'}: {place}"
 
 
 def _why_not(i: int, decision: WeightDecision, settings: PortfolioSettings) -> str:
     """Why a held symbol was not chosen again."""
     if np.isnan(decision.score[i]):
-        return "no score tonight"
+        return "no score this session"
     rank, last = decision.rank[i], settings.hold_buffer * settings.top_n
     if rank == 0:
         return "too short a price history"
     if rank > last:
-        return f"rank {rank} is beyond {last:g}, where held names stay"
+        return f"rank {rank}, outside the hold buffer ({last:g})"
     return f"rank {rank}, and {settings.top_n} held names rank better"
 
 

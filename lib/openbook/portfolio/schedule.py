@@ -68,7 +68,8 @@ class Rebalance:
         """Why there is a rebalance in this session, or when the next will be."""
         if not self.is_rebalance:
             why = f"The initial build of {self.rejected:%Y-%m-%d} was rejected. " if self.rejected is not None else ""
-            return f"{why}The next rebalance is on {next_rebalance(self.session, self.every):%A, %d %B}."
+            due = next_rebalance(self.session, self.every)
+            return f"{why}The next rebalance is on {due:%A}, {due.day} {due:%B}."
         build = "No positions yet: initial build." if self.empty else ""
         return " ".join(filter(None, ["Rebalance date." if self.scheduled else build, *self._missed_sentences()]))
 

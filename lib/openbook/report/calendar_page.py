@@ -158,7 +158,8 @@ def _champion(entry: dict, gone: dict) -> dict:
     if back:
         event = f"restored by a rollback by {back['who']}: {back['reason']}"
     else:
-        event = "promoted, rolled back later" if entry["sha256"] in gone else "promoted"
+        chosen = "promoted" if card.get("vetted") is True else "selected, paper only"
+        event = f"{chosen}, rolled back later" if entry["sha256"] in gone else chosen
     return {
         "since": plain(str(back["when"] if back else card.get("selected", "?"))[:10]),
         "who": plain(" × ".join(str(card[key]) for key in ("model", "optimizer") if key in card) or "unnamed"),

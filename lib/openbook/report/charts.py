@@ -8,6 +8,7 @@ import pandas as pd
 
 from openbook import metrics
 from openbook.common.constants import NORMAL, REGIME_NAMES, RISK_OFF, RISK_ON
+from openbook.common.text import counted
 from openbook.report.page import PALETTE, callout, chart, figure
 
 REGIME_COLORS = {RISK_OFF: PALETTE["stop"], NORMAL: PALETTE["muted"], RISK_ON: PALETTE["ok"]}
@@ -128,7 +129,8 @@ def skill(table: pd.DataFrame):
     mean, error = _last(table["mean"]), _last(table["error"])
     last = f"latest rolling mean {_formatted(mean, '+.3f')} ± {_formatted(error, '.3f')}"
     return figure(
-        fig, f"Rank IC of {table['rank_ic'].notna().sum()} sessions through {table.index[-1]:%Y-%m-%d}; {last}"
+        fig,
+        f"Rank IC of {counted(table['rank_ic'].notna().sum(), 'session')} through {table.index[-1]:%Y-%m-%d}; {last}",
     )
 
 
@@ -151,9 +153,8 @@ def cone(book: pd.Series, backtest: pd.Series | None):
     ax.set_title("Book return within the backtest cone")
     ax.legend(ncols=3)
     end = paths.iloc[-1]
-    text = (
-        f"book {earned[-1]:+.1%} after {len(book)} sessions; 90% of bootstrapped backtest paths from {end[0.05]:+.1%}"
-    )
+    long = counted(len(book), "session")
+    text = f"book {earned[-1]:+.1%} after {long}; 90% of bootstrapped backtest paths from {end[0.05]:+.1%}"
     return figure(fig, f"Book return within the backtest cone: {text} to {end[0.95]:+.1%}")
 
 

@@ -6,6 +6,8 @@ Positions are percentages of the drawing, which a page stretches to its width; t
 import math
 from dataclasses import dataclass
 
+from openbook.common.text import counted
+
 N_TICKS = 4
 WIDTH, HEIGHT = 1000, 100  # units of the drawing
 
@@ -45,7 +47,7 @@ def draw_equity(points: list[tuple[str, float, float]]) -> Curve:
         dates=[dates[0], dates[len(dates) // 2], dates[-1]],
         words=(
             f"From {equity[0]:,.2f} USD on {dates[0]} to {equity[-1]:,.2f} USD on {dates[-1]}{change}, "
-            f"{len(dates)} sessions. Maximum drawdown {_minus(f'{worst:.2%}')}"
+            f"{counted(len(dates), 'session')}. Maximum drawdown {_minus(f'{worst:.2%}')}"
             + (f", on {dates[drawdown.index(worst)]}." if worst < 0 else ".")
         ),
     )

@@ -14,7 +14,7 @@ from openbook.runs.summaries import DAILY, FAILURE, NOT_YET, ORDERS, PENDING, Ru
 
 HISTORY = "performance_history.csv"
 STATES = ("ACTIVE", "REDUCE_ONLY", "HALTED")
-_SWITCH = re.compile(r"\w+ book: (\w+)", re.ASCII)
+_SWITCH = re.compile(r"\w+ book: (?:kill switch )?(?:not tripped \()?(\w+)", re.ASCII)
 _OPEN = re.compile(r"\s*orders of ([0-9]{4}-[0-9]{2}-[0-9]{2}): [^;]*\b(?:PENDING|APPROVED)\b", re.ASCII)
 _WAITS = re.compile(r"\s*orders of ([0-9]{4}-[0-9]{2}-[0-9]{2}): [^;]*\bPENDING\b", re.ASCII)
 

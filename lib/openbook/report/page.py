@@ -14,7 +14,7 @@ __all__ = ["PALETTE", "bar", "callout", "chart", "facts", "figure", "house_style
 
 STYLE = Path(__file__).parent / "templates" / "report" / "style.css"
 SHORT = 12  # characters of a hash that a person compares
-INPUTS = {"Data": "data", "Champion": "champion", "Chain of the book": "book", "Parameters": "parameters"}
+INPUTS = {"Data": "data", "Champion": "champion", "Book, hash of the last event": "book", "Parameters": "parameters"}
 
 
 def render_report(notebook: str | Path) -> str:
@@ -68,7 +68,7 @@ def _provenance(run: dict) -> list[tuple[str, str]]:
         "Session": run.get("date"),
         "Notebook": run.get("notebook"),
         "Profile": run.get("profile"),
-        "All inputs": (run.get("inputs_hash") or "")[:SHORT],
+        "Hash of all inputs (sha256, first 12 digits)": (run.get("inputs_hash") or "")[:SHORT],
         **{name: inputs.get(key, "")[:SHORT] for name, key in INPUTS.items()},
         "Code": code.get("sha256", "")[:SHORT],
         "Commit": commit,

@@ -1,5 +1,6 @@
 """The champion, since when and why, and its predecessors: lines for a terminal."""
 
+import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from openbook.runs import registry
 from openbook.runs.runs_folder import RunsFolder, read_run
 
 WIDTH, INDENT = 110, 10
+_NONE_PASSED = re.compile(r"no promotion: none of (\d+) combinations passed every gate", re.ASCII)
 NOBODY = "No champion yet: run train_candidates, compare and select_champion."
 
 
@@ -33,14 +35,21 @@ def _facts(runs: RunsFolder, entries: list[dict]) -> Iterator[tuple[str, str]]:
     if "rollback" in entry:
         back = entry["rollback"]
         yield "restored", f"{back['when']}, by a rollback by {back['who']}: {back['reason']}"
-    why = str(card.get("reason", "no reason was given")).split("; ")
-    own = [part for part in why[1:] if part.startswith(f"{_who(card)} ")]
-    yield "why", "; ".join([why[0], *own])
+    yield "why", _why(card)
     yield "trained", f"through {card.get('trained_through', 'an unknown session')}"
     there = "" if registry.place(runs.folder, entry["sha256"]).is_dir() else ", MISSING"
     yield "bundle", f"{entry['sha256']}{there}"
     led = _runs(runs, card)
     yield from zip(["lineage", *[""] * len(led)], led, strict=False)
+
+
+def _why(card: dict) -> str:
+    """Why a champion was selected, and which gates it failed, if any."""
+    head, *others = str(card.get("reason", "no reason was given")).split("; ")
+    if found := _NONE_PASSED.match(head):
+        head = f"best score of {found[1]} combinations; none passed every gate, so it may run the paper book only"
+    own = f"{_who(card)} failed "
+    return "; ".join([head, *(f"failed: {part.removeprefix(own)}" for part in others if part.startswith(own))])
 
 
 def _runs(runs: RunsFolder, card: dict) -> list[str]:

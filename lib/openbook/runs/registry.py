@@ -56,9 +56,8 @@ def rollback(runs: Path, *, who: str, reason: str, when: str, verify: Callable[[
     if entries and given.items() <= entries[-1].get("rollback", {}).items():
         return entries[-1]
     if not earlier:
-        raise UsageError(
-            f"nothing to roll back to: {describe(entries[-1]) if entries else 'nobody'} has no predecessor"
-        )
+        first = f"; {describe(entries[-1])} is the first" if len(entries) == 1 else ""
+        raise UsageError(f"nothing to roll back to: there is no earlier champion{first}")
     verify(place(runs, earlier[0]["sha256"]))
     record = {**given, "when": when, "from": entries[-1]["sha256"]}
     entry = {**earlier[0], "rollback": record}

@@ -23,14 +23,14 @@ PENDING, ORDERS, NOTHING, REDUCED, HALTED = "pending", "orders", "nothing", "red
 FAILURE, NOT_YET, DONE, ODD = "failed", "notyet", "done", "odd"
 SWITCH = {"REDUCE_ONLY": REDUCED, "HALTED": HALTED}
 MARKS = {  # a letter and its words, in the order of a legend: color is never the only sign
-    PENDING: ("W", "orders pending approval"),
+    PENDING: ("P", "orders pending approval"),
     ORDERS: ("O", "orders"),
     NOTHING: ("N", "no orders"),
     REDUCED: ("R", "reduce only"),
     HALTED: ("H", "halted"),
-    NOT_YET: ("Y", "waiting for prices"),
+    NOT_YET: ("W", "waiting for prices"),
     FAILURE: ("F", "failed"),
-    ODD: ("?", "verdict cannot be read"),
+    ODD: ("?", "result cannot be read"),
 }
 _ATTEMPT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})-([0-9]+)", re.ASCII)
 
@@ -124,7 +124,7 @@ def _read(path: Path, notebook: str) -> tuple[str, str, str]:
     page = REPORT if (path / REPORT).is_file() else ""
     try:
         recorded = read_run(path)["recorded"]
-        summary = plain(recorded.get("verdict", "no verdict was recorded"))
+        summary = plain(recorded.get("verdict", "no result was recorded"))
     except (OpenbookError, ValueError, LookupError, TypeError, AttributeError):
         return ODD, f"{RUN} cannot be read", page
     return _kind(recorded) if notebook == DAILY else DONE, summary, page

@@ -3,6 +3,8 @@
 from openbook import lazily
 from openbook.selection.combination_metrics import FIGURES, against, judge, regime_consistency, summarise_backtests
 from openbook.selection.gates import (
+    FIGURE_NAMES,
+    GATE_NAMES,
     GATES,
     SCALES,
     SelectionWeights,
@@ -17,7 +19,9 @@ from openbook.selection.verdict import Selection, create_comparison_matrix, rank
 
 __all__ = [
     "FIGURES",
+    "FIGURE_NAMES",
     "GATES",
+    "GATE_NAMES",
     "SCALES",
     "Look",
     "Selection",

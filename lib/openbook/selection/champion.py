@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from openbook.backtest.grid import label
 from openbook.common.errors import ModelError
+from openbook.common.text import counted
 from openbook.portfolio.construct import PortfolioSettings
 from openbook.portfolio.costs import Costs
 from openbook.portfolio.regime import RegimeSettings
@@ -85,7 +86,7 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid"):
     vetted: bool = Field(description="passed every gate; an unvetted champion may only run the paper book")
     reason: str
     selected: str = Field(description="date of selection, YYYY-MM-DD")
-    score: float = Field(description="weighted score, 0 to 1")
+    score: float = Field(description="selection score, 0 to 1")
     n_trials: int = Field(ge=1, description="number of trials, tuning included")
     metrics: dict[str, float | None]
     features: tuple[str, ...]
@@ -107,13 +108,11 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid"):
     @property
     def sentence(self) -> str:
         """Who it is and whether it passed, for the head of a page."""
-        who = f"{self.model} × {self.optimizer}, selected {self.selected} after {self.n_trials} trials"
-        mine = [part for part in self.reason.split("; ") if part.startswith(f"{self.model} × {self.optimizer} ")]
-        return (
-            f"{who}: passed every gate."
-            if self.vetted
-            else f"{who}: NOT VETTED, paper only; {(mine or [self.reason])[0]}"
-        )
+        who = f"{self.model} × {self.optimizer}, selected {self.selected} after {counted(self.n_trials, 'trial')}"
+        own = f"{self.model} × {self.optimizer} failed "
+        mine = [f"failed: {part.removeprefix(own)}" for part in self.reason.split("; ") if part.startswith(own)]
+        why = (mine or [self.reason])[0]
+        return f"{who}: passed every gate." if self.vetted else f"{who}: NOT VETTED, paper only; {why}"
 
     def summary(self, date) -> dict[str, str]:
         """What a reader of a page should know of it, by name."""
@@ -122,10 +121,10 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid"):
             "Model": self.model,
             "Optimizer": self.optimizer,
             "Passed every gate": "yes" if self.vetted else "no: paper only",
-            "Trained through": f"{self.trained_through}, {age} days ago",
-            "Label horizon": f"{self.horizon} sessions",
+            "Trained through": f"{self.trained_through}, {counted(age, 'day')} ago",
+            "Label horizon": counted(self.horizon, "session"),
             "Features": f"{len(self.features)}",
-            "Score": f"{self.score:.2f}, after {self.n_trials} trials",
+            "Selection score": f"{self.score:.2f}, after {counted(self.n_trials, 'trial')}",
         }
 
 

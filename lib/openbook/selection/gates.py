@@ -17,6 +17,21 @@ SCALES = {
     "turnover": (0.50, 0.0),
     "regime_consistency": (0.0, 1.0),
 }
+FIGURE_NAMES = {  # in a sentence and above a column
+    "sharpe": "Sharpe ratio",
+    "max_drawdown": "maximum drawdown",
+    "calmar": "Calmar ratio",
+    "turnover": "turnover per rebalance",
+    "regime_consistency": "regime consistency",
+    "active_return": "active return",
+    "active_low": "active return, 95% lower bound",
+    "active_high": "active return, 95% upper bound",
+    "active_low_all": "active return, adjusted lower bound",
+    "deflated_sharpe": "deflated Sharpe ratio",
+    "pbo": "PBO",
+    "track_record": "track record / minimum length",
+}
+PERCENT = ("max_drawdown", "turnover", "active_return", "active_low", "active_high", "active_low_all", "pbo")
 # Gate: its figure, the comparison with its limit, and that comparison in words.
 GATES = {
     "sharpe_min": ("sharpe", operator.ge, "at least"),
@@ -27,6 +42,16 @@ GATES = {
     "pbo_max": ("pbo", operator.le, "at most"),
     "active_low_min": ("active_low_all", operator.ge, "at least"),
     "track_record_min": ("track_record", operator.ge, "at least"),
+}
+GATE_NAMES = {  # above a column of the table of gates
+    "sharpe_min": "Sharpe",
+    "max_drawdown_min": "drawdown",
+    "calmar_min": "Calmar",
+    "turnover_max": "turnover",
+    "deflated_sharpe_min": "deflated Sharpe",
+    "pbo_max": "PBO",
+    "active_low_min": "adjusted active return",
+    "track_record_min": "track record",
 }
 
 
@@ -73,7 +98,10 @@ class Thresholds(BaseModel, frozen=True, extra="forbid"):
 
     def summary(self) -> pd.DataFrame:
         """The gates in words: figure, rule, limit."""
-        rows = [(GATES[gate][0], GATES[gate][2], limit) for gate, limit in self.model_dump().items()]
+        rows = [
+            (FIGURE_NAMES[GATES[gate][0]], GATES[gate][2], _limit(GATES[gate][0], limit))
+            for gate, limit in self.model_dump().items()
+        ]
         return pd.DataFrame(rows, columns=["figure", "rule", "limit"])
 
 
@@ -104,8 +132,23 @@ def failed_gates(row: pd.Series, thresholds: Thresholds) -> str:
     for gate, limit in thresholds.model_dump().items():
         metric, compare, side = GATES[gate]
         if not (np.isfinite(row[metric]) and compare(row[metric], limit)):
-            words.append(f"{metric} {row[metric]:.3f} ({side} {limit:g})")
+            words.append(
+                f"{FIGURE_NAMES[metric]} {_beside(metric, row[metric], limit)} ({side} {_limit(metric, limit)})"
+            )
     return ", ".join(words)
+
+
+def _limit(metric: str, limit: float) -> str:
+    return f"{100 * limit:g}%" if metric in PERCENT else f"{limit:g}"
+
+
+def _beside(metric: str, value: float, limit: float) -> str:
+    """A value with enough digits to differ from its limit."""
+    if not np.isfinite(value):
+        return "undefined" if np.isnan(value) else "infinite"
+    kind, least = ("%", 1) if metric in PERCENT else ("f", 2)
+    digits = next((n for n in range(least, 16) if f"{value:.{n}{kind}}" != f"{limit:.{n}{kind}}"), least)
+    return f"{value:.{digits}{kind}}"
 
 
 def gated() -> list[str]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from openbook.selection.gates import SelectionWeights, Thresholds, failed_gates
+from openbook.selection.gates import FIGURE_NAMES, PERCENT, SelectionWeights, Thresholds, failed_gates
 from openbook.selection.holdout import Look
 from openbook.selection.trials import Trials
 from openbook.selection.verdict import Selection, combination_name
@@ -26,11 +26,15 @@ def write_report(
     trials, effective, stability, look : as `count_trials`, `metrics.effective_trials`, `rank_stability` and
         `holdout_look` give them; what is not given is left out
     """
-    counted = ", ".join(f"{name} {weight:.0%}" for name, weight in weights.model_dump().items())
+    counted = ", ".join(f"{FIGURE_NAMES[name]} {weight:.0%}" for name, weight in weights.model_dump().items())
     shown = ["model", "optimizer", "score", *SelectionWeights.model_fields]
     parts = [
         ["# Model selection", f"**{selection.sentence}** {_tried(selection, trials, effective)}"],
-        ["## Ranking", f"Score: {counted}. The score ranks; the gates decide.", _table(selection.ranking, shown)],
+        [
+            "## Ranking",
+            f"Selection score: {counted}. The score ranks; the gates decide.",
+            _table(selection.ranking, shown),
+        ],
         ["## Multiple testing", *_luck(selection.ranking)],
         ["## Gates", "A combination passes all of them or is not promoted.", _gates(selection, thresholds)],
         ["## Rejected by the gates", _stopped(selection, thresholds)],
@@ -60,11 +64,12 @@ def _luck(ranking: pd.DataFrame) -> list[str]:
         "without skill give about 50%."
     )
     above = (
-        "active_return: annualized return above the equal-weight universe, after costs, with its 95% "
+        "Active return: annualized return above the equal-weight universe, after costs, with its 95% "
         "stationary bootstrap interval; an interval that includes zero is not significant. "
-        "active_low_all: the lower bound adjusted for multiple testing. deflated_sharpe: probability "
+        "Adjusted lower bound: that interval's lower end, adjusted for multiple testing. Deflated Sharpe ratio: "
+        "probability "
         "that the true Sharpe ratio exceeds the maximum expected from that many trials without skill. "
-        "track_record: sessions available over the minimum track record length."
+        "Track record / minimum length: sessions available over the minimum track record length."
     )
     return [text, above, _table(ranking, ["model", "optimizer", *[name for name in LUCK if name in ranking]])]
 
@@ -74,8 +79,7 @@ def _gates(selection: Selection, thresholds: Thresholds) -> str:
     number = len(selection.gates)
     rows = zip(thresholds.summary().itertuples(), thresholds.model_dump(), strict=True)
     lines = [
-        f"- {row.figure} {row.rule} {row.limit:g}: {selection.gates[gate].sum()} of {number} passed"
-        for row, gate in rows
+        f"- {row.figure} {row.rule} {row.limit}: {selection.gates[gate].sum()} of {number} passed" for row, gate in rows
     ]
     return "\n".join(lines)
 
@@ -104,10 +108,13 @@ def _stable(stability: pd.DataFrame) -> list[str]:
 
 def _table(table: pd.DataFrame, columns: list[str]) -> str:
     """A markdown table of these columns."""
-    rows = [" | ".join(_text(row[name]) for name in columns) for row in table.to_dict("records")]
-    return "\n".join([f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}", *[f"| {row} |" for row in rows]])
+    rows = [" | ".join(_text(name, row[name]) for name in columns) for row in table.to_dict("records")]
+    heads = [FIGURE_NAMES.get(name, name) for name in columns]
+    return "\n".join([f"| {' | '.join(heads)} |", f"|{' --- |' * len(columns)}", *[f"| {row} |" for row in rows]])
 
 
-def _text(value) -> str:
+def _text(name: str, value) -> str:
     """A cell of the report."""
+    if name in PERCENT and np.isfinite(value):
+        return f"{value:.1%}"
     return f"{value:.3f}" if isinstance(value, float) else str(value)

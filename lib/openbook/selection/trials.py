@@ -35,7 +35,8 @@ class Trials:
         """The count in words, for the head of a page."""
         return (
             f"{self.total} trials counted: {self.combinations} combinations in this comparison, "
-            f"{self.earlier} from earlier comparisons, {self.tuning} from tuning."
+            f"{self.earlier} from earlier comparisons, {self.tuning} tuning trials. "
+            "The fit of a candidate is part of its combinations."
         )
 
 

@@ -78,13 +78,13 @@ FEATURES: dict[str, Feature] = _table(
     ),
     reversal=(
         ("reversal_1", "close", lambda p: -p.returns,
-         "Minus the last session's return."),
+         "Short-term reversal (return of the last session, sign flipped)."),
         ("reversal_5", "close", lambda p: -change(p.close, 5),
-         "Minus the return of the past week."),
+         "Short-term reversal (return of the past week, sign flipped)."),
         ("reversal_5_scaled", "close", lambda p: -change(p.close, 5) / p.volatility(63),
-         "Minus the return of the past week, divided by the stock's volatility."),
+         "Short-term reversal (return of the past week over the stock's volatility, sign flipped)."),
         ("reversal_36_12", "close", lambda p: -lag(change(p.close, 504), 252),
-         "Minus the return of the two years before the last one."),
+         "Long-term reversal (return from 36 to 12 months ago, sign flipped)."),
     ),
     volatility=(
         ("volatility_21", "close", lambda p: p.volatility(21),

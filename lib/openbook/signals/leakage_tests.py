@@ -47,8 +47,8 @@ WAYS_OUT = {
     "shuffled labels": "shuffled labels were predicted, so training rows are in the test block; fix the split",
     "injected leak": "a feature computed from the label was not detected; lower max_ic or fix the training",
     "date-permuted scores": "scores of other dates predict the labels, so the evaluation leaks; fix it",
-    "plausible": "a rank IC this high indicates leakage; look for features with look-ahead, and raise max_ic only if "
-    "it is proven to be real",
+    "rank IC plausible": "a rank IC this high indicates leakage; look for features with look-ahead, and raise max_ic "
+    "only if it is proven to be real",
 }
 
 
@@ -171,16 +171,16 @@ def plausible(name: str, scores: pd.DataFrame, labels: pd.DataFrame, max_ic: flo
     variance = (1.0 / np.maximum(daily["n"][seen] - 1.0, 1.0)).mean() if seen.any() else np.nan
     error = float(np.sqrt(variance * (horizon + 1) / seen.sum())) if seen.any() else np.nan
     if names < FEW and np.isnan(found):
-        return _row(f"plausible: {name}", _unjudged(names), found, max_ic, True)
+        return _row(f"rank IC plausible: {name}", _unjudged(names), found, max_ic, True)
     if names < FEW and LUCK * error > max_ic:
         limit = max_ic + STANDARD_ERRORS * error
         detail = (
             f"not tested against max_ic: with {names} names on {seen.sum()} dates chance alone reaches "
             f"{LUCK * error:.2f}"
         )
-        return _row(f"plausible: {name}", detail, found, limit, found <= limit)
+        return _row(f"rank IC plausible: {name}", detail, found, limit, found <= limit)
     ok = not suspect_leaks({name: found}, max_ic)
-    return _row(f"plausible: {name}", "rank IC not above max_ic", found, max_ic, ok)
+    return _row(f"rank IC plausible: {name}", "rank IC not above max_ic", found, max_ic, ok)
 
 
 def _names(near: tuple[MLDataset, Split]) -> int:

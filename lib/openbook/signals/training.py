@@ -55,12 +55,12 @@ class WalkForward(BaseModel, frozen=True, extra="forbid"):
         return splits | {FINAL: Split(train=dates, test=dates[:0])}
 
     def describe(self, dataset: MLDataset) -> pd.DataFrame:
-        """What each part of history is for: part, learned_from, learned_to, judged_from, judged_to; NaT: not judged."""
+        """What each part of history is for: part, train_start, train_end, test_start, test_end; NaT: not judged."""
         rows = []
         for fold, split in self.splits(dataset).items():
             tested = (split.test[0], split.test[-1]) if len(split.test) else (pd.NaT, pd.NaT)
             rows.append((fold_name(fold, self), split.train[0], split.train[-1], *tested))
-        return pd.DataFrame(rows, columns=["part", "learned_from", "learned_to", "judged_from", "judged_to"])
+        return pd.DataFrame(rows, columns=["part", "train_start", "train_end", "test_start", "test_end"])
 
     def holdout_span(self, dataset: MLDataset) -> str | None:
         """First to last session of the holdout, or None where none is kept."""

@@ -104,10 +104,10 @@ INJECTED = {
     "thin session": lambda d, damage, act: damage(d, [f"S{i:02d}" for i in range(12)], DAY, drop=True),
     "frozen session": lambda d, damage, act: _frozen(d),
     "unadjusted split": lambda d, damage, act: damage(d, "S07", since(d), scale=0.25, volume=4e6),
-    "half-applied split": lambda d, damage, act: act(d, (DAY, "S07", "split", 4.0)),
+    "misapplied split": lambda d, damage, act: act(d, (DAY, "S07", "split", 4.0)),
     "missing spin-off": lambda d, damage, act: damage(d, "S07", since(d), scale=0.75),
     "symbol collision": lambda d, damage, act: damage(d, "S07", since(d)[:8], scale=0.2, volume=5e4),
-    "slip": lambda d, damage, act: damage(d, "S07", DAY, scale=10),
+    "decimal shift": lambda d, damage, act: damage(d, "S07", DAY, scale=10),
     "spike": lambda d, damage, act: damage(d, "S07", DAY, scale=2.3),
     "jump": lambda d, damage, act: damage(d, "S07", since(d), scale=1.66),
     "same company": lambda d, damage, act: _moved(d, "S07", "S08"),
@@ -121,7 +121,7 @@ INJECTED = {
     ),
     "no history": lambda d, damage, act: replace(d, members=_members(("ZZZ", "2020-01-02", None))),
     "gap": lambda d, damage, act: damage(d, "S07", since(d).difference(since(d, "2023-06-28")), drop=True),
-    "stale line": lambda d, damage, act: damage(d, "S07", since(d, "2023-01-01")[:65], volume=0.0),
+    "no trading": lambda d, damage, act: damage(d, "S07", since(d, "2023-01-01")[:65], volume=0.0),
     "repeated bars": lambda d, damage, act: damage(
         d, "S07", since(d)[:3], open=57.0, high=58.0, low=56.0, close=57.0, volume=9e5
     ),
@@ -354,7 +354,7 @@ def test_what_adjusted_prices_have_in_them_is_compared_and_not_applied(vendor, d
     sent = deliver(FilesSource(path=folder, prices="adjusted"))
     assert sent.adjusted
     checkup = look(sent)
-    assert names(checkup) == {("S07", "half-applied split")}
+    assert names(checkup) == {("S07", "misapplied split")}
     assert "not applied" in checkup.findings["detail"].iloc[0]
 
 
@@ -408,7 +408,7 @@ def test_nothing_to_look_at_is_an_error(delivery):
 def test_closes_alone_can_be_looked_at(delivery, damage):
     wrong = damage(damage(delivery, "S07", since(delivery), scale=0.25), "S09", DAY, scale=10)
     bare = replace(wrong, bars=wrong.bars[["symbol", "date", "close"]], execution="next_close")
-    assert names(look(bare)) >= {("S09", "slip")}
+    assert names(look(bare)) >= {("S09", "decimal shift")}
 
 
 # What the look at a whole history knows and the evening does not ask by the same name, and why.
@@ -418,8 +418,8 @@ ANOTHER_NAME = {
     "thin session": "coverage",
     "frozen session": "frozen feed",
     "unadjusted split": "suspected split",  # and "small split"
-    "half-applied split": "suspected split",  # the adjusted move shows it
-    "slip": "jump",  # tenfold; a hundredfold is refused at the door
+    "misapplied split": "suspected split",  # the adjusted move shows it
+    "decimal shift": "jump",  # tenfold; a hundredfold is refused at the door
     "symbol collision": "jump",  # that it is another instrument, the turnover of the days after tells
 }
 NEEDS_MORE = {

@@ -17,10 +17,10 @@ from openbook.market.tables import Delivery
 A, B, C, SIDE = "sp500_2010_2023", "sp500_all_members_2013_2018", "us_2015_2017_point_in_time", "membership"
 # (set, symbols as the list writes them): rule, symbol and a day inside the finding
 KNOWN = {
-    (A, "DHR"): [("half-applied split", "DHR", "2016-07-05")],
+    (A, "DHR"): [("misapplied split", "DHR", "2016-07-05")],
     (A, "VTR"): [("missing spin-off", "VTR", "2015-08-18")],
     (A, "CB"): [("another company", "CB", "2015-07-01")],
-    (A, "SW|FERG|AMCR"): [("stale line", symbol, "2016-06-01") for symbol in ("SW", "FERG", "AMCR")],
+    (A, "SW|FERG|AMCR"): [("no trading", symbol, "2016-06-01") for symbol in ("SW", "FERG", "AMCR")],
     (B, "LIFE"): [("recycled ticker", "LIFE", "2015-05-07")],
     (B, "WLP"): [("same company", "ANTM", "2016-01-04")],
     (B, "AMD"): [("gap", "AMD", "2017-03-31")],
@@ -130,8 +130,8 @@ def test_what_is_said_of_the_known_faults(examined):
         rows = examined(name).findings
         return rows[(rows["rule"] == rule) & (rows["symbol"] == symbol)]["detail"].iloc[0]
 
-    assert "applied the wrong way" in told(A, "half-applied split", "VTR")
-    assert "a listing elsewhere before" in told(A, "stale line", "AMCR")
+    assert "applied the wrong way" in told(A, "misapplied split", "VTR")
+    assert "a listing elsewhere before" in told(A, "no trading", "AMCR")
     assert "moves as WLP does" in told(B, "same company", "ANTM")
     assert "1281 days" in told(B, "gap", "AMD")
     assert "-89.8%" in told(B, "gap", "CRC")
@@ -147,13 +147,13 @@ def test_what_is_said_of_the_known_faults(examined):
 # left that is real; in the second all are spin-offs that the set lacks (DF, GCI, HPE twice, VNO). In the third the
 # vendor's own adjusted closes confirm the splits.
 PINNED = {
-    A: {"half-applied split": 3, "missing spin-off": 1, "recycled ticker": 1, "stale line": 3, "open": 1},
+    A: {"misapplied split": 3, "missing spin-off": 1, "recycled ticker": 1, "no trading": 3, "open": 1},
     B: {"unadjusted split": 1, "missing spin-off": 3, "jump": 1, "same company": 2, "recycled ticker": 1, "gap": 7},
     C: {
         "unadjusted split": 337,
         "missing spin-off": 26,
         "symbol collision": 37,
-        "slip": 24,
+        "decimal shift": 24,
         "spike": 30,
         "jump": 114,
         "gap": 31,
@@ -169,7 +169,15 @@ PINNED = {
 def test_pinned_findings_of_the_index_sets(examined, name):
     counts = examined(name).counts.drop(["late history", "no history", "disagreement"], errors="ignore")
     assert counts[list(PINNED[name])].to_dict() == PINNED[name]
-    moves = {"half-applied split", "unadjusted split", "missing spin-off", "symbol collision", "slip", "spike", "jump"}
+    moves = {
+        "misapplied split",
+        "unadjusted split",
+        "missing spin-off",
+        "symbol collision",
+        "decimal shift",
+        "spike",
+        "jump",
+    }
     assert moves & set(counts.index) <= set(PINNED[name])
 
 
@@ -231,8 +239,8 @@ def test_the_vendors_own_factors_confirm_the_splits(largest):
 @pytest.mark.parametrize(
     ("fault", "scale", "bars", "rules", "at_least"),
     [
-        ("a decimal point for a day", 10.0, 1, {"slip"}, 0.97),
-        ("cents for a week", 100.0, 5, {"slip"}, 0.97),
+        ("a decimal point for a day", 10.0, 1, {"decimal shift"}, 0.97),
+        ("cents for a week", 100.0, 5, {"decimal shift"}, 0.97),
         ("another level for ten days", 0.5, 10, {"symbol collision"}, 0.85),
         ("one bar of another stock", 1.9, 1, {"spike"}, 0.9),
         ("a split of 4:1", 0.25, None, {"unadjusted split"}, 0.95),

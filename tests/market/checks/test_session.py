@@ -373,7 +373,7 @@ def test_a_name_that_hardly_trades_is_left_out_although_it_traded_tonight(delive
     days = pd.DatetimeIndex(delivery.bars["date"].unique())
     thin = damage(delivery, "S07", days[-12:-1], volume=0.0)
     checked = check(thin, tonight)
-    assert left_out(checked) == {"S07": "stale line"}
+    assert left_out(checked) == {"S07": "no trading"}
     assert left_out(check(thin, tonight, held=["S07"])) == {}  # who holds it may sell
     assert checked.left_out["detail"].iloc[0] == "no share traded on 11 of the last 20 sessions"
     assert left_out(check(damage(delivery, "S07", days[-11:-1], volume=0.0), tonight)) == {}
@@ -526,7 +526,7 @@ def test_a_blank_beside_a_ticker_is_no_other_ticker(delivery, tonight):
 
 def test_t01_t05_no_session_and_beyond_the_calendar(delivery):
     market, _ = admit(delivery)
-    with pytest.raises(NoSession, match="2023-06-19 is not an XNYS session"):
+    with pytest.raises(NoSession, match="2023-06-19 is not a New York Stock Exchange session"):
         check_session(market, "2023-06-19")
     with pytest.raises(CalendarError):
         check_session(market, "2099-01-05")
@@ -706,7 +706,7 @@ def test_a_volume_that_is_no_volume(delivery, damage, tonight, volume):
 def test_nothing_left_is_an_error(delivery):
     with pytest.raises(DataError, match="no bars on any session up to 2019-01-02"):
         admit(delivery, through="2019-01-02")
-    with pytest.raises(DataError, match="every bar of the delivery was rejected"):
+    with pytest.raises(DataError, match="every bar of the vendor data was rejected"):
         admit(replace(delivery, bars=delivery.bars.assign(close=0.0)))
     with pytest.raises(DataError, match="no bars on any session"):
         admit(replace(delivery, bars=delivery.bars.head(0)))

@@ -176,4 +176,4 @@ def test_bars_dated_a_day_early_are_told_by_that_name(capsys, folder, delivery):
     code, said = check(capsys, folder)
     assert code == 30
     assert "are dated one day early" in said
-    assert said.splitlines()[-1] == "Not usable: refused; the whole delivery would be rejected."
+    assert said.splitlines()[-1] == "Not usable: refused; all vendor data would be rejected."

@@ -388,7 +388,7 @@ def test_unknown_index_and_unused_side_column(tmp_path):
     with pytest.raises(DataError, match="has no Z; it has X"):
         fetch(write_csv(tmp_path / "a.csv", bars(), index={"path": str(tmp_path / "i.csv"), "symbol": "Z"}))
     side = {"path": str(tmp_path / "i.csv"), "columns": {"clsoe": "close"}}
-    with pytest.raises(DataError, match="nothing uses clsoe"):
+    with pytest.raises(DataError, match="unknown fields in `columns`: clsoe"):
         fetch(write_csv(tmp_path / "b.csv", bars(), index=side))
 
 

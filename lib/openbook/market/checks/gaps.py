@@ -134,7 +134,7 @@ def _untraded(tape: BarHistory, rules: CheckupRules) -> pd.DataFrame:
         after = end - bar - 1
         since = f"; every bar since {day[bar]} was traded: a listing elsewhere before" if after > 20 else ""
         details.append(f"{count[column]} of {total[column]} bars without a share traded{since}")
-    return findings("stale line", tape.symbols[chosen], day[first], day[last], count[chosen], details)
+    return findings("no trading", tape.symbols[chosen], day[first], day[last], count[chosen], details)
 
 
 def _repeated(tape: BarHistory, rules: CheckupRules) -> pd.DataFrame:

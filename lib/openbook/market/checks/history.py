@@ -104,7 +104,7 @@ class Checkup:
             return f"Usable: {len(self.findings):,} findings, none of which stops a run."
         whole = [rule for rule in self.stopping if CHECKS[rule].stops == "delivery"]
         if whole:
-            return f"Not usable: {', '.join(whole)}; the whole delivery would be rejected."
+            return f"Not usable: {', '.join(whole)}; all vendor data would be rejected."
         days = self.findings.loc[self.findings["rule"].isin(self.stopping), "last"].drop_duplicates().sort_values()
         span = f"{days.iloc[0]:%Y-%m-%d}" if len(days) == 1 else f"{days.iloc[0]:%Y-%m-%d} to {days.iloc[-1]:%Y-%m-%d}"
         what = ", ".join(self.stopping)

@@ -22,7 +22,7 @@ class CheckupRules(BaseModel, frozen=True, extra="forbid"):
     )
     max_frozen: float = Field(0.8, gt=0, le=1, description="maximum fraction of closes equal to the previous session's")
     max_repeats: int = Field(2, ge=1, description="maximum consecutive traded bars identical to the previous one")
-    max_untraded: int = Field(60, ge=1, description="maximum fraction of a symbol's bars with zero volume")
+    max_untraded: int = Field(60, ge=1, description="maximum number of a symbol's bars with zero volume")
     max_weekends: float = Field(0.5, gt=0, lt=1, description="maximum fraction of weekends with bars")
     max_gap: int = Field(20, ge=1, description="maximum gap inside a history, in sessions")
     max_late: int = Field(25, ge=0, description="maximum sessions from universe entry to the first bar")
@@ -74,14 +74,14 @@ class Check(NamedTuple):
 _RECORD = "record the split in the source's actions, or derive it from an adjusted close"
 # Worst first: the report keeps this order.
 CHECKS = {
-    "refused": Check("delivery", "the whole delivery is rejected", "see the message above"),
+    "refused": Check("delivery", "all vendor data are rejected", "see the message above"),
     "conflict": Check("delivery", "two different bars for one symbol and session", "keep the right one"),
     "future": Check("delivery", "dated after today", "correct the dates, or this machine's clock"),
     "last session": Check("session", "a run for the last session would stop", "see the message above"),
-    "thin session": Check("session", "the delivery is incomplete", "get the missing bars of that session"),
+    "thin session": Check("session", "the vendor data are incomplete", "get the missing bars of that session"),
     "frozen session": Check("session", "stale closes: the previous session was sent again", "get that session again"),
     "unadjusted split": Check("session", "an unrecorded split looks like a loss or a gain", _RECORD),
-    "half-applied split": Check(
+    "misapplied split": Check(
         "symbol", "a recorded split that the price does not show or shows twice", "correct the action or the prices"
     ),
     "missing spin-off": Check(
@@ -92,7 +92,7 @@ CHECKS = {
     "symbol collision": Check(
         "symbol", "bars of another instrument under this symbol", "give each instrument its own symbol"
     ),
-    "slip": Check("symbol", "misplaced decimal point", "correct the price"),
+    "decimal shift": Check("symbol", "misplaced decimal point", "correct the price"),
     "spike": Check("symbol", "a single bar at a different price level", "correct or remove the bar"),
     "jump": Check(
         "symbol",
@@ -114,7 +114,7 @@ CHECKS = {
     "gap": Check(
         "symbol", "the return across the gap is not a daily return", "import the missing bars, or use two symbols"
     ),
-    "stale line": Check(
+    "no trading": Check(
         "symbol", "prices without trades: a foreign listing, or illiquid", "start the history at the first traded bar"
     ),
     "repeated bars": Check("symbol", "identical traded bars: the same bar was sent again", "get those sessions again"),

@@ -145,7 +145,7 @@ def _half_applied(tape, jumps: Jumps, recorded, rules) -> tuple[pd.DataFrame, np
         for bar, move, words, is_chosen in zip(far.at, far.move, looks, chosen, strict=True)
         if is_chosen
     ]
-    return _rows(tape, "half-applied split", far.at[chosen], far.at[chosen], detail), on_day
+    return _rows(tape, "misapplied split", far.at[chosen], far.at[chosen], detail), on_day
 
 
 def _looks_like(ratio: float, move: float) -> str:
@@ -188,7 +188,7 @@ def _named_levels(tape: BarHistory, jumps: Jumps, pairs: np.ndarray, rules: Chec
     there, back = pairs.T
     start, end = jumps.at[there], jumps.at[back]
     slip = _is_power_of_ten(jumps.move[there], rules)
-    names = np.where(slip, "slip", np.where(end - start == 1, "spike", "symbol collision"))
+    names = np.where(slip, "decimal shift", np.where(end - start == 1, "spike", "symbol collision"))
     out = []
     for name in np.unique(names):
         chosen = names == name
@@ -229,7 +229,7 @@ def _persistent(tape: BarHistory, jumps: Jumps, on_day: np.ndarray, rules: Check
         np.log(dollars)
     )  # a slip: as many shares as before, ten times the USD
     masks["symbol collision"] = large & sudden & (np.maximum(shares, dollars) < rules.other_turnover)
-    masks["slip"] = _is_power_of_ten(jumps.move, rules) & sudden & ~splits & same_shares & quiet
+    masks["decimal shift"] = _is_power_of_ten(jumps.move, rules) & sudden & ~splits & same_shares & quiet
     masks["unadjusted split"] = (split > 0) & (jumps.clear > 0) & quiet & sudden & (calm | (sure & ~(wide & fall)))
     masks["missing spin-off"] = fall & calm & shown & sudden & (jumps.clear > np.log(rules.min_break))
     huge = np.abs(jumps.move) > np.log(rules.thin_jump)

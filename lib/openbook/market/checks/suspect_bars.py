@@ -104,7 +104,7 @@ def _stale_lines(bars: SessionBars, held: list[str], rules: QualityRules) -> dic
     chosen = bars.concerned & bars.bar[-1] & (n >= USUAL // 2) & (none > rules.max_untraded * n)
     chosen &= ~bars.symbols.isin(held)
     return {
-        bars.symbols[i]: found("stale line", f"no share traded on {none[i]} of the last {n[i]} sessions")
+        bars.symbols[i]: found("no trading", f"no share traded on {none[i]} of the last {n[i]} sessions")
         for i in np.flatnonzero(chosen).tolist()
     }
 

@@ -65,11 +65,11 @@ class Rule(NamedTuple):
 
 
 RULES = {
-    "coverage": Rule("session", ("min_coverage", "active_window"), "the delivery is incomplete"),
+    "coverage": Rule("session", ("min_coverage", "active_window"), "the vendor data are incomplete"),
     "frozen feed": Rule("session", ("max_frozen",), "stale closes: the previous session was sent again"),
     "zero volume": Rule("nobody", ("max_zero_volume",), "zero volume: not tradable at that price"),
     "same company": Rule("nobody", ("min_shared", "same_moves"), "one company under two symbols would be held twice"),
-    "stale line": Rule("nobody", ("max_untraded",), "too illiquid for a reliable price"),
+    "no trading": Rule("nobody", ("max_untraded",), "too illiquid for a reliable price"),
     "unmoved close": Rule("nobody", ("max_unmoved",), "a stale price, which would look riskless"),
     "repeated bars": Rule("nobody", ("max_repeats", "max_repeated"), "the same bar was sent again"),
     "unknown": Rule("held", (), "a name without any close cannot be valued"),

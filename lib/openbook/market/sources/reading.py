@@ -112,7 +112,9 @@ def read_side(table: SideTable, fields: tuple[str, ...]) -> pd.DataFrame:
     """The fields of a side table under our names, symbols as the bars write them."""
     unknown = sorted(set(table.columns) - set(fields))
     if unknown:
-        raise DataError(f"{shown(table.path)}: nothing uses {', '.join(unknown)}; its fields are {', '.join(fields)}")
+        raise DataError(
+            f"{shown(table.path)}: unknown fields in `columns`: {', '.join(unknown)}; choose from {', '.join(fields)}"
+        )
     columns = {field: table.columns.get(field, field) for field in fields}
     out = read_table(table.path, columns, date_format=table.date_format)
     if "symbol" in out and table.rename:

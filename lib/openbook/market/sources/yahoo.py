@@ -98,7 +98,9 @@ def _universe(source: YahooSource) -> YahooUniverse:
     columns = {field: name for field, name in columns.items() if field in named or name in present}
     unknown = sorted(set(table.columns) - set(columns))
     if unknown:
-        raise DataError(f"{shown(table.path)}: nothing uses {', '.join(unknown)}; its fields are {', '.join(columns)}")
+        raise DataError(
+            f"{shown(table.path)}: unknown fields in `columns`: {', '.join(unknown)}; choose from {', '.join(columns)}"
+        )
     rows = read_table(table.path, columns, date_format=table.date_format)
     rows["symbol"] = rows["symbol"].replace(table.rename).astype("str")
     if rows.empty:

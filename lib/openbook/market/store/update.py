@@ -45,7 +45,7 @@ def next_step(sessions: pd.DatetimeIndex, sent: Market) -> UpdateStep:
     """The step from a store of two sessions or more; DataError if all that was sent lies before it."""
     last, end = sessions[-1], sent.dates[-1]
     if end < sessions[0]:
-        raise DataError(f"the delivery ends on {end:%Y-%m-%d}, before the store starts on {sessions[0]:%Y-%m-%d}")
+        raise DataError(f"the vendor data end on {end:%Y-%m-%d}, before the store starts on {sessions[0]:%Y-%m-%d}")
     if end > last:
         redone = calendar.sessions(last + pd.Timedelta(days=1), end)
         return UpdateStep(True, False, last, end, redone, last)
