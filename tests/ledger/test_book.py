@@ -520,8 +520,8 @@ from contextlib import contextmanager
 transaction = sqlite._transaction
 
 @contextmanager
-def _dying(db, begin):
-    with transaction(db, begin):
+def _dying(db, begin, *rest):
+    with transaction(db, begin, *rest):
         yield
     if begin == "BEGIN IMMEDIATE":
         os._exit(9)
