@@ -27,6 +27,7 @@ from openbook.app.service import (
     require_own_clock,
     require_own_clocks,
     store_of,
+    switch_text,
     the_book,
     when,
     working,
@@ -92,7 +93,7 @@ class Proposal:
         bought, sold = by_side.get("BUY", 0.0), by_side.get("SELL", 0.0)
         said = [(row["check"], row["status"], row["detail"]) for row in recorded["not_passed"]]
         notes = [f"check {name}: {status}: {detail.removeprefix(f'{status}: ')}" for name, status, detail in said]
-        where = f"{self.run['date']}, {self.kind} book, kill switch {recorded['switch']}"
+        where = f"{self.run['date']}, {self.kind} book, kill switch {switch_text(recorded['switch'])}"
         return [
             f"{where}: {recorded['verdict']}",
             *table.splitlines(),

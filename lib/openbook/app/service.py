@@ -222,7 +222,7 @@ def book_lines(kind: str, place: Path | str) -> list[str]:
     """A book in a few lines: its kill switch, what waits for approval, and where a broker statement differs."""
     state = book.read_book(place)
     why = f" ({state.switch_reason})" if state.switch_reason else ""
-    switch = "not tripped (ACTIVE)" if state.switch == ACTIVE else state.switch
+    switch = switch_text(state.switch)
     lines = [f"{kind} book: kill switch {switch}{why}, cash {state.cash_now_cents / 100:,.2f} USD"]
     if len(state.pending):
         decided = f"{state.pending['decided'].max():%Y-%m-%d}"
@@ -237,6 +237,11 @@ def book_lines(kind: str, place: Path | str) -> list[str]:
     if state.unsettled:
         lines.append(f"  the broker's statement differs: {state.unsettled}")
     return lines
+
+
+def switch_text(state: str) -> str:
+    """The state of a kill switch in words: an active one has not tripped."""
+    return "not tripped (ACTIVE)" if state == ACTIVE else state
 
 
 def read_trades(file: Path) -> pd.DataFrame:
