@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # write it.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# What commands remember of a runs folder stays out of the user's own state folder.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="openbook-state-")
 
 
 def pytest_xdist_auto_num_workers(config) -> int | None:

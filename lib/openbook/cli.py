@@ -182,6 +182,7 @@ def approve(
 ) -> None:
     """Show the orders of a session and approve them, or approve them with tokens signed by listed approvers."""
     from openbook.app import commands
+    from openbook.runs.witness import head_line
 
     if bool(token) == bool(by):
         raise UsageError("give either --by NAME, or --token FILE")
@@ -189,6 +190,7 @@ def approve(
         _say(commands.approve_by_token(State.runs, date, tokens=token))
     else:
         _say(commands.approve(State.runs, date, who=by, ask=_ask))
+    _say(f"log head {head_line(State.runs)}")
 
 
 @app.command(rich_help_panel=DAY)
@@ -342,6 +344,13 @@ def reset(
     clock: Annotated[
         bool, typer.Option("--clock", help="Instead: confirm that this machine's clock is right and the log's is not.")
     ] = False,
+    restored: Annotated[
+        bool,
+        typer.Option(
+            "--restored",
+            help="Instead: go on although the log and what it names do not agree, after a backup; halts every book.",
+        ),
+    ] = False,
     key: Annotated[
         Path | None,
         typer.Option(help="Private key of --who; needed for a live book if the desk lists its approvers."),
@@ -350,10 +359,15 @@ def reset(
     """Reset the kill switch of a book to ACTIVE."""
     from openbook.app import commands, service
 
-    if clock and (book or rearm or key):
-        raise UsageError("--clock is about the log, not about a book; give it alone")
+    if (clock or restored) and (book or rearm or key or (clock and restored)):
+        raise UsageError("--clock and --restored are about the log, not about a book; give one of them alone")
     if clock:
         _say(service.confirm_clock(State.runs, who=who, reason=reason))
+        return
+    if restored:
+        from openbook.app.restored import accept
+
+        _say(accept(desk_folder.runs_folder(State.asked), who=who, reason=reason))
         return
     _say(commands.reset(State.runs, who=who, reason=reason, kind=book, rearm=rearm, key=key))
 
@@ -398,12 +412,22 @@ def sign(
 def verify(
     head: Annotated[
         str,
-        typer.Option(help="Hash of the last log entry, from an e-mail or an earlier verify; detects a truncated log."),
+        typer.Option(help="A head of the log that was kept elsewhere: its hash, or a saved mail or text that has it."),
     ] = "",
+    restored: Annotated[
+        bool, typer.Option("--restored", help="Show which parts of a backup belong together, and how to go on.")
+    ] = False,
 ) -> int:
     """Check all hashes and list what was altered. Exit code 90 if anything was."""
     from openbook.app import audit
 
+    if restored:
+        from openbook.app.restored import restored_lines
+
+        lines, agree = restored_lines(_something())
+        for line in lines:
+            _say(line)
+        return 0 if agree else AuditError.exit_code
     problems, notes = audit.verify(_something(), head=head or None)
     for line in [*notes, *problems]:
         _say(line)
@@ -497,9 +521,11 @@ def rollback(
 @app.command(rich_help_panel=DAY)
 def notify() -> int:
     """Send queued messages. Exit code 80 if some could not be sent."""
+    from openbook.app.service import require_own_summaries
     from openbook.notify import alerts
 
-    return alerts.deliver(_something(), _say)
+    require_own_summaries(_something())
+    return alerts.deliver(State.runs, _say)
 
 
 data = typer.Typer(no_args_is_help=True, help="Price store and data checks.")

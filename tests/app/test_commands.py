@@ -29,6 +29,7 @@ from openbook.market import calendar
 from openbook.runs import audit_log
 from openbook.runs.key_files import create_key, read_key, read_once
 from support.small_runs import log_runs
+from support.time_authority import authority
 from support.trained_desk import AWKWARD, Answer, Terminal, clock, copied, openbook, succeed
 
 BY_HAND = "require_manual_approval=true"
@@ -222,6 +223,7 @@ def fill(desk, order, shares: int) -> None:
 def test_after_some_fills_what_is_still_open_leaves(waiting, monkeypatch):
     succeed(approve(waiting, monkeypatch))
     as_live(waiting.book)
+    log_runs(waiting.runs)
     first, second, *rest = book_commands.read_batch(waiting.book, tonight(waiting)).orders.itertuples()
     fill(waiting, first, first.shares)
     fill(waiting, second, part := 1 if second.shares > 0 else -1)
@@ -308,7 +310,7 @@ def test_s08_a_view_edited_by_hand_is_noticed_shown_and_rebuilt_only_when_told(w
     view = waiting.runs / "books" / "paper" / "current_positions.csv"
     was = view.read_bytes()
     view.write_bytes(was + b"GIFT,100,1,100,0.5,2024-06-01\n")
-    assert "edited by hand: current_positions.csv" in succeed(command(waiting, "status")).out
+    assert "edited by hand or out of date: current_positions.csv" in succeed(command(waiting, "status")).out
     succeed(command(waiting, "halt", "--who", "Ann", "--reason", "look"))
     assert view.read_bytes().endswith(b"GIFT,100,1,100,0.5,2024-06-01\n")
     assert "GIFT" not in read_book(waiting.book).positions.index
@@ -540,15 +542,38 @@ def test_t03_before_the_close_and_half_an_hour(desk, monkeypatch, now, code):
 # ---- audit ----
 
 
-def test_verify_finds_nothing_and_the_head_of_a_mail(waiting, monkeypatch):
-    succeed(approve(waiting, monkeypatch))
+def test_h08_verify_says_since_when_by_a_head_that_was_kept_elsewhere(waiting, monkeypatch, tmp_path):
+    approved = succeed(approve(waiting, monkeypatch)).out
+    head, n = audit_log.head(waiting.runs), len(audit_log.entries(waiting.runs))
+    assert f"log head {head}, entry {n} of " in approved
     said = succeed(command(waiting, "verify")).out
     assert "no problems" in said
-    head = audit_log.head(waiting.runs)
+    assert "cannot tell whether all of it was made anew" in said
     assert head in said
+    assert head in succeed(command(waiting, "status")).out
     succeed(command(waiting, "halt", "--who", "A", "--reason", "b"))
-    succeed(command(waiting, "verify", "--head", head))
-    assert command(waiting, "verify", "--head", "0" * 63 + "1").code == 90
+    (tmp_path / "approved.txt").write_text(approved)
+    for kept in (head, tmp_path / "approved.txt"):
+        said = succeed(command(waiting, "verify", "--head", kept)).out
+        assert f"unaltered since entry {n} of " in said
+        assert "cannot tell" not in said
+    refused(command(waiting, "verify", "--head", "0" * 63), 64, "neither the hash of a log entry nor a file")
+    answer = command(waiting, "verify", "--head", "0" * 63 + "1")
+    assert (answer.code, "the log was truncated or replaced" in answer.out) == (90, True)
+
+
+def test_h08_the_head_is_stamped_after_a_run_and_a_stamp_that_failed_is_made_up_for(desk, monkeypatch, tmp_path):
+    with authority(tmp_path / "authority") as clock_ltd:
+        monkeypatch.setenv("OPENBOOK_TIMESTAMP_URL", clock_ltd.url)
+        monkeypatch.setenv("OPENBOOK_TIMESTAMP_ROOTS", str(clock_ltd.roots))
+        clock_ltd.refuses = True
+        answer = desk.daily(desk.evening())
+        assert (answer.code, "the log's head was not stamped by 127.0.0.1" in answer.out) == (80, True), answer
+        clock_ltd.refuses = False
+        succeed(command(desk, "notify"))
+    said = succeed(command(desk, "verify")).out
+    assert f"unaltered since entry {len(audit_log.entries(desk.runs))} of " in said
+    assert "Clock Ltd" in said
 
 
 def test_replay_makes_the_same_bytes(waiting):
@@ -571,7 +596,7 @@ def test_a_desk_whose_book_is_on_a_server(desk, server, monkeypatch):
     monkeypatch.setenv("OPENBOOK_BOOK_PAPER", url(server, "paper"))
     monkeypatch.setenv(calendar.REHEARSAL, f"{desk.tonight:%Y-%m-%d}T21:10Z")
     desk.book.unlink()
-    (desk.runs / "audit.jsonl").unlink()
+    log_runs(desk.runs)
     for view in (desk.runs / "books" / "paper").iterdir():
         view.unlink()
     succeed(command(desk, "init", "--cash", 100_000))

@@ -8,6 +8,7 @@ import pytest
 
 from openbook.app.source_binding import bound_to
 from openbook.market.sources import origin, parse_source
+from support.small_runs import log_runs
 from support.trained_desk import hashes, openbook, succeed
 
 
@@ -32,6 +33,7 @@ def test_a_vendors_prices_in_the_runs_of_a_simulated_world_are_refused(desk, tmp
     runs = tmp_path / "demo"
     for name in ("train_candidates", "compare", "select_champion", "production"):
         shutil.copytree(desk.runs / name, runs / name)
+    log_runs(runs)
     succeed(openbook("--runs", runs, "init", "--cash", 100000))
     date = f"{desk.days[2]:%Y-%m-%d}"
     run = ("--runs", runs, "run", "daily_run", "--date", date)

@@ -18,7 +18,7 @@ from openbook.report.calendar_page import publish_calendar, render_calendar
 from openbook.report.equity_curve import draw_equity
 from openbook.report.overview import read_equity, read_overview
 from openbook.runs import summaries
-from openbook.runs.runs_folder import OUTBOX, RunsFolder
+from openbook.runs.runs_folder import RunsFolder
 from openbook.runs.stage import json_bytes
 from openbook.runs.summaries import KNOWN, plain, read_rows
 from support.many_runs import write_book, write_day, write_failure, write_history, write_run
@@ -115,14 +115,12 @@ def test_orders_that_wait_for_a_person_are_marked(tmp_path):
         "  orders of 2024-06-10: 2 PENDING, 1 APPROVED; approval deadline x",
     ]
     write_book(tmp_path, lines, kind="live")
-    said, shown = "\n".join(status_lines(tmp_path)), page(tmp_path)
+    shown = page(tmp_path)
     assert shown.links["daily_run/2024-06-10/report.html"]["class"] == "pending"
     assert "3 orders for 11 June, waiting for approval" in shown.text
-    assert "waiting   for approval: orders of 2024-06-10; openbook approve" in said
     shutil.rmtree(tmp_path / "books")
     write_book(tmp_path, [line.replace("2 PENDING, 1", "3") for line in lines], kind="live")
     assert page(tmp_path).links["daily_run/2024-06-10/report.html"]["class"] == "orders"
-    assert "waiting" not in "\n".join(status_lines(tmp_path))
 
 
 def test_a_failed_day_leads_to_what_it_left_until_a_run_is_sealed(tmp_path):
@@ -257,16 +255,6 @@ def test_the_head_says_how_things_stand(tmp_path):
     assert '<div class="callout ok">\n<p class="title"><strong>paper book: kill switch not tripped (ACTIVE)' in text
     assert "Edited by hand: performance_history.csv" in text
     assert "ridge × hrp, selected 2019-01-02, abababababab, passed every gate" in text
-    assert "Outbox" not in text
-    queued = {"id": "a", "kind": "run", "date": "2019-01-02", "subject": "s", "alarm": False, "marked": False}
-    queued |= {"queued": "2019-01-02T00:00:00+00:00", "recipe": {}}
-    state = {"tries": 0, "next_try": "", "error": "", "left": []}
-    (tmp_path / OUTBOX).mkdir()
-    for name, status in (("a", "waiting"), ("b", "sent")):
-        entry = {**queued, "id": name, "channels": {"mail": {**state, "status": status}}}
-        (tmp_path / OUTBOX / f"{name}.json").write_bytes(json_bytes(entry))
-    assert "Outbox 1 waiting to be sent" in page(tmp_path).text
-    assert "waits     mail: s, next try " in status_lines(tmp_path)
 
 
 def test_an_empty_folder_has_a_page_too_and_a_question_creates_nothing(tmp_path):
@@ -281,10 +269,10 @@ def test_what_is_broken_is_said_and_keeps_nothing_else_from_the_page(tmp_path):
     (tmp_path / "production" / "champion.json").write_text("{")
     (tmp_path / "books" / "paper" / "summary.json").write_text("{")
     (tmp_path / "books" / "paper" / "performance_history.csv").write_text("date,equity\n2024-06-10,1\n")
-    shown, said = page(tmp_path), "\n".join(status_lines(tmp_path))
-    for text in (shown.text, said):
-        assert "champion.json cannot be read" in text
-        assert "cannot read summary.json" in text
+    shown = page(tmp_path)
+    assert "champion.json cannot be read" in shown.text
+    assert "champion.json cannot be read" in "\n".join(status_lines(tmp_path))
+    assert "cannot read summary.json" in shown.text
     assert "cannot read its published history: 2024-06-10 has no equity or no daily return" in shown.text
     assert "daily_run/2019-01-02/report.html" in shown.links
 

@@ -29,10 +29,14 @@ def campaign():
     why = strace.missing()
     if why:
         programs.lack("strace", why)
-    with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as folder:
-        begun = Campaign(Path(folder))
-        yield begun
-        begun.close()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv(
+            "XDG_STATE_HOME", "/dev/null/nothing"
+        )  # folders are put back as they were: no head is remembered
+        with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as folder:
+            begun = Campaign(Path(folder))
+            yield begun
+            begun.close()
 
 
 def strike_all(campaign: Campaign, fault: str, stride: int = 1) -> list:

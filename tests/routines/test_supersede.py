@@ -5,11 +5,10 @@ import os
 
 import pytest
 
-from openbook.app.service import store_of
+from openbook.app.service import update_prices
 from openbook.ledger import book, book_commands
 from openbook.market import calendar
 from openbook.market.sources import parse_source
-from openbook.market.store import update_store
 from openbook.runs import audit_log, provenance
 from openbook.runs.runs_folder import RunsFolder, read_run
 from support.trained_desk import COMPARED, TRAINED, Terminal, copied, hashes, openbook, succeed
@@ -183,7 +182,7 @@ def test_settled_facts_stay_as_they_were_committed(evening):
     """The vendor corrects tonight's close of a held name: another settlement, which the next evening takes in."""
     source = parse_source(json.loads(evening.vendor.source.removeprefix("source=")))
     evening.vendor.deliver(evening.evening().scaled(evening.held()[0], evening.tonight, 1.004))
-    assert len(update_store(store_of(evening.runs, source), source, through=evening.tonight).revisions)
+    assert len(update_prices(RunsFolder(evening.runs), source, through=evening.tonight).revisions)
     before = evening.kept()
     answer = again(evening)
     assert answer.code == 62, answer

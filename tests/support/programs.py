@@ -12,11 +12,13 @@ from pathlib import Path
 REQUIRED = "OPENBOOK_REQUIRE"  # programs that are there, with commas between: a test that skips for lack of one fails
 COMMANDS = {
     "chromium": ("chromium", "chromium-browser", "google-chrome"),
+    "openssl": ("openssl",),
     "postgresql": ("pg_ctl",),
     "strace": ("strace",),
 }
 TESTED = {
     "chromium": "pages in a browser",
+    "openssl": "stamps of an authority",
     "postgresql": "books on a database server",
     "strace": "processes killed at a system call",
 }

@@ -3,6 +3,7 @@
 import random
 from pathlib import Path
 
+from openbook.common.desk_folder import runs_key, state_folder
 from openbook.runs import audit_log
 from openbook.runs.runs_folder import RunsFolder, Stage
 from openbook.runs.verification import run_digest
@@ -18,11 +19,18 @@ def new_stage(runs: RunsFolder, date: str = DATE) -> Stage:
 
 
 def log_runs(folder: Path) -> None:
-    """The log of a runs folder, made anew: it knows each sealed run as it is now."""
+    """The log of a runs folder, made anew: it announced and has each sealed run as it is now."""
     (folder / audit_log.FILE).unlink(missing_ok=True)
-    runs = [run.folder for run in RunsFolder(folder).list()]
-    subjects = [("run", f"{run.parent.name}/{run.name}", run_digest(run)) for run in runs]
-    audit_log.record(folder, subjects, when="2022-12-28 22:00:00 UTC")
+    forget_head(folder)
+    digests = {f"{run.notebook}/{run.folder.name}": run_digest(run.folder) for run in RunsFolder(folder).list()}
+    announced = [("sealing", f"{subject} {digest[:16]}", digest) for subject, digest in digests.items()]
+    sealed = [("run", subject, digest) for subject, digest in digests.items()]
+    audit_log.record(folder, [*announced, *sealed], when="2022-12-28 22:00:00 UTC")
+
+
+def forget_head(folder: Path) -> None:
+    """Nothing of the log was seen on this machine before."""
+    (state_folder() / f"head.{runs_key(folder)}").unlink(missing_ok=True)
 
 
 def cell(text: str, number: int, *tags: str) -> dict:

@@ -14,7 +14,7 @@ from openbook.common.errors import BookError, StorageError
 from openbook.ledger import book, book_commands
 from openbook.market import calendar
 from openbook.market.calendar import REHEARSAL
-from openbook.runs import halt_markers, registry
+from openbook.runs import audit_log, halt_markers, registry
 from openbook.runs.runs_folder import RunsFolder
 from openbook.runs.stage import Stage
 from support.books import DAYS, FREE, make_market, make_trades
@@ -218,8 +218,12 @@ def noted(begin: Callable[[Path], object]) -> Callable[[Path], None]:
 
     def made(folder: Path) -> None:
         begin(folder)
+        announced = [
+            ("sealing", f"daily_run/{date} before", "0" * 64) for date in book.decisions(paper(folder)).values()
+        ]
+        audit_log.record(folder, announced, when=WHEN)
         with clock(WHEN), service.working(folder):
-            publish(folder, WHEN)
+            pass
 
     return made
 
@@ -228,9 +232,11 @@ def evening_command(folder: Path, when: str) -> None:
     """From a finished stage to the log, in the order of a daily run."""
     with clock(when), service.working(folder) as runs:
         if runs.sealed("daily_run", DECIDED) is None:
+            stage = Stage(folder / ".stage" / "daily_run" / f"{DECIDED}-1")
+            runs.prepare(stage)
+            service.announce_sealing(runs, stage, 1)
             commit(folder, 1, make_trades(A=-20, B=5))
-            seal(folder, when)
-        service.publish_views(runs, "paper")
+            runs.seal(stage)
         service.note(runs, runs.sealed("daily_run", DECIDED))
 
 

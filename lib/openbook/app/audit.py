@@ -2,21 +2,31 @@
 
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
+from openbook.app.agreement import compare
 from openbook.app.approvals import audit_signatures
-from openbook.app.service import book_place, books, kept_book
+from openbook.app.book_places import book_place, books, kept_book
+from openbook.app.service import made_views, store_of
 from openbook.common.desk_folder import find_desk
 from openbook.common.errors import AuditError, BookError, OpenbookError
 from openbook.decision.sealed_inputs import input_locations, sealed_day
 from openbook.ledger import book
 from openbook.ledger.schema import SCHEMA_VERSION as BOOK_FORMAT
-from openbook.runs import audit_log, bytecode, closures, verification, views
+from openbook.market.sources import parse_source
+from openbook.market.store import audit_store, store_fingerprint
+from openbook.market.store.manifest import MANIFEST
+from openbook.report.calendar_page import INDEX, render_calendar
+from openbook.runs import audit_log, bytecode, store_states, verification, views
+from openbook.runs.coverage import links, not_covered
 from openbook.runs.provenance import notebook_file
 from openbook.runs.rebuild import Made, rebuild
 from openbook.runs.runner import execute_notebook, start_kernel
-from openbook.runs.runs_folder import BOOKS, RunsFolder, read_run
+from openbook.runs.runs_folder import BOOKS, STORE, RunsFolder, read_run
 from openbook.runs.stage import REPORT, RUN, Stage
+from openbook.runs.timestamps import check_stamps
+from openbook.runs.witness import KeptHead, check_heads, head_line, kept_heads
 from openbook.selection.champion import read_champion
 
 FIRST_FORMAT = 2  # of the book, when runs did not record it yet
@@ -25,50 +35,95 @@ FIRST_FORMAT = 2  # of the book, when runs did not record it yet
 def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]]:
     """(what was altered, notes on what could not be checked and on the rest), in words.
 
-    The log's chain, every sealed run, every event of every book and the tables that follow from it, every signature of
-    an approval or a reset against the keys that the desk lists, every champion, and the cells of each executed notebook
-    against the repository. With `head`, also that the log still holds that entry.
+    The log's chain and all that it names, every sealed run, every event of every book and the tables that follow from
+    it, every signature of an approval or a reset against the keys that the desk lists, every champion, the prices
+    against the fingerprints that the runs recorded, the cells of each executed notebook against the repository. Views
+    and the calendar are made again and compared; every other file is named.
+
+    head : the hash of a log entry that was kept elsewhere, or a file with lines that name some
     """
-    problems = audit_log.check(runs, head)
+    heads = kept_heads(head) if head else []
+    problems = audit_log.check(runs)
     try:
         known = audit_log.entries(runs)
     except AuditError as error:
         return [*problems, str(error)], ["the log cannot be read, so nothing was compared with it"]
+    agreement = compare(runs, readable=True)
+    problems += [each.said for each in agreement.broken]
     problems += verification.check_runs(runs)
-    notes: list[str] = []
+    notes = [f"not logged yet, since a command was ended: {', '.join(agreement.waiting)}"] if agreement.waiting else []
     for kind, place in books(runs).items():
-        problems += _check_book(runs, known, kind, place)
+        problems += _check_book(runs, kind, place)
         unsound, signed = _check_signatures(runs, kind, place)
         problems, notes = [*problems, *unsound], [*notes, *signed]
     problems += verification.check_champions(runs, verify=read_champion)
     problems += verification.check_libraries(runs)
-    problems += closures.altered(runs)
+    problems += _check_stores(runs)
+    problems += [f"{name} is a symbolic link, and what it leads to can be altered elsewhere" for name in links(runs)]
+    problems += _check_calendar(runs)
     problems += [f"{file} was not compiled from its source" for file in bytecode.unfaithful()]
     altered, unchecked = verification.check_cells(runs, find_desk())
     problems += altered
     events = sum(entry["kind"] == "event" for entry in known)
     sealed = len(RunsFolder(runs).list())
-    n = len(problems)
+    witnessed = _check_witnesses(runs, heads)
+    problems += witnessed[0]
+    n, rest = len(problems), not_covered(runs)
     result = f"{n} problem{'s' if n > 1 else ''}" if n else "no problems"
-    return problems, [*unchecked, *notes, f"{sealed} runs, {events} events, {len(known)} entries: {result}",
-                      f"audit log head {audit_log.head(runs)}"]  # fmt: skip
+    left = [f"not covered: {', '.join(rest)}"] if rest else []
+    counts = f"{sealed} runs, {events} events, {len(known)} entries: {result}"
+    return problems, [*unchecked, *notes, *left, *witnessed[1], counts, f"audit log head {head_line(runs)}"]
 
 
-def _check_book(runs: Path, known: list[dict], kind: str, place: Path | str) -> list[str]:
-    """What is wrong with a book: its chain, its tables, its entries in the log, its views."""
-    logged = {e["subject"]: e["digest"] for e in known if e["kind"] == "event"}
+def _check_witnesses(runs: Path, heads: list[KeptHead]) -> tuple[list[str], list[str]]:
+    """(what is wrong, up to when the log is known to be unaltered): heads that were kept elsewhere, and stamps."""
+    problems, known = check_heads(runs, heads)
+    unsound, stamped = check_stamps(runs)
+    known = [*known, *stamped[-1:]]
+    if not any(line.startswith("unaltered since") for line in known):
+        known.append(
+            "cannot tell whether all of it was made anew by somebody who can write here: give a head that was kept "
+            "elsewhere, from a mail, approve or status, with --head"
+        )
+    return [*problems, *unsound], known
+
+
+def _check_book(runs: Path, kind: str, place: Path | str) -> list[str]:
+    """What is wrong with a book: its chain, its tables, its views."""
     try:
         book.audit_book(place)
-        hashes = {f"{kind}/{seq}": digest for seq, digest in book.event_hashes(place)}
-        edited = [
-            f"{name} of the {kind} book was edited by hand; rebuild it with openbook views"
-            for name in views.altered(runs / BOOKS / kind)
-        ]
+        made = made_views(kind, place)
     except BookError as error:
         return [str(error)]
-    mine = {subject: digest for subject, digest in logged.items() if subject.startswith(f"{kind}/")}
-    other = sorted(key for key in {*hashes, *mine} if hashes.get(key) != mine.get(key))
-    return [*(f"event {key} of the book does not match the log" for key in other), *edited]
+    return [
+        f"{name} of the {kind} book was edited by hand or is out of date; rebuild it with openbook views"
+        for name in views.unlike(runs / BOOKS / kind, made)
+    ]
+
+
+def _check_stores(runs: Path) -> list[str]:
+    """What is wrong with the prices: damaged files, data that are not those of their fingerprints, and prices that are
+    not those from which a sealed run was made, unless the log has a correction of that session."""
+    stores = sorted(path.parent for path in (runs / STORE).glob(f"*/{MANIFEST}"))
+    problems = {store: audit_store(store) for store in stores}
+    for run in RunsFolder(runs).list():
+        with suppress(*verification.UNREADABLE, OpenbookError):  # findings of their own
+            about = read_run(run.folder)
+            made_from = (about.get("inputs") or {}).get("data")
+            store = store_of(runs, parse_source(about["params"]["source"])) if made_from else None
+            if store is None or problems.get(store, [""]) or store_fingerprint(store, run.date) == made_from:
+                continue
+            if not store_states.corrected(runs, store.name, f"{run.notebook}/{run.folder.name}", run.date):
+                problems[store].append(f"{store} does not have the prices that {run.notebook} {run.date} was made from")
+    return [line for found in problems.values() for line in found]
+
+
+def _check_calendar(runs: Path) -> list[str]:
+    """A line if index.html is not the page of these runs."""
+    file = runs / INDEX
+    if not file.is_file() or file.read_bytes() == render_calendar(runs).encode():
+        return []
+    return [f"{INDEX} was altered or is out of date; the next command that writes makes it again"]
 
 
 def _check_signatures(runs: Path, kind: str, place: Path | str) -> tuple[list[str], list[str]]:
@@ -105,8 +160,7 @@ def replay(runs: Path, date: str) -> tuple[list[str], list[str]]:
 def _unlike_the_log(runs: Path, sealed: Path) -> list[str]:
     """A line if a sealed run differs from its entry in the log; its own run.json proves nothing then."""
     subject = f"{sealed.parent.name}/{sealed.name}"
-    logged = [e["digest"] for e in audit_log.entries(runs) if (e["kind"], e["subject"]) == ("run", subject)]
-    same = logged == [verification.run_digest(sealed)]
+    same = audit_log.logged(runs, "run").get(subject) == verification.run_digest(sealed)
     return [] if same else [f"{subject} does not match the log; see openbook verify"]
 
 

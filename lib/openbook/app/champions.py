@@ -1,12 +1,12 @@
 """Champions: the one that decides a session, the one that a selection promotes, and the rollback."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
-from openbook.app.service import require_own_clocks
+from openbook.app.service import MOMENT, working
 from openbook.common.errors import ModelError, UsageError
+from openbook.market import calendar
 from openbook.runs import registry
 from openbook.runs.runs_folder import RunsFolder, read_run
 from openbook.selection.champion import CARD, champion_hash, read_champion
@@ -84,9 +84,8 @@ def rollback(runs: Path, *, who: str, reason: str) -> str:
     """
     if not registry.history(runs):
         raise UsageError("nothing to roll back: no champion yet")
-    require_own_clocks(runs)
-    when = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-    with RunsFolder(runs).lock():
+    when = f"{calendar.machine_now():{MOMENT}}"
+    with working(runs):
         was = registry.history(runs)[-1]
         entry = registry.rollback(runs, who=who, reason=reason, when=when, verify=read_champion)
     text = f"{registry.describe(entry)} is the champion again"

@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 
 from openbook.app import approvals, champions
+from openbook.app.agreement import require_agreement
+from openbook.app.book_places import book_place, the_book
 from openbook.app.service import (
     MOMENT,
-    book_place,
     log_time,
     note,
     obey_halts,
@@ -28,7 +29,6 @@ from openbook.app.service import (
     require_own_clocks,
     store_of,
     switch_text,
-    the_book,
     when,
     working,
 )
@@ -124,9 +124,11 @@ def proposal(runs: Path, date: str, *, of_the_log: bool = True) -> Proposal:
 
 
 def _proposal_to_go(runs: Path, date: str) -> Proposal:
-    """A proposal whose orders may be let forward: ApprovalError (55) if anything stops its book."""
+    """A proposal whose orders may be let forward: ApprovalError (55) if anything stops its book, AuditError (90) if the
+    log and the book do not agree."""
     found = proposal(runs, date)
     halt_markers.require_none(runs, found.kind)
+    require_agreement(runs)
     return found
 
 
@@ -193,7 +195,6 @@ def _approve(runs: Path, date: str, digest: str, *, who: str, how: str, signed: 
         n = book_commands.approve(
             found.place, date, **said, may_go=partial(halt_markers.require_none, runs, found.kind)
         )
-        publish_views(folder, found.kind)
     return f"{n} orders of {date} approved by {who}, for execution on {found.batch.orders['session'].iloc[0]}"
 
 
@@ -244,10 +245,9 @@ def standing_on(folder: RunsFolder, found: Proposal) -> dict[str, str]:
 def reject(runs: Path, date: str, *, who: str, reason: str) -> str:
     """Reject the orders of a session."""
     proposal(runs, date)  # whether it can be, before the folder is held
-    with working(runs) as folder:
+    with working(runs):
         found = proposal(runs, date)
         n = book_commands.reject(found.place, date, who=who, reason=reason, when=when())
-        publish_views(folder, found.kind)
     return f"{n} orders of {date} rejected by {who}: {reason}"
 
 
@@ -314,13 +314,12 @@ def fills(runs: Path, date: str, file: Path, *, accepted: tuple[str, str] = ("",
     data = read_once(file)
     table = _understood(brokers.parse_fills, data, file)
     proposal(runs, date, of_the_log=False)  # whether it can be, before the folder is held
-    with working(runs) as folder:
+    with working(runs):
         found = proposal(runs, date, of_the_log=False)
         _require_past(table)
         brokers.require_named_alike(table, found.batch.orders)
         digest = hashlib.sha256(data).hexdigest()
         n = book_commands.record_fills(found.place, date, table, when=when(), source=digest, accepted=accepted)
-        publish_views(folder, found.kind)
     known = f", {len(table) - n} already recorded" if n < len(table) else ""
     return f"{n} fills of {date} recorded{known}"
 
@@ -348,12 +347,11 @@ def reconcile(runs: Path, file: Path, *, kind: str = "", accepted: tuple[str, st
     prices = _understood(brokers.parse_prices, data, file)
     closed = f"{calendar.last_closed():%Y-%m-%d}"
     kind, place = _own_book(runs, kind)
-    with working(runs) as folder:
+    with working(runs):
         names = _our_names(book.read_book(place), shares.index)
         prices = {names[symbol]: price for symbol, price in prices.items()}
         how: dict[str, Any] = {"closed": closed, "when": when(), "accepted": accepted, "prices": prices}
         difference = book_commands.reconcile(place, shares.rename(names).sort_index(), cash, **how)
-        publish_views(folder, kind)
     if difference and not accepted[0]:
         raise BookError(
             f"the statement differs: {difference}; runs stop until a statement agrees, or book the difference "
@@ -374,10 +372,9 @@ def cash(runs: Path, *, flow: str, amount: str, who: str, reason: str, kind: str
     """Record a deposit, a withdrawal, a fee or interest; an identical second entry needs `again`."""
     said: dict[str, Any] = {"flow": flow, "cents": _cents(amount), "who": who, "reason": reason}
     kind, place = _own_book(runs, kind)
-    with working(runs) as folder:
+    with working(runs):
         before = "" if again else book_commands.cash_recorded(place, **said)
         now = book_commands.record_cash(place, **said, when=when(), again=again)
-        publish_views(folder, kind)
     done = f"already recorded at {before}; use --again to record a second one" if before else "recorded"
     return f"{flow} of {said['cents'] / 100:,.2f} USD {done}; cash is {now / 100:,.2f} USD"
 
@@ -387,9 +384,8 @@ def rename(runs: Path, *, symbol: str, to: str, date: str, who: str, reason: str
     day = calendar.require_session(calendar.parse_date(date))
     said = {"symbol": symbol, "to": to, "date": f"{day:%Y-%m-%d}", "who": who, "reason": reason}
     kind, place = _own_book(runs, kind)
-    with working(runs) as folder:
+    with working(runs):
         book_commands.rename(place, **said, when=when())
-        publish_views(folder, kind)
     return f"{symbol} is renamed to {to} from {day:%d %B %Y}; its shares, orders and cost basis stay the same"
 
 
@@ -503,11 +499,10 @@ def reset(runs: Path, *, who: str, reason: str, kind: str = "", rearm: bool = Fa
     key : private key of somebody who may reset; a live book needs one if the desk lists its approvers (55)
     """
     kind, place = _own_book(runs, kind)
-    with working(runs) as folder:
+    with working(runs):
         if stops := halt_markers.stops(runs, kind):
             raise UsageError(f"{'; '.join(stops)}; remove the file first")
         said = {"who": who, "reason": reason, "when": when()}
         sign_it = approvals.reset_signature(runs, place, key, **said)
         was = book_commands.reset(place, **said, rearm=rearm, sign=sign_it)
-        publish_views(folder, kind)
     return f"the {kind} book was {was} and is now ACTIVE; the kill switch restarts from here, without earlier losses"

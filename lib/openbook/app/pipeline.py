@@ -16,16 +16,17 @@ from typing import Any, cast
 import pandas as pd
 
 from openbook.app import champions, pre_trade_recheck
+from openbook.app.book_places import books, the_book
 from openbook.app.plan import ON_A_CLUSTER, Plan, kind_of, make_plan, next_version, require_sealed
 from openbook.app.service import (
+    announce_sealing,
+    announce_update,
     awaited,
-    books,
     note,
     parameters_digest,
-    publish_views,
     require_own_clock,
     store_of,
-    the_book,
+    update_prices,
     working,
 )
 from openbook.app.settings import NOTEBOOKS, DailyRun, differences, load_params
@@ -51,7 +52,7 @@ from openbook.market import calendar
 from openbook.market.checks import vendor_folder
 from openbook.market.sources import Source, origin, parse_source
 from openbook.market.sources.folder import deliver
-from openbook.market.store import compact, snapshot, update_store
+from openbook.market.store import compact, snapshot
 from openbook.report.page import render_report
 from openbook.runs import bytecode, halt_markers, libraries, provenance
 from openbook.runs.kernel import Kernel, forking, start_kernel
@@ -100,12 +101,8 @@ def init(runs: Path, *, cash: float, kind: str = "paper", share_units: int = 1) 
         raise UsageError("a live book holds whole shares only, since auctions take no fractional shares; omit --parts")
     place = the_book(runs, kind)[1]
     require_own_clock(kind)
-    with working(runs) as folder:
-        try:
-            book.open_book(place, cash=cash, kind=kind, share_units=share_units)
-        finally:
-            if book.exists(place):  # a crash may have come between the book and its views
-                publish_views(folder, kind)
+    with working(runs):
+        book.open_book(place, cash=cash, kind=kind, share_units=share_units)
     return f"opened {place} with {cash:,.2f} USD"
 
 
@@ -225,8 +222,8 @@ def update_data(runs: Path, through: str = "", *, profile: str = "demo", whole: 
     settings = load_params("daily_run", profile, root=find_desk())
     last = calendar.parse_date(through) if through else calendar.last_closed()
     _require_over(last)
-    with working(runs):
-        report = update_store(store_of(runs, settings.source), settings.source, through=last, whole=whole)
+    with working(runs) as folder:
+        report = update_prices(folder, settings.source, through=last, whole=whole)
     earlier = f", {report.earlier} sessions before the start of the store skipped" if report.earlier else ""
     return (
         f"{len(report.new_sessions)} new sessions, {len(report.late)} late, {len(report.revisions)} "
@@ -275,8 +272,9 @@ def _source_in(file: str) -> Source:
 def compact_data(runs: Path, *, profile: str = "demo") -> str:
     """Fold the deltas of the store into one."""
     settings = load_params("daily_run", profile, root=find_desk())
-    with working(runs):
-        n = compact(store_of(runs, settings.source))
+    with working(runs) as folder:
+        store = store_of(runs, settings.source)
+        n = compact(store, announce=partial(announce_update, folder, store))
     return f"{n} deltas merged into one" if n > 1 else "nothing to compact"
 
 
@@ -380,6 +378,7 @@ def _execute(folder: RunsFolder, plan: Plan, handed: dict[str, Any], stage: Stag
 def _finish(folder: RunsFolder, plan: Plan, stage: Stage) -> Outcome:
     """Commit and seal a stage that was executed; a failure before the commit changes nothing."""
     with _failing(folder, stage):
+        announce_sealing(folder, stage, plan.version)
         _commit(folder, plan, stage)
     done = read_run(stage.folder)
     sealed = folder.seal(stage, plan.version)
@@ -459,9 +458,7 @@ def _require_no_halt(runs: Path, kind: str) -> None:
 
 
 def _after(folder: RunsFolder, plan: Plan, sealed: Path) -> None:
-    """What follows from a sealed run and can be made again from it: views of the book, the champion's pointer."""
-    if plan.notebook == "daily_run":
-        publish_views(folder, kind_of(cast(DailyRun, plan.settings)))
+    """What follows from a sealed run and can be made again from it: the champion's pointer."""
     if plan.notebook == "select_champion":
         bundle = sorted((sealed / "bundle").iterdir())
         champions.crown(folder.folder, {path.name: path.read_bytes() for path in bundle})

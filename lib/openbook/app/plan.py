@@ -9,7 +9,8 @@ from typing import Any, cast
 import pandas as pd
 
 from openbook.app import champions
-from openbook.app.service import book_place, books, obey_halts, require_own_clock, store_of
+from openbook.app.book_places import book_place, books
+from openbook.app.service import obey_halts, require_own_clock, store_of, update_prices
 from openbook.app.settings import DailyRun, Settings, TrainCandidates
 from openbook.app.source_binding import require_own_source, require_same_marks
 from openbook.common.errors import (
@@ -25,7 +26,7 @@ from openbook.ledger import book
 from openbook.ledger.supersede import require_supersedable
 from openbook.market import calendar
 from openbook.market.sources import Source
-from openbook.market.store import has_session, store_fingerprint, update_store
+from openbook.market.store import has_session, store_fingerprint
 from openbook.market.store.manifest import require_manifest, sessions_of
 from openbook.runs.runs_folder import RunsFolder, read_run
 from openbook.selection.champion import CARD
@@ -92,7 +93,7 @@ def make_plan(
         require_own_source(folder.folder, _books_of(folder.folder, notebook, settings), settings.source)
         store = store_of(folder.folder, settings.source)
         if not has_session(store, session):
-            update_store(store, settings.source, through=calendar.last_closed())  # all that there is
+            update_prices(folder, settings.source, through=calendar.last_closed())  # all that there is
         inputs["data"], handed["store"] = store_fingerprint(store, session), str(store.resolve())
     for earlier in NEEDS[notebook]:
         found = folder.latest(earlier, upto=session)

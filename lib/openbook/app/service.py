@@ -5,21 +5,25 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
+from openbook.app.agreement import require_agreement
+from openbook.app.book_places import book_place, books, the_book
 from openbook.common.constants import BOOK_KINDS
-from openbook.common.desk_folder import inside
-from openbook.common.errors import ApprovalError, CalendarError, DataNotReady, OpenbookError, UsageError
+from openbook.common.errors import ApprovalError, AuditError, CalendarError, DataNotReady, OpenbookError, UsageError
 from openbook.common.text import require_line
 from openbook.execution.kill_switch import ACTIVE, HALTED
 from openbook.ledger import book, book_commands
 from openbook.market import calendar
+from openbook.market.sources import Source
+from openbook.market.store import StoreReport, update_store
 from openbook.report.calendar_page import publish_calendar
-from openbook.runs import audit_log, closures, halt_markers, registry, views
-from openbook.runs.runs_folder import BOOKS, STORE, UPGRADED, RunsFolder
-from openbook.runs.stage import csv_bytes, json_bytes, plain_text
+from openbook.runs import audit_log, closures, halt_markers, last_head, registry, store_states, views
+from openbook.runs.runs_folder import BOOKS, STORE, RunsFolder, read_run, sealed_name
+from openbook.runs.stage import Stage, csv_bytes, json_bytes, plain_text
 from openbook.runs.verification import run_digest
 
 MOMENT = "%Y-%m-%d %H:%M:%S UTC"  # text that sorts by time
@@ -30,21 +34,29 @@ CLOCK = "clock"  # kind of an entry of the log with which a person confirmed the
 
 @contextmanager
 def working(runs: Path) -> Iterator[RunsFolder]:
-    """The runs folder, held alone; its log is brought up to date before and after, its calendar after, failed or not.
+    """The runs folder, held alone; its log is brought up to date before and after, views and calendar after it, failed
+    or not.
     Halts that a book has not recorded yet are recorded first, as far as that is possible.
 
     Raises LockError (61), CalendarError (32) if the clock is behind the log or far ahead of it, ApprovalError (55) if
-    it is overridden while there is a live book, AuditError (90) if what the log knows changed.
+    it is overridden while there is a live book, AuditError (90) if what the log knows is gone, or is another now.
     """
     folder = RunsFolder(runs)
     with folder.lock():
         record_halts(folder)
         require_own_clocks(runs)
         require_clock(runs)
+        require_agreement(runs)
         note(folder)
         try:
             yield folder
             note(folder)
+        except BaseException:
+            with suppress(OpenbookError):  # the first error is the one that counts
+                _publish_all_views(folder)
+            raise
+        else:
+            _publish_all_views(folder)
         finally:
             publish_calendar(folder.folder)
 
@@ -128,46 +140,37 @@ def note(folder: RunsFolder, sealed: Path | None = None, *, at: str | None = Non
         for kind, place in books(folder.folder).items()
         for seq, digest in book.event_hashes(place)
     ]
-    told = [("event", *pair) for pair in found]
+    told = [*store_states.unlogged(folder.folder), *(("event", *pair) for pair in found)]
     entries = enumerate(registry.history(folder.folder), start=1)
     told += [("promotion", f"champion/{n}", registry.entry_digest(entry)) for n, entry in entries]
     told += [("closure", f"closures/{row['date']}", closures.digest(row)) for row in closures.closures(folder.folder)]
     if sealed is not None:
         told.append(("run", f"{sealed.parent.name}/{sealed.name}", run_digest(sealed)))
     audit_log.record(folder.folder, told, when=at or when())
+    last_head.remember(folder.folder)
+
+
+def announce_sealing(folder: RunsFolder, stage: Stage, version: int) -> None:
+    """Log what is about to be sealed: a run that lies there later, unlogged, is known by this to be what was made."""
+    run, digest = read_run(stage.folder), run_digest(stage.folder)
+    subject = f"{run['notebook']}/{sealed_name(run['date'], version)} {digest[:16]}"
+    audit_log.record(folder.folder, [("sealing", subject, digest)], when=when())
+
+
+def update_prices(folder: RunsFolder, source: Source, *, through: pd.Timestamp, whole: bool = False) -> StoreReport:
+    """Bring the store of a source up to a session, announced in the log if it changes; `whole`: see `update_store`."""
+    store = store_of(folder.folder, source)
+    return update_store(store, source, through=through, whole=whole, announce=partial(announce_update, folder, store))
+
+
+def announce_update(folder: RunsFolder, store: Path) -> None:
+    """Log that a store is about to change."""
+    audit_log.record(folder.folder, [store_states.announcement(folder.folder, store)], when=when())
 
 
 def when() -> str:
     """This moment, for the ledger and the log."""
     return f"{calendar.now():{MOMENT}}"
-
-
-def book_place(runs: Path, kind: str) -> Path | str:
-    """Location of the paper or live book: a file in the runs folder, or the value of OPENBOOK_BOOK_PAPER or _LIVE, the
-    URL of a PostgreSQL server; a relative path starts at the desk."""
-    named = os.environ.get(f"OPENBOOK_BOOK_{kind.upper()}")
-    return inside(named) if named else (runs / BOOKS / f"{kind}.db").resolve()
-
-
-def kept_book(runs: Path, kind: str, version: int) -> Path:
-    """Where an upgrade keeps the copy of a book that had another format."""
-    return runs / UPGRADED / f"book-{version}" / f"{kind}.db"
-
-
-def books(runs: Path) -> dict[str, Path | str]:
-    """The books that were begun, by kind."""
-    places = {kind: book_place(runs, kind) for kind in BOOK_KINDS}
-    return {kind: place for kind, place in places.items() if book.exists(place)}
-
-
-def the_book(runs: Path, kind: str = "") -> tuple[str, Path | str]:
-    """Kind and location of the book of that kind, or of the only one; UsageError (64) if that is ambiguous."""
-    if kind and kind not in BOOK_KINDS:
-        raise UsageError(f"unknown book {kind!r}; choose {' or '.join(BOOK_KINDS)}")
-    found = [kind] if kind else list(books(runs))
-    if len(found) != 1:
-        raise UsageError(f"{len(found)} books in {runs}; choose one with --book paper or --book live")
-    return found[0], book_place(runs, found[0])
 
 
 def record_halts(folder: RunsFolder) -> None:
@@ -201,12 +204,30 @@ def store_of(runs: Path, source) -> Path:
     return runs / STORE / f"{source.provider}-{hashlib.sha256(said.encode()).hexdigest()[:8]}"
 
 
+def made_views(kind: str, place: Path | str) -> dict[str, bytes]:
+    """The views of a book and its summary, by file name, as the book gives them."""
+    tables = {f"{name}.csv": csv_bytes(table) for name, table in book.views(place).items()}
+    return tables | {views.SUMMARY: json_bytes(book_lines(kind, place))}
+
+
 def publish_views(folder: RunsFolder, kind: str, *, rebuild: bool = False) -> None:
     """Update the CSV views of a book and its summary; edited views stay, unless `rebuild`."""
-    place = book_place(folder.folder, kind)
-    made = {f"{name}.csv": csv_bytes(table) for name, table in book.views(place).items()}
-    summary = json_bytes(book_lines(kind, place))
-    views.publish(folder.folder / BOOKS / kind, {**made, views.SUMMARY: summary}, rebuild=rebuild)
+    made = made_views(kind, book_place(folder.folder, kind))
+    views.publish(folder.folder / BOOKS / kind, made, rebuild=rebuild)
+
+
+def _publish_all_views(folder: RunsFolder) -> None:
+    for kind in books(folder.folder):
+        publish_views(folder, kind)
+
+
+def require_own_summaries(runs: Path) -> None:
+    """AuditError (90) for a book's summary that is not what the book gives: mails show it."""
+    for kind, place in books(runs).items():
+        made = {views.SUMMARY: json_bytes(book_lines(kind, place))}
+        if views.unlike(runs / BOOKS / kind, made):
+            said = f"{views.SUMMARY} of the {kind} book is not what the book gives"
+            raise AuditError(f"{said}; rebuild it with openbook views, and see openbook verify")
 
 
 def rebuild_views(runs: Path, kind: str = "") -> str:

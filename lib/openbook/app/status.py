@@ -1,19 +1,26 @@
 """`openbook status`: the state of champion, books and runs, in a few lines for a terminal."""
 
+import csv
 import datetime
+import io
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from openbook.app.agreement import compare
+from openbook.app.book_places import books
+from openbook.app.service import made_views
 from openbook.common.constants import BOOK_KINDS
 from openbook.common.errors import OpenbookError
 from openbook.notify import outbox
-from openbook.report.overview import BookOverview, Overview, read_history, read_overview
-from openbook.runs import halt_markers
+from openbook.report.overview import HISTORY, BookOverview, Overview, printable_lines, read_overview
+from openbook.runs import audit_log, halt_markers, views
 from openbook.runs.code_changes import void_because
-from openbook.runs.runs_folder import read_run
+from openbook.runs.runs_folder import BOOKS, read_run
 from openbook.runs.summaries import DAILY, FAILURE, MARKS, ODD, RunSummary, plain
 from openbook.runs.verification import require_as_logged
+from openbook.runs.witness import head_line
 
 WEEKS = 4
 ALTERED = "ALTERED"  # begins the line of a run that is not the one in the log
@@ -22,13 +29,14 @@ NONE = "·"  # a weekday without a run
 
 
 def status_lines(folder: str | Path) -> list[str]:
-    """The champion, the books and the runs, in a few lines; reads small files only, and writes none."""
-    seen = read_overview(folder)
+    """The champion, the books and the runs, in a few lines; books are asked themselves, and nothing is written."""
+    found = _books(Path(folder))
+    seen = read_overview(folder, books=[overview for overview, _ in found])
     altered = altered_runs(seen)
     lines = [f"runs      {seen.folder.absolute()}", *_stops(seen.folder), f"champion  {seen.champion}"]
-    lines[1:1] = [f"{ALTERED}   {said}" for said in altered.values()]
-    for book in seen.books:
-        lines += [f"book      {_book_line(book)}", *_book_notes(book), *_void(seen.folder, book)]
+    lines[1:1] = [f"{ALTERED}   {said}" for said in (*disagreeing(seen.folder), *altered.values())]
+    for book, last in found:
+        lines += [f"book      {_book_line(book, last)}", *_book_notes(book), *_void(seen.folder, book)]
     if seen.last is not None and seen.last.folder not in altered:
         failed = "failed: " if seen.last.kind == FAILURE else ""
         lines.append(f"last      {seen.last.notebook} {seen.last.date}: {failed}{seen.last.summary}")
@@ -37,7 +45,24 @@ def status_lines(folder: str | Path) -> list[str]:
         dates = ", ".join(seen.waiting)
         lines.append(f"waiting   for approval: orders of {dates}; openbook approve DATE --by NAME, or --token FILE")
     lines += [*outbox.status_lines(seen.folder, datetime.datetime.now(datetime.UTC)), *_counts(seen)]
+    lines += _head(seen.folder)
     return lines if seen.rows else [*lines, "no runs yet; try openbook demo"]
+
+
+def _head(runs: Path) -> list[str]:
+    """The last entry of the log, to be kept elsewhere."""
+    try:
+        return [f"log head  {head_line(runs)}"] if (runs / audit_log.FILE).exists() else []
+    except OpenbookError as error:
+        return [f"log head  {plain(error)}"]
+
+
+def disagreeing(folder: Path) -> list[str]:
+    """What does not agree with the log, in words; what cannot be read is left to `openbook verify`."""
+    try:
+        return [plain(each.said) for each in compare(folder, readable=True).broken]
+    except OpenbookError as error:
+        return [plain(error)]
 
 
 def altered_runs(seen: Overview) -> dict[str, str]:
@@ -101,8 +126,12 @@ def _letter(day: datetime.date, days: dict[str, RunSummary]) -> str:
 
 
 def _book_notes(book: BookOverview) -> list[str]:
-    """The book's summary after the last command, and which views were edited since."""
-    edited = [f"  edited by hand: {', '.join(book.edited)}; rebuild with openbook views"] if book.edited else []
+    """The book in a few lines, and which of its views are not what it gives."""
+    edited = (
+        [f"  edited by hand or out of date: {', '.join(book.edited)}; rebuild with openbook views"]
+        if book.edited
+        else []
+    )
     return [*(f"  {line}" for line in book.lines), *edited]
 
 
@@ -117,15 +146,31 @@ def _void(folder: Path, book: BookOverview) -> Iterator[str]:
             yield f"  VOID: orders of {date}: {why}; to decide again: openbook run daily_run --date {date} --supersede"
 
 
-def _book_line(book: BookOverview) -> str:
-    """A book and the last row of its published history, if there is one."""
+def _books(runs: Path) -> list[tuple[BookOverview, list[str]]]:
+    """Each book as it is, and date, equity and so on of its last session as it shows them; nothing before the first."""
+    there = books(runs)
+    found = [_book(runs, kind, place) for kind, place in there.items()]
+    for folder in sorted((runs / BOOKS).glob("*/")):
+        if folder.name not in there:
+            found.append((BookOverview(plain(folder.name), folder, ["  the book is missing"], []), []))
+    return found
+
+
+def _book(runs: Path, kind: str, place: Path | str) -> tuple[BookOverview, list[str]]:
+    folder = runs / BOOKS / kind
     try:
-        last = read_history(book.place)[-1:]
-    except ValueError as error:
-        return f"{book.kind}: {plain(error)}"
-    return ": ".join(
-        [book.kind, *(", ".join(f"{name} {_cell_text(row[name])}" for name in list(row)[:4]) for row in last)]
-    )
+        made = made_views(kind, place)
+    except OpenbookError as error:
+        return BookOverview(kind, folder, [f"  {plain(error)}"], []), []
+    history = list(csv.DictReader(io.StringIO(made[HISTORY].decode())))[-1:]
+    last = [f"{name} {_cell_text(row[name])}" for row in history for name in list(row)[:4]]
+    lines = printable_lines(json.loads(made[views.SUMMARY]))
+    return BookOverview(kind, folder, lines, views.unlike(folder, made)), last
+
+
+def _book_line(book: BookOverview, last: list[str]) -> str:
+    """A book and its last session, if there is one."""
+    return ": ".join(filter(None, [book.kind, ", ".join(last)]))
 
 
 def _cell_text(cell: str) -> str:

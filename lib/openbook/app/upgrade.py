@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from openbook.app.service import book_place, kept_book, note, publish_views, require_clock, when
+from openbook.app.book_places import book_place, kept_book
+from openbook.app.service import note, publish_views, require_clock, when
 from openbook.common.constants import BOOK_KINDS
 from openbook.common.errors import OpenbookError
 from openbook.ledger import book

@@ -4,6 +4,7 @@ Its notebooks, parameters and runs lie below it; a relative path in its paramete
 given and wherever a kernel stands.
 """
 
+import hashlib
 import os
 import re
 import stat
@@ -77,6 +78,16 @@ def runs_folder(asked: str | Path | None = None) -> Path:
 def desk_of(runs: Path) -> Path | None:
     """The desk that a runs folder lies in; None for a folder elsewhere."""
     return next((folder for folder in runs.parents if os.path.lexists(folder / FILE)), None)
+
+
+def state_folder() -> Path:
+    """Where this user's programs keep their state, by the XDG specification."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "openbook"
+
+
+def runs_key(runs: Path) -> str:
+    """Names a runs folder among others in one place, by its path."""
+    return hashlib.sha256(os.fsencode(runs.absolute())).hexdigest()[:12]
 
 
 def inside(path: str) -> str:

@@ -38,6 +38,7 @@ __all__ = [
     "batch_digest",
     "commit_session",
     "decision",
+    "decisions",
     "event_hashes",
     "exists",
     "head",
@@ -126,6 +127,12 @@ def event_hashes(path: Path | str) -> list[tuple[int, str]]:
     return database.read(
         database.place(path), lambda db: db.execute("SELECT seq, hash FROM events ORDER BY seq").fetchall()
     )
+
+
+def decisions(path: Path | str) -> dict[int, str]:
+    """Number -> session of every event that decided a session, or decided it again."""
+    query = "SELECT seq, session FROM events WHERE kind IN ('session', 'superseded') ORDER BY seq"
+    return dict(database.read(database.place(path), lambda db: db.execute(query).fetchall()))
 
 
 def decision(path: Path | str, session: str | pd.Timestamp) -> tuple[int, str] | None:

@@ -9,6 +9,7 @@ from openbook.market import calendar
 from openbook.notify import channels, message, outbox
 from openbook.runs import audit_log
 from openbook.runs.runs_folder import RunsFolder
+from openbook.runs.timestamps import stamp
 
 Say = Callable[[str], None]
 # Retryable, or a person is at the terminal: no alarm needed; but see `late_prices`.
@@ -37,10 +38,15 @@ def watched(runs: Path, command: str, date: str, act: Callable[[], int], say: Sa
 
 
 def deliver(runs: Path, say: Say) -> int:
-    """Send unsent messages; 80 if some remain, else 0."""
+    """Send unsent messages, and have the log's head stamped where that is set up; 80 if something remains, else 0."""
     done = outbox.tell(runs, calendar.now(), *late_prices(runs))
     for line in done.lines:
         say(line)
+    try:
+        stamp(runs)
+    except Undelivered as error:
+        say(str(error))
+        return Undelivered.exit_code
     return Undelivered.exit_code if done.waiting else 0
 
 

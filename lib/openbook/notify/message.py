@@ -16,9 +16,10 @@ from pathlib import Path
 
 from openbook.common.secrets import redact
 from openbook.common.text import printable
-from openbook.runs import audit_log, verification, views
+from openbook.runs import verification, views
 from openbook.runs.runs_folder import BOOKS, check_date, read_run
 from openbook.runs.stage import REPORT
+from openbook.runs.witness import head_line
 
 TAG = "mail"  # cells of a notebook whose outputs go into its message
 SUBJECT = 140  # characters; more is cut by every mail program
@@ -77,7 +78,7 @@ class Block:
 def compose(folder: Path, *, head: str | None = None, book: Sequence[str] | None = None) -> Message:
     """The message of a sealed run: its verdict, the outputs of its cells tagged `mail`, and what to do next.
 
-    head : the audit log's head; the present one if left out
+    head : the audit log's head, as `witness.head_line`; the present one if left out
     book : lines about the book, shown as they are; those of its summary if left out
 
     Raises AuditError (90), before anything of it is read, if the run is not the one in the log.
@@ -85,7 +86,7 @@ def compose(folder: Path, *, head: str | None = None, book: Sequence[str] | None
     runs = folder.parent.parent
     verification.require_as_logged(runs, folder)
     run = read_run(folder)
-    head, date = audit_log.head(runs) if head is None else head, one_line(run["date"])
+    head, date = head_line(runs) if head is None else head, one_line(run["date"])
     book = _book_lines(runs, run) if book is None else list(book)
     said, key = run["recorded"], run_id(run)
     verdict = redact("\n".join(str(said[name]) for name in ("verdict", "sentence") if said.get(name)) or "done")

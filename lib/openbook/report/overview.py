@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from openbook.common.errors import OpenbookError
-from openbook.runs import message_queue, registry, views
+from openbook.runs import registry, views
 from openbook.runs.lineage import vetted
-from openbook.runs.runs_folder import BOOKS, OUTBOX, RunsFolder
+from openbook.runs.runs_folder import BOOKS, RunsFolder
 from openbook.runs.summaries import DAILY, FAILURE, NOT_YET, ORDERS, PENDING, RunSummary, plain, read_rows
 
 HISTORY = "performance_history.csv"
@@ -53,7 +53,6 @@ class Overview:
     books: list[BookOverview]
     champion: str
     rows: list[RunSummary]
-    outbox: int | None  # messages that wait to be sent; None where there is no outbox
 
     @property
     def sealed(self) -> list[RunSummary]:
@@ -83,14 +82,17 @@ class Overview:
         return {row.date: row for row in daily}
 
 
-def read_overview(folder: str | Path, *, keep: bool = False) -> Overview:
-    """The overview; `keep` as in `read_rows`."""
+def read_overview(folder: str | Path, *, keep: bool = False, books: list[BookOverview] | None = None) -> Overview:
+    """The overview; `keep` as in `read_rows`.
+
+    books : as the books themselves have it; None: as their summaries do, which are from the last command
+    """
     runs = RunsFolder(folder)
-    books = [_book(place) for place in sorted((runs.folder / BOOKS).glob("*")) if place.is_dir()]
+    if books is None:
+        books = [_book(place) for place in sorted((runs.folder / BOOKS).glob("*")) if place.is_dir()]
     waiting = {date for book in books for date in book.waiting}
     rows = [_marked(row, waiting) for row in read_rows(runs.folder, keep=keep)]
-    unsent = message_queue.count_waiting(runs.folder) if (runs.folder / OUTBOX).is_dir() else None
-    return Overview(runs.folder, books, champion_line(runs), rows, unsent)
+    return Overview(runs.folder, books, champion_line(runs), rows)
 
 
 def champion_line(runs: RunsFolder) -> str:
@@ -114,6 +116,8 @@ def read_equity(place: Path) -> list[tuple[str, float, float]]:
 
     Empty before the first session. Raises ValueError if its published history was altered.
     """
+    if HISTORY in views.altered(place):
+        raise ValueError(f"{HISTORY} was edited by hand")
     curve, growth, peak = [], 1.0, 1.0
     for row in read_history(place):
         equity, daily = float(row.get("equity") or "nan"), float(row.get("daily_return") or "nan")
@@ -142,8 +146,12 @@ def _book(place: Path) -> BookOverview:
         lines = [str(line) for line in views.summary(place)]
     except (ValueError, TypeError):
         lines = [f"{place.name} book: cannot read {views.SUMMARY}; rebuild it with openbook views"]
-    indented = [line[: len(line) - len(line.lstrip(" "))] + plain(line) for line in lines]
-    return BookOverview(plain(place.name), place, indented, views.altered(place))
+    return BookOverview(plain(place.name), place, printable_lines(lines), views.altered(place))
+
+
+def printable_lines(lines: list[str]) -> list[str]:
+    """Lines of a book's summary without control characters, as far indented as they were."""
+    return [line[: len(line) - len(line.lstrip(" "))] + plain(line) for line in lines]
 
 
 def _marked(row: RunSummary, waiting: set[str]) -> RunSummary:

@@ -7,6 +7,8 @@
         approve_up_to: 100000  # USD of a batch; leave out for no limit
         may: [approve, reset]
 
+A machine that signs heads of the log has an entry of its own, with `may: [witness]`.
+
 A key is retired by emptying its `may`: what it signed before is still checked with it.
 """
 
@@ -28,7 +30,7 @@ from openbook.common.text import require_line
 from openbook.runs.key_files import read_with_mode, require_outside
 
 FILE = "approvers.yaml"
-Act = Literal["approve", "promote", "reset"]
+Act = Literal["approve", "promote", "reset", "witness"]
 
 
 class Approver(BaseModel, frozen=True, extra="forbid"):

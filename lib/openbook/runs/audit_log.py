@@ -1,14 +1,18 @@
 """The log of everything sealed, recorded or promoted: one line each, with the hash of the line before.
 
-An entry is `n`, `when`, `kind` (run, event, promotion), `subject`, `digest`, `previous` and `hash`, the sha256 of the
-rest. To alter a line one must alter all that follow, which changes the hash of the last one: who kept that one
-hash, in a mail or on paper, has the whole log.
+An entry is `n`, `when`, `kind`, `subject`, `digest`, `previous` and `hash`, the sha256 of the rest. To alter a line one
+must alter all that follow, which changes the hash of the last one: who kept that one hash, in a mail or on paper, has
+the whole log.
+
+Kinds are `run`, `event` (of a book), `promotion`, `closure`, `clock` and `store`; before a run is sealed or a store is
+changed, `sealing` and `updating` announce it, so that what a crash left can be told from what was put back or planted.
+`waived` is a person's word that what an earlier entry names is gone or is another now.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -17,6 +21,7 @@ from openbook.common.files import storage, sync
 
 FILE = "audit.jsonl"
 GENESIS = "0" * 64  # what the first entry follows
+WAIVED = "waived"  # kind of an entry; its subject is the kind and the subject that no longer bind
 _TEXTS = ("when", "kind", "subject", "digest", "previous", "hash")
 _WAY_OUT = "restore the log from a backup; see openbook verify"
 
@@ -44,6 +49,23 @@ def last_when(runs: Path) -> str | None:
     return found[-1]["when"] if found else None
 
 
+def standing(found: Iterable[Mapping]) -> dict[tuple[str, str], str]:
+    """(kind, subject) -> digest of what entries still bind to: all of them but those that a person waived later."""
+    held: dict[tuple[str, str], str] = {}
+    for entry in found:
+        if entry["kind"] == WAIVED:
+            kind, _, subject = entry["subject"].partition(" ")
+            held.pop((kind, subject), None)
+        else:
+            held[entry["kind"], entry["subject"]] = entry["digest"]
+    return held
+
+
+def logged(runs: Path, kind: str) -> dict[str, str]:
+    """Subject -> digest of what the entries of one kind still bind to. Raises AuditError (90)."""
+    return {subject: digest for (each, subject), digest in standing(entries(runs)).items() if each == kind}
+
+
 def record(runs: Path, found: Iterable[tuple[str, str, str]], *, when: str) -> int:
     """Append every (kind, subject, digest) that is not in the log yet, in one write; returns how many.
 
@@ -53,11 +75,11 @@ def record(runs: Path, found: Iterable[tuple[str, str, str]], *, when: str) -> i
     knows a subject by another digest, and appends nothing.
     """
     known = entries(runs)
-    digests = {(entry["kind"], entry["subject"]): entry["digest"] for entry in known}
+    digests = standing(known)
     previous = known[-1]["hash"] if known else GENESIS
     lines: list[bytes] = []
     for kind, subject, digest in found:
-        before = digests.get((kind, subject))
+        before = None if kind == WAIVED else digests.get((kind, subject))
         if before not in (None, digest):
             raise AuditError(
                 f"{kind} {subject} was altered: its digest differs from the one in {runs / FILE}; {_WAY_OUT}"
@@ -73,12 +95,9 @@ def record(runs: Path, found: Iterable[tuple[str, str, str]], *, when: str) -> i
     return len(lines)
 
 
-def check(runs: Path, head: str | None = None) -> list[str]:
-    """What is wrong with the log, in words; empty if nothing is.
-
-    head : the hash of any entry there once was; without it, missing last lines go unnoticed
-    """
-    problems, hashes, told = [], {GENESIS}, set()
+def check(runs: Path) -> list[str]:
+    """What is wrong with the log's own chain, in words; empty if nothing is. Missing last lines break no chain."""
+    problems, told = [], set()
     before: dict | None = {"n": 0, "hash": GENESIS}
     for number, line in enumerate(_lines(runs), start=1):
         entry = _parse(line)
@@ -88,14 +107,12 @@ def check(runs: Path, head: str | None = None) -> list[str]:
             problems.append(f"line {number} of {FILE} was altered")
         elif before is not None and (entry["previous"], entry["n"]) != (before["hash"], before["n"] + 1):
             problems.append(f"line {number} of {FILE} breaks the hash chain: lines are missing or reordered")
-        elif (entry["kind"], entry["subject"]) in told:
+        elif entry["kind"] != WAIVED and (entry["kind"], entry["subject"]) in told:
             problems.append(f"line {number} of {FILE} records {entry['kind']} {entry['subject']} a second time")
         before = entry
         if entry is not None:
-            hashes.add(entry["hash"])
             told.add((entry["kind"], entry["subject"]))
-    if head is not None and head not in hashes:
-        problems.append(f"no entry of {FILE} has the hash {head}: the log was truncated or replaced")
+            told -= {tuple(entry["subject"].split(" ", 1))} if entry["kind"] == WAIVED else set()
     return problems
 
 

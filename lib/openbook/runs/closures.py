@@ -17,7 +17,6 @@ from openbook.common.files import replace_file, storage
 from openbook.common.interrupts import durably
 from openbook.common.text import require_line
 from openbook.market.calendar import CLOSURES, parse_date
-from openbook.runs import audit_log
 from openbook.runs.stage import json_bytes
 
 FILE = "closures.json"
@@ -68,11 +67,3 @@ def close_session(runs: Path, *, date: str, close: str, who: str, reason: str, w
 def digest(entry: Mapping) -> str:
     """sha256 of an entry."""
     return sha256(json_bytes(entry)).hexdigest()
-
-
-def altered(runs: Path) -> list[str]:
-    """What was altered in the list, in words, against the log. Raises AuditError (90) if either cannot be read."""
-    found = {f"closures/{row['date']}": digest(row) for row in closures(runs)}
-    logged = {entry["subject"]: entry["digest"] for entry in audit_log.entries(runs) if entry["kind"] == "closure"}
-    names = sorted({*found, *logged})
-    return [f"{name} of {FILE} does not match the log" for name in names if found.get(name) != logged.get(name)]

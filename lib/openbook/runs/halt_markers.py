@@ -6,7 +6,6 @@ at its start, and again inside its transaction. A marker goes once its book has 
 person removes it.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -18,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from threading import Thread
 
-from openbook.common.desk_folder import desk_of
+from openbook.common.desk_folder import desk_of, runs_key, state_folder
 from openbook.common.errors import ApprovalError, StorageError
 from openbook.common.files import storage, sync
 from openbook.common.text import printable
@@ -46,7 +45,7 @@ def drop(runs: Path, kinds: Iterable[str], *, who: str, reason: str, when: str) 
     Raises StorageError (74), naming the places, if none takes them.
     """
     about, places = {"who": who, "reason": reason, "when": when}, list(_places(runs))
-    names = {kind: f"HALT.{kind}.{_key(runs)}.{secrets.token_hex(4)}" for kind in kinds}
+    names = {kind: f"HALT.{kind}.{runs_key(runs)}.{secrets.token_hex(4)}" for kind in kinds}
     for place in places:
         if _in_time(partial(_write, place, names.values(), json.dumps(about).encode())):
             return [HaltMarker(place / name, kind, **about) for kind, name in names.items()]
@@ -103,12 +102,7 @@ def _places(runs: Path) -> Iterator[Path]:
     yield runs
     if (desk := desk_of(runs.absolute())) is not None:
         yield desk
-    yield _state_folder()
-
-
-def _state_folder() -> Path:
-    """Where this user's programs keep their state, by the XDG specification."""
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "openbook"
+    yield state_folder()
 
 
 def _in_time(act: Callable[[], None]) -> bool:
@@ -128,7 +122,7 @@ def _in_time(act: Callable[[], None]) -> bool:
 
 def _write(place: Path, names: Iterable[str], data: bytes) -> None:
     """Make files; OSError unless all of them exist then. On a full disk they may be empty: the name is enough."""
-    if place == _state_folder():
+    if place == state_folder():
         place.mkdir(parents=True, exist_ok=True)
     for name in names:
         handle = os.open(place / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
@@ -148,7 +142,7 @@ def _files(place: Path, runs: Path, kind: str) -> list[Path]:
         except (FileNotFoundError, NotADirectoryError):
             return []
     matches = [match for match in map(_NAME.fullmatch, sorted(names)) if match and match["kind"] == kind]
-    return [place / match[0] for match in matches if place == runs or match["runs"] == _key(runs)]
+    return [place / match[0] for match in matches if place == runs or match["runs"] == runs_key(runs)]
 
 
 def _read(file: Path, kind: str) -> HaltMarker:
@@ -163,8 +157,3 @@ def _read(file: Path, kind: str) -> HaltMarker:
 
 def _text(text: object) -> str:
     return printable(str(text)).strip()[:LONGEST] or "no reason given"
-
-
-def _key(runs: Path) -> str:
-    """Names a runs folder among others whose markers lie in the same place."""
-    return hashlib.sha256(os.fsencode(runs.absolute())).hexdigest()[:12]

@@ -127,12 +127,13 @@ def _read_pointer(runs: Path) -> dict:
         pointer = json.loads(file.read_bytes())
         if not all(_SHA256.fullmatch(entry["sha256"]) and "metadata" in entry for entry in pointer["history"]):
             raise ValueError("an entry of its history has no sha256 or metadata")
-        if not (pointer["sha256"] == pointer["history"][-1]["sha256"] and "metadata" in pointer):
+        last = {name: value for name, value in pointer.items() if name not in ("schema_version", "history")}
+        if last != pointer["history"][-1]:
             raise ValueError("it is not the last entry of its history")
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, LookupError, TypeError) as error:
-        way_out = "restore it, or move it away and run select_champion again"
+        way_out = "restore it from a backup"
         raise ModelError(f"{file} cannot be read: {error}; {way_out}") from None
     return pointer
 

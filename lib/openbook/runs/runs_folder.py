@@ -20,7 +20,7 @@ from openbook.common.errors import ConflictError, LockError, OpenbookError, Usag
 from openbook.common.files import replace_file, storage, sync
 from openbook.common.interrupts import durably
 from openbook.common.secrets import redact, redact_folder
-from openbook.runs import libraries, provenance, registry
+from openbook.runs import libraries, provenance, registry, timestamps
 from openbook.runs.stage import ABOUT, REPORT, RUN, Stage, check_name, csv_bytes, json_bytes, open_stage
 
 __all__ = ["Run", "RunsFolder", "Stage", "check_date", "csv_bytes", "json_bytes", "open_stage"]
@@ -29,7 +29,16 @@ STAGE, FAILED, BOOKS, STORE, OUTBOX = ".stage", "failed", "books", "store", "out
 UPGRADED = "upgraded"  # copies from before an upgrade
 PATIENCE = 2.0  # seconds that a command waits for another to finish with the folder
 WHY = "failure.json"  # beside what a failed attempt left
-KEPT = {FAILED, BOOKS, STORE, OUTBOX, UPGRADED, registry.FOLDER, libraries.FOLDER}  # folders that are no notebooks
+KEPT = {
+    FAILED,
+    BOOKS,
+    STORE,
+    OUTBOX,
+    UPGRADED,
+    registry.FOLDER,
+    libraries.FOLDER,
+    timestamps.FOLDER,
+}  # folders that are no notebooks
 _NOTEBOOK = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _SEALED = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.([0-9]+))?", re.ASCII)
@@ -126,8 +135,7 @@ class RunsFolder:
         version : above 1 for a run that supersedes others of its date; its place is <date>.<version>
         """
         run = self.prepare(stage)
-        name = check_date(run["date"]) + (f".{version}" if version > 1 else "")
-        target = self.folder / check_notebook(run["notebook"]) / name
+        target = self.folder / check_notebook(run["notebook"]) / sealed_name(run["date"], version)
         if target.exists():
             raise ConflictError(f"{target} is already sealed and cannot be overwritten")
         with storage(f"seal {target}"):
@@ -277,6 +285,11 @@ def check_date(date) -> str:
     except ValueError as error:
         raise UsageError(f"{str(text)[:80]!r} is not a date: {error}") from None
     return text
+
+
+def sealed_name(date: str, version: int) -> str:
+    """Name of the folder of a sealed run."""
+    return check_date(date) + (f".{version}" if version > 1 else "")
 
 
 def check_notebook(name: str) -> str:

@@ -25,7 +25,7 @@ def run_digest(folder: Path) -> str:
 def require_as_logged(runs: Path, folder: Path) -> None:
     """AuditError (90) unless a sealed run is byte for byte the one that the log has."""
     name = f"{folder.parent.name}/{folder.name}"
-    logged = _logged(runs, "run").get(name)
+    logged = audit_log.logged(runs, "run").get(name)
     if logged is None:
         raise AuditError(f"{name} is not in the log; if a crash came between, run it again, else see openbook verify")
     if logged != run_digest(folder):
@@ -33,25 +33,19 @@ def require_as_logged(runs: Path, folder: Path) -> None:
 
 
 def check_runs(runs: Path) -> list[str]:
-    """What was altered in the sealed runs, in words: against each run.json, and against the log.
+    """What was altered in the sealed runs, in words: against each run.json, and against the log where it has them.
 
     Raises AuditError (90) if the log cannot be read.
     """
-    logged = _logged(runs, "run")
+    logged = audit_log.logged(runs, "run")
     sealed = {_subject(run): run.folder for run in RunsFolder(runs).list()}
-    problems = [line for name, folder in sealed.items() for line in _check_run(name, folder, logged.get(name))]
-    for name in sorted(set(logged) - set(sealed)):
-        gone = f"its {RUN} is missing" if (runs / name).is_dir() else "it is missing"
-        problems.append(f"{name} is sealed according to the log, but {gone}")
-    return problems
+    return [line for name, folder in sealed.items() for line in _check_run(name, folder, logged.get(name))]
 
 
 def check_champions(runs: Path, verify: Callable[[Path], object]) -> list[str]:
-    """What was altered in production/, in words: the bundles, the pointer and its history, against the log.
+    """What was altered in production/, in words: the bundles, and whether the pointer can be read.
 
     verify : raises an OpenbookError if the bundle of that folder is altered
-
-    Raises AuditError (90) if the log cannot be read.
     """
     bundles = sorted(path for path in (runs / registry.FOLDER).glob("[!.]*") if path.name != registry.POINTER)
     problems = [line for folder in bundles for line in _check_bundle(folder, verify)]
@@ -60,17 +54,7 @@ def check_champions(runs: Path, verify: Callable[[Path], object]) -> list[str]:
     except OpenbookError as error:
         return [*problems, str(error)]
     named = {registry.place(runs, entry["sha256"]) for entry in entries}
-    problems += [f"the bundle {folder} is missing" for folder in sorted(named - set(bundles))]
-    found = {f"champion/{n}": registry.entry_digest(entry) for n, entry in enumerate(entries, start=1)}
-    logged = _logged(runs, "promotion")
-    for name in sorted({*found, *logged}):
-        if name not in logged:
-            problems.append(f"{name} is in the history of {registry.POINTER}, but not in the log")
-        elif name not in found:
-            problems.append(f"{name} is in the log, but not in the history of {registry.POINTER}")
-        elif found[name] != logged[name]:
-            problems.append(f"{name} in the history of {registry.POINTER} does not match the log")
-    return problems
+    return [*problems, *(f"the bundle {folder} is missing" for folder in sorted(named - set(bundles)))]
 
 
 def check_cells(runs: Path, repository: Path) -> tuple[list[str], list[str]]:
@@ -122,13 +106,10 @@ def _subject(run: Run) -> str:
     return f"{run.notebook}/{run.folder.name}"
 
 
-def _logged(runs: Path, kind: str) -> dict[str, str]:
-    """Subject -> digest of the entries of one kind."""
-    return {entry["subject"]: entry["digest"] for entry in audit_log.entries(runs) if entry["kind"] == kind}
-
-
 def _hashes(folder: Path) -> dict[str, str]:
     """sha256 by relative name of everything below a folder; a link is no file, wherever it leads."""
+    if folder.is_symlink():
+        return {".": "no file"}
     with storage(f"read {folder}"):
         paths = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
         return {path.relative_to(folder).as_posix(): _hash(path) for path in sorted(paths)}
@@ -159,9 +140,7 @@ def _check_run(name: str, folder: Path, logged: str | None) -> list[str]:
         if made.get(key) != outputs.get(key):
             what = "is missing" if key not in made else "was altered" if key in outputs else "was added"
             problems.append(f"{name}: {key} {what}")
-    if logged is None:
-        problems.append(f"{name} is sealed, but not in the log")
-    elif _digest({**own, **outputs}) != logged:
+    if logged is not None and _digest({**own, **outputs}) != logged:
         problems.append(f"{name}: {RUN}, {REPORT} or the notebook was altered, added or removed")
     return problems
 

@@ -6,6 +6,7 @@ are noted, so that a crash in between does not look like a manual edit; afterwar
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,8 +18,13 @@ SUMMARY = "summary.json"  # the book in a few lines, for those who do not want t
 
 
 def publish(place: Path, made: Mapping[str, bytes], *, rebuild: bool = False) -> list[str]:
-    """Write the views of one book into its folder; returns the edited ones, which stay unless `rebuild`."""
-    edited = [] if rebuild else altered(place)
+    """Write the views of one book into its folder; returns the edited ones, which stay unless `rebuild`.
+
+    The summary is not for editing, and never stays. What is the same already is not written.
+    """
+    edited = [] if rebuild else [name for name in altered(place) if name != SUMMARY]
+    if _is_published(place, made):
+        return []
     fresh = {name: data for name, data in made.items() if name not in edited}
     known, coming = _noted(place), {name: [_sha256(data)] for name, data in fresh.items()}
     with storage(f"write the views in {place}"):
@@ -32,16 +38,38 @@ def publish(place: Path, made: Mapping[str, bytes], *, rebuild: bool = False) ->
     return edited
 
 
+def _is_published(place: Path, made: Mapping[str, bytes]) -> bool:
+    """Whether these views lie there, with their note, and nothing else that a crash may have left."""
+    noted = {name: [_sha256(data)] for name, data in made.items()}
+    same = place.is_dir() and all(_is(place / name, data) for name, data in made.items())
+    return same and _noted(place) == noted and {path.name for path in place.iterdir()} == {*made, NOTE}
+
+
 def altered(place: Path) -> list[str]:
     """The views that were edited since they were written."""
     files = {place / name: hashes for name, hashes in sorted(_noted(place).items())}
     return [file.name for file, known in files.items() if file.is_file() and _sha256(file.read_bytes()) not in known]
 
 
+def names(place: Path) -> list[str]:
+    """The views that were written."""
+    return sorted(_noted(place))
+
+
+def unlike(place: Path, made: Mapping[str, bytes]) -> list[str]:
+    """The views that are not, byte for byte, what the book gives; one that is missing is none of them."""
+    files = {name: place / name for name in sorted(made)}
+    return [name for name, file in files.items() if os.path.lexists(file) and not _is(file, made[name])]
+
+
 def summary(place: Path) -> list[str]:
     """The book in a few lines, after the last command; nothing before the first."""
     file = place / SUMMARY
     return json.loads(file.read_bytes()) if file.is_file() else []
+
+
+def _is(file: Path, data: bytes) -> bool:
+    return file.is_file() and not file.is_symlink() and file.read_bytes() == data
 
 
 def _noted(place: Path) -> dict[str, list[str]]:

@@ -66,6 +66,7 @@ from openbook.market.tables import REFUSED_COLUMNS, Market
 
 __all__ = [
     "StoreReport",
+    "audit_store",
     "compact",
     "fingerprint",
     "load_market",
@@ -106,12 +107,16 @@ class StoreReport:
     fingerprint: str
 
 
-def update_store(folder, source: Source, *, through, today=None, whole: bool = False) -> StoreReport:
+def update_store(
+    folder, source: Source, *, through, today=None, whole: bool = False, announce: Callable[[], None] = lambda: None
+) -> StoreReport:
     """Bring the store up to `through`: fetch, admit, and write what is new; without news not a byte changes.
 
     Of a provider that can send the last weeks alone, only those are asked for, unless `whole`. What differs
     from before in sessions already delivered is taken as a restatement, dated by the last session sent, or by the
     last one stored; but the last stored session may be corrected in place until a later one is stored.
+
+    announce : called before the first byte of a change is written
 
     Raises ConflictError if the store was made with other settings of the source, and whatever `fetch` and `admit` do.
     """
@@ -120,7 +125,7 @@ def update_store(folder, source: Source, *, through, today=None, whole: bool = F
     require_same_source(manifest, settings, folder)
     since = None if manifest is None or whole or not takes_since(source) else _overlap(manifest)
     market, refused = admit(fetch(source, since=since), through=through, today=today)
-    return put_market(folder, market, refused, settings=settings, since=since)
+    return put_market(folder, market, refused, settings=settings, since=since, announce=announce)
 
 
 def _is_rewritten(manifest: dict) -> bool:
@@ -138,9 +143,18 @@ def _overlap(manifest: dict) -> pd.Timestamp | None:
     return None if len(sessions) <= BLIND + COMPARED else sessions[-BLIND - COMPARED]
 
 
-def put_market(folder, sent: Market, refused: pd.DataFrame, *, settings: dict, since=None) -> StoreReport:
+def put_market(
+    folder,
+    sent: Market,
+    refused: pd.DataFrame,
+    *,
+    settings: dict,
+    since=None,
+    announce: Callable[[], None] = lambda: None,
+) -> StoreReport:
     """Write what `sent`, an admitted market, adds to the store; `settings` describe its source.
 
+    announce : as in `update_store`
     since : `sent` begins only here; what it lacks before is no news, and its first BLIND sessions are not compared
     """
     folder, settings = Path(folder), json.loads(json.dumps(settings))
@@ -150,10 +164,12 @@ def put_market(folder, sent: Market, refused: pd.DataFrame, *, settings: dict, s
         len(manifest["sessions"]) == 1 and f"{sent.dates[-1]:%Y-%m-%d}" in manifest["sessions"]
     )
     put: Callable[..., StoreReport] = _begin if begins else _go_on
-    return put(folder, manifest, sent, refused, describe(sent, settings), since)
+    return put(folder, manifest, sent, refused, describe(sent, settings), since, announce)
 
 
-def _begin(folder: Path, manifest: dict | None, sent: Market, refused: pd.DataFrame, about: dict, _) -> StoreReport:
+def _begin(
+    folder: Path, manifest: dict | None, sent: Market, refused: pd.DataFrame, about: dict, _, announce
+) -> StoreReport:
     """A store of its first delivery, or of the only session of it, delivered again."""
     stored = None
     if manifest is not None:
@@ -164,7 +180,8 @@ def _begin(folder: Path, manifest: dict | None, sent: Market, refused: pd.DataFr
     digests = session_digests(sent)
     sessions = dict(zip(sent.dates.strftime("%Y-%m-%d"), digests, strict=True))
     listed = dated(names_known(sent))
-    _write(folder, manifest, about | {"sessions": sessions, "listed": listed, "deltas": chained([entry])}, parts)
+    begun = about | {"sessions": sessions, "listed": listed, "deltas": chained([entry])}
+    _write(folder, manifest, begun, parts, announce)
     return StoreReport(
         new_sessions=sent.dates if stored is None else sent.dates.difference(stored.dates),
         revisions=find_revisions(stored, sent),
@@ -176,7 +193,9 @@ def _begin(folder: Path, manifest: dict | None, sent: Market, refused: pd.DataFr
     )
 
 
-def _go_on(folder: Path, manifest: dict, sent: Market, refused: pd.DataFrame, about: dict, since) -> StoreReport:
+def _go_on(
+    folder: Path, manifest: dict, sent: Market, refused: pd.DataFrame, about: dict, since, announce
+) -> StoreReport:
     """One delta more, or the last one again."""
     sessions = sessions_of(manifest)
     compared = sessions[0] if since is None else sent.dates[min(BLIND, len(sent.dates) - 1)]
@@ -201,9 +220,9 @@ def _go_on(folder: Path, manifest: dict, sent: Market, refused: pd.DataFrame, ab
     entry, parts = _entry(tables, first=first, known=step.known, kept=kept)
     deltas = chained([*(deltas if step.appends else deltas[:-1]), entry])
     about = about | {"format": format_of(deltas)}
-    _write(folder, manifest, about | {"sessions": known, "listed": dated(listed), "deltas": deltas}, parts)
+    _write(folder, manifest, about | {"sessions": known, "listed": dated(listed), "deltas": deltas}, parts, announce)
     if len(deltas) > DELTAS:
-        compact(folder)
+        compact(folder)  # announced with the delta
     return StoreReport(
         new_sessions=step.redone.difference(sessions),
         revisions=find_revisions(stored, sent, since=None if since is None else compared),
@@ -215,7 +234,7 @@ def _go_on(folder: Path, manifest: dict, sent: Market, refused: pd.DataFrame, ab
     )
 
 
-def compact(folder) -> int:
+def compact(folder, *, announce: Callable[[], None] = lambda: None) -> int:
     """Fold the deltas of a store into one: the same market, the same past, the same fingerprints, in fewer files.
 
     Returns how many deltas there were; one is left as it is.
@@ -234,7 +253,7 @@ def compact(folder) -> int:
         tables = pack(tables) if _is_rewritten(manifest) else tables
         known = pd.Timestamp(deltas[-1]["known"])
         entry, parts = _entry(tables, first=sessions[0], known=known, kept=kept)
-        _write(folder, manifest, manifest | {"format": format_of([entry]), "deltas": chained([entry])}, parts)
+        _write(folder, manifest, manifest | {"format": format_of([entry]), "deltas": chained([entry])}, parts, announce)
     return len(deltas)
 
 
@@ -284,6 +303,18 @@ def store_fingerprint(folder, date) -> str:
     if not at:
         raise DataError(f"the store at {folder} starts on {known[0]}, after {day}")
     return digests[known[at - 1]]
+
+
+def audit_store(folder) -> list[str]:
+    """What is wrong with a store, in words: a damaged file, or data other than those that its fingerprints are of."""
+    folder = Path(folder)
+    try:
+        known, (market, _) = require_manifest(folder)["sessions"], read_store(folder)
+    except (DataError, StorageError) as error:
+        return [str(error)]
+    found = dict(zip(market.dates.strftime("%Y-%m-%d"), session_digests(market), strict=True))
+    wrong = [day for day in known if found.get(day) != known[day]]
+    return [f"{folder}: the data of {wrong[0]} are not those of its fingerprint"] if wrong else []
 
 
 @contextmanager
@@ -359,10 +390,13 @@ def _entry(
     return about | {"files": (kept or {}) | files}, {files[name]["file"]: data for name, data in parts.items()}
 
 
-def _write(folder: Path, old: dict | None, manifest: dict, parts: dict[str, bytes]) -> None:
+def _write(
+    folder: Path, old: dict | None, manifest: dict, parts: dict[str, bytes], announce: Callable[[], None]
+) -> None:
     """Put the parts beside the files of the old manifest, then replace it; if nothing differs, touch nothing."""
     if manifest == old:
         return
+    announce()
     kept = set() if old is None else files_of(old)
     try:
         folder.mkdir(parents=True, exist_ok=True)

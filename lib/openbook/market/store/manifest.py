@@ -15,7 +15,7 @@ MANIFEST = "manifest.json"
 FORMAT = 2
 # With a table `rewritten`, which an openbook that does not know it must not pass over.
 REWRITTEN = 3
-_REPAIR = "restore the folder from a backup, or delete it and run `openbook data update`"
+_REPAIR = "restore the folder from a backup, or delete it, then openbook reset --restored and openbook data update"
 
 
 def exists(folder: Path) -> bool:
