@@ -8,14 +8,15 @@ that person's name, and halts every book: an order that was halted or filled sin
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from openbook.app.book_places import books, the_book
 from openbook.common.constants import BOOK_KINDS
-from openbook.common.errors import AuditError, OpenbookError
+from openbook.common.errors import AuditError, BookError, OpenbookError
 from openbook.ledger import book
 from openbook.runs import audit_log, closures, last_head, registry, store_states
-from openbook.runs.runs_folder import STORE, RunsFolder
+from openbook.runs.runs_folder import RunsFolder
 from openbook.runs.stage import RUN
 from openbook.runs.verification import run_digest
 
@@ -28,10 +29,12 @@ WAYS = (
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A part that is not as the log has it, in words, and the entries (kind, subject) that it breaks."""
+    """A part that is not as the log has it, in words, and the entries (kind, subject) that it breaks; `error` ends a
+    command if nothing else is wrong."""
 
     said: str
     breaks: tuple[tuple[str, str], ...] = ()
+    error: type[OpenbookError] = AuditError
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,13 @@ class Agreement:
 
 
 def require_agreement(runs: Path) -> None:
-    """AuditError (90) naming what does not agree with the log. Raises what keeps a part from being read, too."""
+    """AuditError (90) naming what does not agree with the log, BookError (60) if only a book is missing. Raises what
+    keeps a part from being read, too."""
     if broken := compare(runs).broken:
         more = f"; and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
-        raise AuditError(f"{'; '.join(each.said for each in broken[:SHOWN])}{more}. Nothing was changed: {WAYS}")
+        errors = {each.error for each in broken}
+        error = errors.pop() if len(errors) == 1 else AuditError
+        raise error(f"{'; '.join(each.said for each in broken[:SHOWN])}{more}. Nothing was changed: {WAYS}")
 
 
 def compare(runs: Path, *, readable: bool = False) -> Agreement:
@@ -56,11 +62,13 @@ def compare(runs: Path, *, readable: bool = False) -> Agreement:
     if not found:
         return Agreement(list(_without_log(RunsFolder(runs))), [])
     held = audit_log.standing(found)
-    broken: list[Disagreement] = [*_of_head(runs, found), *_of_stores(runs, found)]
+    parts = [partial(part, runs, held) for part in (_of_books, _of_champions, _of_closures, _of_runs)]
+    parts += [partial(_of_stores, runs, found)]
+    broken: list[Disagreement] = list(_of_head(runs, found))
     waiting: list[str] = []
-    for compare_part in (_of_books, _of_champions, _of_closures, _of_runs):
+    for compare_part in parts:
         with suppress(*[OpenbookError] if readable else []):
-            part = compare_part(runs, held)
+            part = compare_part()
             broken, waiting = [*broken, *part.broken], [*waiting, *part.waiting]
     return Agreement(broken, waiting)
 
@@ -93,7 +101,7 @@ def _of_books(runs: Path, held: Mapping) -> Agreement:
         if logged and kind not in there:
             where = f"{the_book(runs, kind)[1]} (or set OPENBOOK_BOOK_{kind.upper()})"
             said = f"the {kind} book is missing at {where}; the log has {len(logged)} of its events"
-            broken.append(Disagreement(said, tuple(("event", subject) for subject in logged)))
+            broken.append(Disagreement(said, tuple(("event", subject) for subject in logged), BookError))
         if kind in there:
             found = {f"{kind}/{seq}": digest for seq, digest in book.event_hashes(there[kind])}
             broken += _unlike(
@@ -146,12 +154,12 @@ def _of_runs(runs: Path, held: Mapping) -> Agreement:
     return Agreement(broken, waiting)
 
 
-def _of_stores(runs: Path, found: Sequence[Mapping]) -> Iterator[Disagreement]:
-    for name, said in store_states.disagreements(runs, found):
-        yield Disagreement(said, tuple(store_states.subjects(found, name)))
-    for each in sorted((runs / STORE).glob("*")):
-        if each.is_symlink():
-            yield Disagreement(f"{each} is a symbolic link")
+def _of_stores(runs: Path, found: Sequence[Mapping]) -> Agreement:
+    broken = [
+        Disagreement(said, tuple(store_states.subjects(found, name)))
+        for name, said in store_states.disagreements(runs, found)
+    ]
+    return Agreement(broken, [])
 
 
 def _logged(held: Mapping, kind: str) -> dict[str, str]:

@@ -56,7 +56,7 @@ def corrected(runs: Path, name: str, run: str, date: str) -> bool:
 
 def disagreements(runs: Path, found: Sequence[Mapping]) -> Iterator[tuple[str, str]]:
     """(store, what is wrong with it in words) of each store that is neither in its last logged state nor in one that
-    a crash can have left."""
+    a crash can have left. Raises DataError (30) for a damaged manifest."""
     there = current(runs)
     for name in dict.fromkeys(_name(entry) for entry in found if entry["kind"] == KIND):
         last, digest = _last(found, name), there.get(name)
@@ -64,6 +64,8 @@ def disagreements(runs: Path, found: Sequence[Mapping]) -> Iterator[tuple[str, s
             continue
         before = [entry for entry in found if is_of(entry, name)]
         was = next((entry for entry in reversed(before) if entry["digest"] == digest), None)
+        if digest is not None:
+            read_manifest(runs / STORE / name)
         if digest is None:
             yield name, f"the store {runs / STORE / name} is missing"
         elif was is not None:
