@@ -22,7 +22,15 @@ from openbook.execution.share_units import in_shares
 from openbook.ledger import database, event_chain, projection
 from openbook.ledger.continuity import require_continuation
 from openbook.ledger.lots import cost_of
-from openbook.ledger.queries import head_before, history_before, last_prices, lots_now, names_now, state_before
+from openbook.ledger.queries import (
+    REVERSED,
+    head_before,
+    history_before,
+    last_prices,
+    lots_now,
+    names_now,
+    state_before,
+)
 from openbook.ledger.records import CURRENCY, HISTORY_COLUMNS, MINOR_UNITS, RECEIVABLES_ROW, BookState, Settlement
 from openbook.ledger.schema import SCHEMA_VERSION
 from openbook.ledger.settlement import settle
@@ -416,7 +424,7 @@ def _like(known: Any, now: Any) -> Any:
 
 def _trade_history(db: sqlite3.Connection) -> pd.DataFrame:
     """Every order with what became of it, oldest first."""
-    query = """
+    query = f"""
         SELECT o.order_id, o.decided, o.session, o.symbol, iif(o.shares > 0, 'BUY', 'SELL'), o.shares,
             coalesce(f.shares, 0), f.price, coalesce(f.commission, 0) / 100.0, coalesce(f.slippage, 0) / 100.0,
             s.status, o.reason || iif(s.reason <> '' AND o.reason <> '', '; ', '') || s.reason
@@ -427,11 +435,11 @@ def _trade_history(db: sqlite3.Connection) -> pd.DataFrame:
         LEFT JOIN (
             SELECT order_id, sum(shares) AS shares, sum(shares * price) / sum(shares) AS price,
                 sum(commission_cents) AS commission, sum(slippage_cents) AS slippage
-            FROM fills GROUP BY order_id
+            FROM fills WHERE fill_id NOT IN ({REVERSED}) GROUP BY order_id
         ) f ON f.order_id = o.order_id
         ORDER BY o.decided, o.shares > 0, o.symbol
     """
-    table = pd.DataFrame(db.execute(query).fetchall(), columns=ORDER_COLUMNS)
+    table = pd.DataFrame(db.execute(query, (database.LAST,)).fetchall(), columns=ORDER_COLUMNS)
     text = ("order_id", "decided", "session", "symbol", "side", "status", "reason")
     numbers = ("price", "commission", "slippage")
     units = db.execute("SELECT share_units FROM book").fetchone()[0]

@@ -24,7 +24,7 @@ from openbook.execution.share_units import in_shares, shares_text
 from openbook.ledger import database, event_chain, projection
 from openbook.ledger.book import batch_digest, event_of, new_id, state_of
 from openbook.ledger.facts import Receivable
-from openbook.ledger.queries import last_prices
+from openbook.ledger.queries import REVERSED, last_prices, reversed_fills
 from openbook.ledger.receivables import paid_by, taken_away
 from openbook.ledger.records import RECEIVABLES_ROW, BookState, owed_text
 from openbook.market.calendar import next_session, session_from
@@ -44,7 +44,7 @@ BLANK = {
     "due": "",
 }
 # Events after which a batch that was proposed before stands on something else.
-MOVES = ("fills", "cash", "adjusted", "halted", "reset")
+MOVES = ("fills", "reversed", "cash", "adjusted", "halted", "reset")
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,8 +158,10 @@ def record_fills(
         if state_of(db).kind != "live":
             raise BookError(f"{path} is a paper book with simulated fills; only a live book accepts imported fills")
         batch, units, rows = _batch(db, session), _share_units(db), fills.to_dict("records")
-        odd = _odd(rows, batch, db, units) if any(accepted) else {}
         booked = _booked(db)
+        for row in rows:
+            _require_as_booked(db, row, booked.get(row["fill_id"]), units)
+        odd = _odd(rows, batch, db, units) if any(accepted) else {}
         sound = [row for row in rows if row["fill_id"] not in {*odd, *booked}]
         new = [row for row in _checked(sound, batch, units) if not _known(db, row, units)]
         if new:
@@ -400,10 +402,12 @@ def read_moves(db: sqlite3.Connection, session: str, orders: Set[str] = frozense
 
 
 def _is_own(kind: str, text: str, orders: Set[str]) -> bool:
-    """Whether an event is of fills of some orders and of nothing else, or of dividends that were paid: a session was
-    decided with both in mind."""
+    """Whether an event is of fills of some orders and of nothing else, or takes one of them back, or is of dividends
+    that were paid: a session was decided with these in mind."""
     if kind == "adjusted":
         return json.loads(text).get("paid", False)
+    if kind == "reversed":
+        return json.loads(text)["order_id"] in orders
     return kind == "fills" and {fill["order_id"] for fill in json.loads(text)["fills"]} <= orders
 
 
@@ -448,7 +452,8 @@ def _share_units(db: sqlite3.Connection) -> int:
 
 def _filled(db: sqlite3.Connection) -> Counter:
     """Units that are filled, by order."""
-    return Counter(dict(db.execute("SELECT order_id, sum(shares) FROM fills GROUP BY order_id")))
+    query = f"SELECT order_id, sum(shares) FROM fills WHERE fill_id NOT IN ({REVERSED}) GROUP BY order_id"
+    return Counter(dict(db.execute(query, (database.LAST,))))
 
 
 def _units(shares: float, share_units: int, what: str) -> int:
@@ -487,6 +492,7 @@ def _known(db: sqlite3.Connection, row: dict, share_units: int) -> bool:
         was = dict(zip(names, known, strict=True))
         shares = shares_text(was["shares"], share_units, "+")
         said = f"{shares} shares of {was['order_id']} at {was['price']:g} on {was['date']}"
+        said += ", and was reversed" if row["fill_id"] in reversed_fills(db) else ""
         raise BookError(
             f"fill {row['fill_id']} is already recorded with different values: {said}; use a new fill_id for a new fill"
         )
@@ -558,10 +564,30 @@ def _odd(rows: list[dict], batch: Batch, db: sqlite3.Connection, share_units: in
     return found
 
 
-def _booked(db: sqlite3.Connection) -> set[str]:
-    """Ids of the fills booked as corrections."""
-    query = "SELECT json_extract(body, '$.fill') FROM events WHERE kind = 'adjusted'"
-    return {fill for (fill,) in db.execute(query) if fill}
+def _booked(db: sqlite3.Connection) -> dict[str, dict]:
+    """The events of the fills booked as corrections, by id."""
+    query = "SELECT body FROM events WHERE kind = 'adjusted' AND json_extract(body, '$.fill') IS NOT NULL"
+    bodies = [json.loads(text) for (text,) in db.execute(query)]
+    return {body["fill"]: body for body in bodies}
+
+
+def _require_as_booked(db: sqlite3.Connection, row: dict, booked: dict | None, share_units: int) -> None:
+    """BookError if a fill is booked as a correction, and was for other shares or another amount."""
+    if booked is None:
+        return
+    was = [sum(each[name] for each in booked["rows"]) for name in ("shares", "cents")]
+    if was != [round(row["shares"] * share_units), _paid_for(row)]:
+        gone = ", and was reversed" if row["fill_id"] in reversed_fills(db) else ""
+        raise BookError(
+            f"fill {row['fill_id']} is already booked with different values: "
+            f"{shares_text(was[0], share_units, '+')} shares for {was[1] / 100:+,.2f} USD{gone}; "
+            "use a new fill_id for a new fill"
+        )
+
+
+def _paid_for(row: dict) -> int:
+    """What a fill that no order explains does to the cash, cents."""
+    return -round(row["shares"] * row["price"] * 100) - row["commission_cents"]
 
 
 def _book_odd(db: sqlite3.Connection, row: dict, why: str, batch: Batch, signed: dict, when: str) -> None:
@@ -570,9 +596,8 @@ def _book_odd(db: sqlite3.Connection, row: dict, why: str, batch: Batch, signed:
     symbol = named.get(row["order_id"]) or row.get("symbol")
     if not symbol:
         raise BookError(f"{why}; add a symbol column to the file to book it with --who")
-    cash = -round(row["shares"] * row["price"] * 100) - row["commission_cents"]
     prices = {symbol: row["price"]}
-    rows, securities = _corrections(db, state_of(db), {symbol: row["shares"]}, prices, cash, (), when)
+    rows, securities = _corrections(db, state_of(db), {symbol: row["shares"]}, prices, _paid_for(row), (), when)
     said = {"kind": "adjusted", **signed, "difference": why, "fill": row["fill_id"], "rows": rows}
     _append(db, said | {"securities": securities, "when": when, "session": _last(db)})
 

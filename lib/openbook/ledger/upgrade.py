@@ -158,8 +158,10 @@ def _append(db: sqlite3.Connection, events: list[Event], when: str) -> None:
 
 
 def _compare(old: sqlite3.Connection, new: sqlite3.Connection, path: Path) -> None:
-    """BookError unless every column of the old tables is the same in the new ones, except for the new event."""
-    tables = [name for (name,) in old.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+    """BookError unless every column of the old tables is the same in the new ones, except for the new event; which
+    transitions are allowed is a matter of the format, not of the book."""
+    query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'transitions' ORDER BY name"
+    tables = [name for (name,) in old.execute(query)]
     for table in tables:
         names = ", ".join(row[1] for row in old.execute(f"PRAGMA table_xinfo({table})"))
         only = " WHERE kind <> 'upgraded'" if table == "events" else ""
