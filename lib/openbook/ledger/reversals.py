@@ -148,14 +148,15 @@ class _Course:
     owed: dict[tuple[str, str, int], int] = field(default_factory=dict)
     unseen: list[str] = field(default_factory=list)
 
-    def carry(self, settled: dict, fills: list[Fill], fixes: list[Adjustment], held: bool) -> None:
-        """Over the sessions of one settlement; held : whether the book held it before."""
+    def carry(self, settled: dict, fills: list[Fill], fixes: list[Adjustment], held: bool) -> bool:
+        """Over the sessions of one settlement; whether the book held it after them. held : whether it did before"""
         days = [mark["date"] for mark in settled["marks"]]
         actions = [Action(**row) for row in settled["actions"] if _security(row) == self.security]
         self.shares += sum(row.shares for row in fixes)
         self.cash += sum(row.cents for row in fixes)
-        if self.shares and not held:
-            self.unseen.append(days[0])
+        holds = any(_security(row) == self.security for row in settled["holdings"])
+        if self.shares and not (held and (holds or len(days) == 1)):
+            self.unseen += [days[0], days[-1]]
         acted: list[Action] = []
         for day in days:
             traded = [row for row in fills if days[bisect_left(days, row.date)] == day]
@@ -168,6 +169,7 @@ class _Course:
             fills=fills,
             share_units=self.share_units,
         )
+        return holds
 
     def day(self, actions: list[Action], traded: list[Fill], closes: dict[str, float]) -> list[Action]:
         """One session; returns its actions as they would be for the shares here."""
@@ -247,8 +249,7 @@ def _course(events: list[Event], security: str, without: set[str], share_units: 
         elif body["kind"] == "adjusted" and body.get("fill") not in without:
             fixes += _fixes(body, security)
         elif body["kind"] == "session":
-            course.carry(body["settlement"], fills, fixes, held or any(row.shares for row in fixes))
-            held = any(_security(row) == security for row in body["settlement"]["holdings"])
+            held = course.carry(body["settlement"], fills, fixes, held or any(row.shares for row in fixes))
             fills, fixes = [], []
     return course
 
