@@ -12,6 +12,7 @@ import pandas as pd
 from openbook.app import commands, pipeline, service
 from openbook.common.errors import BookError, StorageError
 from openbook.ledger import book, book_commands
+from openbook.ledger.reversals import reverse_fill
 from openbook.market import calendar
 from openbook.market.calendar import REHEARSAL
 from openbook.runs import halt_markers, registry
@@ -181,6 +182,10 @@ def record_fills(folder: Path, when: str) -> None:
     book_commands.record_fills(paper(folder), DECIDED, table, when=when, source="ee" * 32)
 
 
+def reverse(folder: Path, when: str) -> None:
+    reverse_fill(paper(folder), "f1", who="Ann", reason="typo", when=when)
+
+
 def record_cash(folder: Path, when: str) -> None:
     book_commands.record_cash(paper(folder), flow="deposit", cents=50_000, who="Ann", reason="savings", when=when)
 
@@ -270,6 +275,7 @@ SCENES = {
     "approving": Scene(proposed, approve),
     "rejecting": Scene(approved, reject),
     "recording fills": Scene(approved, record_fills),
+    "reversing a fill": Scene(filled, reverse),
     "recording cash": Scene(approved, record_cash),
     "reconciling": Scene(filled, reconcile),
     "halting": Scene(approved, halt),
