@@ -11,7 +11,7 @@ import sqlite3
 from pathlib import Path
 
 from openbook.common.errors import BookError
-from openbook.common.files import replace_file, sync
+from openbook.common.files import make_folder, replace_file, sync
 from openbook.ledger import database, event_chain, projection, sqlite
 from openbook.ledger.facts import Lot
 from openbook.ledger.lots import carry_over
@@ -122,7 +122,7 @@ def _keep(path: Path, keep: Path) -> None:
         if keep.read_bytes() != data:
             raise BookError(f"the backup {keep} already exists and differs from {path}; move it elsewhere")
         return
-    keep.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(keep.parent)
     replace_file(keep, data)
 
 
