@@ -293,6 +293,9 @@ def closure(
     who: Annotated[str, typer.Option(help="Name, recorded in the list.")],
     reason: Annotated[str, typer.Option(help="Reason, recorded in the list.")],
     close: Annotated[str, typer.Option(help="For an early close: HH:MM New York time.")] = "",
+    reverse: Annotated[
+        bool, typer.Option("--reverse", help="Take a closure back that was recorded by mistake.")
+    ] = False,
 ) -> None:
     """Record an unscheduled exchange closure or, with --close, an early close.
 
@@ -300,7 +303,12 @@ def closure(
     """
     from openbook.app import commands
 
-    _say(commands.closure(State.runs, date, who=who, reason=reason, close=close))
+    if reverse and close:
+        raise UsageError("give either --close or --reverse")
+    if reverse:
+        _say(commands.reverse_closure(State.runs, date, who=who, reason=reason))
+    else:
+        _say(commands.closure(State.runs, date, who=who, reason=reason, close=close))
 
 
 @app.command(rich_help_panel=DAY)

@@ -20,7 +20,7 @@ from support import state_changes, strace, struck
 from support.strace import Call, Lab
 from support.trained_desk import Answer, openbook
 
-LOOKED_AT = ("an evening", "the command init", "the command fills", "the command halt")  # by status and verify
+LOOKED_AT = ("an evening", "the command fills")  # by status and verify
 BLOCK = 512  # bytes that a disk writes whole
 MOST = 6  # of so few open operations every combination is tried
 READS = ("openat", "lseek", "close")

@@ -516,6 +516,21 @@ def closure(runs: Path, date: str, *, who: str, reason: str, close: str = "") ->
     return f"{date} {how}{'' if new else ' (already recorded)'}"
 
 
+def reverse_closure(runs: Path, date: str, *, who: str, reason: str) -> str:
+    """Take a recorded closure back: the day is a session again, as the exchange's calendar has it.
+
+    UsageError (64) for a day that was never recorded, or if the daily run of a later session was sealed since, which
+    went by it.
+    """
+    require_own_clocks(runs)
+    if later := closures.went_by(runs, f"{calendar.parse_date(date):%Y-%m-%d}"):
+        raise UsageError(f"{later} was sealed since and went by the closure of {date}, which can no longer be reversed")
+    with working(runs) as folder:
+        new = closures.reverse_closure(folder.folder, date=date, who=who, reason=reason, when=when())
+        closures.announce(folder.folder)
+    return f"the closure of {date} is reversed{'' if new else ' (already recorded)'}"
+
+
 def halt(runs: Path, *, who: str, reason: str, kind: str = "") -> str:
     """Halt one book or all, and void open orders; whatever else is wrong.
 
