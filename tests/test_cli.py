@@ -87,6 +87,12 @@ def test_every_command_explains_itself(command):
         ["backfill", "daily_run", "--from", "yesterday", "--to", "today"],
         ["init"],
         ["init", "--cash", "much"],
+        ["fills"],
+        ["fills", "2022-12-28"],
+        ["fills", "2022-12-28", "fills.csv", "--reverse", "f1"],
+        ["fills", "--reverse", "f1", "--force", "f1"],
+        ["fills", "--reverse", "f1", "--who", "Ann", "--reason", "there is no book"],
+        ["cash", "deposit", "1e6", "--who", "Ann", "--reason", "x", "--force"],
         ["open", "2022-12-28"],
         ["open", "../2022-12-28"],
         ["rollback"],
@@ -186,7 +192,7 @@ def test_a_paper_book_may_count_parts_of_a_share_and_a_live_one_may_not(runs):
     assert read_book(runs / "books" / "paper.db").share_units == 1000
 
 
-@pytest.mark.parametrize("cash", ["0", "-5", "nan", "inf"])
+@pytest.mark.parametrize("cash", ["0", "-5", "nan", "inf", "1e14", "1e300"])
 def test_a_book_begins_with_money(runs, cash):
     assert openbook("--runs", runs, "init", f"--cash={cash}").code == 60
     assert not (runs / "books" / "paper.db").exists()

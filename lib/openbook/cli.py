@@ -230,17 +230,30 @@ def export(
 
 @app.command(rich_help_panel=DAY)
 def fills(
-    date: Annotated[str, typer.Argument(help="Session on which the orders were decided, YYYY-MM-DD.")],
-    file: Annotated[Path, typer.Argument(help="CSV: fill_id,order_id,shares,price,commission,date.")],
+    date: Annotated[str, typer.Argument(help="Session on which the orders were decided, YYYY-MM-DD.")] = "",
+    file: Annotated[Path | None, typer.Argument(help="CSV: fill_id,order_id,shares,price,commission,date.")] = None,
     who: Annotated[
         str, typer.Option(help="Your name: book fills that match no approved order, under your responsibility.")
     ] = "",
     reason: Annotated[str, typer.Option(help="Reason, recorded in the book.")] = "",
+    force: Annotated[
+        str, typer.Option(help="Fill ids, with commas, to take although price, commission, shares or date look wrong.")
+    ] = "",
+    reverse: Annotated[str, typer.Option(help="Fill id to take back, instead of a file.")] = "",
 ) -> None:
-    """Import broker fills into the live book; with --who also late fills and fills without an approved order."""
+    """Import broker fills into the live book; with --who also late fills and fills without an approved order.
+
+    With --reverse FILL_ID, take back one that was recorded by mistake; then import the right one under another id.
+    """
     from openbook.app import commands
 
-    _say(commands.fills(State.runs, date, file, accepted=(who, reason)))
+    if bool(reverse) == bool(file) or (reverse and (date or force)):
+        raise UsageError("give either DATE and FILE, or --reverse FILL_ID with --who and --reason")
+    if reverse:
+        _say(commands.reverse(State.runs, reverse, who=who, reason=reason))
+    elif file is not None:
+        ids = [text.strip() for text in force.split(",") if text.strip()]
+        _say(commands.fills(State.runs, date, file, accepted=(who, reason), forced=ids))
 
 
 @app.command(rich_help_panel=DAY)
@@ -251,11 +264,14 @@ def reconcile(
         str, typer.Option(help="Your name: correct the book to the statement, under your responsibility.")
     ] = "",
     reason: Annotated[str, typer.Option(help="Reason, recorded in the book.")] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="With --who: accept a difference that looks like a typing error.")
+    ] = False,
 ) -> None:
     """Compare a broker statement with the book; with --who, correct the book to it."""
     from openbook.app import commands
 
-    _say(commands.reconcile(State.runs, file, kind=book, accepted=(who, reason)))
+    _say(commands.reconcile(State.runs, file, kind=book, accepted=(who, reason), force=force))
 
 
 @app.command(rich_help_panel=DAY)
@@ -279,6 +295,9 @@ def closure(
     who: Annotated[str, typer.Option(help="Name, recorded in the list.")],
     reason: Annotated[str, typer.Option(help="Reason, recorded in the list.")],
     close: Annotated[str, typer.Option(help="For an early close: HH:MM New York time.")] = "",
+    reverse: Annotated[
+        bool, typer.Option("--reverse", help="Take a closure back that was recorded by mistake.")
+    ] = False,
 ) -> None:
     """Record an unscheduled exchange closure or, with --close, an early close.
 
@@ -286,7 +305,12 @@ def closure(
     """
     from openbook.app import commands
 
-    _say(commands.closure(State.runs, date, who=who, reason=reason, close=close))
+    if reverse and close:
+        raise UsageError("give either --close or --reverse")
+    if reverse:
+        _say(commands.reverse_closure(State.runs, date, who=who, reason=reason))
+    else:
+        _say(commands.closure(State.runs, date, who=who, reason=reason, close=close))
 
 
 @app.command(rich_help_panel=DAY)
@@ -297,12 +321,13 @@ def cash(
     reason: Annotated[str, typer.Option(help="Reason, recorded in the book.")],
     book: Annotated[str, typer.Option(help="paper or live; required if both exist.")] = "",
     again: Annotated[bool, typer.Option("--again", help="Record an identical entry a second time.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Record an amount that looks like a typing error.")] = False,
 ) -> None:
     """Record a cash flow without a trade; an identical repeat is ignored unless --again."""
     from openbook.app import commands
 
     said = {"flow": flow, "amount": amount, "who": who, "reason": reason}
-    _say(commands.cash(State.runs, **said, kind=book, again=again))
+    _say(commands.cash(State.runs, **said, kind=book, again=again, force=force))
 
 
 @app.command(rich_help_panel=DAY)

@@ -238,6 +238,86 @@ def test_after_some_fills_what_is_still_open_leaves(waiting, monkeypatch):
     refused(command(waiting, "export", tonight(waiting)), 55, "are FILLED; only approved orders can be exported")
 
 
+def fill_file(path, rows: list[tuple]) -> object:
+    """A broker's file of fills (id, order, shares, price, date), at a commission of 1 USD."""
+    lines = [f"{key},{order.replace(',', '')},{n},{price:.4f},1.00,{date}" for key, order, n, price, date in rows]
+    path.write_text("\n".join(["fill_id,order_id,shares,price,commission,date", *lines, ""]))
+    return path
+
+
+@pytest.fixture
+def approved_live(waiting, monkeypatch):
+    """Tonight's orders are approved, in a live book."""
+    succeed(approve(waiting, monkeypatch))
+    as_live(waiting.book)
+    log_runs(waiting.runs)
+    monkeypatch.setenv(calendar.REHEARSAL, f"{calendar.next_session(waiting.tonight):%Y-%m-%d}T21:10Z")
+    return waiting
+
+
+def test_a_fill_that_a_typing_error_made_is_refused_unless_a_person_forces_it(approved_live, tmp_path):
+    desk, file = approved_live, tmp_path / "fills.csv"
+    first, second, *_ = book_commands.read_batch(desk.book, tonight(desk)).orders.itertuples()
+    good = ("f2", second.order_id, second.shares, second.price, second.session)
+    fill_file(file, [("f1", first.order_id, first.shares, first.price * 1.5, first.session), good])
+    words, before = ["fills", tonight(desk), file], desk.book.read_bytes()
+    answer = command(desk, *words)
+    refused(answer, 60, "fill f1: line 2, price: ", "is outside", "the reference price", "--force f1 --who NAME")
+    refused(command(desk, *words, "--force", "f9", "--who", "Ann", "--reason", "gap"), 64, "names f9, which")
+    refused(command(desk, *words, "--force", "f1"), 64, "--force needs --who NAME and --reason WHY")
+    refused(command(desk, *words, "--who", "Ann", "--reason", "gap"), 60, "fill f1: line 2, price: ")
+    assert desk.book.read_bytes() == before
+    said = succeed(command(desk, *words, "--force", "f1", "--who", "Ann", "--reason", "a gap")).out
+    assert "2 fills" in said
+    event = database.read(desk.book, event_chain.last_event)
+    assert (event["who"], event["reason"], list(event["forced"])) == ("Ann", "a gap", ["f1"])
+    assert "0 fills" in succeed(command(desk, *words)).out  # the same file again needs no force
+
+
+def test_a_wrong_fill_is_reversed_and_the_right_one_recorded(approved_live, tmp_path):
+    desk, file = approved_live, tmp_path / "fills.csv"
+    first, *_ = book_commands.read_batch(desk.book, tonight(desk)).orders.itertuples()
+    cash = read_book(desk.book).cash_now_cents
+    fill_file(file, [("f1", first.order_id, first.shares, first.price * 1.1, first.session)])
+    succeed(command(desk, "fills", tonight(desk), file))
+    refused(command(desk, "fills", "--reverse", "f9", "--who", "Ann", "--reason", "typo"), 60, "no fill f9")
+    refused(command(desk, "fills", "--reverse", "f1"), 64, "--who")
+    refused(command(desk, "fills", tonight(desk), "--reverse", "f1"), 64, "either DATE and FILE, or --reverse")
+    refused(command(desk, "fills", tonight(desk)), 64, "either DATE and FILE, or --reverse")
+    said = succeed(command(desk, "fills", "--reverse", "f1", "--who", "Ann", "--reason", "typo")).out
+    assert f"fill f1, {first.shares:+d} {first.symbol}, is reversed" in said
+    assert read_book(desk.book).cash_now_cents == cash
+    fill_file(file, [("f1b", first.order_id, first.shares, first.price, first.session)])
+    assert "1 fills" in succeed(command(desk, "fills", tonight(desk), file)).out
+    trades = pd.read_csv(desk.runs / "books" / "paper" / "trade_history.csv", keep_default_na=False)
+    assert trades.set_index("order_id")["status"][first.order_id] == "FILLED"
+    succeed(command(desk, "verify"))
+
+
+def test_an_amount_of_cash_that_looks_like_a_typing_error_is_refused_unless_forced(waiting):
+    before = read_book(waiting.book).cash_now_cents
+    who = ("--who", "Ann", "--reason", "plan")
+    refused(command(waiting, "cash", "deposit", "999999999999", *who), 60, "outside 0 to", "record it with --force")
+    refused(command(waiting, "cash", "fee", "50000", *who), 60, "a fee of 50,000.00 USD is outside 0 to", "--force")
+    assert "recorded; cash" in succeed(command(waiting, "cash", "fee", "50000", *who, "--force")).out
+    assert "already recorded" in succeed(command(waiting, "cash", "fee", "50000", *who)).out
+    assert read_book(waiting.book).cash_now_cents == before - 5_000_000
+    for n in range(10):  # no force lets a book hold more than it can count
+        answer = command(waiting, "cash", "deposit", "999999999999", "--who", "Ann", "--reason", f"{n}", "--force")
+    refused(answer, 60, "cannot hold more than 10,000,000,000,000 USD")
+
+
+def test_a_statement_that_looks_like_a_typing_error_is_accepted_only_when_forced(waiting, tmp_path):
+    state, file = read_book(waiting.book), tmp_path / "statement.csv"
+    rows = [f"'{symbol},{n}\n" if symbol[:1] in "=+-@" else f"{symbol},{n}\n" for symbol, n in state.positions.items()]
+    file.write_text("symbol,shares\n" + "".join(rows) + f"CASH,{state.cash_now_cents * 10}\n")  # no point
+    words, before = ["reconcile", file, "--who", "Ann", "--reason", "as stated"], waiting.book.read_bytes()
+    refused(command(waiting, *words), 60, "CASH: +", "20% of the equity", "accept it with --force")
+    assert waiting.book.read_bytes() == before
+    assert "booked by Ann" in succeed(command(waiting, *words, "--force")).out
+    assert "CASH" in database.read(waiting.book, event_chain.last_event)["forced"]
+
+
 def test_the_same_cash_twice_is_recorded_twice_only_when_told(waiting):
     words = ["cash", "deposit", "50", "--who", "Ann", "--reason", "savings"]
     before = read_book(waiting.book).cash_now_cents

@@ -417,6 +417,33 @@ def test_a_rename_to_what_is_somebody_elses_or_of_nothing_is_refused(paper):
     unchanged(paper, lambda: rename(paper, "A", "Z", 4, when=NOW), UsageError, "on the session before it, or later")
 
 
+def test_a_rename_to_a_ticker_that_was_mistyped_is_put_right_by_another(paper):
+    """From the same date on, or back again; what is held and its cost stay."""
+    approve(paper)
+    commit(paper, NEW_NAME, 1)
+    commit(paper, NEW_NAME, 2)
+    lots = read_book(paper).lots
+    rename(paper, "A", "ZZ", 3)
+    assert rename(paper, "ZZ", "A", 3) == "A"
+    rename(paper, "A", "ZZ", 3, reason="once more")
+    assert rename(paper, "ZZ", "Z", 3) == "A"
+    assert (read_book(paper).positions.to_dict(), read_book(paper).lots) == ({"B": 20, "Z": 50}, lots)
+    settled = commit(paper, NEW_NAME, 4)
+    assert settled.positions.to_dict() == {"B": 20, "Z": 50}
+    audit_book(paper)
+
+
+def test_a_rename_of_a_year_that_is_wrong_is_refused(paper):
+    """Before the book knew the name the rename would have no effect, and could not be taken back."""
+    approve(paper)
+    commit(paper, NEW_NAME, 1)
+    early = {"symbol": "A", "to": "Z", "date": "2015-03-06", "who": "Ann", "reason": "new name", "when": NOW}
+    unchanged(paper, lambda: book_commands.rename(paper, **early), UsageError, "is before 2025-03-03, since when")
+    rename(paper, "A", "Z", 2)
+    early |= {"symbol": "Z", "to": "Y", "date": day(1)}
+    unchanged(paper, lambda: book_commands.rename(paper, **early), UsageError, f"is before {day(2)}, since when")
+
+
 def test_a_ticker_that_another_company_took_over_is_another_security(tmp_path):
     """A is delisted; two sessions later another company is called so: it has an id of its own, and lots of its own."""
     path = tmp_path / "paper.db"

@@ -31,6 +31,7 @@ from openbook.execution.kill_switch import KillSwitch
 from openbook.ledger import book_commands, projection
 from openbook.ledger.book import audit_book, commit_session, open_book, read_book, settle
 from openbook.ledger.facts import OPEN_END
+from openbook.ledger.reversals import reverse_fill
 from openbook.portfolio.costs import Costs
 from openbook.runs import halt_markers
 from openbook.runs.runs_folder import RunsFolder
@@ -441,6 +442,20 @@ class Book(RuleBasedStateMachine):
         }[wrong]
         self.record(order.decided, [good, row])
 
+    @precondition(lambda self: self.kind == "live" and self.model.fills)
+    @rule(pick=PICK)
+    def reverse(self, pick):
+        """A fill is taken back, whenever it was recorded; it can be so once."""
+        key = list(self.model.fills)[-1 - pick % min(len(self.model.fills), 8)]
+        act = lambda: reverse_fill(self.path, key, who="Ann", reason="typo", when=self.when)  # noqa: E731
+        if self.model.says("reversed", self.model.orders[self.model.fills[key]["order"]].decided, key):
+            return self.repeated(act)
+        if key in self.model.reversed:
+            return self.refused(BookError, act)
+        if self.model.reverse(key):
+            self.accepted(act)
+            self.model.events.append(("reversed", self.model.orders[self.model.fills[key]["order"]].decided, key))
+
     # ---- cash, the switch, statements ----
 
     @rule(flow=st.sampled_from(list(book_commands.FLOWS)), cents=st.integers(1, 150_000), all_of_it=st.booleans())
@@ -582,7 +597,7 @@ class Book(RuleBasedStateMachine):
         assert state.cash_now_cents == model.cash_now()
         assert state.positions_now.to_dict() == {key: n / self.units for key, n in model.shares_now().items()}
         due = {NEVER: OPEN_END}
-        assert self.rows["owed"] == [(due.get(n) or day(n), cents) for n, cents in model.owed]
+        assert self.rows["owed"] == [(due.get(n) or day(n), cents) for n, cents, _ in model.owed]
         assert [cents for (cents,) in self.rows["corrected"]] == model.corrected
         assert (state.switch, bool(state.unsettled)) == (model.switch, model.differs)
 

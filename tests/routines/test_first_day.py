@@ -160,8 +160,17 @@ def test_the_second_day(desk, at):
     assert "no problems" in succeed(openbook("verify")).out
 
 
+def agree(live, folder) -> None:
+    """A statement of the broker, who has what the book has."""
+    state, file = book.read_book(live), folder / "statement.csv"
+    held = [f"{symbol},{shares}" for symbol, shares in state.positions_now.items()]
+    file.write_text("\n".join(["symbol,shares", *held, f"CASH,{state.cash_now_cents / 100:.2f}"]) + "\n")
+    assert "agree" in succeed(openbook("reconcile", file, "--book", "live")).out
+
+
 def test_a_live_book_from_its_orders_to_a_statement(desk, at, monkeypatch, tmp_path):
-    """The desk goes live on the third evening: approved, exported, filled in two files, reconciled, and settled."""
+    """The desk goes live on the third evening: approved, exported, filled in two files, reconciled, and settled. Then a
+    price turns out to be wrong: its fill is reversed, the right one is recorded, and the desk goes on."""
     desk.crown(vetted=True)  # the gates are not the matter here
     at(desk.days[2], "21:00")
     desk.vendor.deliver(desk.vendor.files.upto(desk.days[2]))
@@ -173,20 +182,36 @@ def test_a_live_book_from_its_orders_to_a_statement(desk, at, monkeypatch, tmp_p
     orders = book_commands.read_batch(live, date).orders
     assert len(succeed(openbook("export", date)).out.splitlines()) == len(orders) + 1
     at(desk.days[3], "21:00")
+    prices = {row.order_id: row.price for row in orders.itertuples()}
+    first, columns = orders.iloc[0], "fill_id,order_id,shares,price,commission,date"
+    prices[first["order_id"]] *= 1.1
     rows = [
-        f"{order.order_id}-1,{order.order_id},{order.shares},{order.price:.2f},1.00,{desk.days[3]:%Y-%m-%d}"
+        f"{order.order_id}-1,{order.order_id},{order.shares},{prices[order.order_id]:.2f},1.00,{desk.days[3]:%Y-%m-%d}"
         for order in orders.itertuples()
     ]
     for name, part in (("one", rows[:1]), ("rest", rows[1:])):
         file = tmp_path / f"{name}.csv"
-        file.write_text("\n".join(["fill_id,order_id,shares,price,commission,date", *part]) + "\n")
+        file.write_text("\n".join([columns, *part]) + "\n")
         assert f"{len(part)} fills of {date} recorded" in succeed(openbook("fills", date, file)).out
-    state = book.read_book(live)
-    statement = tmp_path / "statement.csv"
-    held = [f"{symbol},{shares}" for symbol, shares in state.positions_now.items()]
-    statement.write_text("\n".join(["symbol,shares", *held, f"CASH,{state.cash_now_cents / 100:.2f}"]) + "\n")
-    assert "agree" in succeed(openbook("reconcile", statement, "--book", "live")).out
+    agree(live, tmp_path)
     desk.vendor.deliver(desk.vendor.files.upto(desk.days[3]))
     succeed(run("daily_run", desk.days[3], *by_hand))
     assert book.read_book(live).positions.sum() == orders["shares"].sum()
+    assert "no problems" in succeed(openbook("verify")).out
+
+    signed = ("--who", "Ann", "--reason", "typo")
+    said = succeed(openbook("fills", "--reverse", f"{first['order_id']}-1", *signed)).out
+    assert "sessions were settled with it, so shares, cash and lots are adjusted" in said
+    right = f"right,{first['order_id']},{first['shares']},{first['price']:.2f},1.00,{desk.days[3]:%Y-%m-%d}"
+    (tmp_path / "right.csv").write_text(f"{columns}\n{right}\n")
+    assert "1 fills" in succeed(openbook("fills", date, tmp_path / "right.csv")).out
+    agree(live, tmp_path)
+    at(desk.days[4], "21:00")
+    desk.vendor.deliver(desk.vendor.files.upto(desk.days[4]))
+    succeed(run("daily_run", desk.days[4], *by_hand))
+    assert "reversal of a fill" in (desk.runs / "daily_run" / f"{desk.days[4]:%Y-%m-%d}" / "report.html").read_text()
+    state = book.read_book(live)
+    paid = sum(order.shares * round(order.price, 2) + 1 for order in orders.itertuples())
+    assert state.cash == pytest.approx(50_000 - paid)
+    assert state.fills["fill_id"].tolist() == sorted(["right", *(row.partition(",")[0] for row in rows[1:])])
     assert "no problems" in succeed(openbook("verify")).out

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from openbook.market import calendar
+from openbook.runs import audit_log
 from support.trained_desk import clock, openbook, succeed
 
 WHO = ("--who", "Ann", "--reason", "a day of mourning")
@@ -72,6 +73,10 @@ def test_an_evening_without_a_session_waits_for_nobody_and_its_orders_are_filled
         ("2024-06-28", (), "2024-06-28 is in the future"),
         ("2024-06-25", (), "2024-06-25 already has a sealed daily run"),
         ("2024-06-26", ("--close", "1pm"), "'1pm' is not a time"),
+        ("2024-06-26", ("--close", "03:00"), "'03:00' is not a time of the session"),
+        ("2024-06-26", ("--close", "16:00"), "'16:00' is not a time of the session"),
+        ("2024-06-26", ("--reverse",), "no closure of 2024-06-26 is recorded"),
+        ("2024-06-26", ("--reverse", "--close", "13:00"), "give either --close or --reverse"),
     ],
 )
 def test_what_is_no_closure_is_refused(desk, date, more, said):
@@ -120,3 +125,39 @@ def test_a_backfill_passes_over_a_closed_day_and_settles_on_both_sides_of_it(des
     assert sum(row["value_cents"] for row in right["holdings"]) == pytest.approx(worth, abs=len(held[1]))
     assert len(desk.state().history[desk.state().history["date"] > before]) == 1
     assert openbook("--runs", desk.runs, "verify").code == 0
+
+
+def test_a_closure_that_was_recorded_by_mistake_is_reversed(desk):
+    """The day is a session again, and its evening follows; afterwards it stays as it was."""
+    day, text = desk.days[3], f"{desk.days[3]:%Y-%m-%d}"
+    closure = ("--runs", desk.runs, "closure", text, *WHO)
+    with clock(f"{text}T21:00Z"):
+        succeed(openbook(*closure))
+        assert "unscheduled closure" in succeed(desk.run("daily_run", day)).out
+        again = openbook(*closure, "--close", "13:00")
+        assert (again.code, f"openbook closure {text} --reverse" in again.err) == (64, True)
+        assert f"the closure of {text} is reversed" in succeed(openbook(*closure, "--reverse")).out
+        assert "(already recorded)" in succeed(openbook(*closure, "--reverse")).out
+        assert "closing early, at 13:00" in succeed(openbook(*closure, "--close", "13:00")).out
+        assert "is reversed\n" in succeed(openbook(*closure, "--reverse")).out
+        succeed(desk.daily(desk.evening(day), date=day))
+        assert openbook("--runs", desk.runs, "verify").code == 0
+    file = desk.runs / "closures.json"
+    rows = json.loads(file.read_bytes())
+    assert [row.get("reversed", False) for row in rows] == [False, True, False, True]
+    file.write_text(json.dumps(rows[:-1]))
+    with clock(f"{text}T21:30Z"):
+        assert openbook("--runs", desk.runs, "verify").code == 90
+
+
+def test_a_closure_that_a_later_page_went_by_stays(desk):
+    """And one of a day before pages that were there already does not."""
+    closure = ("--runs", desk.runs, "closure", f"{desk.days[0]:%Y-%m-%d}", *WHO)
+    with clock(f"{desk.days[3]:%Y-%m-%d}T21:00Z"):
+        succeed(openbook(*closure))
+        succeed(openbook(*closure, "--reverse"))
+        succeed(openbook(*closure))
+        sealed = [("run", f"daily_run/{desk.days[2]:%Y-%m-%d}.2", "0" * 64)]
+        audit_log.record(desk.runs, sealed, when=f"{desk.days[3]:%Y-%m-%d} 21:30:00 UTC")
+        answer = openbook(*closure, "--reverse")
+    assert (answer.code, "was sealed since and went by the closure" in answer.err) == (64, True)

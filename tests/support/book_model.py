@@ -22,6 +22,7 @@ ACTIONS = (
 COMMISSION, SLIPPAGE, LEAST = Fraction(16, 10_000), Fraction(32, 10_000), 100  # of the notional; cents an order
 NEVER = 10**6  # due when a statement shows it
 OPEN = ("PENDING", "APPROVED", "PARTIALLY_FILLED")
+ENDS = {"FILLED": "RECONCILED", "PARTIALLY_FILLED": "RECONCILED", "APPROVED": "EXPIRED"}  # by a statement
 RANK = ("ACTIVE", "REDUCE_ONLY", "HALTED")
 
 
@@ -56,8 +57,9 @@ class Order:
 @dataclass
 class Model:
     """A book. `cash`, `shares`, `owed` and `lots` are as settled; `recorded` (order, fill), `flows` and `adjusted` came
-    after that. A lot is [session, shares, cents]; `spent` and `ended` are what was ever paid for lots, by symbol, and
-    the cost of those that were closed."""
+    after that. `log` is what happened to orders; `evenings` what each settlement took in, and `marked` the last close
+    at which a symbol was held. A lot is [session, shares, cents]; `spent` and `ended` are what was ever paid for lots,
+    by symbol, and the cost of those that were closed."""
 
     kind: str
     close: dict
@@ -83,6 +85,13 @@ class Model:
     events: list = field(default_factory=list)
     scaled: dict = field(default_factory=dict)
     seen: dict = field(default_factory=dict)
+    log: list = field(default_factory=list)
+    evenings: list = field(default_factory=list)
+    marked: dict = field(default_factory=dict)
+    reversed: set = field(default_factory=set)
+    restated: dict = field(default_factory=dict)
+    dividends: dict = field(default_factory=dict)
+    blind: bool = False
 
     # ---- what it holds now ----
 
@@ -126,12 +135,13 @@ class Model:
             event
             for event in self.events[at + 1 :]
             if event[0] in ("session", "cash", "adjusted", "halted", "reset")
-            or (event[0] == "fills" and event[1] != session)
+            or (event[0] in ("fills", "reversed") and event[1] != session)
         ]
         orders = self.batch(session)
         return bool(orders) and not moved and all(order.status in states for order in orders)
 
     def judge(self, session: int, status: str) -> None:
+        self.log.append(("judged", session, status))
         for order in self.batch(session):
             order.status, order.approved = status, order.approved or status == "APPROVED"
 
@@ -168,9 +178,11 @@ class Model:
             order.status = "FILLED" if order.filled == order.shares else "PARTIALLY_FILLED"
             self.fills[row["id"]] = row
             self.recorded.append(row)
+            self.log.append(("fill", order.key, row["id"]))
         return len(new)
 
     def halt(self) -> int:
+        self.log.append(("halted", self.last))
         waiting = [o for o in self.orders.values() if o.status in OPEN and o.due > self.last]
         for order in waiting:
             order.status = "VOID"
@@ -182,39 +194,116 @@ class Model:
 
     def reconcile(self, closed: int) -> int:
         """How many orders have come to their end."""
-        after = {"FILLED": "RECONCILED", "PARTIALLY_FILLED": "RECONCILED", "APPROVED": "EXPIRED"}
-        ended = [order for order in self.orders.values() if order.due <= closed and order.status in after]
+        self.log.append(("reconciled", closed))
+        ended = [order for order in self.orders.values() if order.due <= closed and order.status in ENDS]
         for order in ended:
-            order.status = after[order.status]
+            order.status = ENDS[order.status]
         return len(ended)
 
     def pay(self, count: int) -> bool:
         """A statement shows the oldest dividends that are owed to be paid; whether it does. Each is taken in with the
         next evening."""
-        gone = [row["taken"] for row in self.adjusted if "taken" in row]
-        owed = [cents for due, cents in self.owed if due == NEVER][len(gone) :]
+        waits = [(cents, symbol) for due, cents, symbol in self.owed_now() if due == NEVER]
+        owed = [cents for cents, _ in waits]
         amount = sum(owed[:count])
         count = next((k for k in range(1, len(owed) + 1) if abs(sum(owed[:k]) - amount) <= k), 0)
         if self.kind == "paper" or not count or abs(amount) <= 1:
             return False
         blank = {"symbol": "", "shares": 0, "price": 0}
         self.adjusted.append({**blank, "cents": amount, "due": None})
-        self.adjusted += [{**blank, "cents": -cents, "due": NEVER, "taken": cents} for cents in owed[:count]]
+        taken = [{"cents": -cents, "due": NEVER, "taken": cents, "symbol": symbol} for cents, symbol in waits[:count]]
+        self.adjusted += [{**blank, **row} for row in taken]
         return True
+
+    def owed_now(self) -> list:
+        """What is owed, as settled and corrected since."""
+        rows = list(self.owed)
+        for row in self.adjusted:
+            _owe(rows, row)
+        return rows
+
+    # ---- a fill that is taken back ----
+
+    def reverse(self, key: str) -> bool:
+        """Take a fill back; False, and nothing is done, where the book cannot know what it would be without it."""
+        row, gone = self.fills[key], self.reversed | {key}
+        symbol, order = row["symbol"], self.orders[row["order"]]
+        if row not in self.recorded and not self._take_back(symbol, gone):
+            return False
+        self.recorded = [other for other in self.recorded if other is not row]
+        self.reversed = gone
+        order.status, order.filled = self._told_again(order, gone)
+        return True
+
+    def _take_back(self, symbol: str, gone: set) -> bool:
+        """Correct what was settled with a fill: the evenings of one symbol are played once more, with and without."""
+        old, new = self._alone(symbol, self.reversed), self._alone(symbol, gone)
+        shares, price = (
+            new.shares.get(symbol, 0) - old.shares.get(symbol, 0),
+            self.price(symbol) or self.marked.get(symbol),
+        )
+        if new.blind or (shares and price is None):
+            return False
+        blank = {"symbol": symbol, "shares": 0, "cents": 0, "price": 0, "due": None, "reversal": True}
+        if new.cash != old.cash:
+            self.adjusted.append({**blank, "cents": new.cash - old.cash})
+        if shares:
+            self.adjusted.append({**blank, "shares": shares, "price": price})
+        for day in sorted({*old.dividends, *new.dividends}):
+            was, is_ = old.dividends.get(day, 0), new.dividends.get(day, 0)
+            if was != is_ and (not was or (NEVER, was, symbol) in self.owed_now()):
+                self.adjusted += [{**blank, "cents": -was, "due": NEVER, "taken": was}] if was else []
+                self.adjusted += [{**blank, "cents": is_, "due": NEVER}] if is_ else []
+        self.restated[symbol] = new.lots.get(symbol, [])
+        return True
+
+    def _alone(self, symbol: str, gone: set) -> "Model":
+        """The same evenings with one symbol only, and without some fills. `blind` : the book did not hold it on a day
+        on which there are shares here, so that it saw no split and no dividend of it."""
+        alone = Model(self.kind, self.close, self.opens, 0)
+        for day, recorded, adjusted, before, after in self.evenings:
+            alone.recorded = [row for row in recorded if row["symbol"] == symbol and row["id"] not in gone]
+            alone.adjusted = [
+                row for row in adjusted if row["symbol"] == symbol and row["shares"] and "reversal" not in row
+            ]
+            came = sum(row["shares"] for row in alone.adjusted)
+            days = 1 if alone.last is None else day - alone.last
+            blind = before.get(symbol, 0) + came == 0 or (days > 1 and symbol not in after)
+            alone.blind = alone.blind or (bool(alone.shares.get(symbol, 0) + came) and blind)
+            alone.settle(day)
+        return alone
+
+    def _told_again(self, order: Order, gone: set) -> tuple[str, int]:
+        """(state, filled) of an order after all that happened to it but some fills."""
+        status, filled = "PENDING", 0
+        for kind, *facts in self.log:
+            if kind == "judged" and facts[0] == order.decided:
+                status = facts[1]
+            elif kind == "fill" and facts[0] == order.key and facts[1] not in gone:
+                filled += self.fills[facts[1]]["shares"]
+                status = "FILLED" if filled == order.shares else "PARTIALLY_FILLED"
+            elif kind == "halted" and status in OPEN and order.due > facts[0] >= order.decided:
+                status = "VOID"
+            elif kind == "reconciled" and order.due <= facts[0]:
+                status = ENDS.get(status, status)
+            elif kind == "session" and order.due == facts[0] and status == "PENDING":
+                status = "EXPIRED"
+        return status, filled
 
     # ---- an evening ----
 
     def settle(self, day: int) -> None:
         """Carry the book to the close of a session, one after the other."""
-        first = day if self.last is None else self.last + 1
+        first, before = day if self.last is None else self.last + 1, dict(self.shares)
+        taken = (list(self.recorded), list(self.adjusted))
         for n in range(first, day + 1):
-            before, deposits = self.cash + self.value + self._owing(), 0
+            equity, deposits = self.cash + self.value + self._owing(), 0
             self.corrected.append(self._correct(n))
             for kind, cents in self.flows:
                 self.cash += cents
                 deposits += cents if kind in ("deposit", "withdrawal") else 0
-            self.cash += sum(cents for due, cents in self.owed if due <= n)
-            self.owed = [(due, cents) for due, cents in self.owed if due > n]
+            self.cash += sum(cents for due, cents, _ in self.owed if due <= n)
+            self.owed = [row for row in self.owed if row[0] > n]
             fractions = self._act(n) if self.last is not None else []
             self._take(n)
             for symbol, whole, exact in fractions:
@@ -222,29 +311,33 @@ class Model:
             self.seen |= {symbol: self.close[symbol][n] for symbol in self.shares if self.close[symbol][n] is not None}
             self._delist(n)
             self.value = sum(shares * self.close[symbol][n] for symbol, shares in self.shares.items())
-            self.marks.append((before, deposits, self.cash + self.value + self._owing()))
+            self.marks.append((equity, deposits, self.cash + self.value + self._owing()))
             self.flows, self.last = [], n
+            self.log.append(("session", n))
+        self.marked |= {symbol: self.close[symbol][day] for symbol in self.shares}
+        self.evenings.append((day, *taken, before, dict(self.shares)))
 
     def _owing(self) -> int:
-        return sum(cents for _, cents in self.owed)
+        return sum(cents for _, cents, _ in self.owed)
 
     def _correct(self, n: int) -> int:
         """Take in what was corrected; what it was worth."""
         worth, known = 0, {symbol: self.close[symbol][self.last] for symbol in self.shares}
+        for symbol, lots in self.restated.items():
+            self.spent[symbol] += sum(lot[2] for lot in lots) - sum(lot[2] for lot in self.lots.get(symbol, []))
+            self.lots[symbol] = lots
+        self.restated = {}
         for row in self.adjusted:
             symbol, shares = row["symbol"], row["shares"]
             worth += row["cents"]
-            if "taken" in row:
-                self.owed.remove((NEVER, row["taken"]))
-            elif row["due"] is not None:
-                self.owed.append((row["due"], row["cents"]))
-            else:
-                self.cash += row["cents"]
+            _owe(self.owed, row)
+            self.cash += row["cents"] if row["due"] is None else 0
             if shares:
                 if symbol not in known:
                     known[symbol] = self.seen[symbol] = row["price"]
                 worth += shares * known[symbol]
-                self._trade(symbol, n, shares, None, row["price"])
+                if "reversal" not in row:  # the lots are restated then
+                    self._trade(symbol, n, shares, None, row["price"])
                 self._hold(symbol, self.shares.get(symbol, 0) + shares)
         self.adjusted = []
         return worth
@@ -309,7 +402,8 @@ class Model:
             if (at, kind) == (n, "dividend") and self.kind == "paper":
                 self.cash += _cents(held * value * 100)
             elif (at, kind) == (n, "dividend") and held:
-                self.owed.append((NEVER, _cents(held * value * 100)))
+                self.owed.append((NEVER, _cents(held * value * 100), symbol))
+                self.dividends[n] = self.owed[-1][1]
         return fractions
 
     def _scale(self, n: int, symbol: str, ratio: Fraction, held: int) -> None:
@@ -400,6 +494,14 @@ class Model:
         """Whether an order does anything but make a holding smaller."""
         held = {symbol: self.shares.get(symbol, 0) for symbol in orders}
         return any(n * held[symbol] >= 0 or abs(n) > abs(held[symbol]) for symbol, n in orders.items())
+
+
+def _owe(owed: list, row: dict) -> None:
+    """What a correction does to what is owed."""
+    if "taken" in row:
+        owed.remove((NEVER, row["taken"], row["symbol"]))
+    elif row["due"] is not None:
+        owed.append((row["due"], row["cents"], row["symbol"]))
 
 
 def _cents(exact) -> int:

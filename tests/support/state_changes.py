@@ -12,8 +12,11 @@ import pandas as pd
 from openbook.app import commands, pipeline, service
 from openbook.common.errors import BookError, StorageError
 from openbook.ledger import book, book_commands
+from openbook.ledger.reversals import reverse_fill
 from openbook.market import calendar
 from openbook.market.calendar import REHEARSAL
+from openbook.market.sources import SimulatedSource
+from openbook.market.store import update_store
 from openbook.runs import audit_log, halt_markers, registry
 from openbook.runs.runs_folder import RunsFolder
 from openbook.runs.stage import Stage
@@ -181,6 +184,10 @@ def record_fills(folder: Path, when: str) -> None:
     book_commands.record_fills(paper(folder), DECIDED, table, when=when, source="ee" * 32)
 
 
+def reverse(folder: Path, when: str) -> None:
+    reverse_fill(paper(folder), "f1", who="Ann", reason="typo", when=when)
+
+
 def record_cash(folder: Path, when: str) -> None:
     book_commands.record_cash(paper(folder), flow="deposit", cents=50_000, who="Ann", reason="savings", when=when)
 
@@ -276,6 +283,7 @@ SCENES = {
     "approving": Scene(proposed, approve),
     "rejecting": Scene(approved, reject),
     "recording fills": Scene(approved, record_fills),
+    "reversing a fill": Scene(filled, reverse),
     "recording cash": Scene(approved, record_cash),
     "reconciling": Scene(filled, reconcile),
     "halting": Scene(approved, halt),
@@ -284,6 +292,36 @@ SCENES = {
     "the command init": Scene(Path.mkdir, init_command),
     "the command halt": Scene(noted(approved), halt_command),
     "the command reset": Scene(noted(halted), reset_command),
+}
+
+# ---- more commands, for power cuts: strace lists their calls once ----
+
+
+def fills_command(folder: Path, when: str) -> None:
+    with clock(when), service.working(folder) as runs:
+        record_fills(folder, when)
+        service.publish_views(runs, "paper")
+
+
+def approve_command(folder: Path, when: str) -> None:
+    with clock(when), service.working(folder) as runs:
+        approve(folder, when)
+        service.publish_views(runs, "paper")
+
+
+PRICES = SimulatedSource(n_symbols=4, n_sessions=60, end="2025-03-05", seed=3, reports=False)
+
+
+def update(through: int) -> Callable[[Path], object]:
+    """The store, brought up to a session."""
+    return lambda folder: update_store(folder / "store" / "simulated", PRICES, through=DAYS[through])
+
+
+COMMANDS = {
+    "the command approve": Scene(noted(proposed), approve_command),
+    "the command fills": Scene(noted(approved), fills_command),
+    "the first update of prices": Scene(Path.mkdir, lambda folder, when: update(0)(folder)),
+    "an update of prices": Scene(update(0), lambda folder, when: update(1)(folder)),
 }
 
 # ---- as it must not be: whoever strikes these has to notice ----
@@ -307,5 +345,25 @@ def write_on(folder: Path, when: str) -> None:
         os.fsync(file.fileno())
 
 
+def replace_unsynced(folder: Path, when: str) -> None:
+    """The rename may be there before the bytes."""
+    new = folder / "books" / "view" / "new.csv"
+    new.write_bytes(b"new" * 1000)
+    os.replace(new, new.with_name("of.csv"))
+
+
+def promote_unsynced(folder: Path, when: str) -> None:
+    """A pointer that is renamed, in a folder of which the names are not synced."""
+    fsync, os.fsync = os.fsync, lambda handle: None
+    try:
+        promote(folder, when)
+    finally:
+        os.fsync = fsync
+
+
 CARELESS = {"writing in place": Scene(written, write_in_place), "writing on": Scene(written, write_on)}
-EVERY = {**SCENES, **CARELESS}
+UNSYNCED = {
+    "replacing without a sync": Scene(written, replace_unsynced),
+    "promoting without a sync": Scene(lambda folder: promoted(folder, "old"), promote_unsynced),
+}
+EVERY = {**SCENES, **COMMANDS, **CARELESS, **UNSYNCED}

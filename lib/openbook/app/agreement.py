@@ -131,7 +131,7 @@ def _of_champions(runs: Path, held: Mapping) -> Agreement:
 
 
 def _of_closures(runs: Path, held: Mapping) -> Agreement:
-    found = {f"closures/{row['date']}": closures.digest(row) for row in closures.closures(runs)}
+    found = closures.digests(runs)
     logged = _logged(held, "closure")
     lacks, differs = f"{closures.FILE} lacks {{}}, which is in the log", f"{{}} of {closures.FILE}"
     return Agreement(_unlike(found, logged, "closure", lacks, differs), _unlogged(found, logged, "{}"))

@@ -5,6 +5,7 @@ Each shows first, then changes one thing under the lock, then brings views and l
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -37,15 +38,16 @@ from openbook.common.constants import BOOK_KINDS
 from openbook.common.errors import ApprovalError, BookError, IncompleteRun, OpenbookError, StorageError, UsageError
 from openbook.common.frames import each_row
 from openbook.common.text import require_line
-from openbook.execution import brokers
+from openbook.execution import brokers, fill_collars
 from openbook.execution.ticker_spellings import recognised
-from openbook.ledger import approval_tokens, book, book_commands
+from openbook.ledger import approval_tokens, book, book_commands, reversals
 from openbook.ledger.book_commands import Batch
 from openbook.ledger.records import BookState, owed_text
 from openbook.market import calendar
 from openbook.market.sources import origin
-from openbook.market.store import store_fingerprint
+from openbook.market.store import has_session, read_store, store_fingerprint
 from openbook.market.store.manifest import require_manifest
+from openbook.market.tables import Market
 from openbook.report.calendar_page import publish_calendar
 from openbook.runs import bytecode, closures, halt_markers, provenance, verification
 from openbook.runs.code_changes import void_because
@@ -309,19 +311,71 @@ def _execution(runs: Path, run: dict) -> str:
     return require_manifest(store_of(runs, source))["execution"]
 
 
-def fills(runs: Path, date: str, file: Path, *, accepted: tuple[str, str] = ("", "")) -> str:
-    """Record the broker's fills for the orders of a session; fills that match no order need a name."""
+def fills(
+    runs: Path, date: str, file: Path, *, accepted: tuple[str, str] = ("", ""), forced: Iterable[str] = ()
+) -> str:
+    """Record the broker's fills for the orders of a session; fills that match no order need a name, and fills that are
+    not plausible must be `forced` by their ids."""
     data = read_once(file)
     table = _understood(brokers.parse_fills, data, file)
+    if unknown := sorted({*forced} - {*table["fill_id"]}):
+        raise UsageError(f"--force names {', '.join(unknown)}, which {file} does not have")
+    if forced and not all(accepted):
+        raise UsageError("--force needs --who NAME and --reason WHY")
     proposal(runs, date, of_the_log=False)  # whether it can be, before the folder is held
     with working(runs):
         found = proposal(runs, date, of_the_log=False)
         _require_past(table)
         brokers.require_named_alike(table, found.batch.orders)
-        digest = hashlib.sha256(data).hexdigest()
-        n = book_commands.record_fills(found.place, date, table, when=when(), source=digest, accepted=accepted)
+        how: dict[str, Any] = {"when": when(), "source": hashlib.sha256(data).hexdigest(), "accepted": accepted}
+        how |= {"outside": _outside(runs, found, table), "forced": frozenset(forced)}
+        n = book_commands.record_fills(found.place, date, table, **how)
     known = f", {len(table) - n} already recorded" if n < len(table) else ""
     return f"{n} fills of {date} recorded{known}"
+
+
+def _outside(runs: Path, found: Proposal, fills: pd.DataFrame) -> dict[str, str]:
+    """What is not plausible about some fills, by fill_id."""
+    state = book.read_book(found.place)
+    return fill_collars.outside(
+        fills,
+        found.batch.orders,
+        session=found.batch.session,
+        market=_bars(runs, found.run, fills["date"]),
+        equity=_equity(state),
+        held=_by_symbol(state.positions_now),
+        prices=_by_symbol(book.marked_prices(found.place)),
+    )
+
+
+def _by_symbol(values: pd.Series) -> dict[str, float]:
+    return {str(symbol): float(value) for symbol, value in values.items()}
+
+
+def _bars(runs: Path, run: dict, days: pd.Series) -> Market | None:
+    """The market on some days, as the store of a sealed run has it; None where it has none of them, or is damaged: a
+    fill that happened is recorded whatever became of the store."""
+    with suppress(OpenbookError):
+        store = store_of(runs, check_params("daily_run", run["params"]).source)
+        known = [day for day in sorted(set(days)) if has_session(store, day)]
+        if known:
+            return read_store(store, first=known[0], through=known[-1])[0]
+    return None
+
+
+def _equity(state: BookState) -> float:
+    """Equity at the last close, and the cash that came or went since, USD."""
+    flows = sum(row.cents for row in state.flows) + sum(row.cents for row in state.adjustments)
+    return (state.equity_cents + flows) / 100
+
+
+def reverse(runs: Path, fill_id: str, *, who: str, reason: str) -> str:
+    """Take back a fill that was recorded in the live book; the right one can then be recorded under another id."""
+    kind = "live" if book.exists(book_place(runs, "live")) else ""
+    kind, place = _own_book(runs, kind)
+    with working(runs):
+        done = reversals.reverse_fill(place, fill_id, who=who, reason=reason, when=when())
+    return done
 
 
 def _require_past(fills: pd.DataFrame) -> None:
@@ -339,9 +393,11 @@ def _understood(parse: Callable[[bytes], Said], data: bytes, file: Path) -> Said
         raise BookError(f"{file}: {error}") from None
 
 
-def reconcile(runs: Path, file: Path, *, kind: str = "", accepted: tuple[str, str] = ("", "")) -> str:
+def reconcile(
+    runs: Path, file: Path, *, kind: str = "", accepted: tuple[str, str] = ("", ""), force: bool = False
+) -> str:
     """Compare the broker's statement with the book; BookError (60) names every difference, unless a person accepts the
-    statement: then the book is corrected to it under that name."""
+    statement: then the book is corrected to it under that name. One that is not plausible needs `force` too."""
     data = read_once(file)
     shares, cash = _understood(brokers.parse_statement, data, file)
     prices = _understood(brokers.parse_prices, data, file)
@@ -350,8 +406,12 @@ def reconcile(runs: Path, file: Path, *, kind: str = "", accepted: tuple[str, st
     with working(runs):
         names = _our_names(book.read_book(place), shares.index)
         prices = {names[symbol]: price for symbol, price in prices.items()}
-        how: dict[str, Any] = {"closed": closed, "when": when(), "accepted": accepted, "prices": prices}
-        difference = book_commands.reconcile(place, shares.rename(names).sort_index(), cash, **how)
+        shares = shares.rename(names).sort_index()
+        off = _outside_statement(place, shares, cash, prices) if any(accepted) else ""
+        if off and not force:
+            raise BookError(f"{file}: {off}; correct the statement, or, if it is right, accept it with --force")
+        how: dict[str, Any] = {"closed": closed, "when": when(), "accepted": accepted, "prices": prices, "forced": off}
+        difference = book_commands.reconcile(place, shares, cash, **how)
     if difference and not accepted[0]:
         raise BookError(
             f"the statement differs: {difference}; runs stop until a statement agrees, or book the difference "
@@ -362,19 +422,42 @@ def reconcile(runs: Path, file: Path, *, kind: str = "", accepted: tuple[str, st
     return f"{said}; outstanding receivables: {owed_text(owed)}" if owed and not difference else said
 
 
+def _outside_statement(place: Path | str, shares: pd.Series, cash: int, prices: Mapping[str, float]) -> str:
+    """What is not plausible about the difference between a statement and a book, in words; empty if nothing is."""
+    state, marked = book.read_book(place), _by_symbol(book.marked_prices(place))
+    change = _by_symbol(shares.sub(state.positions_now, fill_value=0))
+    differs = {symbol: n for symbol, n in change.items() if n}
+    off = (cash - state.cash_now_cents) / 100
+    return fill_collars.outside_statement(differs, {**prices, **marked}, off, _equity(state))
+
+
 def _our_names(state: BookState, said: Iterable[str]) -> dict[str, str]:
     """The book's symbol for each symbol of a statement; unknown symbols stay as they are."""
     waits = state.pending["security"].map(state.names).fillna(state.pending["symbol"])
     return recognised(said, held={*state.positions_now.index, *waits}, known=state.securities)
 
 
-def cash(runs: Path, *, flow: str, amount: str, who: str, reason: str, kind: str = "", again: bool = False) -> str:
-    """Record a deposit, a withdrawal, a fee or interest; an identical second entry needs `again`."""
+def cash(
+    runs: Path,
+    *,
+    flow: str,
+    amount: str,
+    who: str,
+    reason: str,
+    kind: str = "",
+    again: bool = False,
+    force: bool = False,
+) -> str:
+    """Record a deposit, a withdrawal, a fee or interest; an identical second entry needs `again`, an amount that is not
+    plausible for the book `force`."""
     said: dict[str, Any] = {"flow": flow, "cents": _cents(amount), "who": who, "reason": reason}
     kind, place = _own_book(runs, kind)
     with working(runs):
         before = "" if again else book_commands.cash_recorded(place, **said)
-        now = book_commands.record_cash(place, **said, when=when(), again=again)
+        off = fill_collars.outside_cash(flow, said["cents"] / 100, _equity(book.read_book(place)))
+        if off and not force and not before:
+            raise BookError(f"{off}; correct the amount, or, if it is right, record it with --force")
+        now = book_commands.record_cash(place, **said, when=when(), again=again, forced=off)
     done = f"already recorded at {before}; use --again to record a second one" if before else "recorded"
     return f"{flow} of {said['cents'] / 100:,.2f} USD {done}; cash is {now / 100:,.2f} USD"
 
@@ -426,6 +509,21 @@ def closure(runs: Path, date: str, *, who: str, reason: str, close: str = "") ->
         else "recorded as closed; its orders move to the next session"
     )
     return f"{date} {how}{'' if new else ' (already recorded)'}"
+
+
+def reverse_closure(runs: Path, date: str, *, who: str, reason: str) -> str:
+    """Take a recorded closure back: the day is a session again, as the exchange's calendar has it.
+
+    UsageError (64) for a day that was never recorded, or if the daily run of a later session was sealed since, which
+    went by it.
+    """
+    require_own_clocks(runs)
+    if later := closures.went_by(runs, f"{calendar.parse_date(date):%Y-%m-%d}"):
+        raise UsageError(f"{later} was sealed since and went by the closure of {date}, which can no longer be reversed")
+    with working(runs) as folder:
+        new = closures.reverse_closure(folder.folder, date=date, who=who, reason=reason, when=when())
+        closures.announce(folder.folder)
+    return f"the closure of {date} is reversed{'' if new else ' (already recorded)'}"
 
 
 def halt(runs: Path, *, who: str, reason: str, kind: str = "") -> str:

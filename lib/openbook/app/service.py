@@ -143,7 +143,7 @@ def note(folder: RunsFolder, sealed: Path | None = None, *, at: str | None = Non
     told = [*store_states.unlogged(folder.folder), *(("event", *pair) for pair in found)]
     entries = enumerate(registry.history(folder.folder), start=1)
     told += [("promotion", f"champion/{n}", registry.entry_digest(entry)) for n, entry in entries]
-    told += [("closure", f"closures/{row['date']}", closures.digest(row)) for row in closures.closures(folder.folder)]
+    told += [("closure", *pair) for pair in closures.digests(folder.folder).items()]
     if sealed is not None:
         told.append(("run", f"{sealed.parent.name}/{sealed.name}", run_digest(sealed)))
     audit_log.record(folder.folder, told, when=at or when())

@@ -26,6 +26,15 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, and force their names to the disk: else all that is written
+    below is lost with the name after a power cut."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in new:
+        sync(path.parent)
+
+
 def write_synced(file: Path, data: bytes) -> None:
     """Write a file that no other process reads yet, in full."""
     file.write_bytes(data)

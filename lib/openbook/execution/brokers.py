@@ -190,8 +190,8 @@ def parse_fills(data: bytes) -> pd.DataFrame:
         too, in any spelling that `ticker_spellings` has
 
     Returns columns fill_id, order_id, shares (int64), price (float64, USD), commission_cents (int64), date, and symbol
-    where the file has it. BookError (60) for anything else, a repeated fill_id and a file without fills among it. An id
-    such as NA or 1E5 stays text.
+    where the file has it; the index is the line of the file. BookError (60) for anything else, a repeated fill_id and a
+    file without fills among it. An id such as NA or 1E5 stays text.
     """
     lines: dict[str, int] = {}
     rows = []
@@ -204,7 +204,7 @@ def parse_fills(data: bytes) -> pd.DataFrame:
     if not rows:
         raise BookError("the file has a header but no fills")
     types = {"fill_id": "str", "order_id": "str", "shares": "int64", "commission_cents": "int64", "date": "str"}
-    return pd.DataFrame(rows).astype(types)
+    return pd.DataFrame(rows, index=pd.Index(lines.values(), name="line")).astype(types)
 
 
 def require_named_alike(fills: pd.DataFrame, orders: pd.DataFrame) -> None:

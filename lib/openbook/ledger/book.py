@@ -21,8 +21,17 @@ from openbook.execution.kill_switch import ACTIVE, HALTED, KillSwitch, Verdict, 
 from openbook.execution.share_units import in_shares
 from openbook.ledger import database, event_chain, projection
 from openbook.ledger.continuity import require_continuation
+from openbook.ledger.facts import LARGEST
 from openbook.ledger.lots import cost_of
-from openbook.ledger.queries import head_before, history_before, last_prices, lots_now, names_now, state_before
+from openbook.ledger.queries import (
+    REVERSED,
+    head_before,
+    history_before,
+    last_prices,
+    lots_now,
+    names_now,
+    state_before,
+)
 from openbook.ledger.records import CURRENCY, HISTORY_COLUMNS, MINOR_UNITS, RECEIVABLES_ROW, BookState, Settlement
 from openbook.ledger.schema import SCHEMA_VERSION
 from openbook.ledger.settlement import settle
@@ -77,6 +86,8 @@ def open_book(path: Path | str, *, cash: float, kind: str = "paper", share_units
         raise BookError(f"share_units must be 1 to 1,000,000,000, not {share_units}")
     if not (0 < cash < np.inf and round(cash * 100) > 0):
         raise BookError(f"opening cash must be above 0 USD, not {cash}")
+    if cash * 100 > LARGEST:
+        raise BookError(f"a book cannot hold more than {LARGEST / 100:,.0f} USD, not {cash:,.0f}; correct the amount")
     units = {"currency": CURRENCY, "minor_units": MINOR_UNITS, "share_units": share_units}
     body = {"kind": "opened", "session": "", "book": kind, "cash_cents": round(cash * 100), **units}
     body["format"] = SCHEMA_VERSION
@@ -423,7 +434,7 @@ def _like(known: Any, now: Any) -> Any:
 
 def _trade_history(db: sqlite3.Connection) -> pd.DataFrame:
     """Every order with what became of it, oldest first."""
-    query = """
+    query = f"""
         SELECT o.order_id, o.decided, o.session, o.symbol, iif(o.shares > 0, 'BUY', 'SELL'), o.shares,
             coalesce(f.shares, 0), f.price, coalesce(f.commission, 0) / 100.0, coalesce(f.slippage, 0) / 100.0,
             s.status, o.reason || iif(s.reason <> '' AND o.reason <> '', '; ', '') || s.reason
@@ -434,11 +445,11 @@ def _trade_history(db: sqlite3.Connection) -> pd.DataFrame:
         LEFT JOIN (
             SELECT order_id, sum(shares) AS shares, sum(shares * price) / sum(shares) AS price,
                 sum(commission_cents) AS commission, sum(slippage_cents) AS slippage
-            FROM fills GROUP BY order_id
+            FROM fills WHERE fill_id NOT IN ({REVERSED}) GROUP BY order_id
         ) f ON f.order_id = o.order_id
         ORDER BY o.decided, o.shares > 0, o.symbol
     """
-    table = pd.DataFrame(db.execute(query).fetchall(), columns=ORDER_COLUMNS)
+    table = pd.DataFrame(db.execute(query, (database.LAST,)).fetchall(), columns=ORDER_COLUMNS)
     text = ("order_id", "decided", "session", "symbol", "side", "status", "reason")
     numbers = ("price", "commission", "slippage")
     units = db.execute("SELECT share_units FROM book").fetchone()[0]

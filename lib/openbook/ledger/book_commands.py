@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -23,8 +24,8 @@ from openbook.execution.kill_switch import ACTIVE, HALTED
 from openbook.execution.share_units import in_shares, shares_text
 from openbook.ledger import database, event_chain, projection
 from openbook.ledger.book import batch_digest, event_of, new_id, state_of
-from openbook.ledger.facts import Receivable
-from openbook.ledger.queries import last_prices
+from openbook.ledger.facts import LARGEST, Receivable
+from openbook.ledger.queries import REVERSED, last_prices, reversed_fills
 from openbook.ledger.receivables import paid_by, taken_away
 from openbook.ledger.records import RECEIVABLES_ROW, BookState, owed_text
 from openbook.market.calendar import next_session, session_from
@@ -44,7 +45,7 @@ BLANK = {
     "due": "",
 }
 # Events after which a batch that was proposed before stands on something else.
-MOVES = ("fills", "cash", "adjusted", "halted", "reset")
+MOVES = ("fills", "reversed", "cash", "adjusted", "halted", "reset")
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +140,15 @@ def reject(path: Path | str, session: str, *, who: str, reason: str, when: str) 
 
 
 def record_fills(
-    path: Path | str, session: str, fills: pd.DataFrame, *, when: str, source: str, accepted: tuple[str, str] = ("", "")
+    path: Path | str,
+    session: str,
+    fills: pd.DataFrame,
+    *,
+    when: str,
+    source: str,
+    accepted: tuple[str, str] = ("", ""),
+    outside: Mapping[str, str] = MappingProxyType({}),
+    forced: Set[str] = frozenset(),
 ) -> int:
     """Record what a broker did with the batch of `session`; how many fills are new. All of them or none.
 
@@ -148,6 +157,8 @@ def record_fills(
     accepted : (who, reason) of a person who takes responsibility for fills that match no order: a fill on another day,
         of an order that was not approved or does not exist, of more than was open. Those are booked under that name as
         corrections, each with the irregularity; a column symbol names the security if the order does not
+    outside : what is not plausible, by fill_id (see `fill_collars.outside`); forced : fills that happened all the same,
+        and that `accepted` answers for. Where any is named, a fill that matches no order must be named too
 
     A fill that is recorded already changes nothing; with the same id and other content it is refused, as is one of an
     unknown order, on another day, to the wrong side, or of more than is open: BookError (60). ApprovalError (55) for an
@@ -158,27 +169,42 @@ def record_fills(
         if state_of(db).kind != "live":
             raise BookError(f"{path} is a paper book with simulated fills; only a live book accepts imported fills")
         batch, units, rows = _batch(db, session), _share_units(db), fills.to_dict("records")
-        odd = _odd(rows, batch, db, units) if any(accepted) else {}
         booked = _booked(db)
+        for row in rows:
+            _require_as_booked(db, row, booked.get(row["fill_id"]), units)
+        odd = _odd(rows, batch, db, units) if any(accepted) else {}
         sound = [row for row in rows if row["fill_id"] not in {*odd, *booked}]
         new = [row for row in _checked(sound, batch, units) if not _known(db, row, units)]
+        follow = _follow(new, batch, db, units)
+        late = [row for row in rows if row["fill_id"] in odd and row["fill_id"] not in booked]
+        taken = _forced([*new, *late], odd, outside, forced)
         if new:
-            follow = _follow(new, batch, db, units)
-            _append(db, {"kind": "fills", "when": when, "source": source, "session": _last(db), "fills": follow})
-        for row in [row for row in rows if row["fill_id"] in odd and row["fill_id"] not in booked]:
-            _book_odd(db, row, odd[row["fill_id"]], batch, _signed(*accepted), when)
-            new.append(row)
-    return len(new)
+            said = {"kind": "fills", "when": when, "source": source, "session": _last(db), "fills": follow}
+            mine = {row["fill_id"]: taken[row["fill_id"]] for row in new if row["fill_id"] in taken}
+            _append(db, said | ({"forced": mine, **_signed(*accepted)} if mine else {}))
+        for row in late:
+            why = "; ".join([odd[row["fill_id"]], *([taken[row["fill_id"]]] if row["fill_id"] in taken else [])])
+            _book_odd(db, row, why, batch, _signed(*accepted), when)
+        _require_room(db)
+    return len(new) + len(late)
 
 
 def record_cash(
-    path: Path | str, *, flow: str, cents: int, who: str, reason: str, when: str, again: bool = False
+    path: Path | str,
+    *,
+    flow: str,
+    cents: int,
+    who: str,
+    reason: str,
+    when: str,
+    again: bool = False,
+    forced: str = "",
 ) -> int:
     """Record cash that came or went without a trade; returns the cash now, cents.
 
     flow : deposits and withdrawals do not count as performance; fees and interest do. Interest that the broker takes,
         on a debit, is a fee: it may leave the cash below zero, and so may a deposit that does not cover a debit
-    cents : above zero
+    cents : above zero; forced : why that is not plausible, and was said to have happened all the same
 
     The same flow again, by the same person with the same reason and nothing in between, changes nothing, for a command
     that was killed can be repeated (see `cash_recorded`); `again` means that it happened a second time.
@@ -196,7 +222,8 @@ def record_cash(
             raise BookError(
                 f"a {flow} of {cents / 100:,.2f} USD would leave {now / 100:,.2f} USD in cash; sell positions first"
             )
-        _append(db, said | {"when": when, "session": _last(db)})
+        _append(db, said | ({"forced": forced} if forced else {}) | {"when": when, "session": _last(db)})
+        _require_room(db)
     return now
 
 
@@ -234,6 +261,7 @@ def adjust(
             raise UsageError("empty adjustment: it must change shares or cash")
         if not (said | {"rows": rows}).items() <= event_chain.last_event(db).items():
             _append(db, said | {"rows": rows, "securities": named, "when": when, "session": _last(db)})
+        _require_room(db)
 
 
 def rename(path: Path | str, *, symbol: str, to: str, date: str, who: str, reason: str, when: str) -> str:
@@ -256,6 +284,9 @@ def rename(path: Path | str, *, symbol: str, to: str, date: str, who: str, reaso
             )
         if to in (symbol, CASH, RECEIVABLES_ROW) or other in {*state.units_now, *state.pending["security"]}:
             raise BookError(f"cannot rename {symbol} to {to}: the book already uses that name")
+        since = db.execute("SELECT max(start) FROM names WHERE security = ?", (security,)).fetchone()[0]
+        if date < since:
+            raise UsageError(f"{date} is before {since}, since when the book calls it {symbol}; correct the date")
         latest = next_session(max(_last(db), when[:10]))
         if pd.Timestamp(date) > latest:
             raise UsageError(f"{date} is too far ahead; record a rename on the session before it, or later")
@@ -274,6 +305,7 @@ def reconcile(
     when: str,
     accepted: tuple[str, str] = ("", ""),
     prices: Mapping[str, float] | None = None,
+    forced: str = "",
 ) -> str:
     """Compare a broker's statement with the book; returns the difference in words, empty if there is none.
 
@@ -283,6 +315,7 @@ def reconcile(
     accepted : (who, reason) of a person who accepts the statement: the difference is booked under that name, see
         `adjust`, and the book stands on what the broker holds
     prices : USD by symbol, where the statement has them; BookError (60) for a symbol that neither it nor the book knows
+    forced : why the difference is not plausible, and was accepted all the same
 
     An unaccepted difference stops the next run until a statement agrees.
     """
@@ -308,7 +341,9 @@ def reconcile(
             rows, named = _corrections(db, state, change, prices or {}, cents, (), when)
             rows += taken_away(_named(state, rows))
             booked = {"kind": "adjusted", **signed, "difference": difference, "rows": rows, "securities": named}
+            booked |= {"forced": forced} if forced else {}
             _append(db, booked | {"when": when, "session": _last(db)})
+        _require_room(db)
     return difference
 
 
@@ -400,10 +435,12 @@ def read_moves(db: sqlite3.Connection, session: str, orders: Set[str] = frozense
 
 
 def _is_own(kind: str, text: str, orders: Set[str]) -> bool:
-    """Whether an event is of fills of some orders and of nothing else, or of dividends that were paid: a session was
-    decided with both in mind."""
+    """Whether an event is of fills of some orders and of nothing else, or takes one of them back, or is of dividends
+    that were paid: a session was decided with these in mind."""
     if kind == "adjusted":
         return json.loads(text).get("paid", False)
+    if kind == "reversed":
+        return json.loads(text)["order_id"] in orders
     return kind == "fills" and {fill["order_id"] for fill in json.loads(text)["fills"]} <= orders
 
 
@@ -448,7 +485,8 @@ def _share_units(db: sqlite3.Connection) -> int:
 
 def _filled(db: sqlite3.Connection) -> Counter:
     """Units that are filled, by order."""
-    return Counter(dict(db.execute("SELECT order_id, sum(shares) FROM fills GROUP BY order_id")))
+    query = f"SELECT order_id, sum(shares) FROM fills WHERE fill_id NOT IN ({REVERSED}) GROUP BY order_id"
+    return Counter(dict(db.execute(query, (database.LAST,))))
 
 
 def _units(shares: float, share_units: int, what: str) -> int:
@@ -479,6 +517,29 @@ def _checked(rows: list[dict], batch: Batch, share_units: int) -> list[dict]:
     return found
 
 
+def _forced(rows: list[dict], odd: Mapping[str, str], outside: Mapping[str, str], forced: Set[str]) -> dict[str, str]:
+    """What is not plausible about the fills that a person forces, by id; BookError for one that is not forced."""
+    for row in rows:
+        key = row["fill_id"]
+        if key in outside and key not in forced:
+            raise BookError(
+                f"fill {key}: {outside[key]}; correct the file, or, if it happened, take it with --force {key} "
+                "--who NAME --reason WHY; the whole file is rejected"
+            )
+        if forced and key in odd and key not in forced:
+            raise BookError(f"{odd[key]}; name it in --force too, or correct the file; the whole file is rejected")
+    return {row["fill_id"]: outside[row["fill_id"]] for row in rows if row["fill_id"] in outside}
+
+
+def _require_room(db: sqlite3.Connection) -> None:
+    """BookError if the book would hold more than it can count, whoever says that it happened."""
+    state = state_of(db)
+    prices = last_prices(db, state)
+    worth = [abs(n) / state.share_units * prices[security] * 100 for security, n in state.units_now.items()]
+    if not abs(state.cash_now_cents) + sum(worth) <= LARGEST:
+        raise BookError(f"the book cannot hold more than {LARGEST / 100:,.0f} USD; correct the amount")
+
+
 def _known(db: sqlite3.Connection, row: dict, share_units: int) -> bool:
     """Whether this very fill is recorded; BookError if its id is, with other content."""
     names = ("order_id", "date", *projection.FILLED)
@@ -487,6 +548,7 @@ def _known(db: sqlite3.Connection, row: dict, share_units: int) -> bool:
         was = dict(zip(names, known, strict=True))
         shares = shares_text(was["shares"], share_units, "+")
         said = f"{shares} shares of {was['order_id']} at {was['price']:g} on {was['date']}"
+        said += ", and was reversed" if row["fill_id"] in reversed_fills(db) else ""
         raise BookError(
             f"fill {row['fill_id']} is already recorded with different values: {said}; use a new fill_id for a new fill"
         )
@@ -558,10 +620,30 @@ def _odd(rows: list[dict], batch: Batch, db: sqlite3.Connection, share_units: in
     return found
 
 
-def _booked(db: sqlite3.Connection) -> set[str]:
-    """Ids of the fills booked as corrections."""
-    query = "SELECT json_extract(body, '$.fill') FROM events WHERE kind = 'adjusted'"
-    return {fill for (fill,) in db.execute(query) if fill}
+def _booked(db: sqlite3.Connection) -> dict[str, dict]:
+    """The events of the fills booked as corrections, by id."""
+    query = "SELECT body FROM events WHERE kind = 'adjusted' AND json_extract(body, '$.fill') IS NOT NULL"
+    bodies = [json.loads(text) for (text,) in db.execute(query)]
+    return {body["fill"]: body for body in bodies}
+
+
+def _require_as_booked(db: sqlite3.Connection, row: dict, booked: dict | None, share_units: int) -> None:
+    """BookError if a fill is booked as a correction, and was for other shares or another amount."""
+    if booked is None:
+        return
+    was = [sum(each[name] for each in booked["rows"]) for name in ("shares", "cents")]
+    if was != [round(row["shares"] * share_units), _paid_for(row)]:
+        gone = ", and was reversed" if row["fill_id"] in reversed_fills(db) else ""
+        raise BookError(
+            f"fill {row['fill_id']} is already booked with different values: "
+            f"{shares_text(was[0], share_units, '+')} shares for {was[1] / 100:+,.2f} USD{gone}; "
+            "use a new fill_id for a new fill"
+        )
+
+
+def _paid_for(row: dict) -> int:
+    """What a fill that no order explains does to the cash, cents."""
+    return -round(row["shares"] * row["price"] * 100) - row["commission_cents"]
 
 
 def _book_odd(db: sqlite3.Connection, row: dict, why: str, batch: Batch, signed: dict, when: str) -> None:
@@ -570,9 +652,8 @@ def _book_odd(db: sqlite3.Connection, row: dict, why: str, batch: Batch, signed:
     symbol = named.get(row["order_id"]) or row.get("symbol")
     if not symbol:
         raise BookError(f"{why}; add a symbol column to the file to book it with --who")
-    cash = -round(row["shares"] * row["price"] * 100) - row["commission_cents"]
     prices = {symbol: row["price"]}
-    rows, securities = _corrections(db, state_of(db), {symbol: row["shares"]}, prices, cash, (), when)
+    rows, securities = _corrections(db, state_of(db), {symbol: row["shares"]}, prices, _paid_for(row), (), when)
     said = {"kind": "adjusted", **signed, "difference": why, "fill": row["fill_id"], "rows": rows}
     _append(db, said | {"securities": securities, "when": when, "session": _last(db)})
 

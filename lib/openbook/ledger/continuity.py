@@ -59,7 +59,7 @@ def _require_shares(settlement: Settlement, state: BookState) -> None:
 def _require_lots(settlement: Settlement, state: BookState) -> None:
     """The lots are those that follow, first in, first out, and the cost of each holding is theirs."""
     try:
-        after, closed = lots.carry_over(state.lots, settlement)
+        after, closed = lots.carry_over(state.lots_restated, settlement)
     except (KeyError, IndexError, ValueError) as error:  # rows that no book has, such as a split of nothing
         raise BookError(f"cannot derive lots from the settlement: {error!r}") from error
     costs = {row.security: row.cost_cents for row in settlement.holdings}

@@ -1,5 +1,6 @@
 """Plain facts of a book, as rows: money in integer cents, shares in integers of the book's unit."""
 
+from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
@@ -8,6 +9,8 @@ from openbook.common.errors import BookError
 
 Day = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
 OPEN_END = "9999-12-31"  # due when a statement or a person confirms it
+LARGEST = 10**15  # cents that a book can hold, ten trillion USD; sums and products of it stay within 64 bits
+REVERSAL = "reversal"  # kind of the rows of an adjustment that take back a fill; `lots` are restated beside them
 Outcome = Literal["FILLED", "PARTIALLY_FILLED", "EXPIRED"]
 Ending = Literal["sale", "cash_in_lieu", "delisting", "adjustment"]
 ActionKind = Literal["split", "cash_in_lieu", "dividend", "delisting", "spin_off", "interest"]
@@ -213,3 +216,13 @@ def cash_change(fill: Fill) -> int:
     """What a fill does to the cash, cents."""
     notional = fill.notional_cents if fill.shares < 0 else -fill.notional_cents
     return notional - fill.commission_cents - fill.slippage_cents
+
+
+def exact(value: float) -> Fraction:
+    """The decimal number that is meant by a price, a rate or a return: 0.1 is a tenth."""
+    return Fraction(repr(float(value)))
+
+
+def worth(units: int | Fraction, price: float, share_units: int) -> int:
+    """Units × price in cents; exact, so that half a cent is one."""
+    return round(units * exact(price) * 100 / share_units)

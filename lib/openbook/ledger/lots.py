@@ -14,7 +14,7 @@ from fractions import Fraction
 from itertools import accumulate, pairwise
 from typing import Any, cast
 
-from openbook.ledger.facts import Action, Adjustment, Closed, Ending, Fill, Lot, cash_change
+from openbook.ledger.facts import REVERSAL, Action, Adjustment, Closed, Ending, Fill, Lot, cash_change
 from openbook.ledger.records import Settlement
 
 NOISE = 1e-12  # of a product in floating point: 700 × (1/7) is 100.00000000000001
@@ -32,8 +32,8 @@ def carry(
 ) -> tuple[dict[str, tuple[Lot, ...]], tuple[Closed, ...]]:
     """The lots of every security after the sessions `days`, and what was closed on the way, oldest first.
 
-    lots : by security, oldest first, before the first of the days; the rest as in a settlement of those days. Each
-        session in turn: adjustments (before the first), splits, fills, delistings
+    lots : by security, oldest first, before the first of the days, as reversals restated them; the rest as in a
+        settlement of those days. Each session in turn: adjustments (before the first), splits, fills, delistings
     """
     work = _Lots(lots, share_units)
     by_day: defaultdict[str, tuple[list[Action], list[Fill]]] = defaultdict(lambda: ([], []))
@@ -42,7 +42,8 @@ def carry(
     for fill in fills:  # of a session without bars: it is settled with the next
         by_day[days[bisect_left(days, fill.date)]][1].append(fill)
     for row in adjustments:
-        work.adjust(row, days[0])
+        if row.kind != REVERSAL:
+            work.adjust(row, days[0])
     for day in days:
         acted, filled = by_day[day]
         for action in acted:

@@ -15,7 +15,7 @@ from itertools import pairwise
 from openbook.common.errors import BookError
 from openbook.ledger.facts import Mark
 from openbook.ledger.records import CURRENCY, MINOR_UNITS
-from openbook.ledger.schema import DERIVED
+from openbook.ledger.schema import DERIVED, TRANSITIONS
 
 MARKED = tuple(Mark.model_fields)[1:]
 SINCE_3 = {"receivables_cents": 0, "adjustments_cents": 0}
@@ -33,6 +33,8 @@ COMMITTED |= dict.fromkeys(SMALL, "committed")
 
 def apply(db: sqlite3.Connection, seq: int, body: dict) -> None:
     """Insert the rows that follow from one event."""
+    if body["kind"] == "reversed":  # a book that is older than reversals does not know their transitions
+        db.executemany("INSERT OR IGNORE INTO transitions VALUES (?, ?)", TRANSITIONS)
     for table, rows in derive(seq, body).items():
         if rows:
             db.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
@@ -40,6 +42,8 @@ def apply(db: sqlite3.Connection, seq: int, body: dict) -> None:
 
 def derive(seq: int, body: dict) -> dict[str, list[tuple]]:
     """The rows of each table that follow from one event, and from nothing else."""
+    if body["kind"] not in MEANINGS:
+        raise BookError(f"the book has an event {body['kind']!r} of a newer openbook; update openbook")
     rows = MEANINGS[body["kind"]](seq, body)
     named = enumerate(body.get("securities", ()), start=1)
     return rows | {"names": [(seq, n, body["session"], s["id"], s["ticker"], s["start"]) for n, s in named]}
@@ -124,6 +128,13 @@ def _adjusted(seq: int, body: dict) -> dict[str, list[tuple]]:
     return {"adjustments": [(seq, n, body["session"], *(row[name] for name in ADJUSTED)) for n, row in rows]}
 
 
+def _reversed(seq: int, body: dict) -> dict[str, list[tuple]]:
+    """A fill that was taken back: what that makes of its order and, if it was settled, of shares and cash. The fill
+    keeps its row, and `queries` leave it out from then on."""
+    changes = [(row["order_id"], row["before"], row["after"], row["reason"]) for row in body["orders"]]
+    return _adjusted(seq, body) | {"order_states": _states(seq, body["session"], changes)}
+
+
 def _renamed(seq: int, body: dict) -> dict[str, list[tuple]]:
     """A security has another ticker; see `names`."""
     return {}
@@ -153,6 +164,7 @@ MEANINGS = {
     "fills": _filled,
     "cash": _flowed,
     "adjusted": _adjusted,
+    "reversed": _reversed,
     "renamed": _renamed,
     "upgraded": _upgraded,
     "halted": _switched,

@@ -1,6 +1,7 @@
 """Queries on a book's tables: its current state, or the state before any of its sessions. Every function reads inside a
 transaction, and none writes."""
 
+import json
 import sqlite3
 from typing import Any, cast
 
@@ -10,9 +11,13 @@ from openbook.common.errors import BookError
 from openbook.execution.kill_switch import ACTIVE, worst
 from openbook.execution.share_units import in_shares, position_series
 from openbook.ledger import projection
+from openbook.ledger.database import LAST
 from openbook.ledger.facts import Adjustment, Fill, Flow, Lot, Mark, Receivable, Rename
 from openbook.ledger.lots import carry, carry_over
 from openbook.ledger.records import FILL_COLUMNS, MARK_COLUMNS, PENDING_COLUMNS, BookState, Settlement, performance
+
+# Ids of the fills that were reversed before a session; the question mark is the session.
+REVERSED = "SELECT json_extract(body, '$.fill') FROM events WHERE kind = 'reversed' AND session < ?"
 
 
 def head_before(db: sqlite3.Connection, before: str) -> str:
@@ -59,6 +64,7 @@ def state_before(db: sqlite3.Connection, before: str, *, whole: bool = True) -> 
         adjustments=_adjustments(db, before, seq),
         renames=renames,
         lots=_lots(db, before, last, {security: n for security, _, n, _ in held}),
+        restated=_restated(db, before, seq),
         prices={security: price for security, *_, price in held},
         last_orders=_last_orders(db, before),
     )
@@ -86,9 +92,11 @@ def _receivables(db: sqlite3.Connection, last: str) -> tuple[Receivable, ...]:
 
 
 def _adjustments(db: sqlite3.Connection, before: str, seq: int) -> tuple[Adjustment, ...]:
-    """What was corrected by name after event `seq`, oldest first."""
-    query = f"SELECT {', '.join(projection.ADJUSTED)} FROM adjustments WHERE committed < ? AND seq > ? ORDER BY seq, n"
-    rows = db.execute(query, (before, seq))
+    """What was corrected by name after event `seq`, oldest first; not fills that were reversed since."""
+    query = f"""SELECT {", ".join(projection.ADJUSTED)} FROM adjustments WHERE committed < ? AND seq > ? AND seq NOT IN
+        (SELECT seq FROM events WHERE kind = 'adjusted' AND json_extract(body, '$.fill') IN ({REVERSED}))
+        ORDER BY seq, n"""
+    rows = db.execute(query, (before, seq, before))
     return tuple(Adjustment(**dict(zip(projection.ADJUSTED, row, strict=True))) for row in rows)
 
 
@@ -104,6 +112,13 @@ def _lots(db: sqlite3.Connection, before: str, last: str, held: dict[str, int]) 
     if wrong:
         raise BookError(f"the lots of {', '.join(wrong)} do not match the positions; restore the book from a backup")
     return found
+
+
+def _restated(db: sqlite3.Connection, before: str, seq: int) -> dict[str, tuple[Lot, ...]]:
+    """The lots that reversals of settled fills left, after event `seq`, by security; the last word on each."""
+    query = "SELECT body FROM events WHERE kind = 'reversed' AND session < ? AND seq > ? ORDER BY seq"
+    bodies = [json.loads(text) for (text,) in db.execute(query, (before, seq))]
+    return {body["security"]: tuple(Lot(**row) for row in body["lots"]) for body in bodies if body["lots"] is not None}
 
 
 def _lot(security: str, opened: str, shares: int, cost: int) -> Lot:
@@ -149,19 +164,20 @@ def _last_orders(db: sqlite3.Connection, before: str) -> pd.DataFrame:
 
 
 def _recorded(db: sqlite3.Connection, before: str, seq: int) -> tuple[Fill, ...]:
-    """Fills that a person recorded after event `seq`, oldest first."""
+    """Fills that a person recorded after event `seq`, and did not reverse, oldest first."""
     names = [name for name in Fill.model_fields if name != "recorded"]
-    query = f"SELECT {', '.join(names)} FROM fills WHERE committed < ? AND seq > ? ORDER BY seq, fill_id"
-    rows = db.execute(query, (before, seq))
+    query = f"""SELECT {", ".join(names)} FROM fills WHERE committed < ? AND seq > ? AND fill_id NOT IN ({REVERSED})
+        ORDER BY seq, fill_id"""
+    rows = db.execute(query, (before, seq, before))
     return tuple(Fill(**dict(zip(names, row, strict=True)), recorded=True) for row in rows)
 
 
 def _fills(db: sqlite3.Connection, before: str, units: int) -> pd.DataFrame:
-    """Every fill committed before session `before`, FILL_COLUMNS."""
-    query = """SELECT f.date, f.fill_id, f.symbol, f.shares, f.price, f.commission_cents / 100.0,
+    """Every fill committed, and not reversed, before session `before`, FILL_COLUMNS."""
+    query = f"""SELECT f.date, f.fill_id, f.symbol, f.shares, f.price, f.commission_cents / 100.0,
         f.slippage_cents / 100.0, o.price FROM fills f JOIN orders o USING (order_id) WHERE f.committed < ?
-        ORDER BY f.date, f.fill_id"""
-    table = pd.DataFrame(db.execute(query, (before,)).fetchall(), columns=FILL_COLUMNS)
+        AND f.fill_id NOT IN ({REVERSED}) ORDER BY f.date, f.fill_id"""
+    table = pd.DataFrame(db.execute(query, (before, before)).fetchall(), columns=FILL_COLUMNS)
     return table if units == 1 else table.assign(shares=in_shares(table["shares"], units))
 
 
@@ -205,6 +221,11 @@ def history_before(db: sqlite3.Connection, before: str) -> pd.DataFrame:
     return performance(pd.DataFrame(db.execute(query, (before,)).fetchall(), columns=names))
 
 
+def reversed_fills(db: sqlite3.Connection) -> set[str]:
+    """Ids of the fills that were reversed."""
+    return {fill for (fill,) in db.execute(REVERSED, (LAST,))}
+
+
 def last_prices(db: sqlite3.Connection, state: BookState) -> dict[str, float]:
     """The last price that the book knows of what it holds now, USD by id: the close of its last session, or what was
     paid or stated since."""
@@ -224,4 +245,4 @@ def lots_now(state: BookState) -> dict[str, tuple[Lot, ...]]:
         "fills": state.recorded,
         "share_units": state.share_units,
     }
-    return carry(state.lots, days=days, **since)[0]
+    return carry(state.lots_restated, days=days, **since)[0]

@@ -17,6 +17,7 @@ from openbook.common.constants import CASH
 from openbook.execution.share_units import in_shares, position_series, shares_text
 from openbook.ledger.facts import (
     OPEN_END,
+    REVERSAL,
     Action,
     Adjustment,
     Closed,
@@ -67,7 +68,8 @@ class BookState:
         that was recorded is in force in `securities`, `positions` and `pending`
     ids : every id that was ever given
     renames : those that are recorded, and were not in force yet at the last session
-    lots : open lots by id, oldest first, as settled
+    lots : open lots by id, oldest first, as settled; restated : those of the securities of which a settled fill was
+        reversed since, as they would be without it
     prices : USD by id, at which what is held was marked
     last_orders : those of the last session that had any, in any state: order_id, decided, status
     """
@@ -94,6 +96,7 @@ class BookState:
     adjustments: tuple[Adjustment, ...] = ()
     renames: tuple[Rename, ...] = ()
     lots: dict[str, tuple[Lot, ...]] = field(default_factory=dict)
+    restated: dict[str, tuple[Lot, ...]] = field(default_factory=dict)
     prices: dict[str, float] = field(default_factory=dict)
     last_orders: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["order_id", "decided", "status"]))
 
@@ -130,6 +133,11 @@ class BookState:
         for row in moved:
             held[row.security] += row.shares
         return {security: n for security, n in held.items() if n}
+
+    @property
+    def lots_restated(self) -> dict[str, tuple[Lot, ...]]:
+        """Open lots by id, without the fills that were reversed since; the next settlement begins with them."""
+        return self.lots | self.restated
 
     @property
     def receivables_now(self) -> list[Receivable]:
@@ -330,9 +338,10 @@ def _adjustment_text(row: Adjustment, share_units: int) -> tuple[str, str]:
     if row.due:
         due = "until paid" if row.due == OPEN_END else f"due {row.due}"
         return row.symbol, f"{row.kind} of {row.cents / 100:+,.2f} USD, {due}"
+    why = "reversal of a fill" if row.kind == REVERSAL else "manual adjustment"
     if row.shares:
-        return row.symbol, f"{shares_text(row.shares, share_units, '+')} shares, manual adjustment"
-    return CASH, f"{row.cents / 100:+,.2f} USD, manual adjustment"
+        return row.symbol, f"{shares_text(row.shares, share_units, '+')} shares, {why}"
+    return CASH, f"{row.cents / 100:+,.2f} USD, {why}"
 
 
 def _action_text(action: Action, share_units: int) -> str:

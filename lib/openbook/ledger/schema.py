@@ -9,7 +9,7 @@ APPLICATION_ID = 0x6F62_6F6B  # "obok", at a fixed place in the file: distinguis
 SCHEMA_VERSION = 3
 
 # What may follow what. A fill that really happened is recorded, also when its order was voided or expired before; that
-# it had been approved is checked where fills are recorded.
+# it had been approved is checked where fills are recorded. The last seven follow from the reversal of a fill.
 TRANSITIONS = (
     ("NEW", "PROPOSED"),
     ("PROPOSED", "PENDING"),
@@ -32,6 +32,13 @@ TRANSITIONS = (
     ("VOID", "FILLED"),
     ("PARTIALLY_FILLED", "RECONCILED"),
     ("FILLED", "RECONCILED"),
+    ("FILLED", "PARTIALLY_FILLED"),
+    ("FILLED", "APPROVED"),
+    ("FILLED", "EXPIRED"),
+    ("FILLED", "VOID"),
+    ("PARTIALLY_FILLED", "APPROVED"),
+    ("RECONCILED", "EXPIRED"),
+    ("RECONCILED", "VOID"),
 )
 
 TABLES = """

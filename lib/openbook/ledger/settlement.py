@@ -31,6 +31,8 @@ from openbook.ledger.facts import (
     Receivable,
     Result,
     cash_change,
+    exact,
+    worth,
 )
 from openbook.ledger.lots import whole_shares
 from openbook.ledger.receivables import owed_after
@@ -109,7 +111,8 @@ class _Ledger:
         self.cash, self.invested, self.simulated = state.cash_cents, state.invested_cents, state.kind == "paper"
         self.recorded, self.flows, self.adjustments = list(state.recorded), state.flows, state.adjustments
         self.share_units, self.names, self.renames = state.share_units, state.names, state.renames
-        self.shares, self.lots, self.receivables = state.units, state.lots, list(state.receivables)
+        self.shares, self.receivables = state.units, list(state.receivables)
+        self.lots, self.settled_lots = state.lots_restated, state.lots
         self.pending = {row.order_id: row for row in each_row(state.pending, index=False)}
         self.names |= {row.security: row.symbol for row in self.pending.values()}
         self.ordered = {row.order_id: round(row.shares * self.share_units) for row in self.pending.values()}
@@ -174,10 +177,10 @@ class _Ledger:
             ids = _list(fill.fill_id for fill in self.recorded)
             raise OutOfOrderError(f"fills {ids} are dated after {self.day}; settle the later session")
         locked = [security for security in sorted(self.shares) if self.stale[security]]
-        worth = sum(abs(self.value(self.shares[security], self.last_close[security])) for security in locked)
-        if worth > self.account.max_locked_value * max(self.equity, 0):
+        unpriced = sum(abs(self.value(self.shares[security], self.last_close[security])) for security in locked)
+        if unpriced > self.account.max_locked_value * max(self.equity, 0):
             raise DataError(
-                f"no close for held {_list(map(self.called, locked))} on {self.day}, {worth / 100:,.2f} "
+                f"no close for held {_list(map(self.called, locked))} on {self.day}, {unpriced / 100:,.2f} "
                 f"USD of {self.equity / 100:,.2f}; import the bars or record the delisting; "
                 "account.max_locked_value limits how much may stay at its last close"
             )
@@ -197,7 +200,7 @@ class _Ledger:
             adjustment_rows=self.adjustments,
             receivables=tuple(self.receivables),
             delisted=tuple(self.delisted),
-            lots=lots.changed(self.lots, held),
+            lots=lots.changed(self.settled_lots, held),
             closed=closed,
         )
 
@@ -245,7 +248,7 @@ class _Ledger:
         if not (self.simulated and debit and self.previous is not None):
             return
         days = (self.session - self.previous).days
-        cents = -round(debit * _exact(self.account.debit_rate) * days / DAYS_OF_INTEREST)
+        cents = -round(debit * exact(self.account.debit_rate) * days / DAYS_OF_INTEREST)
         if cents:
             self.cash += cents
             self.other += cents
@@ -332,7 +335,7 @@ class _Ledger:
                 raise DataError(f"dividend of {symbol} on {self.day} is {per_share}; correct it in the source")
             if security in self.shares:
                 cents = self.value(self.shares[security], per_share)
-                cents -= round(max(cents, 0) * _exact(self.account.withholding))
+                cents -= round(max(cents, 0) * exact(self.account.withholding))
                 self.dividends += cents
                 self.cash += cents if self.simulated else 0
                 self.owe(security, "dividend", 0 if self.simulated else cents)
@@ -446,7 +449,7 @@ class _Ledger:
             if not -1 <= final < np.inf:
                 raise DataError(f"delisting of {symbol} has final return {final}; record a return, 0 if none")
             shares = self.shares[security]
-            price = _exact(self.last_close[security]) * (1 + _exact(final))
+            price = exact(self.last_close[security]) * (1 + exact(final))
             cents = round(shares * price * 100 / self.share_units)
             self.cash += cents
             self.proceeds += cents
@@ -524,8 +527,8 @@ class _Ledger:
         return self.previous is not None and self.previous < date <= self.session
 
     def value(self, units: int | Fraction, price: float) -> int:
-        """Units × price in cents; exact, so that half a cent is one."""
-        return round(units * _exact(price) * 100 / self.share_units)
+        """Units × price in cents."""
+        return worth(units, price, self.share_units)
 
     def hold(self, security: str, shares: int) -> None:
         """Set a position; zero shares remove it."""
@@ -616,11 +619,6 @@ def _sessions_without(market: Market, columns: dict[str, str], last: pd.Timestam
     closes = market.close.loc[:last].iloc[-span:].reindex(columns=sorted(columns.values()))
     silent = closes.isna()[::-1].cumprod().sum()
     return {security: int(silent[symbol]) for security, symbol in columns.items()}
-
-
-def _exact(value: float) -> Fraction:
-    """The decimal number that is meant by a price, a rate or a return: 0.1 is a tenth."""
-    return Fraction(repr(float(value)))
 
 
 def _shortfall(ordered: int, filled: int, decided: int, share_units: int) -> str:

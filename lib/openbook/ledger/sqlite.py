@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from openbook.common.errors import BookError, LockError, StorageError
-from openbook.common.files import sync
+from openbook.common.files import make_folder, sync
 from openbook.common.interrupts import durably
 from openbook.ledger import event_chain
 from openbook.ledger.schema import APPLICATION_ID, SCHEMA_VERSION, statements
@@ -27,7 +27,7 @@ def create(path: Path, begin: Callable[[sqlite3.Connection], None]) -> None:
     """
     draft = path.with_name(f".{path.name}.new")
     with spoken(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         for left in path.parent.glob(f"{draft.name}*"):  # by a crash
             left.unlink(missing_ok=True)
         if path.exists():

@@ -11,7 +11,7 @@ import sqlite3
 from pathlib import Path
 
 from openbook.common.errors import BookError
-from openbook.common.files import replace_file, sync
+from openbook.common.files import make_folder, replace_file, sync
 from openbook.ledger import database, event_chain, projection, sqlite
 from openbook.ledger.facts import Lot
 from openbook.ledger.lots import carry_over
@@ -122,7 +122,7 @@ def _keep(path: Path, keep: Path) -> None:
         if keep.read_bytes() != data:
             raise BookError(f"the backup {keep} already exists and differs from {path}; move it elsewhere")
         return
-    keep.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(keep.parent)
     replace_file(keep, data)
 
 
@@ -158,8 +158,10 @@ def _append(db: sqlite3.Connection, events: list[Event], when: str) -> None:
 
 
 def _compare(old: sqlite3.Connection, new: sqlite3.Connection, path: Path) -> None:
-    """BookError unless every column of the old tables is the same in the new ones, except for the new event."""
-    tables = [name for (name,) in old.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+    """BookError unless every column of the old tables is the same in the new ones, except for the new event; which
+    transitions are allowed is a matter of the format, not of the book."""
+    query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'transitions' ORDER BY name"
+    tables = [name for (name,) in old.execute(query)]
     for table in tables:
         names = ", ".join(row[1] for row in old.execute(f"PRAGMA table_xinfo({table})"))
         only = " WHERE kind <> 'upgraded'" if table == "events" else ""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openbook.common.errors import AuditError, OpenbookError
-from openbook.common.files import replace_file, storage
+from openbook.common.files import make_folder, replace_file, storage
 from openbook.common.secrets import redact
 from openbook.runs.message_queue import GIVEN_UP, SENT, WAITING, count_waiting, entries, read_entry
 from openbook.runs.runs_folder import OUTBOX, RunsFolder, read_run
@@ -64,7 +64,7 @@ def enqueue(runs: Path, message: "Message", now: datetime) -> bool:
         "channels": dict.fromkeys(names, state),
     }
     with storage(f"write {file}"):
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         replace_file(file, json_bytes(content))
     return True
 

@@ -132,6 +132,7 @@ def _write(place: Path, names: Iterable[str], data: bytes) -> None:
         os.close(handle)
     with suppress(OSError):
         sync(place)
+        sync(place.parent)
 
 
 def _files(place: Path, runs: Path, kind: str) -> list[Path]:

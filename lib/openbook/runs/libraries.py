@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from openbook.common.errors import AuditError
-from openbook.common.files import replace_file, storage
+from openbook.common.files import make_folder, replace_file, storage
 from openbook.runs import provenance
 from openbook.runs.stage import json_bytes
 
@@ -29,7 +29,7 @@ def keep(runs: Path, files: Mapping[str, bytes]) -> str:
     target = _place(runs, digest)
     if not _is_whole(target, digest):
         with storage(f"keep the library in {target}"):
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             replace_file(target, _pack(files))
     return digest
 

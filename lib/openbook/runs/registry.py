@@ -12,7 +12,7 @@ from hashlib import sha256 as sha256_of
 from pathlib import Path
 
 from openbook.common.errors import ModelError, UsageError
-from openbook.common.files import replace_file, storage, sync, write_synced
+from openbook.common.files import make_folder, replace_file, storage, sync, write_synced
 from openbook.common.interrupts import durably
 from openbook.common.text import require_line
 from openbook.runs.stage import check_name, clean, json_bytes
@@ -155,7 +155,7 @@ def _put(target: Path, files: Mapping[str, bytes]) -> None:
     new = target.with_name(f".{target.name}")
     if new.exists():  # what a crash left
         shutil.rmtree(new)
-    new.mkdir(parents=True)
+    make_folder(new)
     for name, data in files.items():
         if len(check_name(name).parts) > 1:
             raise ModelError(f"a bundle must not contain folders: {name}")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from openbook.common.errors import ConflictError, LockError, OpenbookError, UsageError
-from openbook.common.files import replace_file, storage, sync
+from openbook.common.files import make_folder, replace_file, storage, sync
 from openbook.common.interrupts import durably
 from openbook.common.secrets import redact, redact_folder
 from openbook.runs import libraries, provenance, registry, timestamps
@@ -139,7 +139,7 @@ class RunsFolder:
         if target.exists():
             raise ConflictError(f"{target} is already sealed and cannot be overwritten")
         with storage(f"seal {target}"):
-            target.parent.mkdir(exist_ok=True)
+            make_folder(target.parent)
             with durably(f"the run {target} was sealed"):
                 os.rename(stage.folder, target)
             sync(target.parent)
@@ -218,7 +218,7 @@ class RunsFolder:
         """Replace one file below the runs folder in one step: a view of a book, an index of pages."""
         file = self.folder / check_name(name)
         with storage(f"write {file}"):
-            file.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(file.parent)
             replace_file(file, content)
         return file
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from openbook.common.files import replace_file, storage
+from openbook.common.files import make_folder, replace_file, storage
 from openbook.runs.stage import json_bytes
 
 NOTE = "views.json"
@@ -28,7 +28,7 @@ def publish(place: Path, made: Mapping[str, bytes], *, rebuild: bool = False) ->
     fresh = {name: data for name, data in made.items() if name not in edited}
     known, coming = _noted(place), {name: [_sha256(data)] for name, data in fresh.items()}
     with storage(f"write the views in {place}"):
-        place.mkdir(parents=True, exist_ok=True)
+        make_folder(place)
         there = {name: [_sha256((place / name).read_bytes())] for name in fresh if (place / name).is_file()}
         both = {name: [*there.get(name, []), *coming[name]] for name in fresh}
         replace_file(place / NOTE, json_bytes({**known, **both}))

@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from openbook.common.errors import DataError, StorageError
-from openbook.common.files import storage, sync, write_synced
+from openbook.common.files import make_folder, storage, sync, write_synced
 from openbook.market import calendar
 from openbook.market.ingest import LEVEL_MEMORY, admit, doubtful_closes
 from openbook.market.restatements import in_order, restated_rows
@@ -399,7 +399,7 @@ def _write(
     announce()
     kept = set() if old is None else files_of(old)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         _sweep(folder, kept)
         for name, data in parts.items():
             if name not in kept:
