@@ -6,13 +6,12 @@ The pointer's history has one entry for each promotion and each rollback, oldest
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from hashlib import sha256 as sha256_of
 from pathlib import Path
 
 from openbook.common.errors import ModelError, UsageError
-from openbook.common.files import replace_file, storage, sync, write_synced
+from openbook.common.files import draft_folder, replace_file, storage, sync, write_synced
 from openbook.common.interrupts import durably
 from openbook.common.text import require_line
 from openbook.runs.stage import check_name, clean, json_bytes
@@ -148,17 +147,24 @@ def _point(runs: Path, entries: list[dict], entry: Mapping) -> None:
 def _put(target: Path, files: Mapping[str, bytes]) -> None:
     """A complete bundle at `target`: the one that is there if it has the same bytes, else a new one by one rename."""
     if target.exists():
-        if {path.name: path.read_bytes() for path in target.iterdir()} != dict(files):
-            raise ModelError(f"{target} was altered; move it away and promote again")
+        _require_same(target, files)
         return
-    new = target.with_name(f".{target.name}")
-    if new.exists():  # what a crash left
-        shutil.rmtree(new)
-    new.mkdir(parents=True)
-    for name, data in files.items():
-        if len(check_name(name).parts) > 1:
-            raise ModelError(f"a bundle must not contain folders: {name}")
-        write_synced(new / name, data)
-    sync(new)
-    os.rename(new, target)
-    sync(target.parent)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with draft_folder(target) as new:
+        for name, data in files.items():
+            if len(check_name(name).parts) > 1:
+                raise ModelError(f"a bundle must not contain folders: {name}")
+            write_synced(new / name, data)
+        sync(new)
+        try:
+            os.rename(new, target)
+        except OSError:
+            if not target.is_dir():
+                raise
+            _require_same(target, files)  # another process was faster
+        sync(target.parent)
+
+
+def _require_same(target: Path, files: Mapping[str, bytes]) -> None:
+    if {path.name: path.read_bytes() for path in target.iterdir()} != dict(files):
+        raise ModelError(f"{target} was altered; move it away and promote again")
