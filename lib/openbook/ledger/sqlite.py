@@ -202,7 +202,9 @@ def spoken(path: object) -> Iterator[None]:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise LockError(f"{path} is locked by another process; try again") from error
-        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+        if code == sqlite3.SQLITE_READONLY:
+            raise StorageError(f"cannot write {path}: permission denied for the file or its folder") from error
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
             raise StorageError(f"cannot read or write {path}: {error}") from error
         raise BookError(f"{path} is damaged: {error}; restore it from a backup") from error
 

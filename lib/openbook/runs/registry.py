@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256 as sha256_of
 from pathlib import Path
 
-from openbook.common.errors import ModelError, UsageError
+from openbook.common.errors import ModelError, StorageError, UsageError
 from openbook.common.files import draft_folder, replace_file, storage, sync, write_synced
 from openbook.common.interrupts import durably
 from openbook.common.text import require_line
@@ -130,6 +130,8 @@ def _read_pointer(runs: Path) -> dict:
             raise ValueError("it is not the last entry of its history")
     except FileNotFoundError:
         return {}
+    except PermissionError as error:
+        raise StorageError(f"cannot read {file}: {error.strerror}") from None
     except (OSError, ValueError, LookupError, TypeError) as error:
         way_out = "restore it, or move it away and run select_champion again"
         raise ModelError(f"{file} cannot be read: {error}; {way_out}") from None

@@ -110,7 +110,9 @@ def check_cells(runs: Path, repository: Path) -> tuple[list[str], list[str]]:
             commits[run] = f"{code}:notebooks/{run.notebook}.ipynb"
     sources, problems = _read_objects(repository, sorted(set(commits.values()))), []
     for run, name in commits.items():
-        if name not in sources:
+        if sources is None:
+            unchecked.setdefault(f"git cannot read {repository}", []).append(_subject(run))
+        elif name not in sources:
             unchecked.setdefault(f"{repository} has no {name}", []).append(_subject(run))
         else:
             problems += _compare(run, name, sources[name])
@@ -229,14 +231,15 @@ def _code(run: Run) -> tuple[str, str]:
     return (commit, "") if modified is False else ("", "made from code that was changed after its commit")
 
 
-def _read_objects(repository: Path, names: list[str]) -> dict[str, bytes]:
-    """Content by name, commit:path, of those that the repository has; one process of git for all."""
+def _read_objects(repository: Path, names: list[str]) -> dict[str, bytes] | None:
+    """Content by name, commit:path, of those that the repository has; one process of git for all. None if git refuses:
+    there is no repository, or it is another user's."""
     asked = "".join(f"{name}\n" for name in names).encode()
     command: list[str | Path] = ["git", "-C", repository, "cat-file", "--batch"]
     try:
         answer = subprocess.run(command, input=asked, capture_output=True, timeout=60, check=True).stdout
     except (OSError, subprocess.SubprocessError):
-        return {}
+        return None
     found = {}
     for name in names:
         first, _, answer = answer.partition(b"\n")
