@@ -6,7 +6,6 @@ number of threads may change the last digit of a fit, and because threads times 
 
 from __future__ import annotations
 
-import functools
 import os
 import pickle  # between the processes of one run only: nothing is ever read from a file
 import threading
@@ -19,7 +18,7 @@ from openbook.common.errors import StorageError, UsageError
 
 DASK = "dask://"
 REACHED_WITHIN = 10  # seconds to find the scheduler in
-LOOKS = 0.5  # seconds between two looks at whether the process that wants the results is still there
+LOOKS = 0.5  # seconds between two looks at whether a process still has its parent
 
 
 def run_tasks(
@@ -76,21 +75,17 @@ def _processes(function, shared, tasks, n_jobs: int) -> Iterable:
     """Results from processes of this machine; large arrays are mapped into them, not copied."""
     from joblib import Parallel, delayed, parallel_config
 
-    me = os.getpid()
-    with parallel_config(backend="loky", n_jobs=n_jobs, inner_max_num_threads=1):
-        yield from Parallel(return_as="generator")(delayed(_run_for)(me, function, shared, *task) for task in tasks)
+    ending = {"initializer": _end_with, "initargs": (os.getpid(),)}
+    with parallel_config(backend="loky", n_jobs=n_jobs, inner_max_num_threads=1, **ending):
+        yield from Parallel(return_as="generator")(delayed(function)(shared, *task) for task in tasks)
 
 
-def _run_for(asker: int, function, shared, *task):
-    """One task, in a process that ends when the one that wants the result does, however that ends."""
-    if os.getppid() == asker:
-        _end_with(asker)
-    return function(shared, *task)
-
-
-@functools.cache
 def _end_with(parent: int) -> None:
-    """Watch the parent from a thread. Linux could send a signal instead, but when the thread that started us ends."""
+    """Make this process end when its parent does, however that ends.
+
+    A thread looks from time to time. Linux could send a signal instead, but sends it when the thread that started us
+    ends, and macOS has none.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:
