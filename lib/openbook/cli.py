@@ -126,6 +126,7 @@ def run(
     from openbook.runs.preload import FOR_NOTEBOOKS
 
     runs = State.runs
+    _warn_of_secrets()
     # It imports what the notebook needs while we import what the command needs.
     with start_kernel(FOR_NOTEBOOKS, memory=memory) as kernel:
         from openbook.app import pipeline
@@ -163,6 +164,8 @@ def backfill(
     """
     from openbook.app import pipeline
     from openbook.notify import alerts
+
+    _warn_of_secrets()
 
     def act() -> int:
         done = pipeline.backfill(notebook, start, end, State.runs, profile=profile, sets=tuple(set_ or ()), say=_say)
@@ -661,6 +664,18 @@ def main(arguments: list[str] | None = None) -> int:
         said = f"but {', '.join(done)}; run the same command again to finish" if (done := interrupts.done()) else ""
         typer.echo(f"openbook: interrupted; {said or 'nothing was changed'}", err=True)
     return result if isinstance(result, int) else 0
+
+
+def _warn_of_secrets() -> None:
+    """Name the secrets that nobody can find in what a run writes; they do not stop it."""
+    from openbook.common.secrets import unrecognizable
+
+    if names := unrecognizable():
+        typer.echo(
+            f"openbook: warning: {', '.join(names)}: too short or too plain to be found if a run writes it down; "
+            "use at least 8 characters with letters beside digits",
+            err=True,
+        )
 
 
 def _end(error: Exception, code: int, said: str) -> int:

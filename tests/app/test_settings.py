@@ -25,6 +25,35 @@ def test_every_profile_is_valid(project_root, notebook, name):
     assert load_params(notebook, name, root=project_root)
 
 
+PLACES = {  # every setting that can be a URL, and the way out
+    "source.path": "FSSPEC_HTTPS",
+    "source.sectors.path": "FSSPEC_HTTPS",
+    "source.members.path": "FSSPEC_HTTPS",
+    "source.actions.path": "FSSPEC_HTTPS",
+    "source.index.path": "FSSPEC_HTTPS",
+    "source.fundamentals.path": "FSSPEC_HTTPS",
+    "source.securities.path": "FSSPEC_HTTPS",
+    "source.name": "FSSPEC_HTTPS",
+    "storage": "PGPASSWORD",
+}
+
+
+@pytest.mark.parametrize("url", ["https://user:hunter2@host/a.csv", "https://host/a.csv?api_key=hunter2"])
+@pytest.mark.parametrize("place", PLACES)
+def test_x08_a_setting_with_a_secret_in_its_url_is_refused_and_not_repeated(project_root, place, url):
+    notebook = "train_candidates" if place == "storage" else "daily_run"
+    with pytest.raises(ParameterError, match=rf"{place} contains .*sealed with the run; .*{PLACES[place]}") as caught:
+        load_params(notebook, "vendor", (f"{place}={url}",), root=project_root)
+    assert caught.value.exit_code == 78
+    assert "hunter2" not in str(caught.value)
+
+
+def test_x08_a_secret_in_the_file_of_a_profile_is_refused_too(profile):
+    root = profile("source: {provider: files, path: 's3://id:hunter2@bucket/a.csv', prices: raw}")
+    with pytest.raises(ParameterError, match=r"daily_run\.yaml: source\.path contains a password.*FSSPEC_S3"):
+        load_params("daily_run", "demo", root=root)
+
+
 def test_a_file_that_is_not_there_names_the_profiles(project_root):
     with pytest.raises(ParameterError, match="available profiles: demo, live, vendor"):
         load_params("daily_run", "prod", root=project_root)

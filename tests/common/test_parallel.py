@@ -1,6 +1,8 @@
 """Tasks give the same bits in this process, in processes beside it, and on a Dask cluster of two workers."""
 
 import os
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +10,8 @@ import pytest
 
 from openbook.common.errors import DataError, StorageError, UsageError
 from openbook.common.parallel import run_tasks
+from support import environment
+from support.processes import MARK, end_all, marked, wait_until
 
 
 @dataclass
@@ -71,6 +75,13 @@ def test_the_error_of_a_task_is_the_error_of_the_call(shared, where, request):
         run_tasks(fail, shared, [(0,), (0,)], **how)
 
 
+@pytest.mark.parametrize("engine", ["dask://user:hunter2@host:8786", "dask://host:8786?token=hunter2"])
+def test_an_engine_with_a_secret_is_refused_and_not_repeated(engine, shared):
+    with pytest.raises(UsageError, match="would be sealed") as told:
+        run_tasks(add_up, shared, TASKS, engine=engine)
+    assert "hunter2" not in str(told.value)
+
+
 @pytest.mark.parametrize("engine", ["dask:/host:1", "spark://host:7077", "dask://host", "dask"])
 def test_what_is_no_engine_is_refused(engine, shared):
     with pytest.raises(UsageError, match="invalid engine"):
@@ -84,3 +95,29 @@ def test_a_cluster_that_does_not_answer_is_named(shared):
 
 def test_no_task_is_no_result(shared):
     assert run_tasks(add_up, shared, []) == []
+
+
+WORK = """
+import time
+from openbook.common.parallel import run_tasks
+def work(shared, n):
+    print("at work", flush=True)
+    time.sleep(120)
+run_tasks(work, None, [(1,), (2,), (3,)], n_jobs=2)
+"""
+
+
+@pytest.mark.parametrize("when", ["starting", "at work"])
+def test_the_processes_end_with_the_one_that_is_killed(when):
+    """At work, or before the first task has reached them."""
+    mark = f"workers-{os.getpid()}"
+    line = [sys.executable, "-c", WORK]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=environment() | {MARK: mark}) as asker:
+        try:
+            if when == "at work":
+                assert [asker.stdout.readline() for _ in range(2)] == ["at work\n"] * 2
+            wait_until(lambda: sum("LokyProcess" in command for command in marked(mark).values()) == 2)
+            asker.kill()
+            wait_until(lambda: not marked(mark))
+        finally:
+            end_all(mark)

@@ -73,6 +73,7 @@ def test_a_kernel_sees_no_secret(monkeypatch):
         "VENDOR_API_KEY": "e",
         "github_token": "f",
         "OPENBOOK_BOOK_LIVE": "postgresql://u:secret@host/db",
+        "FSSPEC_HTTPS": '{"client_kwargs": {"headers": {"Authorization": "Bearer g"}}}',
     }
     shown = {"OPENBOOK_RUNS": "runs", "MONKEY": "x", "PGPASSWORD": "y", "HTTPS_PROXY": "http://proxy:80"}
     for name, value in {**hidden, **shown}.items():
@@ -126,11 +127,145 @@ def test_parts_that_are_secrets_by_themselves(tmp_path, monkeypatch):
     assert secrets.redact("postgresql+psycopg://desk@host/book") == "postgresql+psycopg://desk@host/book"
 
 
-def test_what_is_short_or_a_path_is_no_secret(tmp_path, monkeypatch):
-    monkeypatch.setenv("A_KEY", "12345")
-    monkeypatch.setenv("B_KEY", str(tmp_path))
-    (tmp_path / "a").write_text(f"12345 {tmp_path}")
+PLAIN = {  # not to be told from what every run writes
+    "short": "12345",
+    "a word": "data",
+    "another": "production",
+    "a name of ours": "train_candidates",
+    "a date": "2022-12-28",
+    "seven": "a1b2c3d",
+    "a host": "https://desk.example.com",
+}
+TELLING = {
+    "eight": "a1b2c3d4",
+    "a sign": "p@ssword",
+    "a letter that is not ASCII": "passwört",
+    "long": "correct horse battery staple",
+}
+
+
+@pytest.mark.parametrize("what", PLAIN)
+def test_a_secret_that_looks_like_anything_is_named_and_stops_nothing(tmp_path, monkeypatch, what):
+    monkeypatch.setenv("A_KEY", PLAIN[what])
+    (tmp_path / "a").write_text(f"before {PLAIN[what]} after")
     assert secrets.find(tmp_path) == []
+    assert secrets.unrecognizable() == ["A_KEY"]
+    monkeypatch.delenv("A_KEY")
+    monkeypatch.setenv("A_URL", f"postgresql://u:{PLAIN[what].rpartition('/')[2]}@host/db")
+    assert secrets.unrecognizable() == ["A_URL"]
+
+
+@pytest.mark.parametrize("what", TELLING)
+def test_a_secret_that_can_be_told_is_found(tmp_path, monkeypatch, what):
+    monkeypatch.setenv("A_KEY", TELLING[what])
+    (tmp_path / "a").write_text(f"before {TELLING[what]} after")
+    assert secrets.find(tmp_path) == ["a: A_KEY"]
+    assert secrets.unrecognizable() == []
+
+
+def test_a_path_to_a_key_is_no_key(tmp_path, monkeypatch):
+    monkeypatch.setenv("B_KEY", str(tmp_path))
+    monkeypatch.setenv("EMPTY_KEY", "")
+    (tmp_path / "a").write_text(f"{tmp_path}")
+    assert secrets.find(tmp_path) == secrets.unrecognizable() == []
+
+
+HOOKS = {  # a webhook, and a word of a run that it shares
+    "https://hooks.example.com/openbook": "/srv/openbook/runs",
+    "https://runs.example.com/srv/openbook/runs/daily_run": "/srv/openbook/runs/daily_run/2022-12-28",
+    "https://hooks.example.com/trades.csv?desk=production": "production trades.csv",
+    "https://hooks.example.com/services/trading-desk-of-the-year": "trading-desk-of-the-year",
+}
+
+
+@pytest.mark.parametrize("url", HOOKS)
+def test_a_webhook_that_shares_a_word_with_a_run_stops_nothing(tmp_path, monkeypatch, url):
+    monkeypatch.setenv("OPENBOOK_WEBHOOK", url)
+    (tmp_path / "trades.csv").write_text(HOOKS[url])
+    assert secrets.find(tmp_path) == []
+    (tmp_path / "trades.csv").write_text(f"posted to {url}.")
+    assert secrets.find(tmp_path) == ["trades.csv: OPENBOOK_WEBHOOK"]
+
+
+def test_a_webhook_whose_path_is_that_of_a_folder_here_stops_nothing(tmp_path, monkeypatch):
+    runs = tmp_path / "runs2024"
+    runs.mkdir()
+    monkeypatch.setenv("OPENBOOK_WEBHOOK", f"https://hooks.example.com{runs}")
+    (runs / "run.json").write_text(json.dumps({"store": f"{runs}/store"}))
+    assert secrets.find(runs) == []
+
+
+KEYS = {
+    "https://hooks.slack.com/services/T000/B000/a1B2c3D4e5F6g7H8": "a1B2c3D4e5F6g7H8",
+    "https://discord.com/api/webhooks/1122/x9_y8-zZz7w6v5u4": "x9_y8-zZz7w6v5u4",
+    "https://hooks.example.com/x?token=s3cr3t-t0ken": "s3cr3t-t0ken",
+    "https://hooks.example.com/catch/123456/abcdefg": "/catch/123456/abcdefg",
+}
+
+
+@pytest.mark.parametrize("url", KEYS)
+def test_the_key_of_a_webhook_is_found_without_its_host(tmp_path, monkeypatch, url):
+    monkeypatch.setenv("OPENBOOK_WEBHOOK", url)
+    (tmp_path / "a").write_text(f"POST {KEYS[url]} failed")
+    assert secrets.find(tmp_path) == ["a: OPENBOOK_WEBHOOK"]
+    assert secrets.redact(KEYS[url]) == "[OPENBOOK_WEBHOOK]"
+
+
+def test_what_a_source_logs_in_with_is_a_secret(tmp_path, monkeypatch):
+    login = {"endpoint": "https://files.example.com", "headers": {"Authorization": "Bearer s3cr3t-t0ken"}}
+    monkeypatch.setenv("FSSPEC_HTTPS", json.dumps(login))
+    (tmp_path / "a").write_text("https://files.example.com refused s3cr3t-t0ken")
+    assert secrets.redact("https://files.example.com refused s3cr3t-t0ken").endswith("refused [FSSPEC_HTTPS]")
+    assert secrets.find(tmp_path) == ["a: FSSPEC_HTTPS"]
+
+
+# ---- URLs in settings ----
+
+WITH_SECRETS = [
+    "https://user:pw@host/bars.csv",
+    "https://user:p/w@host/bars.csv",
+    "https://user:p#w@host/bars.csv",
+    "https://ghp_0123@host/bars.csv",
+    "ftp://user:pw@host/bars.csv",
+    "simplecache::https://user:pw@host/bars.csv",
+    "postgresql+psycopg://u:pw@host/db",
+    "postgresql://host/db?user=u&password=pw",
+    "s3://id:secret@bucket/bars.parquet",
+    "https://host/bars.csv?apikey=1",
+    "https://host/bars.csv?a=1&api_key=1",
+    "https://host/bars.csv?a=1;Access-Token=1",
+    "https://host/bars.csv?X-Amz-Signature=1",
+    "https://host/bars.csv?AWSAccessKeyId=1",
+    "https://host/bars.csv?sv=2022&sig=1",
+    "https://host/bars.csv?subscription-key=1",
+    "https://host/bars.csv?%74oken=1",
+    "https://host/bars.csv?Authorization=Bearer%20x",
+    "https://host/bars.csv#access_token=1",
+    "https://host/bars.csv?clientSecret=1",
+]
+WITHOUT = [
+    "prices/bars.csv",
+    "/data/token=1/bars.csv",
+    "https://host:8443/bars.csv",
+    "https://host/bars@2022.csv",
+    "https://host:80/bars@2022.csv",
+    "https://host/bars.csv?email=a@example.com&monkey=1&keyword=x&author=y&token=",
+    "postgresql+psycopg://desk@host/db?host=/run",
+    "sqlite:///studies.db",
+    "s3://bucket/bars.parquet",
+    "dask://host:8786",
+    "sftp://desk@host/bars.csv",
+]
+
+
+@pytest.mark.parametrize("url", WITH_SECRETS)
+def test_a_secret_in_a_url_is_seen(url):
+    assert secrets.in_url(url)
+
+
+@pytest.mark.parametrize("url", WITHOUT)
+def test_a_url_without_one_is_left_alone(url):
+    assert secrets.in_url(url) == ""
 
 
 def test_x08_a_traceback_with_a_secret_leaves_nothing_below_runs(runs, write_notebook, monkeypatch):

@@ -79,8 +79,11 @@ def test_a_book_is_never_begun_twice(path):
 
 
 def test_what_a_crash_left_of_a_book_that_never_began_is_swept_away(tmp_path):
-    for left in (".paper.db.new", ".paper.db.new-wal"):
-        (tmp_path / left).write_bytes(b"half")
+    left = tmp_path / f".paper.db.{'0' * 12}.new"
+    left.mkdir()
+    for name in ("draft.db", "draft.db-wal"):
+        (left / name).write_bytes(b"half")
+    (tmp_path / ".paper.db.new").write_bytes(b"of an older openbook")
     open_book(tmp_path / "paper.db", cash=10_000)
     assert os.listdir(tmp_path) == ["paper.db"]
     assert read_book(tmp_path / "paper.db").cash == 10_000

@@ -180,9 +180,16 @@ def test_x08_a_secret_in_an_error_is_nowhere_below_the_runs_nor_on_the_terminal(
 
 
 def test_x08_a_page_that_holds_a_secret_is_not_sealed(desk, monkeypatch):
-    monkeypatch.setenv("DATA_TOKEN", "Target exposure")
+    monkeypatch.setenv("DATA_TOKEN", "Book and market since inception")
     answer = desk.daily(desk.evening())
     assert (answer.code, "DATA_TOKEN" in answer.err) == (65, True)
     assert not desk.page().exists()
     left = [path for path in (desk.runs / "failed").rglob("*") if path.is_file()]
-    assert not [path for path in left if b"Target exposure" in path.read_bytes()]
+    assert not [path for path in left if b"Book and market since inception" in path.read_bytes()]
+
+
+def test_x08_a_secret_that_is_a_word_of_every_page_is_named_and_stops_no_run(desk, monkeypatch):
+    monkeypatch.setenv("DATA_TOKEN", "Regime")
+    monkeypatch.setenv("PGPASSWORD", "daily_run")
+    answer = succeed(desk.daily(desk.evening()))
+    assert "warning: DATA_TOKEN, PGPASSWORD: too short or too plain" in answer.err

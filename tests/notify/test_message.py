@@ -92,7 +92,7 @@ def test_a_mail_says_the_verdict_then_the_tagged_outputs_then_what_to_do(daily):
         assert "printed" not in said
         assert "secret_code" not in said
     assert "the book rose" in message.text
-    assert message.attachment == daily / "report.html"
+    assert message.attachment == (daily / "report.html").read_bytes()
     assert not message.alarm
 
 

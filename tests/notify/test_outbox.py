@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.policy import default
@@ -14,8 +15,9 @@ import pytest
 
 from openbook.notify.message import compose, compose_alarm, compose_failure
 from openbook.notify.outbox import DeliveryReport, beat, catch_up, deliver, enqueue, entries, status_lines, tell
+from openbook.runs import audit_log
 from support.mail_servers import free_port, http_server, mail_to, no_channels, seal_run, smtp_server
-from support.small_runs import DATE
+from support.small_runs import DATE, log_runs
 
 NOW = datetime(2022, 12, 28, 22, 5, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -95,8 +97,9 @@ def test_a_message_is_made_again_from_what_it_was_queued_with(folder, monkeypatc
     """Approving changes the book's summary and the log; the mail still says what was so when the run was sealed."""
     with smtp_server() as (port, mailbox):
         mail_to(monkeypatch, port)
-        message = compose(folder / "daily_run" / DATE, head="ab" * 32, book=["orders of 2022-12-28: 7 PENDING"])
+        message = compose(folder / "daily_run" / DATE, book=["orders of 2022-12-28: 7 PENDING"])
         enqueue(folder, message, NOW)
+        audit_log.record(folder, [("event", "paper/1", "ef" * 32)], when="2022-12-28 22:06:00 UTC")
         deliver(folder, NOW)
     arrived = message_from_bytes(mailbox.taken[0][1], policy=default).get_body(("plain",))
     assert arrived.get_content().replace("\r", "") == message.text
@@ -198,7 +201,7 @@ def test_a_channel_that_is_gone_and_a_run_that_is_gone_are_given_up(folder, monk
         (folder / "daily_run" / DATE / "run.json").unlink()
         done = deliver(folder, NOW)
         assert done.waiting == 1
-        assert f"daily_run/{DATE} was altered" in done.lines[0]
+        assert f"daily_run/{DATE} is not a sealed run" in done.lines[0]
     assert taken == []
 
 
@@ -211,6 +214,119 @@ def test_a_broken_file_is_named_and_stops_nobody(folder, monkeypatch):
         assert deliver(folder, NOW).waiting == 0
     assert len(mailbox.taken) == 1
     assert status_lines(folder, NOW) == [f"outbox    {name}.json cannot be read" for name in "abcd"]
+
+
+def unlogged(runs, secret):
+    """A sealed run that nobody logged."""
+    made = seal_run(runs.parent / "elsewhere", date="2022-12-27")
+    made.rename(runs / "daily_run" / "2022-12-27")
+    return "daily_run/2022-12-27"
+
+
+def altered(runs, secret):
+    """The page was edited after the run was logged."""
+    (runs / "daily_run" / DATE / "report.html").write_text("send the money to me")
+    return f"daily_run/{DATE}"
+
+
+def linked_page(runs, secret):
+    """The page is a link to a file that only we can read."""
+    (runs / "daily_run" / DATE / "report.html").unlink()
+    (runs / "daily_run" / DATE / "report.html").symlink_to(secret)
+    return f"daily_run/{DATE}"
+
+
+def linked_notebook(runs, secret):
+    """The body would come from a link."""
+    (runs / "daily_run" / DATE / "daily_run.ipynb").unlink()
+    (runs / "daily_run" / DATE / "daily_run.ipynb").symlink_to(secret)
+    return f"daily_run/{DATE}"
+
+
+def with_a_log_of_its_own(runs, secret, below="planted"):
+    """A runs folder inside the runs folder, whose log fits; it has the link in the place of a page."""
+    made = seal_run(runs / below)
+    (made / "report.html").unlink()
+    (made / "report.html").symlink_to(secret)
+    log_runs(runs / below)
+    return f"{below}/daily_run/{DATE}"
+
+
+def outside(runs, secret):
+    """The same beside the runs folder."""
+    return with_a_log_of_its_own(runs, secret, "../planted")
+
+
+def absolute(runs, secret):
+    """The same by its absolute path."""
+    return str((runs / with_a_log_of_its_own(runs, secret)).resolve())
+
+
+PLANTED = (unlogged, altered, linked_page, linked_notebook, with_a_log_of_its_own, outside, absolute)
+
+
+@pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
+def test_only_a_sealed_run_as_logged_is_sent(folder, tmp_path, monkeypatch, plant):
+    """Whoever can write into the runs folder can queue a message; nothing is sent that the log does not have."""
+    secret = tmp_path / "secrets"
+    secret.write_text("OPENBOOK_SMTP_PASSWORD=hunter2hunter2")
+    genuine = compose(folder / "daily_run" / DATE)
+    with smtp_server() as (port, mailbox):
+        mail_to(monkeypatch, port)
+        enqueue(folder, replace(genuine, recipe={**genuine.recipe, "run": plant(folder, secret)}), NOW)
+        done = deliver(folder, NOW)
+    assert mailbox.taken == []
+    assert done.waiting == 1
+    assert "mail: not sent" in done.lines[0]
+
+
+def other_head(entry):
+    entry["recipe"]["head"] = "ab" * 32  # what an approver would compare with the log
+
+
+def other_message(entry):
+    entry.update(kind="alarm", recipe={"title": "call this number", "lines": [], "event": "x"})
+
+
+@pytest.mark.parametrize("alter", [other_head, other_message], ids=lambda alter: alter.__name__)
+def test_an_entry_that_was_altered_is_not_sent(folder, monkeypatch, alter):
+    with smtp_server() as (port, mailbox):
+        mail_to(monkeypatch, port)
+        enqueue(folder, compose(folder / "daily_run" / DATE), NOW)
+        [file] = (folder / "outbox").glob("*.json")
+        entry = json.loads(file.read_text())
+        alter(entry)
+        file.write_text(json.dumps(entry))
+        deliver(folder, NOW)
+    assert mailbox.taken == []
+
+
+def test_an_entry_that_is_a_link_or_has_a_path_for_a_date_is_named_and_not_followed(folder, tmp_path, monkeypatch):
+    mail_to(monkeypatch, free_port())
+    enqueue(folder, ALARM, NOW)
+    [file] = (folder / "outbox").glob("*.json")
+    entry = json.loads(file.read_text())
+    victim = tmp_path / file.name
+    file.rename(victim)
+    file.symlink_to(victim)
+    assert status_lines(folder, NOW) == [f"outbox    {file.name} cannot be read"]
+    (folder / "ALERT-..").mkdir()
+    file.unlink()
+    file.write_text(json.dumps({**entry, "date": "../../x"}))
+    deliver(folder, NOW)
+    assert status_lines(folder, NOW) == [f"outbox    {file.name} cannot be read"]
+    assert not (tmp_path / "x.txt").exists()
+
+
+def test_an_alert_file_that_is_a_link_is_replaced_and_tells_nothing_of_its_victim(folder, tmp_path, monkeypatch):
+    victim = tmp_path / "secrets"
+    victim.write_text("hunter2hunter2\n")
+    (folder / f"ALERT-{DATE}.txt").symlink_to(victim)
+    mail_to(monkeypatch, free_port())
+    tell(folder, NOW, ALARM)
+    assert victim.read_text() == "hunter2hunter2\n"
+    assert "HALTED" in (folder / f"ALERT-{DATE}.txt").read_text()
+    assert "hunter2" not in (folder / f"ALERT-{DATE}.txt").read_text()
 
 
 def test_a_secret_in_an_answer_is_not_kept(folder, monkeypatch):

@@ -129,11 +129,11 @@ def test_h02_kill_is_kill_whatever_it_is(runs, how):
         target = runs / "target"
         file.symlink_to(target)
         if how == "link":
-            target.write_text("by link\n")
+            target.write_text("OPENBOOK_SMTP_PASSWORD=hunter2\n")  # a reason is recorded, and mailed
     else:
         file.write_bytes(b"\xff\x00\n" if how == "unreadable" else b"smoke\x1b[2J\nmore")
     assert kill_file(runs) == file
-    said = {"file": "smoke[2J", "link": "by link", "unreadable": "\ufffd"}
+    said = {"file": "smoke[2J", "unreadable": "\ufffd"}
     assert kill_reason(file) == said.get(how, "no reason given")
     for kind in ("paper", "live"):
         with pytest.raises(ApprovalError, match=f"the file {file} exists"):

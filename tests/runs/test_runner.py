@@ -333,8 +333,9 @@ def test_a_long_temporary_folder_does_not_stop_the_sockets(monkeypatch, tmp_path
     deep = tmp_path / ("d" * 80)
     deep.mkdir()
     monkeypatch.setattr(kernel_module.tempfile, "tempdir", str(deep))
-    folder = kernel_module._private_folder()
+    folder, claim = kernel_module._private_folder()
     folder.rmdir()
+    os.close(claim)
     assert len(str(folder)) < 64
 
 

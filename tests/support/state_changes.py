@@ -69,7 +69,7 @@ def promoted(folder: Path, *names: str) -> Path:
 
 def half_promoted(folder: Path) -> None:
     """A runs folder in which a promotion was killed before."""
-    left = promoted(folder, "old") / "production" / f".{bundle('new')[2]}"
+    left = promoted(folder, "old") / "production" / f".{bundle('new')[2]}.{'0' * 12}.new"
     left.mkdir()
     (left / "model.txt").write_bytes(b"tre")
     (folder / "production" / ".champion.json.new").write_bytes(b"{")

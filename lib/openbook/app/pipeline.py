@@ -140,8 +140,6 @@ def run(
         _require_over(session)
         settings = load_params(notebook, profile, sets, root=find_desk())
         with ExitStack() as alone:
-            if notebook in RESEARCH:
-                alone.enter_context(RunsFolder(runs).attempt(notebook, session))
             with working(runs) as folder, awaited(folder, notebook, session):
                 about = (folder, notebook, session, profile, settings, engine)
                 version = folder.version(notebook, session)
@@ -151,6 +149,7 @@ def run(
                 if version:
                     plan = make_plan(*about, version=next_version(plan))
                 stage = _begin(folder, plan, kernel)
+                alone.enter_context(folder.running(stage))
                 handed = alone.enter_context(_own_prices(plan, stage))
                 if notebook not in RESEARCH:
                     _execute(folder, plan, handed, stage, kernel)

@@ -11,6 +11,7 @@ from typing import Literal, overload
 
 from pydantic import BaseModel, Field, ValidationError
 
+from openbook.common import secrets
 from openbook.common.errors import ParameterError
 from openbook.common.strict_yaml import in_words, parse_yaml
 from openbook.execution.kill_switch import KillSwitch
@@ -132,7 +133,21 @@ def load_params(notebook: str, profile: str, sets: tuple[str, ...] = (), *, root
         raise ParameterError(f"{file}: expected `key: value` lines, found {type(values).__name__}")
     for text in sets:
         set_value(values, text)
+    _require_no_secret(values, str(file))
     return check_params(notebook, values, where=str(file))
+
+
+def _require_no_secret(values: Mapping, where: str) -> None:
+    """ParameterError (78) for a URL that holds a password or a key: parameters are sealed, and shown on pages."""
+    for key, value in flattened(values).items():
+        if found := secrets.in_url(value):
+            protocol = value.lower().partition("://")[0].rpartition(":")[2].strip('["')
+            way_out = (
+                "leave it to the driver of the database: ~/.pgpass or PGPASSWORD"
+                if key == "storage"
+                else f"put it into FSSPEC_{protocol.upper()}, in the environment or in the file of {secrets.FILE}"
+            )
+            raise ParameterError(f"{where}: {key} contains {found}, and parameters are sealed with the run; {way_out}")
 
 
 @overload

@@ -1,11 +1,24 @@
-"""All functions that write to the disk."""
+"""All functions that write to the disk.
 
+Nothing is written through a symbolic link: a link in the place of a file is replaced, or refused by name. What is not
+whole yet has a name of its own, `.NAME.<12 hex digits>.new`, and is locked by its writer; the next writer of NAME
+removes those of dead processes.
+"""
+
+import errno
+import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from openbook.common.errors import StorageError
+
+PRIVATE = 0o700  # mode of a folder that only its owner can open
 
 
 @contextmanager
@@ -35,9 +48,34 @@ def make_folder(folder: Path) -> None:
         sync(path.parent)
 
 
+def open_itself(file: Path, flags: int) -> int:
+    """A handle to a file, made if `flags` say so; OSError that names the file if it is a symbolic link."""
+    try:
+        return os.open(file, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK):  # EMLINK: FreeBSD
+            raise OSError(errno.ELOOP, f"{file} is a symbolic link, which is never followed; remove it") from None
+        raise
+
+
+def read_itself(file: Path) -> bytes:
+    """The bytes of a regular file; OSError that names it if it is a symbolic link or no file."""
+    handle = open_itself(file, os.O_RDONLY | os.O_NONBLOCK)  # a pipe in its place must not make us wait
+    with open(handle, "rb") as opened:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, f"{file} is not a regular file")
+        return opened.read()
+
+
+def write_file(file: Path, data: bytes) -> None:
+    """Write a file that no other process reads yet."""
+    with open(open_itself(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as out:
+        out.write(data)
+
+
 def write_synced(file: Path, data: bytes) -> None:
     """Write a file that no other process reads yet, in full."""
-    file.write_bytes(data)
+    write_file(file, data)
     sync(file)
 
 
@@ -50,8 +88,121 @@ def hand_out(file: Path, data: bytes, *, runs: Path) -> None:
 
 
 def replace_file(file: Path, data: bytes) -> None:
-    """Replace a file in one step: a reader, now or after a crash, sees the old bytes or the new ones."""
-    new = file.with_name(f".{file.name}.new")
-    write_synced(new, data)
-    os.replace(new, file)
+    """Replace a file in one step: a reader, now or after a crash, sees the old bytes or the new ones.
+
+    The new file has the mode of the old one; the first has the mode that the umask allows.
+    """
+    new, handle = _claim(file, _make_file)
+    try:
+        with open(handle, "wb", closefd=False) as out:
+            out.write(data)
+        keep_mode(handle, file)
+        os.fsync(handle)
+        os.replace(new, file)
+    except BaseException:
+        with suppress(OSError):
+            new.unlink()
+        raise
+    finally:
+        os.close(handle)
     sync(file.parent)
+
+
+def keep_mode(handle: int, file: Path) -> None:
+    """Give an open file the mode of the one that it will replace, if there is one, and its group if we may."""
+    try:
+        old = os.lstat(file)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(old.st_mode):
+        return
+    mode = stat.S_IMODE(old.st_mode) & 0o777
+    if os.fstat(handle).st_gid != old.st_gid:
+        try:
+            os.fchown(handle, -1, old.st_gid)
+        except PermissionError:
+            mode &= ~0o070  # what the old group was allowed is no right of ours
+    os.fchmod(handle, mode)
+
+
+@contextmanager
+def draft_folder(place: Path) -> Iterator[Path]:
+    """A new empty folder beside `place`, for what will be renamed to it or linked there; it is gone afterwards."""
+    folder, handle = claim_folder(place)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+def claim_folder(place: Path, mode: int = 0o777) -> tuple[Path, int]:
+    """A new empty folder beside `place`, and the handle that keeps others from removing it.
+
+    Whoever closes the handle, or dies, leaves it to the next one who claims a folder for the same place.
+    """
+    return _claim(place, lambda folder: _make_folder(folder, mode))
+
+
+# ---- inside ----
+
+
+def _claim(place: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
+    """A new name beside `place` and its locked handle; what dead processes left there is removed first."""
+    _sweep(place)
+    while True:
+        new = place.with_name(f".{place.name}.{secrets.token_hex(6)}.new")
+        try:
+            handle = make(new)
+        except (FileExistsError, FileNotFoundError):
+            if not place.parent.is_dir():
+                raise
+            continue
+        if _locked(handle, new):
+            return new, handle
+        os.close(handle)  # somebody swept it away before it was locked
+
+
+def _make_file(new: Path) -> int:
+    return open_itself(new, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+
+
+def _make_folder(new: Path, mode: int) -> int:
+    new.mkdir(mode)
+    return open_itself(new, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _locked(handle: int, new: Path) -> bool:
+    """Whether this process has the new file, and it still has its name."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(handle), os.lstat(new))
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    except OSError:  # a file system without locks: nobody can sweep there either
+        return True
+
+
+def _sweep(place: Path) -> None:
+    """Remove what dead processes left beside `place`; whatever that meets is in nobody's way."""
+    mine = re.compile(rf"\.{re.escape(place.name)}\.([0-9a-f]{{12}}\.)?new")  # without digits: of an older openbook
+    with suppress(OSError):
+        for name in filter(mine.fullmatch, os.listdir(place.parent)):
+            with suppress(OSError):
+                _remove_dead(place.with_name(name))
+
+
+def _remove_dead(left: Path) -> None:
+    """Remove a file or folder that no process holds. OSError if one does."""
+    if left.is_symlink():
+        left.unlink()
+        return
+    handle = open_itself(left, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            shutil.rmtree(left)
+        else:
+            left.unlink()
+    finally:
+        os.close(handle)

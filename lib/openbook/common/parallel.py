@@ -6,14 +6,19 @@ number of threads may change the last digit of a fit, and because threads times 
 
 from __future__ import annotations
 
+import os
 import pickle  # between the processes of one run only: nothing is ever read from a file
+import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from openbook.common import secrets
 from openbook.common.errors import StorageError, UsageError
 
 DASK = "dask://"
 REACHED_WITHIN = 10  # seconds to find the scheduler in
+LOOKS = 0.5  # seconds between two looks at whether a process still has its parent
 
 
 def run_tasks(
@@ -48,6 +53,8 @@ def run_tasks(
 
 def check_engine(engine: str) -> None:
     """Raise UsageError unless this is an engine: nothing, or the address of a Dask scheduler."""
+    if found := secrets.in_url(engine):
+        raise UsageError(f"the engine contains {found}, and would be sealed with the run; use Dask's own configuration")
     if engine and not (engine.startswith(DASK) and ":" in engine.removeprefix(DASK)):
         raise UsageError(
             f"invalid engine {engine!r}; give a Dask scheduler address such as dask://host:8786, or leave it empty"
@@ -68,8 +75,24 @@ def _processes(function, shared, tasks, n_jobs: int) -> Iterable:
     """Results from processes of this machine; large arrays are mapped into them, not copied."""
     from joblib import Parallel, delayed, parallel_config
 
-    with parallel_config(backend="loky", n_jobs=n_jobs, inner_max_num_threads=1):
+    ending = {"initializer": _end_with, "initargs": (os.getpid(),)}
+    with parallel_config(backend="loky", n_jobs=n_jobs, inner_max_num_threads=1, **ending):
         yield from Parallel(return_as="generator")(delayed(function)(shared, *task) for task in tasks)
+
+
+def _end_with(parent: int) -> None:
+    """Make this process end when its parent does, however that ends.
+
+    A thread looks from time to time. Linux could send a signal instead, but sends it when the thread that started us
+    ends, and macOS has none.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOKS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _cluster(function, shared, tasks, engine: str) -> Iterable:

@@ -2,9 +2,12 @@
 
 They come from the environment, or from a file of lines NAME=VALUE that only its owner can read, named by
 OPENBOOK_SECRETS. Never from parameters, so that no notebook, page or log has a reason to hold one. A secret is known by
-its name, or by its place in a URL (scheme://user:password@host); one of fewer than SHORTEST characters cannot be told
-from other text.
-What is compressed (parquet, PNG) is searched as it lies on the disk.
+its name, or by its place in a URL (scheme://user:password@host).
+
+Only what can be told from other text is looked for: at least SHORTEST characters, in which a letter stands beside a
+digit, or a character that no name, date or path has, or LONG characters. Otherwise a password like `data` would stop
+every run. Of the URL of a webhook it is the whole, its path if that has a digit, and the keys in it; neither the name
+of the host nor a word of the path. What is compressed (parquet, PNG) is searched as it lies on the disk.
 """
 
 import base64
@@ -15,7 +18,7 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import quote, quote_plus, unquote, urlsplit
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 from openbook.common.errors import UsageError
 from openbook.common.files import replace_file, storage
@@ -23,9 +26,20 @@ from openbook.common.files import replace_file, storage
 FILE = "OPENBOOK_SECRETS"
 OURS = {"OPENBOOK_SMTP_PASSWORD", "OPENBOOK_SLACK", "OPENBOOK_WEBHOOK"}
 FOR_NOTEBOOKS = {"PGPASSWORD"}  # libpq reads it wherever a book on a server is opened, and notebooks open it
-SHORTEST = 6
+FOR_SOURCES = "FSSPEC_"  # begins the names of what fsspec opens a source with, see its `config`
+SHORTEST, LONG = 8, 20  # characters of a secret
+KEY = 12  # characters of a part of a URL
+_MIXED = re.compile(r"[^\W\d_]\d|\d[^\W\d_]")
+_UNUSUAL = re.compile(r"[^\w\s.:/-]|[^\x00-\x7f]")
 _NAMED = re.compile(r"(PASSWORD|PASSWD|PASSPHRASE|TOKEN|SECRET|CREDENTIALS?|(^|_)KEY|WEBHOOK(_URL)?)$", re.IGNORECASE)
 _IN_URL = re.compile(r"://[^/@\s:]*:([^/@\s]+)@")
+_USER_AND_PASSWORD = re.compile(r"://[^/@\s:?#]*:(?!\d*(?:[/?#]|$))[^@\s]+@")  # what may be a port is none
+_USER = re.compile(r"(?<![\w+.-])(https?|ftps?)://[^/@\s:?#]+@", re.IGNORECASE)  # for others a user is not a token
+_KEYS = {"token", "key", "keyid", "secret", "password", "passwd", "passphrase", "pwd", "pass", "auth", "authorization"}
+_KEYS |= {"signature", "sig", "credential", "credentials", "jwt", "bearer", "hmac", "apikey", "sas"}
+_JOINED = re.compile(
+    r"(api|access|secret|auth|app|session|client|license|subscription)-?_?(key|token|secret)|session-?_?id", re.I
+)
 _LINE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
 _CUT = (0, 2, 3)  # characters of base64 that also depend on the bytes before, by their number modulo 3
 
@@ -40,6 +54,11 @@ def settings() -> dict[str, str]:
     return {**(_read(Path(file)) if file else {}), **os.environ}
 
 
+def for_sources() -> dict[str, str]:
+    """What fsspec needs to open a source that asks for a login, by the names of its `config`."""
+    return {name: value for name, value in settings().items() if name.startswith(FOR_SOURCES)}
+
+
 def scrubbed_environment() -> dict[str, str]:
     """The environment without what holds a secret: what a notebook's kernel gets to see."""
     return {
@@ -47,6 +66,36 @@ def scrubbed_environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if name in FOR_NOTEBOOKS or not (name == FILE or _is_named(name) or _IN_URL.search(value))
     }
+
+
+def unrecognizable() -> list[str]:
+    """Names of the secrets that nothing looks for, sorted: they are too short, or like a word or a date."""
+    known = settings()
+    found = {name for name, value in _values(known) if _is_recognizable(value)}
+    paths = {name for name, value in known.items() if os.path.isabs(value) and os.path.exists(value)}
+    secret = {name for name, value in known.items() if value and (_is_named(name) or _passwords(value))}
+    return sorted(secret - found - paths - {FILE})
+
+
+def in_url(text: str) -> str:
+    """What a URL holds that must not be written, in words; empty if nothing: a password, or a key in its query."""
+    if "://" not in text:
+        return ""
+    if _USER_AND_PASSWORD.search(text):
+        return "a password"
+    if _USER.search(text):
+        return "a user or token"
+    for pair in re.split("[?#&;]", text)[1:]:
+        name, _, value = pair.partition("=")
+        if value and _is_key(unquote_plus(name)):
+            return f"the key {unquote_plus(name)!r}"
+    return ""
+
+
+def _is_key(name: str) -> bool:
+    """Whether a parameter of a URL is named like a credential: apikey, access_token, X-Amz-Signature, sig."""
+    words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
+    return bool(_KEYS & set(words)) or _JOINED.search(name) is not None
 
 
 def find(folder: Path) -> list[str]:
@@ -87,7 +136,7 @@ def redact_folder(folder: Path) -> list[str]:
 
 
 def _is_named(name: str) -> bool:
-    return name in OURS or _NAMED.search(name) is not None
+    return name in OURS or name.startswith(FOR_SOURCES) or _NAMED.search(name) is not None
 
 
 def _readable() -> Mapping[str, str]:
@@ -119,21 +168,67 @@ def _read(file: Path) -> dict[str, str]:
 
 
 def _values(known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """(name, secret) of everything that may not be written: whole values, passwords in URLs, the path of a webhook."""
+    """(name, secret) of everything that may not be written: whole values, and what is secret in a URL."""
     for name, value in known.items():
-        for match in _IN_URL.finditer(value):
-            yield from ((name, match[1]), (name, unquote(match[1])))
+        for password in _passwords(value):
+            yield from ((name, password), (name, unquote(password)))
         if not _is_named(name) or (os.path.isabs(value) and os.path.exists(value)):  # a path to a key is no key
             continue
-        yield name, value
-        yield from ((name, line) for line in value.splitlines() if "-----" not in line)
-        if "://" in value:
-            yield name, urlsplit(value).path
+        for text in _leaves(value):
+            yield from ((name, part) for part in (_of_url(text) if "://" in text else _of_text(text)))
+
+
+def _leaves(value: str) -> list[str]:
+    """The texts of a value: of one of fsspec's, which is JSON, all that it contains."""
+    try:
+        content = json.loads(value)
+    except ValueError:
+        return [value]
+    found, todo = [], [content]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, dict | list):
+            todo += item.values() if isinstance(item, dict) else item
+        else:
+            found.append(value if item is content else str(item))
+    return found
+
+
+def _of_text(text: str) -> Iterator[str]:
+    """A value, each of its lines (of a key), and each of its words (Bearer TOKEN), as far as they can be recognized."""
+    lines = [line for line in text.splitlines() if "-----" not in line]
+    words = [word for line in lines for word in line.split()]
+    yield from filter(_is_recognizable, dict.fromkeys([text, *lines, *words]))
+
+
+def _of_url(text: str) -> Iterator[str]:
+    """A URL that is secret, and the parts of it that are so by themselves."""
+    address, _, rest = text.partition("://")[2].partition("/")
+    path, _, query = rest.partition("?")
+    if not rest and "?" not in address:
+        return  # a host alone
+    yield text
+    if not os.path.exists(f"/{path}"):  # else runs may well name it
+        yield from ([f"/{path}"] if len(path) >= KEY and re.search(r"\d", path) else [])
+        yield from (part for part in path.split("/") if len(part) >= KEY and _MIXED.search(part))
+    pairs = (pair.partition("=") for pair in re.split("[&;]", query))
+    yield from (value for name, _, value in pairs if _is_recognizable(value))
+
+
+def _passwords(value: str) -> list[str]:
+    return [match[1] for match in _IN_URL.finditer(value)]
+
+
+def _is_recognizable(text: str) -> bool:
+    if len(text) < SHORTEST:
+        return False
+    return len(text) >= LONG or bool(_MIXED.search(text) or _UNUSUAL.search(text))
 
 
 def _forms_by_length(known: Mapping[str, str]) -> list[tuple[bytes, str]]:
     """(bytes to look for, name of the secret), longest first: part of a secret never hides the rest of it."""
-    found = {form: name for name, value in _values(known) if len(value) >= SHORTEST for form in _forms(value)}
+    values = ((name, value) for name, value in _values(known) if _is_recognizable(value))
+    found = {form: name for name, value in values for form in _forms(value)}
     return sorted(found.items(), key=lambda pair: (-len(pair[0]), pair))
 
 

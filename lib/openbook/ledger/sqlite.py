@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from openbook.common.errors import BookError, LockError, StorageError
-from openbook.common.files import make_folder, sync
+from openbook.common.files import draft_folder, make_folder, sync, write_file
 from openbook.common.interrupts import durably
 from openbook.ledger import event_chain
 from openbook.ledger.schema import APPLICATION_ID, SCHEMA_VERSION, statements
@@ -25,25 +25,35 @@ def create(path: Path, begin: Callable[[sqlite3.Connection], None]) -> None:
 
     Raises BookError if there is a file already: it is never replaced.
     """
-    draft = path.with_name(f".{path.name}.new")
     with spoken(path):
         make_folder(path.parent)
-        for left in path.parent.glob(f"{draft.name}*"):  # by a crash
-            left.unlink(missing_ok=True)
-        if path.exists():
-            raise BookError(f"the book {path} already exists")
-        try:
-            with connection(draft, "rwc") as db:
+        with draft_folder(path) as folder:
+            if path.exists():
+                raise _exists(path)
+            draft = new_draft(folder)
+            with connection(draft, "rw") as db:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.executescript(f"BEGIN; {statements()} COMMIT;")
                 with _transaction(db, "BEGIN IMMEDIATE"):
                     begin(db)
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # closing would not report it if the disk refused it
-            with durably(f"the book {path} was opened"):
-                os.link(draft, path)  # unlike a rename, never replaces a file
-        finally:
-            draft.unlink(missing_ok=True)
+            try:
+                with durably(f"the book {path} was opened"):
+                    os.link(draft, path)  # unlike a rename, never replaces a file
+            except FileExistsError:
+                raise _exists(path) from None
         sync(path.parent)
+
+
+def _exists(path: Path) -> BookError:
+    return BookError(f"the book {path} already exists")
+
+
+def new_draft(folder: Path) -> Path:
+    """An empty file for a book, with the mode that the umask allows; SQLite by itself would forbid a group to write."""
+    draft = folder / "draft.db"
+    write_file(draft, b"")
+    return draft
 
 
 def read(path: Path, query: Callable[[sqlite3.Connection], T]) -> T:
@@ -192,7 +202,9 @@ def spoken(path: object) -> Iterator[None]:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise LockError(f"{path} is locked by another process; try again") from error
-        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+        if code == sqlite3.SQLITE_READONLY:
+            raise StorageError(f"cannot write {path}: permission denied for the file or its folder") from error
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
             raise StorageError(f"cannot read or write {path}: {error}") from error
         raise BookError(f"{path} is damaged: {error}; restore it from a backup") from error
 

@@ -11,7 +11,7 @@ import sqlite3
 from pathlib import Path
 
 from openbook.common.errors import BookError
-from openbook.common.files import make_folder, replace_file, sync
+from openbook.common.files import draft_folder, keep_mode, make_folder, replace_file, sync
 from openbook.ledger import database, event_chain, projection, sqlite
 from openbook.ledger.facts import Lot
 from openbook.ledger.lots import carry_over
@@ -70,22 +70,19 @@ def upgrading(events: list[Event], when: str) -> dict:
 
 
 def _upgrade_file(path: Path, keep: Path, when: str) -> str | None:
-    draft = path.with_name(f".{path.name}.upgrade")
     sqlite.require_file(path)
-    with sqlite.spoken(path):
-        for left in path.parent.glob(f"{draft.name}*"):  # by a crash
-            left.unlink()
+    with sqlite.spoken(path), draft_folder(path) as folder:
         if _format_of(path) == SCHEMA_VERSION:
             return None
         before = sqlite.at_rest(path)
         _keep(path, keep)
-        try:
-            n = _write(path, draft, when)
-            if before is None or sqlite.at_rest(path) != before:
-                raise BookError(f"{path} changed during its upgrade; nothing was upgraded, try again")
-            os.replace(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
+        draft = sqlite.new_draft(folder)
+        n = _write(path, draft, when)
+        if before is None or sqlite.at_rest(path) != before:
+            raise BookError(f"{path} changed during its upgrade; nothing was upgraded, try again")
+        with draft.open("rb") as file:
+            keep_mode(file.fileno(), path)
+        os.replace(draft, path)
         sync(path.parent)
     return f"{path} upgraded to format {SCHEMA_VERSION}, {n} events; backup: {keep}"
 
@@ -128,7 +125,7 @@ def _keep(path: Path, keep: Path) -> None:
 
 def _write(path: Path, draft: Path, when: str) -> int:
     """Write the new book beside the old one, durably, and compare the two; how many events the old one has."""
-    with sqlite.connection(path, "ro&immutable=1") as old, sqlite.connection(draft, "rwc") as new:
+    with sqlite.connection(path, "ro&immutable=1") as old, sqlite.connection(draft, "rw") as new:
         events = old.execute("SELECT seq, body, hash FROM events ORDER BY seq").fetchall()
         new.execute("PRAGMA journal_mode = WAL")
         new.execute("PRAGMA synchronous = FULL")

@@ -31,6 +31,7 @@ from pydantic import BaseModel, Field, SecretStr
 from openbook.common import secrets
 from openbook.common.errors import Undelivered, UsageError
 from openbook.notify.message import Message, one_line
+from openbook.runs.stage import REPORT
 
 PORTS = {"smtp": 587, "smtps": 465}
 TIMEOUT = 20.0  # seconds that a server may be silent
@@ -175,8 +176,7 @@ def as_email(message: Message, *, sender: str, to: tuple[str, ...], queued: str)
         part = cast(list[EmailMessage], mail.get_payload())[1]
         part.add_related(image.png, "image", "png", cid=f"<{image.cid}>", disposition="inline")
     if message.attachment is not None:
-        page, name = message.attachment.read_bytes(), f"openbook-{message.date}-{message.attachment.name}"
-        mail.add_attachment(page, "text", "html", filename=name)
+        mail.add_attachment(message.attachment, "text", "html", filename=f"openbook-{message.date}-{REPORT}")
     multiparts = (part for part in mail.walk() if part.is_multipart())
     for number, part in enumerate(multiparts):
         part.set_boundary(f"openbook-{message.id[:24]}-{number}")

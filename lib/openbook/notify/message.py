@@ -14,11 +14,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from openbook.common.errors import AuditError, UsageError
 from openbook.common.secrets import redact
 from openbook.common.text import printable
-from openbook.runs import verification, views
-from openbook.runs.runs_folder import BOOKS, check_date, read_run
-from openbook.runs.stage import REPORT
+from openbook.runs import audit_log, verification, views
+from openbook.runs.runs_folder import BOOKS, RunsFolder, check_date
+from openbook.runs.stage import REPORT, RUN
 from openbook.runs.witness import head_line
 
 TAG = "mail"  # cells of a notebook whose outputs go into its message
@@ -61,7 +62,7 @@ class Message:
     text: str
     html: str
     images: tuple[Image, ...] = ()
-    attachment: Path | None = None
+    attachment: bytes | None = None  # the page of a run
     recipe: dict = field(default_factory=dict)
     alarm: bool = False
 
@@ -78,30 +79,30 @@ class Block:
 def compose(folder: Path, *, head: str | None = None, book: Sequence[str] | None = None) -> Message:
     """The message of a sealed run: its verdict, the outputs of its cells tagged `mail`, and what to do next.
 
-    head : the audit log's head, as `witness.head_line`; the present one if left out
+    head : hash of the audit log's last entry; the present one if left out
     book : lines about the book, shown as they are; those of its summary if left out
 
     Raises AuditError (90), before anything of it is read, if the run is not the one in the log.
     """
-    runs = folder.parent.parent
-    verification.require_as_logged(runs, folder)
-    run = read_run(folder)
-    head, date = head_line(runs) if head is None else head, one_line(run["date"])
+    runs, notebook = folder.parent.parent, f"{folder.parent.name}.ipynb"
+    files = verification.read_as_logged(runs, folder, (RUN, REPORT, notebook))
+    run = json.loads(files[RUN])
+    head, date = audit_log.head(runs) if head is None else head, one_line(run["date"])
     book = _book_lines(runs, run) if book is None else list(book)
     said, key = run["recorded"], run_id(run)
     verdict = redact("\n".join(str(said[name]) for name in ("verdict", "sentence") if said.get(name)) or "done")
     switch = said.get("switch")
     verdict = "\n".join([verdict, *_approval(book, date)])
-    steps = [*book, f"Audit log head: {head}"]
+    steps = [*book, f"Audit log head: {head_line(runs, head)}"]
     return _assemble(
         key,
         "run",
         date,
         verdict,
         look=KINDS.get(switch, said.get("look") if said.get("look") in LOOKS else "ok"),
-        blocks=_blocks(folder / f"{run['notebook']}.ipynb", key),
+        blocks=_blocks(files.get(notebook), key),
         steps=steps,
-        attachment=folder / REPORT if (folder / REPORT).is_file() else None,
+        attachment=files.get(REPORT),
         recipe={"run": f"{folder.parent.name}/{folder.name}", "head": head, "book": book},
         alarm=switch == "HALTED",
     )
@@ -151,9 +152,18 @@ def run_id(run: dict) -> str:
 
 
 def again(runs: Path, kind: str, date: str, recipe: dict) -> Message:
-    """The message that had this recipe, made again."""
+    """The message that had this recipe, made again.
+
+    A recipe lies in a file that may be forged: UsageError (64) unless it names a sealed run of this folder, AuditError
+    (90) unless the log has the run and the head.
+    """
     if kind == "run":
-        return compose(runs / recipe["run"], head=recipe["head"], book=recipe["book"])
+        sealed = {f"{run.notebook}/{run.folder.name}": run.folder for run in RunsFolder(runs).list()}
+        if recipe["run"] not in sealed:
+            raise UsageError(f"{one_line(str(recipe['run']))} is not a sealed run of {runs}")
+        if recipe["head"] not in {audit_log.GENESIS, *(entry["hash"] for entry in audit_log.entries(runs))}:
+            raise AuditError(f"the log has no entry with the hash {one_line(str(recipe['head']))}")
+        return compose(sealed[recipe["run"]], head=recipe["head"], book=recipe["book"])
     if kind == "failure":
         return compose_failure(recipe["what"], date, recipe["error"], recipe["exit_code"], left=recipe["left"])
     return compose_alarm(recipe["title"], date, recipe["lines"], event=recipe["event"])
@@ -187,11 +197,11 @@ def _approval(book: Sequence[str], date: str) -> list[str]:
     return [f"To approve: openbook approve {date} --by NAME, or --token FILE"] if "PENDING" in " ".join(book) else []
 
 
-def _blocks(notebook: Path, key: str) -> list[Block]:
+def _blocks(notebook: bytes | None, key: str) -> list[Block]:
     """The outputs of the cells tagged `mail`, in order."""
-    if not notebook.is_file():
+    if notebook is None:
         return []
-    cells = json.loads(notebook.read_bytes())["cells"]
+    cells = json.loads(notebook)["cells"]
     tagged = [cell for cell in cells if TAG in cell["metadata"].get("tags", []) and cell["cell_type"] == "code"]
     outputs = [output for cell in tagged for output in cell["outputs"]]
     shown = [output for output in outputs if output["output_type"] in ("display_data", "execute_result")]
@@ -231,7 +241,7 @@ def _assemble(
     steps: Iterable[str],
     recipe: dict,
     blocks: Sequence[Block] = (),
-    attachment: Path | None = None,
+    attachment: bytes | None = None,
     alarm: bool = False,
 ) -> Message:
     """Verdict first, then the blocks, then what to do."""

@@ -4,7 +4,6 @@ A message is in the outbox before anything is sent, and marked after it was sent
 with the same id, and never loses it. Only one process delivers at a time. Without a configured channel nothing is kept.
 """
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openbook.common.errors import AuditError, OpenbookError
-from openbook.common.files import make_folder, replace_file, storage
+from openbook.common.files import make_folder, read_itself, replace_file, storage
+from openbook.common.locks import held
 from openbook.common.secrets import redact
 from openbook.runs.message_queue import GIVEN_UP, SENT, WAITING, count_waiting, entries, read_entry
 from openbook.runs.runs_folder import OUTBOX, RunsFolder, read_run
@@ -184,9 +184,12 @@ def _again(runs: Path, entry: dict) -> "Message":
     from openbook.notify.message import again
 
     try:
-        return again(runs, entry["kind"], entry["date"], entry["recipe"])
+        made = again(runs, entry["kind"], entry["date"], entry["recipe"])
     except (OpenbookError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise Refused(f"the message cannot be created: {type(error).__name__}: {error}", down=False) from None
+    if made.id != entry["id"]:
+        raise Refused("its file in the outbox was altered: the content belongs to another message", down=False)
+    return made
 
 
 def _put_off(entry: dict, name: str, refused: "Refused", now: datetime, *, limit: int) -> None:
@@ -209,7 +212,7 @@ def _mark_alarm(runs: Path, entry: dict) -> None:
     reached, tried = any(s["status"] == SENT for s in states), all(s["tries"] for s in states)
     line = f"{entry['subject']}\nqueued {entry['queued']}, not delivered to anyone; id {entry['id']}\n"
     with storage(f"write {file}"):
-        known = file.read_text(encoding="utf-8") if file.is_file() else ""
+        known = read_itself(file).decode() if file.is_file() and not file.is_symlink() else ""
         if tried and not reached and not entry["marked"]:
             replace_file(file, (known.replace(line, "") + line).encode())
             entry["marked"] = True
@@ -244,10 +247,5 @@ def _write(runs: Path, entry: dict) -> None:
 @contextmanager
 def _alone(runs: Path) -> Iterator[bool]:
     """Whether this process may deliver; a dead one holds nothing."""
-    with open(runs / OUTBOX / ".lock", "a+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+    with held(runs / OUTBOX, runs / OUTBOX / ".lock") as holder:
+        yield holder is None

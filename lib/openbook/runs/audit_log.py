@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import cast
 
 from openbook.common.errors import AuditError
-from openbook.common.files import storage, sync
+from openbook.common.files import open_itself, read_itself, storage, sync
 
 FILE = "audit.jsonl"
 GENESIS = "0" * 64  # what the first entry follows
@@ -119,7 +119,7 @@ def check(runs: Path) -> list[str]:
 def _lines(runs: Path) -> list[bytes]:
     """The whole lines of the log."""
     with storage(f"read {runs / FILE}"):
-        data = (runs / FILE).read_bytes() if (runs / FILE).exists() else b""
+        data = read_itself(runs / FILE) if os.path.lexists(runs / FILE) else b""
     return data.split(b"\n")[:-1]
 
 
@@ -146,7 +146,7 @@ def _canonical(content: dict) -> bytes:
 
 def _append(file: Path, data: bytes) -> None:
     """Add whole lines after the last whole line, and bring them to the disk."""
-    with storage(f"write {file}"), open(file, "a+b") as log:
+    with storage(f"write {file}"), open(open_itself(file, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+b") as log:
         log.seek(0)
         log.truncate(log.read().rfind(b"\n") + 1)
         log.write(data)

@@ -6,12 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from openbook.common.files import storage
+from openbook.common.files import draft_folder, storage
 from openbook.runs import provenance
 
 PATIENCE = 1800.0  # seconds for the downloads of a whole environment
@@ -85,20 +84,18 @@ def build(then: Mapping) -> Path:
     target = _cache() / hashlib.sha256(json.dumps(then, sort_keys=True).encode()).hexdigest()
     if (target / "bin" / "python").exists():
         return target / "bin" / "python"
+    wanted = [f"{name}=={version}" for name, version in then["distributions"].items()]
     with storage(f"build an environment in {target.parent}"):
         target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix="building-", dir=target.parent))
-    wanted = [f"{name}=={version}" for name, version in then["distributions"].items()]
     try:
-        _call(uv, "venv", "--relocatable", "--python", then["python"], str(work / "venv"))
-        python = str(work / "venv" / "bin" / "python")
-        _call(uv, "pip", "install", "--no-deps", "--python", python, *wanted)
-        os.rename(work / "venv", target)
+        with draft_folder(target) as work:
+            _call(uv, "venv", "--relocatable", "--python", then["python"], str(work / "venv"))
+            python = str(work / "venv" / "bin" / "python")
+            _call(uv, "pip", "install", "--no-deps", "--python", python, *wanted)
+            os.rename(work / "venv", target)
     except OSError as error:
         if not (target / "bin" / "python").exists():  # else another process has built it meanwhile
             raise BuildError(str(error)) from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return target / "bin" / "python"
 
 

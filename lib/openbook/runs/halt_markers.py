@@ -19,7 +19,7 @@ from threading import Thread
 
 from openbook.common.desk_folder import desk_of, runs_key, state_folder
 from openbook.common.errors import ApprovalError, StorageError
-from openbook.common.files import storage, sync
+from openbook.common.files import read_itself, storage, sync
 from openbook.common.text import printable
 
 KILL = "KILL"
@@ -73,9 +73,9 @@ def kill_file(runs: Path) -> Path | None:
 
 
 def kill_reason(file: Path) -> str:
-    """The first line of KILL, as far as it is plain text."""
+    """The first line of KILL, as far as it is plain text; of what a link leads to nothing is told."""
     try:
-        first = file.read_bytes()[:1000].decode("utf-8", "replace").strip().partition("\n")[0]
+        first = read_itself(file)[:1000].decode("utf-8", "replace").strip().partition("\n")[0]
     except OSError:
         first = ""
     return _text(first)
@@ -149,7 +149,7 @@ def _files(place: Path, runs: Path, kind: str) -> list[Path]:
 def _read(file: Path, kind: str) -> HaltMarker:
     """A marker; one that is empty or no marker has no name and no reason, and halts all the same."""
     try:
-        about = json.loads(file.read_bytes())
+        about = json.loads(read_itself(file))
         said = {name: _text(about[name]) for name in ("who", "reason", "when")}
     except (OSError, ValueError, LookupError, TypeError):
         said = {"who": "unknown", "reason": "no reason given", "when": ""}

@@ -20,12 +20,13 @@ from typing import Any
 
 from openbook.common.desk_folder import DESK, desk_or_none
 from openbook.common.errors import KernelDied, UsageError
-from openbook.common.files import storage
+from openbook.common.files import PRIVATE, claim_folder, storage
 from openbook.common.secrets import scrubbed_environment
 from openbook.runs import progress
 from openbook.runs.forkserver import Forked, ForkServer, safe_path
 from openbook.runs.provenance import library_digest
 
+FOLDER = "openbook-kernel"
 STEPS = "steps"  # in a kernel's folder: how far its long cell is
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 GRACE = 2.0  # seconds that a resource tracker has to clean up
@@ -42,11 +43,18 @@ class Kernel:
     """A started kernel. As a context manager it ends every process of its group on leaving."""
 
     def __init__(
-        self, process: subprocess.Popen | Forked, folder: Path, memory: float | None = None, *, library: str = ""
+        self,
+        process: subprocess.Popen | Forked,
+        folder: Path,
+        claim: int,
+        *,
+        memory: float | None = None,
+        library: str = "",
     ):
         self.process = process
         self.library = library  # hash of the sources that it imports, as they were before it did
         self.folder = folder
+        self._claim = claim  # while it is open, no other command takes the folder for one that a dead process left
         self.memory = memory  # GiB that it may take; None: no limit
         self._manager = None
 
@@ -99,6 +107,7 @@ class Kernel:
         if self._manager is not None:
             self._manager.context.destroy(linger=0)
         shutil.rmtree(self.folder)
+        os.close(self._claim)
 
     def last_words(self) -> str:
         """What the process wrote to its standard error, outside of any cell."""
@@ -122,7 +131,7 @@ def start_kernel(
     memory : GiB that the kernel, and each process that it starts, may hold for its data; UsageError (64) below 0.5
     """
     check_memory(memory)
-    folder = _private_folder()
+    folder, claim = _private_folder()
     connection: dict[str, Any] = {f"{name}_port": number for number, name in enumerate(CHANNELS, start=1)}
     connection |= {"transport": "ipc", "ip": str(folder / "at"), "key": secrets.token_hex(16)}
     connection |= {"signature_scheme": "hmac-sha256", "kernel_name": "openbook"}
@@ -139,8 +148,9 @@ def start_kernel(
         _limit(process, memory)
     except OSError as error:
         shutil.rmtree(folder)
+        os.close(claim)
         raise KernelDied(f"could not start the notebook's kernel: {error}") from error
-    return Kernel(process, folder, memory, library=imported)
+    return Kernel(process, folder, claim, memory=memory, library=imported)
 
 
 def _launched(folder: Path, cwd, python: str, library: Path | None, modules: list[str]) -> subprocess.Popen:
@@ -201,11 +211,12 @@ def _limit(process: subprocess.Popen | Forked, memory: float | None) -> None:
     resource.prlimit(process.pid, resource.RLIMIT_DATA, (allowed, allowed))
 
 
-def _private_folder() -> Path:
-    """A folder that only we can read, with a short path: that of a socket may have 107 bytes."""
+def _private_folder() -> tuple[Path, int]:
+    """A folder that only we can read, and its claim; what killed commands left, with the keys of their kernels, is
+    removed. Its path is short: that of a socket may have 107 bytes."""
     usual = tempfile.gettempdir()
     with storage(f"make a folder in {usual}"):
-        return Path(tempfile.mkdtemp(prefix="openbook-kernel-", dir=usual if len(usual) <= 64 else "/tmp"))
+        return claim_folder(Path(usual if len(usual) <= 64 else "/tmp") / FOLDER, PRIVATE)
 
 
 def _environment(folder: Path, library: Path | None = None) -> dict[str, str]:

@@ -112,7 +112,7 @@ def differing(files: Mapping[str, bytes], others: Mapping[str, bytes]) -> list[s
 
 def check(runs: Path) -> list[str]:
     """What was altered in the kept libraries, in words."""
-    found = sorted((runs / FOLDER).glob("*"))
+    found = sorted((runs / FOLDER).glob("[!.]*"))
     added = [path for path in found if path.suffix != ".zip" and path.name != COMMITS]
     altered = [path for path in found if path.suffix == ".zip" and not _is_whole(path, path.stem)]
     problems = [f"unexpected file {FOLDER}/{path.name}: only library archives belong there" for path in added]

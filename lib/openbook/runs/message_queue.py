@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
-from openbook.runs.runs_folder import OUTBOX
+from openbook.common.errors import OpenbookError
+from openbook.common.files import read_itself
+from openbook.runs.runs_folder import OUTBOX, check_date
 
 WAITING, SENT, GIVEN_UP = "waiting", "sent", "given up"
 
@@ -22,10 +24,12 @@ def count_waiting(runs: Path) -> int:
 def read_entry(path: Path) -> dict | None:
     """An entry; None for a file that is not one."""
     try:
-        entry = json.loads(path.read_bytes())
+        entry = json.loads(read_itself(path))
         for state in entry["channels"].values():
             _ = state["tries"], state["status"], state["left"], state["error"], state["next_try"]
         _ = entry["recipe"], entry["subject"], entry["marked"], entry["date"], entry["kind"], entry["alarm"]
+        if entry["alarm"]:
+            check_date(entry["date"])  # it becomes part of a file's name
         return entry if entry["queued"] and entry["id"] == path.stem else None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OpenbookError, OSError, ValueError, LookupError, TypeError, AttributeError):
         return None

@@ -167,9 +167,10 @@ def _as_committed(notebook: Path) -> bool:
 
 
 def _git(*arguments: str, at: Path | None = None) -> str | None:
-    """What git answers about a folder, the library's if none is named; None if it cannot."""
+    """What git answers about a folder, the library's if none is named; None if it cannot, as in a repository of another
+    user. It writes nothing, not even what it remembers about files."""
     try:
-        where = ["git", "-C", str(LIBRARY if at is None else at)]
+        where = ["git", "--no-optional-locks", "-C", str(LIBRARY if at is None else at)]
         done = subprocess.run([*where, *arguments], capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None

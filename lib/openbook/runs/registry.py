@@ -6,13 +6,12 @@ The pointer's history has one entry for each promotion and each rollback, oldest
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from hashlib import sha256 as sha256_of
 from pathlib import Path
 
-from openbook.common.errors import ModelError, UsageError
-from openbook.common.files import make_folder, replace_file, storage, sync, write_synced
+from openbook.common.errors import ModelError, StorageError, UsageError
+from openbook.common.files import draft_folder, make_folder, replace_file, storage, sync, write_synced
 from openbook.common.interrupts import durably
 from openbook.common.text import require_line
 from openbook.runs.stage import check_name, clean, json_bytes
@@ -132,6 +131,8 @@ def _read_pointer(runs: Path) -> dict:
             raise ValueError("it is not the last entry of its history")
     except FileNotFoundError:
         return {}
+    except PermissionError as error:
+        raise StorageError(f"cannot read {file}: {error.strerror}") from None
     except (OSError, ValueError, LookupError, TypeError) as error:
         way_out = "restore it from a backup"
         raise ModelError(f"{file} cannot be read: {error}; {way_out}") from None
@@ -149,17 +150,24 @@ def _point(runs: Path, entries: list[dict], entry: Mapping) -> None:
 def _put(target: Path, files: Mapping[str, bytes]) -> None:
     """A complete bundle at `target`: the one that is there if it has the same bytes, else a new one by one rename."""
     if target.exists():
-        if {path.name: path.read_bytes() for path in target.iterdir()} != dict(files):
-            raise ModelError(f"{target} was altered; move it away and promote again")
+        _require_same(target, files)
         return
-    new = target.with_name(f".{target.name}")
-    if new.exists():  # what a crash left
-        shutil.rmtree(new)
-    make_folder(new)
-    for name, data in files.items():
-        if len(check_name(name).parts) > 1:
-            raise ModelError(f"a bundle must not contain folders: {name}")
-        write_synced(new / name, data)
-    sync(new)
-    os.rename(new, target)
-    sync(target.parent)
+    make_folder(target.parent)
+    with draft_folder(target) as new:
+        for name, data in files.items():
+            if len(check_name(name).parts) > 1:
+                raise ModelError(f"a bundle must not contain folders: {name}")
+            write_synced(new / name, data)
+        sync(new)
+        try:
+            os.rename(new, target)
+        except OSError:
+            if not target.is_dir():
+                raise
+            _require_same(target, files)  # another process was faster
+        sync(target.parent)
+
+
+def _require_same(target: Path, files: Mapping[str, bytes]) -> None:
+    if {path.name: path.read_bytes() for path in target.iterdir()} != dict(files):
+        raise ModelError(f"{target} was altered; move it away and promote again")

@@ -5,20 +5,18 @@ crash at any point leaves the old state or the new one.
 """
 
 import datetime
-import fcntl
 import json
 import os
 import re
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
-from openbook.common.errors import ConflictError, LockError, OpenbookError, UsageError
-from openbook.common.files import make_folder, replace_file, storage, sync
+from openbook.common.errors import ConflictError, LockError, OpenbookError, StorageError, UsageError
+from openbook.common.files import make_folder, replace_file, storage, sync, write_file
 from openbook.common.interrupts import durably
+from openbook.common.locks import held
 from openbook.common.secrets import redact, redact_folder
 from openbook.runs import libraries, provenance, registry, timestamps
 from openbook.runs.stage import ABOUT, REPORT, RUN, Stage, check_name, csv_bytes, json_bytes, open_stage
@@ -27,6 +25,7 @@ __all__ = ["Run", "RunsFolder", "Stage", "check_date", "csv_bytes", "json_bytes"
 
 STAGE, FAILED, BOOKS, STORE, OUTBOX = ".stage", "failed", "books", "store", "outbox"
 UPGRADED = "upgraded"  # copies from before an upgrade
+READ_ONLY = 0o444  # of what the umask allows
 PATIENCE = 2.0  # seconds that a command waits for another to finish with the folder
 WHY = "failure.json"  # beside what a failed attempt left
 KEPT = {
@@ -72,19 +71,17 @@ class RunsFolder:
     def lock(self, patience: float = PATIENCE) -> Iterator[None]:
         """Hold the runs folder alone; LockError (61) names the process that still holds it after `patience` seconds. A
         dead process holds nothing."""
-        with _held(self.folder / ".lock", f"{self.folder} is locked", patience):
+        with storage(f"lock {self.folder}"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with _alone(self.folder, self.folder / ".lock", f"{self.folder} is locked", patience):
             yield
 
     @contextmanager
-    def attempt(self, notebook: str, date) -> Iterator[None]:
-        """Be the only one that runs a notebook for a date, while others use the folder; LockError (61) as `lock`."""
-        notebook, date = check_notebook(notebook), check_date(date)
-        file = self.folder / STAGE / notebook / f"{date}.lock"
-        with _held(file, f"{notebook} of {date} is running", 0.0):
-            try:
-                yield
-            finally:
-                file.unlink(missing_ok=True)
+    def running(self, stage: Stage) -> Iterator[None]:
+        """Hold a stage while its notebook runs and others use the folder: no second run of that date begins meanwhile.
+        The caller holds the runs folder when it enters."""
+        with _used(stage.folder):
+            yield
 
     def stage(
         self,
@@ -102,7 +99,8 @@ class RunsFolder:
         inputs : hashes by name of what decides the outputs, all of them in `inputs_hash`
         formats : version by name of what the run reads that an upgrade may rewrite
 
-        No stage is used twice: a kernel that outlives its runner writes to the old one.
+        No stage is used twice: a kernel that outlives its runner writes to the old one. LockError (61) while another
+        run of that date goes on.
         """
         date = check_date(date)
         above = self.folder / STAGE / check_notebook(notebook)
@@ -111,10 +109,11 @@ class RunsFolder:
         about |= {"code": provenance.code(notebook), "environment": provenance.environment()}
         with storage(f"make a stage in {above}"):
             for left in sorted(above.glob(f"{date}-*")):
-                self._fail(left)
+                with _used(left):
+                    self._fail(left)
             folder = above / f"{date}-{self._attempts(notebook, date) + 1}"
             folder.mkdir(parents=True)
-            (folder / ABOUT).write_bytes(json_bytes(about))
+            write_file(folder / ABOUT, json_bytes(about))
         return Stage(folder)
 
     def prepare(self, stage: Stage) -> dict:
@@ -123,8 +122,10 @@ class RunsFolder:
         with storage(f"bring {stage.folder} to the disk"):
             (stage.folder / ABOUT).unlink(missing_ok=True)  # it is in run.json
             for path in sorted(stage.folder.rglob("*")):
+                if path.is_symlink():
+                    raise StorageError(f"{path} is a symbolic link; a run is sealed with files only, so copy the file")
                 if path.is_file():
-                    path.chmod(0o444)
+                    path.chmod(path.stat().st_mode & READ_ONLY)
                 sync(path)
             sync(stage.folder)
         return run
@@ -152,9 +153,8 @@ class RunsFolder:
             target = self._fail(stage.folder)
         if error is not None:
             with suppress(OSError):  # a disk that takes no note must not hide the error that it is about
-                (target / WHY).write_text(
-                    json.dumps({"exit_code": error.exit_code, "why": redact(str(error))}, indent=1)
-                )
+                note = {"exit_code": error.exit_code, "why": redact(str(error))}
+                write_file(target / WHY, json.dumps(note, indent=1).encode())
         return target
 
     def wait(self, notebook: str, date, error: OpenbookError, *, tried: str, until: str) -> Path:
@@ -244,35 +244,25 @@ class RunsFolder:
 
 
 @contextmanager
-def _held(file: Path, what: str, patience: float) -> Iterator[None]:
-    """Hold a lock file, which says who holds it."""
-    until = time.monotonic() + patience
-    with ExitStack() as opened:
-        while True:
-            with storage(f"lock {file.parent}"):
-                file.parent.mkdir(parents=True, exist_ok=True)
-                handle = opened.enter_context(open(file, "a+", encoding="ascii"))
-            if _locked(handle, file):
-                break
-            if time.monotonic() >= until:
-                handle.seek(0)
-                holder = handle.read().strip() or "?"
-                raise LockError(f"{what} by process {holder}; try again when it has finished")
-            opened.close()
-            time.sleep(0.05)
-        with storage(f"lock {file.parent}"):
-            os.ftruncate(handle.fileno(), 0)
-            os.write(handle.fileno(), f"{os.getpid()}\n".encode())  # nothing stays in a buffer, to fail once more
+def _used(stage: Path) -> Iterator[None]:
+    """Hold a stage alone; LockError (61) names the process that has it."""
+    date = stage.name.rpartition("-")[0]
+    note = stage.with_name(f"{date}.lock")
+    with _alone(stage, note, f"{stage.parent.name} of {date} is running", 0.0):
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                note.unlink()
+
+
+@contextmanager
+def _alone(folder: Path, note: Path, what: str, patience: float) -> Iterator[None]:
+    """Hold a folder; LockError (61) says who else does."""
+    with held(folder, note, patience=patience) as holder:
+        if holder is not None:
+            raise LockError(f"{what} by {holder}; try again when it has finished")
         yield
-
-
-def _locked(handle: TextIO, file: Path) -> bool:
-    """Whether this process holds the file now, and it still has its name: who held it may have removed it."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(handle.fileno()), os.stat(file))
-    except (BlockingIOError, FileNotFoundError):
-        return False
 
 
 def check_date(date) -> str:

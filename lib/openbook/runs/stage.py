@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from openbook.common.errors import IncompleteRun, StorageError, UsageError
-from openbook.common.files import storage
+from openbook.common.files import storage, write_file
 from openbook.runs.preload import lean_imports
 
 RUN = "run.json"
@@ -120,7 +120,7 @@ class Stage:
         with storage(f"write {name}"):
             for folder in list(name.parents)[-2::-1]:
                 (self.folder / folder).mkdir(exist_ok=True)
-            (self.folder / name).write_bytes(data)
+            write_file(self.folder / name, data)
 
     def _require_open(self) -> None:
         if self._finished:

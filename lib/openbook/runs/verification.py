@@ -3,15 +3,16 @@
 import hashlib
 import re
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from openbook.common.errors import AuditError, OpenbookError
-from openbook.common.files import storage
+from openbook.common.files import read_itself, storage
 from openbook.runs import audit_log, libraries, provenance, registry
 from openbook.runs.runs_folder import Run, RunsFolder, read_run
 from openbook.runs.stage import REPORT, RUN
 
+NO_FILE = "no file"  # in the place of a hash
 UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)  # altered JSON
 _HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40,64}", re.ASCII)
@@ -24,11 +25,28 @@ def run_digest(folder: Path) -> str:
 
 def require_as_logged(runs: Path, folder: Path) -> None:
     """AuditError (90) unless a sealed run is byte for byte the one that the log has."""
+    _require_logged(runs, folder, run_digest(folder))
+
+
+def read_as_logged(runs: Path, folder: Path, names: Iterable[str]) -> dict[str, bytes]:
+    """Those of the named files that a sealed run has, by name: the very bytes that were compared with the log.
+
+    Raises AuditError (90) as `require_as_logged`; a symbolic link is no file of a run.
+    """
+    hashes = _hashes(folder)
+    with storage(f"read {folder}"):
+        found = {name: read_itself(folder / name) for name in names if hashes.get(name, NO_FILE) != NO_FILE}
+    hashes |= {name: hashlib.sha256(data).hexdigest() for name, data in found.items()}
+    _require_logged(runs, folder, _digest(hashes))
+    return found
+
+
+def _require_logged(runs: Path, folder: Path, digest: str) -> None:
     name = f"{folder.parent.name}/{folder.name}"
     logged = audit_log.logged(runs, "run").get(name)
     if logged is None:
         raise AuditError(f"{name} is not in the log; if a crash came between, run it again, else see openbook verify")
-    if logged != run_digest(folder):
+    if logged != digest:
         raise AuditError(f"{name} was altered: it is not the run in the log; see openbook verify")
 
 
@@ -76,7 +94,9 @@ def check_cells(runs: Path, repository: Path) -> tuple[list[str], list[str]]:
             commits[run] = f"{code}:notebooks/{run.notebook}.ipynb"
     sources, problems = _read_objects(repository, sorted(set(commits.values()))), []
     for run, name in commits.items():
-        if name not in sources:
+        if sources is None:
+            unchecked.setdefault(f"git cannot read {repository}", []).append(_subject(run))
+        elif name not in sources:
             unchecked.setdefault(f"{repository} has no {name}", []).append(_subject(run))
         else:
             problems += _compare(run, name, sources[name])
@@ -117,7 +137,7 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 def _hash(path: Path) -> str:
     if path.is_symlink() or not path.is_file():
-        return "no file"
+        return NO_FILE
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -190,14 +210,15 @@ def _code(run: Run) -> tuple[str, str]:
     return (commit, "") if modified is False else ("", "made from code that was changed after its commit")
 
 
-def _read_objects(repository: Path, names: list[str]) -> dict[str, bytes]:
-    """Content by name, commit:path, of those that the repository has; one process of git for all."""
+def _read_objects(repository: Path, names: list[str]) -> dict[str, bytes] | None:
+    """Content by name, commit:path, of those that the repository has; one process of git for all. None if git refuses:
+    there is no repository, or it is another user's."""
     asked = "".join(f"{name}\n" for name in names).encode()
     command: list[str | Path] = ["git", "-C", repository, "cat-file", "--batch"]
     try:
         answer = subprocess.run(command, input=asked, capture_output=True, timeout=60, check=True).stdout
     except (OSError, subprocess.SubprocessError):
-        return {}
+        return None
     found = {}
     for name in names:
         first, _, answer = answer.partition(b"\n")

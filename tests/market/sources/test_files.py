@@ -1,11 +1,13 @@
 """Vendor files of every shape, and what is said when they are not what the settings promise."""
 
 import fsspec
+import fsspec.config
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from openbook.common.errors import DataError
 from openbook.market.ingest import admit
@@ -157,6 +159,41 @@ def test_a_folder_is_read_file_by_file(tmp_path):
     (tmp_path / "README.txt").write_text("not data")
     out = fetch(FilesSource(path=str(tmp_path), prices="raw")).bars
     assert out["close"].tolist() == table["close"].tolist()
+
+
+class Guarded(MemoryFileSystem):
+    """A file system that wants a login."""
+
+    protocol = "guarded"
+    cachable = False
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return "/" + path.removeprefix("guarded://").lstrip("/")
+
+    def __init__(self, *args, token="", **options):
+        super().__init__(*args, **options)
+        if token != "s3cr3t-t0ken":
+            raise PermissionError("no valid token")
+
+
+@pytest.mark.parametrize("where", ["environment", "file"])
+def test_x08_a_source_logs_in_with_what_the_environment_or_the_file_of_secrets_has(tmp_path, monkeypatch, where):
+    fsspec.register_implementation("guarded", Guarded, clobber=True)
+    monkeypatch.setattr(fsspec.config, "conf", {})
+    fs = Guarded(token="s3cr3t-t0ken")
+    fs.pipe(fs._strip_protocol("guarded://bars.csv"), b"symbol,date,close\nA,2024-06-24,10\n")
+    source = FilesSource(path="guarded://bars.csv", prices="raw")
+    with pytest.raises(PermissionError):
+        fetch(source)
+    secrets = tmp_path / "secrets"
+    secrets.write_text("FSSPEC_GUARDED_TOKEN=s3cr3t-t0ken\n")
+    secrets.chmod(0o600)
+    name, value = (
+        ("FSSPEC_GUARDED_TOKEN", "s3cr3t-t0ken") if where == "environment" else ("OPENBOOK_SECRETS", str(secrets))
+    )
+    monkeypatch.setenv(name, value)
+    assert len(fetch(source).bars) == 1
 
 
 def test_a_url_is_read_through_fsspec():

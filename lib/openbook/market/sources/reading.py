@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field
 
+from openbook.common import secrets
 from openbook.common.desk_folder import inside
 from openbook.common.errors import DataError
 
@@ -240,9 +241,11 @@ def _opened(file: str):
 
 
 def _file_system(path: str):
-    """fsspec's file system for a path or URL, and the path inside it; a relative path starts at the desk."""
-    import fsspec
+    """fsspec's file system for a path or URL, and the path inside it; a relative path starts at the desk. What it needs
+    to log in comes from the environment or from the file of secrets, never from the path, which is sealed."""
+    import fsspec.config
 
+    fsspec.config.set_conf_env(fsspec.config.conf, secrets.for_sources())
     try:
         return fsspec.url_to_fs(inside(path))
     except (ValueError, ImportError) as error:

@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from openbook.common.errors import DataError, StorageError
-from openbook.common.files import make_folder, storage, sync, write_synced
+from openbook.common.files import make_folder, replace_file, storage, sync, write_synced
 from openbook.market import calendar
 from openbook.market.ingest import LEVEL_MEMORY, admit, doubtful_closes
 from openbook.market.restatements import in_order, restated_rows
@@ -324,6 +324,8 @@ def snapshot(folder, place: Path) -> Iterator[Path]:
     folder = Path(folder)
     target = place / folder.name
     with storage(f"make {target}"):
+        if place.is_symlink():
+            place.unlink()
         shutil.rmtree(place, ignore_errors=True)  # left by a crash
         target.mkdir(parents=True)
         for name in [MANIFEST, *files_of(read_manifest(folder))]:
@@ -406,9 +408,7 @@ def _write(
                 write_synced(folder / name, data)
         sync(folder)
         text = json.dumps(manifest | {"seal": seal_of(manifest)}, sort_keys=True, indent=1)
-        write_synced(folder / f"{MANIFEST}.tmp", text.encode())
-        os.replace(folder / f"{MANIFEST}.tmp", folder / MANIFEST)
-        sync(folder)
+        replace_file(folder / MANIFEST, text.encode())
     except OSError as error:
         raise StorageError(f"cannot write the store at {folder}: {error.strerror or error}") from error
 
@@ -426,5 +426,5 @@ def _encode(table: pa.Table) -> bytes:
 def _sweep(folder: Path, kept: set[str]) -> None:
     """Remove what earlier updates superseded and what a crash left behind."""
     for path in folder.iterdir():
-        if (_PART.fullmatch(path.name) and path.name not in kept) or path.name == f"{MANIFEST}.tmp":
+        if _PART.fullmatch(path.name) and path.name not in kept:
             path.unlink()
