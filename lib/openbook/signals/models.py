@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from openbook import metrics
 from openbook.common.constants import SESSIONS_A_YEAR
 from openbook.common.errors import ParameterError, SchemaError
+from openbook.common.settings import Settings
 from openbook.signals.algorithms import ALGORITHMS, ENSEMBLE, Recipe, Rows
 from openbook.signals.dataset import MLDataset, hold_out_last, scored_rows
 from openbook.signals.ensemble import members_of
@@ -26,7 +27,7 @@ if TYPE_CHECKING:  # features brings numba in, which loading a model does not ne
 MIN_TREES = 25
 
 
-class Tuning(BaseModel, frozen=True, extra="forbid", strict=True):
+class Tuning(Settings, strict=True):
     """How a candidate's settings are searched for: see `tuning`."""
 
     n_trials: int = Field(default=30, ge=1, description="total number of trials over folds, holdout and final fit")
@@ -36,7 +37,7 @@ class Tuning(BaseModel, frozen=True, extra="forbid", strict=True):
     )
 
 
-class Candidate(BaseModel, frozen=True, extra="forbid", strict=True):
+class Candidate(Settings, strict=True):
     """One model to be tried: an algorithm with its settings, or an ensemble of others."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]{0,62}$", description="name, used for its folder and in every table")

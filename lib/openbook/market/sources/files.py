@@ -3,9 +3,10 @@
 from typing import Literal, cast
 
 import pandas as pd
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from openbook.common.errors import DataError
+from openbook.common.settings import Settings
 from openbook.market.adjustment_factors import AdjustedAs, derive_actions, unadjust
 from openbook.market.securities import MASTER_COLUMNS, resolve, resolve_spells
 from openbook.market.sources.company_reports import FundamentalsTable, read_reports
@@ -40,7 +41,7 @@ class IndexTable(SideTable):
     symbol: str | None = Field(None, description="which one, if the file has several")
 
 
-class FilesSource(BaseModel, frozen=True, extra="forbid"):
+class FilesSource(Settings):
     """A vendor's files, as settings."""
 
     provider: Literal["files"] = "files"

@@ -10,10 +10,11 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from openbook.common.desk_folder import inside
 from openbook.common.errors import DataError
+from openbook.common.settings import Settings
 
 TEXT_FIELDS = {"symbol", "kind", "item", "sector", "id", "ticker", "focus", "accession"}
 DATE_FIELDS = {"date", "start", "end", "available", "filed", "period_start", "period_end"}
@@ -22,7 +23,7 @@ SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz")
 MISSING_NUMBERS = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "#N/A"]
 
 
-class SideTable(BaseModel, frozen=True, extra="forbid"):
+class SideTable(Settings):
     """A table beside the bars."""
 
     path: str = Field(min_length=1, description="file, folder or URL; parquet or CSV")
