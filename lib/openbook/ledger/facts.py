@@ -1,12 +1,22 @@
 """Plain facts of a book, as rows: money in integer cents, shares in integers of the book's unit."""
 
+import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from openbook.common.errors import BookError
 
-Day = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
+
+def _real(day: str) -> str:
+    """A day that there is, as YYYY-MM-DD."""
+    if not (day.isascii() and datetime.date.fromisoformat(day).isoformat() == day):
+        raise ValueError("write YYYY-MM-DD")
+    return day
+
+
+Day = Annotated[str, AfterValidator(_real)]
+LARGEST_CENTS = 10**14  # of an amount that a person states, and of the cash of a book: a trillion USD
 OPEN_END = "9999-12-31"  # due when a statement or a person confirms it
 Outcome = Literal["FILLED", "PARTIALLY_FILLED", "EXPIRED"]
 Ending = Literal["sale", "cash_in_lieu", "delisting", "adjustment"]
@@ -29,7 +39,7 @@ class OfSecurity(Row):
     @model_validator(mode="before")
     @classmethod
     def _identified(cls, row: Any) -> Any:
-        return row if row.get("security") else {**row, "security": row.get("symbol", "")}
+        return row if not isinstance(row, dict) or row.get("security") else {**row, "security": row.get("symbol", "")}
 
 
 class Holding(OfSecurity):

@@ -186,7 +186,7 @@ class Settlement(Row):
     fill_rows: tuple[Fill, ...]
     results: tuple[Result, ...]
     actions: tuple[Action, ...]
-    marks: tuple[Mark, ...]
+    marks: tuple[Mark, ...] = Field(min_length=1)
     notes: tuple[Note, ...]
     share_units: int = Field(1, ge=1, description="units of a whole share")
     adjustment_rows: tuple[Adjustment, ...] = ()

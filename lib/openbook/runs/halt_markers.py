@@ -21,6 +21,7 @@ from threading import Thread
 from openbook.common.desk_folder import desk_of
 from openbook.common.errors import ApprovalError, StorageError
 from openbook.common.files import storage, sync
+from openbook.common.strict_json import parse_json
 from openbook.common.text import printable
 
 KILL = "KILL"
@@ -154,9 +155,9 @@ def _files(place: Path, runs: Path, kind: str) -> list[Path]:
 def _read(file: Path, kind: str) -> HaltMarker:
     """A marker; one that is empty or no marker has no name and no reason, and halts all the same."""
     try:
-        about = json.loads(file.read_bytes())
+        about = parse_json(file.read_bytes(), dict.fromkeys(("who", "reason", "when"), str))
         said = {name: _text(about[name]) for name in ("who", "reason", "when")}
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError):
         said = {"who": "unknown", "reason": "no reason given", "when": ""}
     return HaltMarker(file, kind, **said)
 
