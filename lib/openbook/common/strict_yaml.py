@@ -14,6 +14,7 @@ from openbook.common.files import storage
 PLAIN = ("null", "bool", "int", "float", "str", "seq", "map")
 LARGEST = 100_000  # values, each use of an alias counted
 DEEPEST = 100
+LONGEST = 4000  # characters of a number
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -40,18 +41,20 @@ class _StrictLoader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(None, None, f"duplicate key {min(twice)!r:.80}", node.start_mark)
         return super().construct_mapping(node, deep=deep)
 
-    def construct_number(self, node):
-        """An int or a float; Python reads no number of thousands of digits, and 0x_ is none."""
+    def construct_checked(self, node):
+        """A number or a bool; Python reads no number of thousands of digits, 0x_ is none, and !!bool x is no bool."""
         kind = node.tag.rpartition(":")[2]
         try:
-            return self.construct_yaml_int(node) if kind == "int" else self.construct_yaml_float(node)
-        except (ValueError, IndexError):
-            why = f"{node.value!r:.40} is not a number"
+            if len(node.value) > LONGEST:
+                raise ValueError("too long")
+            return getattr(self, f"construct_yaml_{kind}")(node)
+        except (ValueError, LookupError):
+            why = f"{node.value!r:.40} is not a valid {kind}"
             raise yaml.constructor.ConstructorError(None, None, why, node.start_mark) from None
 
 
-for _kind in ("int", "float"):
-    _StrictLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _StrictLoader.construct_number)
+for _kind in ("bool", "int", "float"):
+    _StrictLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _StrictLoader.construct_checked)
 
 
 def read_yaml(file: Path) -> Any:

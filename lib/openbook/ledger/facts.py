@@ -1,21 +1,12 @@
 """Plain facts of a book, as rows: money in integer cents, shares in integers of the book's unit."""
 
-import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
+from openbook.common.days import Day
 from openbook.common.errors import BookError
 
-
-def _real(day: str) -> str:
-    """A day that there is, as YYYY-MM-DD."""
-    if not (day.isascii() and datetime.date.fromisoformat(day).isoformat() == day):
-        raise ValueError("write YYYY-MM-DD")
-    return day
-
-
-Day = Annotated[str, AfterValidator(_real)]
 LARGEST_CENTS = 10**14  # of an amount that a person states, and of the cash of a book: a trillion USD
 OPEN_END = "9999-12-31"  # due when a statement or a person confirms it
 Outcome = Literal["FILLED", "PARTIALLY_FILLED", "EXPIRED"]

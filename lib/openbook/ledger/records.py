@@ -14,13 +14,13 @@ import pandas as pd
 from pydantic import Field
 
 from openbook.common.constants import CASH
+from openbook.common.days import Day
 from openbook.execution.share_units import in_shares, position_series, shares_text
 from openbook.ledger.facts import (
     OPEN_END,
     Action,
     Adjustment,
     Closed,
-    Day,
     Delisted,
     Fill,
     Flow,

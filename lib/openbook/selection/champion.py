@@ -11,6 +11,7 @@ import pandas as pd
 from pydantic import BaseModel, Field, ValidationError
 
 from openbook.backtest.grid import label
+from openbook.common.days import Day
 from openbook.common.errors import ModelError
 from openbook.common.strict_yaml import in_words
 from openbook.common.text import counted
@@ -86,13 +87,13 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     optimizer: str
     vetted: bool = Field(description="passed every gate; an unvetted champion may only run the paper book")
     reason: str
-    selected: str = Field(description="date of selection, YYYY-MM-DD")
+    selected: Day = Field(description="date of selection, YYYY-MM-DD")
     score: float = Field(description="selection score, 0 to 1")
     n_trials: int = Field(ge=1, description="number of trials, tuning included")
     metrics: dict[str, float | None]
     features: tuple[str, ...]
     horizon: int
-    trained_through: str = Field(description="last session in the training labels")
+    trained_through: Day = Field(description="last session in the training labels")
     portfolio: PortfolioSettings
     regime: RegimeSettings
     costs: Costs
@@ -137,7 +138,7 @@ class Promise(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """
 
     rank_ic: tuple[float, float] | None
-    returns: dict[str, float]
+    returns: dict[Day, float]
 
     @property
     def series(self) -> pd.Series:

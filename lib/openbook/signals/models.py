@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from openbook import metrics
 from openbook.common.constants import SESSIONS_A_YEAR
+from openbook.common.days import Day
 from openbook.common.errors import ParameterError, SchemaError
 from openbook.common.settings import Settings
 from openbook.signals.algorithms import ALGORITHMS, ENSEMBLE, Recipe, Rows
@@ -73,7 +74,7 @@ class Candidate(Settings, strict=True):
             if key not in defaults:
                 raise ValueError(f"{self.algorithm} has no parameter {key!r}; choose from {', '.join(defaults)}")
             whole = isinstance(defaults[key], int)  # 2.5 where a whole number belongs is cut to 2 without a word
-            if not (math.isfinite(value) and (isinstance(value, int) or not whole)):
+            if not (-sys.float_info.max <= value <= sys.float_info.max and (isinstance(value, int) or not whole)):
                 raise ValueError(f"{key} must be a {'whole ' if whole else ''}number like {defaults[key]}, not {value}")
         return self
 
@@ -135,9 +136,9 @@ class Training(BaseModel, frozen=True, extra="forbid", strict=True):
     candidate: Candidate
     horizon: int = Field(ge=1)
     label: str
-    train_start: str
-    train_end: str
-    trained_through: str
+    train_start: Day
+    train_end: Day
+    trained_through: Day
     train_rows: int = Field(ge=1)
     trees: int = Field(ge=1)
 

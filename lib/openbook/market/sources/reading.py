@@ -42,7 +42,7 @@ def list_files(path: str) -> list[str]:
         names = sorted(name for name in there if str(name).endswith(SUFFIXES))
     except FileNotFoundError:
         raise DataError(f"no file or folder at {shown(path)}; check the path of the source") from None
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a name that the system cannot spell is a ValueError
         raise DataError(f"cannot look into {shown(path)}: {error}") from None
     if not names:
         ends = ", ".join(SUFFIXES)
@@ -76,9 +76,12 @@ def _schema(file: str):
 
     with _opened(file) as stream:
         if _is_parquet(file):
-            return pyarrow.parquet.read_schema(stream)
-        parse = pyarrow.csv.ParseOptions(delimiter=_delimiter(stream))
-        return pyarrow.csv.open_csv(stream, parse_options=parse).schema
+            schema = pyarrow.parquet.read_schema(stream)
+        else:
+            parse = pyarrow.csv.ParseOptions(delimiter=_delimiter(stream))
+            schema = pyarrow.csv.open_csv(stream, parse_options=parse).schema
+        _ = schema.names  # decoded here
+    return schema
 
 
 def read_table(path: str, columns: dict[str, str], *, date_format: str | None = None) -> pd.DataFrame:
@@ -140,6 +143,8 @@ def _read_file(file: str, columns: dict[str, str]) -> pd.DataFrame:
         if name not in present:
             wanted = f"column {name!r}" if name == field else f"column {name!r} (for {field})"
             raise DataError(f"{shown(file)} has no {wanted}; it has {', '.join(map(repr, present))}")
+        if present.count(name) > 1:
+            raise DataError(f"{shown(file)} has the column {name!r} {present.count(name)} times; keep one of them")
     read = _read_parquet if _is_parquet(file) else _read_csv
     table = read(file, columns)
     for field, name in columns.items():
@@ -154,7 +159,9 @@ def _read_parquet(file: str, columns: dict[str, str]) -> pd.DataFrame:
 
     with _opened(file) as stream:
         reader = pyarrow.parquet.ParquetFile(stream, page_checksum_verification=True)
-        return reader.read(columns=list(dict.fromkeys(columns.values()))).to_pandas(ignore_metadata=True)
+        table = reader.read(columns=list(dict.fromkeys(columns.values())))
+        table.validate(full=True)  # parquet may hold text that is none
+        return table.to_pandas(ignore_metadata=True)
 
 
 def _read_csv(file: str, columns: dict[str, str]) -> pd.DataFrame:
@@ -235,7 +242,7 @@ def _opened(file: str):
     try:
         with fs.open(name, "rb", compression="infer") as stream:
             yield stream
-    except (pyarrow.ArrowException, OSError, EOFError, zlib.error) as error:
+    except (pyarrow.ArrowException, OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         text = " ".join(str(error).split())
         raise DataError(f"{shown(file)} is damaged or not of the type of its file name: {text}") from None
 
