@@ -14,6 +14,7 @@ from openbook.market.sources.edgar import EdgarTable, fetch_reports
 from openbook.market.sources.inferred_delistings import Endings, read_endings
 from openbook.market.sources.liquid_universe import Liquid, liquid_members
 from openbook.market.sources.reading import SideTable, column_names, file_name, list_files, read_side, read_table, shown
+from openbook.market.sparsity import require_filled
 from openbook.market.tables import ACTION_COLUMNS, ACTION_KINDS, BAR_FIELDS, Delivery
 
 BarField = Literal[
@@ -112,6 +113,7 @@ def fetch_files(source: FilesSource) -> Delivery:
     master = None if source.securities is None else read_side(source.securities, tuple(MASTER_COLUMNS))
     bars, strangers = _of_companies(bars, master)
     bars = _subset(bars, source)
+    _require_filled(bars, source)
     bars, implied, unexplained = _as_traded(source, bars)
     actions = _actions(source, bars, implied, master)
     market_cap = bars.pivot(index="date", columns="symbol", values="market_cap") if "market_cap" in bars else None
@@ -195,6 +197,13 @@ def _subset(bars: pd.DataFrame, source: FilesSource) -> pd.DataFrame:
     if missing:
         raise DataError(f"{shown(source.path)} has no bars for {', '.join(missing)}; correct `symbols`")
     return bars[bars["symbol"].isin(list(source.symbols))].reset_index(drop=True)
+
+
+def _require_filled(bars: pd.DataFrame, source: FilesSource) -> None:
+    """Before any table of sessions × symbols is made of the bars; see `sparsity`."""
+    column, symbols = pd.factorize(bars["symbol"])
+    days = bars["date"].to_numpy("datetime64[D]")
+    require_filled(days, column, pd.Index(symbols), source.name or file_name(source.path))
 
 
 def _of_companies(bars: pd.DataFrame, master: pd.DataFrame | None) -> tuple[pd.DataFrame, list[str]]:
