@@ -13,12 +13,13 @@ import pandas as pd
 from pydantic import Field
 
 from openbook.common.desk_folder import inside
-from openbook.common.errors import DataError
+from openbook.common.errors import DataError, OpenbookError, UsageError
 from openbook.common.settings import Settings
 
 TEXT_FIELDS = {"symbol", "kind", "item", "sector", "id", "ticker", "focus", "accession"}
 DATE_FIELDS = {"date", "start", "end", "available", "filed", "period_start", "period_end"}
 MAY_BE_MISSING = {"start", "end", "period_start"}
+REMOTE = {"http", "https", "s3", "s3a", "gs", "gcs", "abfs", "az"}  # by the extra of that name
 SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz")
 MISSING_NUMBERS = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "#N/A"]
 
@@ -36,10 +37,11 @@ def list_files(path: str) -> list[str]:
     """The parquet and CSV files at `path`, sorted by name; a folder is not searched below its first level."""
     fs, root = _file_system(path)
     try:
-        if fs.isfile(root):
-            return [path]
-        there = fs.ls(root, detail=False)
-        names = sorted(name for name in there if str(name).endswith(SUFFIXES))
+        with _reached(path):
+            if fs.isfile(root):
+                return [path]
+            there = fs.ls(root, detail=False)
+            names = sorted(name for name in there if str(name).endswith(SUFFIXES))
     except FileNotFoundError:
         raise DataError(f"no file or folder at {shown(path)}; check the path of the source") from None
     except (OSError, ValueError) as error:  # a name that the system cannot spell is a ValueError
@@ -66,7 +68,8 @@ def number_columns(file: str) -> list[str]:
 def file_bytes(file: str) -> int:
     """The size of one file."""
     fs, name = _file_system(file)
-    return int(fs.size(name) or 0)
+    with _reached(file):
+        return int(fs.size(name) or 0)
 
 
 def _schema(file: str):
@@ -240,11 +243,25 @@ def _opened(file: str):
 
     fs, name = _file_system(file)
     try:
-        with fs.open(name, "rb", compression="infer") as stream:
+        with _reached(file), fs.open(name, "rb", compression="infer") as stream:
             yield stream
     except (pyarrow.ArrowException, OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         text = " ".join(str(error).split())
         raise DataError(f"{shown(file)} is damaged or not of the type of its file name: {text}") from None
+
+
+@contextmanager
+def _reached(path: str):
+    """Around every call to a remote service: whatever it raises for want of a key, a network or a permission is a
+    DataError (30), for each has errors of its own."""
+    try:
+        yield
+    except (OpenbookError, OSError, ValueError, ImportError):
+        raise
+    except Exception as error:
+        if "://" not in path:
+            raise
+        raise DataError(f"cannot read {shown(path)}: {type(error).__name__}: {error}") from None
 
 
 def _file_system(path: str):
@@ -252,8 +269,13 @@ def _file_system(path: str):
     import fsspec
 
     try:
-        return fsspec.url_to_fs(inside(path))
-    except (ValueError, ImportError) as error:
+        with _reached(path):
+            return fsspec.url_to_fs(inside(path))
+    except ImportError as error:
+        scheme = path.partition("://")[0]
+        way_out = "pip install 'openbook[remote]'" if scheme in REMOTE else "install the package that is named"
+        raise UsageError(f"{shown(path)}: {scheme}:// needs a package that is missing ({error}); {way_out}") from None
+    except ValueError as error:
         raise DataError(f"cannot read {shown(path)}: {error}") from None
 
 
