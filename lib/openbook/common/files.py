@@ -1,11 +1,15 @@
 """All functions that write to the disk."""
 
+import errno
 import os
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from openbook.common.errors import StorageError
+
+OPEN_FILES = 1024  # are enough for everything, and the usual limit
 
 
 @contextmanager
@@ -14,7 +18,15 @@ def storage(action: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"could not {action}: {error.strerror or error}") from error
+        raise StorageError(f"could not {action}: {reason(error)}") from error
+
+
+def reason(error: OSError) -> str:
+    """An error of the system in words; of a limit on open files, the limit and the way out."""
+    if error.errno != errno.EMFILE:
+        return error.strerror or str(error)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return f"{error.strerror}: the limit is {limit}; raise it with ulimit -n {OPEN_FILES}"
 
 
 def sync(path: Path) -> None:

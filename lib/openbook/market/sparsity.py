@@ -25,11 +25,11 @@ def require_filled(days: np.ndarray, column: np.ndarray, symbols: pd.Index, name
     at = int(np.argmax(FILLED * cells - before))  # where the others begin
     if not (before[at] < FILLED * cells[at] and cells[at] > SPARSE_CELLS):
         return
+    gigabytes, count = cells[at] * 8 / 1e9, len(symbols)
     first, few = symbols[column[int(np.argmax(days == found[0]))]], f"{before[at]:,} bar{'s' if before[at] > 1 else ''}"
-    gigabytes = cells[at] * 8 / 1e9
     raise DataError(
-        f"{first} has a bar on {found[0]}, but before {found[at]} {name} has {few} for {len(symbols):,} symbols: tables "
-        f"of all sessions since then would take {gigabytes:.1f} GB for each field, almost empty; correct the date, remove "
+        f"{first} has a bar on {found[0]}, but before {found[at]} {name} has {few} for {count:,} symbols: tables of "
+        f"all sessions since then would take {gigabytes:.1f} GB for each field, almost empty; correct the date, remove "
         "the rows before the others begin, or read that history as a source of its own (`symbols`)"
     )
 
