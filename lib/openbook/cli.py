@@ -1,6 +1,7 @@
 """The commands. Each is a few lines: it says what it does, calls `app`, prints, and returns an exit code."""
 
 import os
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -11,6 +12,7 @@ from typer.exceptions import TyperException
 
 from openbook.common import desk_folder, interrupts
 from openbook.common.errors import ApprovalError, AuditError, OpenbookError, StorageError, UsageError
+from openbook.common.files import reason
 from openbook.common.text import printable
 
 app = typer.Typer(
@@ -641,8 +643,20 @@ def _say(line: str) -> None:
     typer.echo("\n".join(printable(each) for each in line.split("\n")))
 
 
+def _keep_docstrings() -> None:
+    """Start again without -OO or PYTHONOPTIMIZE=2: LightGBM and XGBoost read docstrings when they are imported."""
+    if sys.flags.optimize < 2:
+        return
+    first = next((i for i, word in enumerate(sys.orig_argv[1:], start=1) if word[:1] != "-" or word in ("-m", "-c")), 1)
+    options = [word for word in sys.orig_argv[1:first] if not re.fullmatch("-O+", word)]
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONOPTIMIZE"}
+    os.execve(sys.executable, [sys.executable, *options, *sys.orig_argv[first:]], kept)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code; an error that a user can meet is one line, never a traceback."""
+    if arguments is None:
+        _keep_docstrings()
     State.verbose = False
     interrupts.begin()
     try:
@@ -655,7 +669,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         result = INTERRUPTED
     except OSError as error:
-        return _end(error, StorageError.exit_code, f"{error.filename or 'the disk'}: {error.strerror or error}")
+        return _end(error, StorageError.exit_code, f"{error.filename or 'the disk'}: {reason(error)}")
     except Exception as error:  # a bug: its place is for whoever asks with -v
         return _end(
             error, OpenbookError.exit_code, f"unexpected {type(error).__name__}: {error}; use -v for the traceback"

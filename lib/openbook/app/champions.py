@@ -1,11 +1,11 @@
 """Champions: the one that decides a session, the one that a selection promotes, and the rollback."""
 
-import json
 from pathlib import Path
 from typing import cast
 
 from openbook.app.service import MOMENT, working
 from openbook.common.errors import ModelError, UsageError
+from openbook.common.strict_json import parse_json
 from openbook.market import calendar
 from openbook.runs import registry
 from openbook.runs.runs_folder import RunsFolder, read_run
@@ -70,9 +70,13 @@ def looks_before(folder: RunsFolder, date: str, version: int) -> list[str]:
 
 def crown(runs: Path, files: dict[str, bytes]) -> None:
     """Promote a champion, unless its card keeps the incumbent, or only the incumbent passed the gates."""
-    card, entries = json.loads(files[CARD]), registry.history(runs)
+    try:
+        card, entries = parse_json(files[CARD], registry.SAID), registry.history(runs)
+    except ValueError as error:
+        raise ModelError(f"{CARD} cannot be read: {error}; run select_champion again") from None
     incumbent = entries[-1]["metadata"] if entries else None  # of the pointer: a missing bundle must not stop a new one
-    kept = incumbent is not None and (card.get("decision") == "keep" or (incumbent["vetted"] and not card["vetted"]))
+    lost = incumbent is not None and incumbent.get("vetted") and not card.get("vetted")
+    kept = lost or (incumbent is not None and card.get("decision") == "keep")
     if not kept:
         registry.promote(runs, files, card, champion_hash(files))
 
@@ -92,5 +96,6 @@ def rollback(runs: Path, *, who: str, reason: str) -> str:
     if entry == was:
         return f"already done: {text} since {entry['rollback']['when']}; to roll back further, give a different reason"
     card = entry["metadata"]
-    unvetted = "" if card["vetted"] else "; NOT VETTED: paper only"
-    return f"{text}, replacing {registry.describe(was)}; trained through {card['trained_through']}{unvetted}"
+    unvetted = "" if card.get("vetted") else "; NOT VETTED: paper only"
+    trained = card.get("trained_through", "an unknown session")
+    return f"{text}, replacing {registry.describe(was)}; trained through {trained}{unvetted}"

@@ -1,6 +1,5 @@
 """Two sealed days side by side: where the change of their target weights comes from, and what else differs."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from openbook.decision.difference import Difference, compare
 from openbook.decision.sealed_inputs import decision_inputs, input_locations, sealed_day
 from openbook.runs.provenance import versions
 from openbook.runs.runs_folder import read_run
-from openbook.selection.champion import CARD
+from openbook.selection.champion import read_card
 
 BIGGEST = 15  # rows of the table
 AGREES = 1e-6  # what is decided again and what was sealed are the same within it
@@ -89,7 +88,7 @@ def _champions(sealed: list[Path]) -> list[str]:
     folders = [Path(input_locations(folder)["champion"]) for folder in sealed]
     if folders[0].name == folders[1].name:
         return []
-    cards = [json.loads((folder / CARD).read_bytes()) for folder in folders]
+    cards = [read_card(folder).model_dump(mode="json") for folder in folders]
     names = [f"{c['model']} × {c['optimizer']}, {f.name[:SHORT]}" for c, f in zip(cards, folders, strict=True)]
     changed = differences(*({key: card[key] for key in ("portfolio", "regime", "costs")} for card in cards))
     return [f"champion: {names[0]} → {names[1]}", *(f"  {line}" for line in changed)]

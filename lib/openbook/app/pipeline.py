@@ -43,7 +43,7 @@ from openbook.common.errors import (
     UsageError,
 )
 from openbook.common.parallel import check_engine
-from openbook.common.strict_yaml import parse_yaml
+from openbook.common.strict_yaml import read_yaml
 from openbook.execution.kill_switch import HALTED, REDUCE_ONLY
 from openbook.ledger import book
 from openbook.ledger.schema import SCHEMA_VERSION as BOOK_FORMAT
@@ -261,7 +261,7 @@ def _source_in(file: str) -> Source:
     """The settings of a source in a YAML file: its `source:` block, or the whole file."""
     if not Path(file).is_file():
         raise UsageError(f"no file {file}; --source takes a YAML file with a `source:` block, as in the parameters")
-    values = parse_yaml(Path(file).read_text(encoding="utf-8"), file)
+    values = read_yaml(Path(file))
     values = values.get("source", values) if isinstance(values, dict) else values
     if not isinstance(values, dict):
         raise ParameterError(f"{file}: expected a `source:` block, found {type(values).__name__}")

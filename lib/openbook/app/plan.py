@@ -29,7 +29,7 @@ from openbook.market.sources import Source
 from openbook.market.store import has_session, store_fingerprint
 from openbook.market.store.manifest import require_manifest, sessions_of
 from openbook.runs.runs_folder import RunsFolder, read_run
-from openbook.selection.champion import CARD
+from openbook.selection.champion import read_card
 
 # Which sealed runs a notebook reads, and the parameter that holds the folder of each.
 NEEDS = {
@@ -129,7 +129,7 @@ def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dic
     place = _book_of(folder, settings)
     _require_carrying(settings.source)
     champion, note = champions.champion_of(folder.folder, settings.fallback_champion)
-    if not settings.dry_run and json.loads((champion / CARD).read_bytes())["vetted"] is not True:
+    if not settings.dry_run and not read_card(champion).vetted:
         raise ApprovalError("the champion did not pass every gate: it may only run a paper book")
     require_same_marks(folder.folder, kind_of(settings), place, settings.source, Path(handed["store"]))
     obey_halts(folder, kind_of(settings), place)

@@ -4,21 +4,25 @@ Even if a notebook is wrong or edited, nothing reaches the book that breaks a li
 while the kill switch forbids it.
 """
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import pandas as pd
-from pydantic import ValidationError
 
 from openbook.app.service import read_trades
+from openbook.common.constants import CASH
 from openbook.common.errors import BookError
+from openbook.common.files import storage
+from openbook.decision.sealed_inputs import read_settlement
 from openbook.execution.orders import current_weights
 from openbook.execution.risk_checks import SafetyValidator, profile_of
 from openbook.ledger.book import judge
 from openbook.ledger.records import BookState, Settlement
 from openbook.market.dollar_volume import median_dollar_volume
 from openbook.market.store import load_market
+from openbook.runs.past_runs import WEIGHTS
 from openbook.runs.runs_folder import read_run
 
 
@@ -33,18 +37,29 @@ class Written:
 
 
 def read_written(folder: Path) -> Written:
-    """The files of a stage or of a sealed run; BookError if the settlement is malformed."""
-    weights = pd.read_csv(folder / "portfolio_weights.csv", dtype={"symbol": "str"}, keep_default_na=False)
-    try:
-        settlement = Settlement.model_validate_json((folder / "settlement.json").read_bytes())
-    except ValidationError as error:
-        raise BookError(f"the settlement cannot be read: {error.errors()[0]['msg']}") from None
+    """The files of a stage or of a sealed run; BookError (60) names one that is malformed."""
     return Written(
         trades=read_trades(folder / "trades.csv"),
-        weights=pd.to_numeric(weights.set_index("symbol")["weight"], errors="coerce"),
-        settlement=settlement,
+        weights=_read_weights(folder / WEIGHTS),
+        settlement=read_settlement(folder),
         recorded=read_run(folder)["recorded"],
     )
+
+
+def _read_weights(file: Path) -> pd.Series:
+    """Weights by symbol with CASH; NaN for what is no number, which no limit lets pass."""
+    with storage(f"read {file}"):
+        data = file.read_bytes()
+    try:
+        table = pd.read_csv(io.BytesIO(data), dtype={"symbol": "str"}, keep_default_na=False)
+        weights = table.set_index("symbol")["weight"]
+        if not (weights.index.is_unique and CASH in weights.index):
+            raise ValueError(f"a symbol is there twice, or {CASH} is missing")
+    except KeyError as error:
+        raise BookError(f"{file} has no column {error}; see openbook verify") from None
+    except (ValueError, OverflowError) as error:
+        raise BookError(f"{file} cannot be read: {error}; see openbook verify") from None
+    return pd.to_numeric(weights, errors="coerce").astype("float64")
 
 
 def require_safe(written: Written, state: BookState, settings, *, store, session: pd.Timestamp) -> None:

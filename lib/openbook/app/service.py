@@ -1,21 +1,34 @@
 """What every command that changes state does around the change: lock the folder, check the clock, append to the log."""
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from openbook.app.agreement import require_agreement
 from openbook.app.book_places import book_place, books, the_book
 from openbook.common.constants import BOOK_KINDS
-from openbook.common.errors import ApprovalError, AuditError, CalendarError, DataNotReady, OpenbookError, UsageError
+from openbook.common.errors import (
+    ApprovalError,
+    AuditError,
+    BookError,
+    CalendarError,
+    DataNotReady,
+    OpenbookError,
+    UsageError,
+)
+from openbook.common.files import storage
 from openbook.common.text import require_line
 from openbook.execution.kill_switch import ACTIVE, HALTED
+from openbook.execution.orders import TRADE_COLUMNS
 from openbook.ledger import book, book_commands
 from openbook.market import calendar
 from openbook.market.sources import Source
@@ -83,7 +96,7 @@ def require_clock(runs: Path) -> None:
     last = audit_log.last_when(runs)
     if last is None:
         return
-    now, before = calendar.now(), pd.Timestamp(last.removesuffix(" UTC"), tz="UTC")
+    now, before = calendar.now(), _moment_of(last)
     written = pd.Timestamp((runs / audit_log.FILE).stat().st_mtime, unit="s", tz="UTC")  # also where days are simulated
     way_out = "correct the clock; if it is right: openbook reset --clock --who NAME --reason WHY"
     if now + SLACK < before:
@@ -91,6 +104,16 @@ def require_clock(runs: Path) -> None:
     if now > max(before, written) + FAR:
         days = (now - max(before, written)).days
         raise CalendarError(f"the clock shows {when()}, {days} days after the last log entry at {last}; {way_out}")
+
+
+def _moment_of(last: str) -> pd.Timestamp:
+    """The time of an entry of the log; AuditError (90) for a text that is none."""
+    try:
+        return pd.Timestamp(datetime.strptime(last, MOMENT), tz="UTC")
+    except ValueError:
+        raise AuditError(
+            f"{audit_log.FILE} ends with an entry of {last!r}, which is not a time; {audit_log.WAY_OUT}"
+        ) from None
 
 
 def confirm_clock(runs: Path, *, who: str, reason: str) -> str:
@@ -266,10 +289,30 @@ def switch_text(state: str) -> str:
 
 
 def read_trades(file: Path) -> pd.DataFrame:
-    """trades.csv as it was before it was written; a ticker NA, TRUE, 1E5 or =A stays that text."""
+    """trades.csv as it was before it was written; a ticker NA, TRUE, 1E5 or =A stays that text.
+
+    BookError (60) for a file that is no such table.
+    """
     text = {"symbol": "str", "side": "str", "reason": "str", "liquidity_warning": "str"}
-    table = pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"price": [""], "notional": [""]})
+    numbers = [name for name in TRADE_COLUMNS if name not in text]
+    with storage(f"read {file}"):
+        data = file.read_bytes()
+    try:
+        given: dict = {"dtype": text, "keep_default_na": False, "na_values": {"price": [""], "notional": [""]}}
+        table = pd.read_csv(io.BytesIO(data), **given)
+        if list(table.columns) != TRADE_COLUMNS:
+            raise ValueError(f"the columns are not {','.join(TRADE_COLUMNS)}")
+        if odd := [name for name in numbers if len(table) and not _is_of_numbers(table[name])]:
+            raise ValueError(f"the column {odd[0]} has a value that is not a number")
+    except (ValueError, OverflowError) as error:
+        raise BookError(f"{file} cannot be read: {error}; see openbook verify") from None
     return table.assign(**{name: table[name].map(plain_text).astype("str") for name in text})
+
+
+def _is_of_numbers(column: pd.Series) -> bool:
+    """Whether every cell is a finite number; price and notional are missing where a name has no price."""
+    known = column.dropna() if column.name in ("price", "notional") else column
+    return column.dtype.kind in "if" and bool(np.isfinite(known).all())
 
 
 def parameters_digest(params: dict) -> str:

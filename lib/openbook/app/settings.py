@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, overload
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from openbook.common import secrets
 from openbook.common.errors import ParameterError
-from openbook.common.strict_yaml import in_words, parse_yaml
+from openbook.common.settings import Settings
+from openbook.common.strict_yaml import DEEPEST, in_words, parse_yaml, read_yaml
 from openbook.execution.kill_switch import KillSwitch
 from openbook.execution.risk_checks import SafetyLimits
 from openbook.ledger.account import Account
@@ -30,10 +31,6 @@ from openbook.signals.models import Candidate
 from openbook.signals.training import WalkForward
 
 PROFILE_FOLDER = Path("params")
-
-
-class Settings(BaseModel, frozen=True, extra="forbid"):
-    """What every notebook's parameters have in common: frozen, and unknown keys refused."""
 
 
 class TrainCandidates(Settings):
@@ -128,7 +125,7 @@ def load_params(notebook: str, profile: str, sets: tuple[str, ...] = (), *, root
     known = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     if profile not in known or not file.is_file():  # a name among these, so that ../ leads nowhere
         raise ParameterError(f"no parameter file {file}; available profiles: {', '.join(known) or 'none'}")
-    values = parse_yaml(file.read_text(encoding="utf-8"), str(file))
+    values = read_yaml(file)
     if not isinstance(values, dict):
         raise ParameterError(f"{file}: expected `key: value` lines, found {type(values).__name__}")
     for text in sets:
@@ -189,6 +186,8 @@ def set_value(values: dict, text: str) -> None:
     if not (equals and all(part.isidentifier() or part.isdigit() for part in key.split("."))):
         raise ParameterError(f"--set {text!r}: write key=value, for example portfolio.top_n=30")
     *path, last = key.split(".")
+    if len(path) > DEEPEST:
+        raise ParameterError(f"--set {key[:40]}…: more than {DEEPEST} levels")
     for part in path:
         values = values.setdefault(part, {})
         if not isinstance(values, dict):

@@ -30,7 +30,7 @@ from openbook.report.elements import Element
 from openbook.report.page import callout, render_report, table
 from openbook.runs.runs_folder import RunsFolder, read_run
 from openbook.runs.stage import REPORT
-from openbook.selection.champion import CARD, ChampionCard, champion_hash
+from openbook.selection.champion import CARD, ChampionCard, champion_hash, parse_card, read_card
 
 OF_THE_CHAMPION = ("portfolio", "regime", "costs")  # came with the card
 FIXED = ("source", "dry_run")  # another source or book is another desk, not the same day
@@ -99,7 +99,11 @@ def try_it(runs: str | Path, date: str, sets: Sequence[str], *, out: str | Path 
         raise UsageError("nothing to change: pass --set key=value")
     params, files = _changed(sealed, sets)
     with _scratch(runs, date, out) as scratch:
-        champion = None if files is None else scratch.promote(files, json.loads(files[CARD]), champion_hash(files))
+        champion = (
+            None
+            if files is None
+            else scratch.promote(files, parse_card(files[CARD]).model_dump(mode="json"), champion_hash(files))
+        )
         note = f"What-if with {', '.join(sets)}: no orders result from this page."
         stage = run_again(runs, date, scratch, params=params, champion=champion, note=note)
         stage.require_finished()
@@ -119,7 +123,7 @@ def _changed(sealed: Path, sets: Sequence[str]) -> tuple[dict, dict[str, bytes] 
     """The day's parameters with `sets`, and its champion's bundle as another one; None if it stays as it is."""
     params = read_run(sealed)["params"]
     files = {path.name: path.read_bytes() for path in sorted(Path(input_locations(sealed)["champion"]).iterdir())}
-    card = json.loads(files[CARD])
+    card = parse_card(files[CARD]).model_dump(mode="json")
     for text in sets:
         set_value(card if _owner(text) == "champion" else params, text)
     params = check_params("daily_run", params, where="--set").model_dump(mode="json")
@@ -145,6 +149,11 @@ def _owner(text: str) -> str:
         known = [*(name for name in DailyRun.model_fields if name not in FIXED), *(f"{n}.*" for n in OF_THE_CHAMPION)]
         raise ParameterError(f"--set {key}: unknown parameter; choose from {', '.join(known)}")
     return "daily_run"
+
+
+def _promoted(scratch: RunsFolder, files: dict[str, bytes]) -> Path:
+    """The folder of a changed champion's bundle."""
+    return scratch.promote(files, parse_card(files[CARD]).model_dump(mode="json"), champion_hash(files))
 
 
 @contextmanager
@@ -271,7 +280,7 @@ def settings_of(sealed: Path) -> dict[str, str]:
     Lists are left out, and tables that hold nothing; both can still be set by name.
     """
     params = check_params("daily_run", read_run(sealed)["params"], where=str(sealed)).model_dump(mode="json")
-    card = json.loads((Path(input_locations(sealed)["champion"]) / CARD).read_bytes())
+    card = read_card(input_locations(sealed)["champion"]).model_dump(mode="json")
     of_the_desk = {key: value for key, value in params.items() if key not in FIXED}
     return dict(_flat({**{key: card[key] for key in OF_THE_CHAMPION}, **of_the_desk}))
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from openbook import metrics
 from openbook.backtest.decision_dates import DecisionDates, decision_rows, gather_decision_dates
@@ -20,6 +20,7 @@ from openbook.backtest.simulate import (
 )
 from openbook.common.constants import CASH
 from openbook.common.errors import DataError, LimitError, OptimizerError
+from openbook.common.settings import Settings
 from openbook.market.tables import Market
 from openbook.portfolio.costs import Costs
 from openbook.portfolio.target_weights import (
@@ -141,7 +142,7 @@ class BacktestResult:
         return float(self.costs.sum())
 
 
-class VectorizedBacktester(BaseModel, frozen=True, extra="forbid"):
+class VectorizedBacktester(Settings):
     """Decides date after date as `construct_portfolio` does, and walks any weights through a market."""
 
     settings: PortfolioSettings = PortfolioSettings()

@@ -126,7 +126,8 @@ def _require_marker(marker: Path) -> None:
 
 def _require_own(desk: Path) -> None:
     """UsageError (64) unless desk and marker belong to this user, to root, or to whoever became root by sudo."""
-    ours = {os.getuid(), 0, int(os.environ.get("SUDO_UID", os.getuid()))}
+    sudo = os.environ.get("SUDO_UID", "")
+    ours = {os.getuid(), 0, *([int(sudo)] if sudo.isdecimal() and len(sudo) < 20 else [])}
     for place in (desk / FILE, desk):
         owner = place.lstat().st_uid
         if owner not in ours:

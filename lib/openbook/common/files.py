@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import re
+import resource
 import secrets
 import shutil
 import stat
@@ -19,6 +20,7 @@ from pathlib import Path
 from openbook.common.errors import StorageError
 
 PRIVATE = 0o700  # mode of a folder that only its owner can open
+OPEN_FILES = 1024  # are enough for everything, and the usual limit
 
 
 @contextmanager
@@ -27,7 +29,15 @@ def storage(action: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"could not {action}: {error.strerror or error}") from error
+        raise StorageError(f"could not {action}: {reason(error)}") from error
+
+
+def reason(error: OSError) -> str:
+    """An error of the system in words; of a limit on open files, the limit and the way out."""
+    if error.errno != errno.EMFILE:
+        return error.strerror or str(error)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return f"{error.strerror}: the limit is {limit}; raise it with ulimit -n {OPEN_FILES}"
 
 
 def sync(path: Path) -> None:

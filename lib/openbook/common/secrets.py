@@ -234,11 +234,11 @@ def _forms_by_length(known: Mapping[str, str]) -> list[tuple[bytes, str]]:
 
 def _forms(value: str) -> set[bytes]:
     """A secret as it may be written."""
-    quoted = {quote(value, safe=""), quote_plus(value), quote(value)}
+    raw = value.encode("utf-8", "surrogateescape")
+    quoted = {quote(raw, safe=""), quote_plus(raw), quote(raw)}
     texts = {value, html.escape(value), repr(value)[1:-1], *quoted}
     texts |= {re.sub("%..", lambda found: found[0].lower(), text) for text in quoted}
     texts |= {json.dumps(text, ensure_ascii=plain)[1:-1] for text in texts for plain in (True, False)}
-    raw = value.encode("utf-8", "surrogateescape")
     coded = {_base64_inside(raw, before) for before in range(3)}
     coded |= {text.replace(b"+", b"-").replace(b"/", b"_") for text in coded}
     either = ("surrogateescape", "surrogatepass")  # as the environment has it, and as `redact` sees it

@@ -4,8 +4,12 @@ import json
 from pathlib import Path
 
 import pandas as pd
+from pydantic import ValidationError
 
-from openbook.common.errors import DataError, OpenbookError, UsageError
+from openbook.common.errors import AuditError, BookError, DataError, UsageError
+from openbook.common.files import storage
+from openbook.common.strict_json import parse_json
+from openbook.common.strict_yaml import in_words
 from openbook.decision.decide import Data, DecisionInputs, Holdings, gather
 from openbook.ledger.records import Settlement
 from openbook.market.checks.session import QualityRules, check_session
@@ -33,7 +37,7 @@ def decision_inputs(sealed: Path, known: Market | None = None) -> DecisionInputs
     market = market.upto(session, as_known_on=session)
     if market.dates.empty or market.dates[-1] != session:
         raise DataError(f"the store has lost the prices of {session:%Y-%m-%d}; restore it from a backup")
-    settled = Settlement.model_validate_json((sealed / "settlement.json").read_bytes())
+    settled = read_settlement(sealed)
     model, _, card = read_champion(located["champion"])
     # Older pages recorded it as "due"; the oldest, from before a missed rebalance was made up for, not at all.
     scheduled = is_rebalance(session, card.portfolio.rebalance_every) or settled.positions.empty
@@ -41,6 +45,17 @@ def decision_inputs(sealed: Path, known: Market | None = None) -> DecisionInputs
     holdings = Holdings.of(settled, market, rebalances)
     data = known_data(market, settled, params["quality"])
     return gather(data, model, card, holdings, recorded["regime"], recorded["switch"])
+
+
+def read_settlement(folder: Path) -> Settlement:
+    """What a stage or a sealed run settled; BookError (60) for a file that does not say it."""
+    file = folder / "settlement.json"
+    with storage(f"read {file}"):
+        data = file.read_bytes()
+    try:
+        return Settlement.model_validate_json(data)
+    except ValidationError as error:
+        raise BookError(f"{file} cannot be read: {in_words(error)}; see openbook verify") from None
 
 
 def known_data(market: Market, settled: Settlement, quality: dict) -> Data:
@@ -62,9 +77,10 @@ def input_locations(sealed: Path) -> dict:
     """Location of the inputs, from the sealed notebook's parameters; below the same runs folder if it was moved."""
     notebooks = sorted(sealed.glob("*.ipynb"))
     try:
-        params = json.loads(notebooks[0].read_bytes())["metadata"]["papermill"]["parameters"]
-    except (IndexError, OSError, ValueError, LookupError) as error:
-        raise OpenbookError(f"{sealed} has no executed notebook to replay: {error}") from None
+        shape = {"metadata": {"papermill": {"parameters": {f"{name}?": (str, type(None)) for name in LOCATIONS}}}}
+        params = parse_json(notebooks[0].read_bytes(), shape)["metadata"]["papermill"]["parameters"]
+    except (IndexError, OSError, ValueError) as error:
+        raise AuditError(f"{sealed} has no executed notebook to replay: {error}; see openbook verify") from None
     found = {name: params[name] for name in LOCATIONS if params.get(name) is not None}
     for name, folder in (("store", STORE), ("champion", registry.FOLDER), ("previous", "daily_run")):
         beside = sealed.parents[1] / folder / Path(found.get(name, ".")).name

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from openbook import metrics
 from openbook.common.errors import BookError, ParameterError
+from openbook.common.settings import Settings
 from openbook.metrics.returns import known
 
 ACTIVE, REDUCE_ONLY, HALTED = "ACTIVE", "REDUCE_ONLY", "HALTED"
@@ -80,14 +81,13 @@ class _Row:
     detail: str = ""
 
 
-class KillSwitch(BaseModel, frozen=True, extra="forbid"):
+class KillSwitch(Settings):
     """Limits of the switch. Each is broken strictly beyond its value: a loss of exactly 3% does not trip."""
 
     max_daily_loss: float = Field(0.03, gt=0, lt=1, description="loss in one session that trips HALTED")
     # Its standard error over 30 sessions is about √(252/30) = 2.9: expect false alarms, and check their rate.
     min_sharpe: float = Field(
         0.5,
-        allow_inf_nan=False,
         description="annualized Sharpe ratio over sharpe_sessions below which REDUCE_ONLY trips",
     )
     sharpe_sessions: int = Field(

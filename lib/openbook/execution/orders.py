@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from openbook.common.constants import CASH
 from openbook.common.errors import DataError, LimitError
+from openbook.common.settings import Settings
 from openbook.execution.rounding import WHOLE, Room, Rounding, affordable, cash_flow, trade_cents
 from openbook.execution.share_units import in_shares
 from openbook.portfolio.costs import Costs
@@ -107,7 +108,7 @@ class Unbought:
         )
 
 
-class TradeGenerator(BaseModel, frozen=True, extra="forbid"):
+class TradeGenerator(Settings):
     """Turns target weights into orders.
 
     Orders are for whole shares; where a book counts parts of a share, for multiples of its unit. Targets are rounded to

@@ -9,10 +9,11 @@ from typing import Any, Literal, Self, cast
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from openbook.common.constants import CASH
 from openbook.common.errors import LimitError, ParameterError
+from openbook.common.settings import Settings
 from openbook.common.text import counted
 from openbook.execution.kill_switch import ACTIVE, HALTED
 from openbook.execution.rounding import Room
@@ -37,7 +38,7 @@ Policy = Literal[
 Profile = Literal["daily", "initial", "liquidation"]
 
 
-class TradeLimits(BaseModel, frozen=True, extra="forbid"):
+class TradeLimits(Settings):
     """Limits of one batch of orders."""
 
     max_turnover: float = Field(ge=0, description="risk-adding notional, as a fraction of the portfolio")
@@ -46,7 +47,7 @@ class TradeLimits(BaseModel, frozen=True, extra="forbid"):
     max_trades: int = Field(ge=0, description="maximum number of orders")
 
 
-class MarketCapBucket(BaseModel, frozen=True, extra="forbid"):
+class MarketCapBucket(Settings):
     """One size class: from `at_least` up to the next bucket's; `min` and `max` are fractions of what is invested."""
 
     at_least: float = Field(ge=0, description="lower bound of the bucket, USD")
@@ -54,7 +55,7 @@ class MarketCapBucket(BaseModel, frozen=True, extra="forbid"):
     max: float = Field(1.0, ge=0, le=1, description="maximum fraction of invested capital")
 
 
-class SafetyLimits(BaseModel, frozen=True, extra="forbid"):
+class SafetyLimits(Settings):
     """What the desk allows. The four limits of a batch are those of an ordinary day; the first build of a book and its
     liquidation have their own."""
 

@@ -3,7 +3,9 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, Field
+
+from openbook.common.settings import Settings
 
 _EVENT = re.compile(r"\S+ \d{4}-\d\d-\d\d", re.ASCII)
 
@@ -14,7 +16,7 @@ def _event(text: str) -> str:
     return text
 
 
-class Account(BaseModel, frozen=True, extra="forbid"):
+class Account(Settings):
     """The terms of the account, the same for every session that a settlement carries the book over."""
 
     withholding: float = Field(0.0, ge=0, lt=1, description="withholding tax on dividends, as a fraction")

@@ -21,7 +21,7 @@ from openbook.execution.kill_switch import ACTIVE, HALTED, KillSwitch, Verdict, 
 from openbook.execution.share_units import in_shares
 from openbook.ledger import database, event_chain, projection
 from openbook.ledger.continuity import require_continuation
-from openbook.ledger.facts import LARGEST
+from openbook.ledger.facts import LARGEST_CENTS
 from openbook.ledger.lots import cost_of
 from openbook.ledger.queries import (
     REVERSED,
@@ -84,10 +84,8 @@ def open_book(path: Path | str, *, cash: float, kind: str = "paper", share_units
     """
     if not (isinstance(share_units, int) and 1 <= share_units <= 10**9):
         raise BookError(f"share_units must be 1 to 1,000,000,000, not {share_units}")
-    if not (0 < cash < np.inf and round(cash * 100) > 0):
-        raise BookError(f"opening cash must be above 0 USD, not {cash}")
-    if cash * 100 > LARGEST:
-        raise BookError(f"a book cannot hold more than {LARGEST / 100:,.0f} USD, not {cash:,.0f}; correct the amount")
+    if not (0 < cash < LARGEST_CENTS / 100 and 0 < round(cash * 100) < LARGEST_CENTS):
+        raise BookError(f"opening cash must be above 0 USD and below {LARGEST_CENTS // 100:,} USD, not {cash:.15g}")
     units = {"currency": CURRENCY, "minor_units": MINOR_UNITS, "share_units": share_units}
     body = {"kind": "opened", "session": "", "book": kind, "cash_cents": round(cash * 100), **units}
     body["format"] = SCHEMA_VERSION

@@ -24,7 +24,7 @@ from openbook.execution.kill_switch import ACTIVE, HALTED
 from openbook.execution.share_units import in_shares, shares_text
 from openbook.ledger import database, event_chain, projection
 from openbook.ledger.book import batch_digest, event_of, new_id, state_of
-from openbook.ledger.facts import LARGEST, Receivable
+from openbook.ledger.facts import LARGEST_CENTS, Receivable
 from openbook.ledger.queries import REVERSED, last_prices, reversed_fills
 from openbook.ledger.receivables import paid_by, taken_away
 from openbook.ledger.records import RECEIVABLES_ROW, BookState, owed_text
@@ -218,6 +218,10 @@ def record_cash(
         if said.items() <= event_chain.last_event(db).items() and not again:
             return state_of(db).cash_now_cents
         now = state_of(db).cash_now_cents + FLOWS[flow] * cents
+        if not abs(now) < LARGEST_CENTS:
+            raise BookError(
+                f"a {flow} of {cents / 100:,.2f} USD is too much: a book holds at most a trillion USD in cash"
+            )
         if now < 0 and flow == "withdrawal":
             raise BookError(
                 f"a {flow} of {cents / 100:,.2f} USD would leave {now / 100:,.2f} USD in cash; sell positions first"
@@ -536,8 +540,8 @@ def _require_room(db: sqlite3.Connection) -> None:
     state = state_of(db)
     prices = last_prices(db, state)
     worth = [abs(n) / state.share_units * prices[security] * 100 for security, n in state.units_now.items()]
-    if not abs(state.cash_now_cents) + sum(worth) <= LARGEST:
-        raise BookError(f"the book cannot hold more than {LARGEST / 100:,.0f} USD; correct the amount")
+    if not abs(state.cash_now_cents) + sum(worth) <= LARGEST_CENTS:
+        raise BookError(f"the book cannot hold more than {LARGEST_CENTS / 100:,.0f} USD; correct the amount")
 
 
 def _known(db: sqlite3.Connection, row: dict, share_units: int) -> bool:

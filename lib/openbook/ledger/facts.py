@@ -1,15 +1,15 @@
 """Plain facts of a book, as rows: money in integer cents, shares in integers of the book's unit."""
 
 from fractions import Fraction
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from openbook.common.days import Day
 from openbook.common.errors import BookError
 
-Day = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
 OPEN_END = "9999-12-31"  # due when a statement or a person confirms it
-LARGEST = 10**15  # cents that a book can hold, ten trillion USD; sums and products of it stay within 64 bits
+LARGEST_CENTS = 10**15  # cents that a book can hold, ten trillion USD; sums and products of it stay within 64 bits
 REVERSAL = "reversal"  # kind of the rows of an adjustment that take back a fill; `lots` are restated beside them
 Outcome = Literal["FILLED", "PARTIALLY_FILLED", "EXPIRED"]
 Ending = Literal["sale", "cash_in_lieu", "delisting", "adjustment"]
@@ -32,7 +32,7 @@ class OfSecurity(Row):
     @model_validator(mode="before")
     @classmethod
     def _identified(cls, row: Any) -> Any:
-        return row if row.get("security") else {**row, "security": row.get("symbol", "")}
+        return row if not isinstance(row, dict) or row.get("security") else {**row, "security": row.get("symbol", "")}
 
 
 class Holding(OfSecurity):

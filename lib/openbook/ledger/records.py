@@ -14,6 +14,7 @@ import pandas as pd
 from pydantic import Field
 
 from openbook.common.constants import CASH
+from openbook.common.days import Day
 from openbook.execution.share_units import in_shares, position_series, shares_text
 from openbook.ledger.facts import (
     OPEN_END,
@@ -21,7 +22,6 @@ from openbook.ledger.facts import (
     Action,
     Adjustment,
     Closed,
-    Day,
     Delisted,
     Fill,
     Flow,
@@ -194,7 +194,7 @@ class Settlement(Row):
     fill_rows: tuple[Fill, ...]
     results: tuple[Result, ...]
     actions: tuple[Action, ...]
-    marks: tuple[Mark, ...]
+    marks: tuple[Mark, ...] = Field(min_length=1)
     notes: tuple[Note, ...]
     share_units: int = Field(1, ge=1, description="units of a whole share")
     adjustment_rows: tuple[Adjustment, ...] = ()

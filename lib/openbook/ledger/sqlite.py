@@ -196,6 +196,8 @@ def spoken(path: object) -> Iterator[None]:
         raise StorageError(f"cannot read or write {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise BookError(f"{path} is damaged: invalid text; restore it from a backup") from error
+    except OverflowError as error:  # beyond 64 bits
+        raise BookError(f"{path} cannot hold such an amount or number of shares; nothing was changed") from error
     except sqlite3.IntegrityError as error:
         raise BookError(f"{path} rejected the change: {error}") from error
     except sqlite3.DatabaseError as error:

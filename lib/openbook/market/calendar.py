@@ -23,6 +23,7 @@ CLOSURES = "OPENBOOK_CLOSURES"
 SETTLING = pd.Timedelta(minutes=30)  # from the close until a vendor's bar of the session is final
 NEW_YORK = "America/New_York"
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d", re.ASCII)
 
 
 def parse_date(text: str) -> pd.Timestamp:
@@ -113,8 +114,10 @@ def now() -> pd.Timestamp:
     if not rehearsed:
         return machine_now()
     try:
+        if not _MOMENT.match(rehearsed):  # pandas takes "now", "nan" and a number of nanoseconds, too
+            raise ValueError("no date")
         return pd.Timestamp(rehearsed).tz_convert("UTC")
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise CalendarError(f"{REHEARSAL}={rehearsed!a} is not a timestamp; write it like 2022-12-28T21:00Z") from None
 
 
@@ -177,7 +180,10 @@ def _closures(text: str) -> dict[pd.Timestamp, pd.Timestamp | None]:
     found = {}
     for entry in filter(None, text.split(",")):
         date, _, time = entry.partition("T")
-        found[parse_date(date)] = pd.Timestamp(f"{date} {time}") if time else None
+        try:
+            found[parse_date(date)] = pd.Timestamp(f"{date} {time}") if time else None
+        except ValueError:
+            raise UsageError(f"{CLOSURES} has {entry!a}; write YYYY-MM-DD or YYYY-MM-DDTHH:MM") from None
     return found
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from openbook.common.errors import DataError
+from openbook.common.settings import Settings
 from openbook.market.tables import FUNDAMENTAL_COLUMNS
 
 FACT_COLUMNS = ["symbol", "item", "period_start", "period_end", "value", "filed"]
@@ -21,7 +22,7 @@ TRAILING = "_ttm"
 TWO_WEEKS = np.timedelta64(14, "D")
 
 
-class FilingLimits(BaseModel, frozen=True, extra="forbid"):
+class FilingLimits(Settings):
     """Which figures are accepted by the days from the end of their period to their filing."""
 
     late_after: int = Field(200, ge=1, description="days; later ones are used and listed")

@@ -18,6 +18,7 @@ from openbook.market.side_tables import (
     clean_spells,
     membership,
 )
+from openbook.market.sparsity import require_filled
 from openbook.market.tables import BAR_FIELDS, REFUSED_COLUMNS, Delivery, Market, adjust, refused_rows, wide
 
 PRICES = ("open", "high", "low", "close")
@@ -88,6 +89,7 @@ def admit(delivery: Delivery, *, through=None, today=None) -> tuple[Market, pd.D
     session, for a symbol, date or action that makes no sense, and if nothing is left.
     """
     bars = _until(read_bars(delivery), through, calendar.today() if today is None else calendar.as_day(today))
+    require_filled(bars.day, bars.column, bars.symbols, delivery.name)
     _require_own_days(bars)
     bars, misplaced = refuse(bars, ("reserved", "holiday"))
     dates = _span(bars, delivery, through)

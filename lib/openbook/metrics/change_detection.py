@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from openbook.common.constants import SESSIONS_A_YEAR
 from openbook.common.errors import ParameterError
+from openbook.common.settings import Settings
 
 
 def is_drifting(window, threshold: float) -> bool:
@@ -84,7 +85,7 @@ def overlapping_ics(draws: int, sessions: int, horizon: int, seed: int) -> np.nd
 # --- CUSUM ------------------------------------------------------------------------------------------------------------
 
 
-class Cusum(BaseModel, frozen=True, extra="forbid"):
+class Cusum(Settings):
     """Tabular one-sided CUSUM (Page 1954) of rank ICs that fall below what was promised.
 
     S(t) = max(0, S(t−1) + z(t) − allowance), z = (target − rank IC)/(deviation·√horizon); an alarm where S exceeds

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 from openbook import metrics
 from openbook.common.constants import REGIME_NAMES
 from openbook.common.errors import DataError
+from openbook.common.settings import Settings
 from openbook.monitoring import blocks
 from openbook.monitoring.summary import health
 
@@ -45,7 +46,7 @@ BLOCKS = {
 SCORED = 120  # sessions that the daily page scores again, to judge the model on labels that have matured
 
 
-class OpsMonitor(BaseModel, frozen=True, extra="forbid"):
+class OpsMonitor(Settings):
     """The monitor's settings; data arrives by method."""
 
     ic_lookback: int = Field(20, ge=2, description="lookback of the drift rule, in matured sessions")

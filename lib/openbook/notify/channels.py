@@ -26,10 +26,11 @@ from email.policy import SMTP as SMTP_POLICY
 from typing import Literal, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import Field, SecretStr
 
 from openbook.common import secrets
 from openbook.common.errors import Undelivered, UsageError
+from openbook.common.settings import Settings
 from openbook.notify.message import Message, one_line
 from openbook.runs.stage import REPORT
 
@@ -52,7 +53,7 @@ class Refused(Undelivered):
         self.retry_after, self.left, self.down = retry_after, left, down
 
 
-class Mail(BaseModel, frozen=True, extra="forbid"):
+class Mail(Settings):
     """An SMTP server and its recipients."""
 
     tries: int = Field(0, description="maximum attempts per message; 0: retry for one day")
@@ -110,7 +111,7 @@ class Mail(BaseModel, frozen=True, extra="forbid"):
         return server
 
 
-class Webhook(BaseModel, frozen=True, extra="forbid"):
+class Webhook(Settings):
     """A URL that takes JSON: Slack's {"text"}, or all fields."""
 
     tries: int = Field(5, description="maximum attempts per message")

@@ -223,8 +223,8 @@ def _mark_alarm(runs: Path, entry: dict) -> None:
 
 def _is_due(state: dict, now: datetime) -> bool:
     """Whether a channel is to be tried now; one put off for longer than we ever do was put off by a wrong clock."""
-    if state["status"] != WAITING:
-        return False
+    if state["status"] != WAITING or not state["next_try"]:
+        return state["status"] == WAITING
     wait = datetime.fromisoformat(state["next_try"]) - now
     return wait <= timedelta(0) or wait > LONGEST_WAIT
 

@@ -1,12 +1,14 @@
 """What a trade costs: the one formula for orders, paper fills and backtests."""
 
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from openbook.common.settings import Settings
 
 BPS = 1e-4
 
 
-class Costs(BaseModel, frozen=True, extra="forbid"):
+class Costs(Settings):
     """Commission and slippage on the notional of each order, in USD; its sign does not matter, NaN stays NaN."""
 
     commission_bps: float = Field(1.0, ge=0, le=1000, description="commission, basis points of notional")

@@ -2,14 +2,15 @@
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from openbook.common.constants import NORMAL, RISK_OFF, RISK_ON, SESSIONS_A_YEAR
 from openbook.common.errors import DataError
+from openbook.common.settings import Settings
 from openbook.market.tables import Market
 
 
-class RegimeSettings(BaseModel, frozen=True, extra="forbid"):
+class RegimeSettings(Settings):
     """When the market counts as risk-off or risk-on; windows are in sessions."""
 
     trend_window: int = Field(200, ge=2, description="window of the moving average, in sessions")

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-from pydantic import BaseModel, Field, field_validator
+from pydantic import Field, field_validator
 
 from openbook.common.constants import NORMAL, REGIME_NAMES, RISK_OFF, RISK_ON, SESSIONS_A_YEAR
 from openbook.common.errors import OptimizerError
 from openbook.common.ranks import average_ranks
+from openbook.common.settings import Settings
 from openbook.portfolio.constraints import MAX_ITERATIONS, Limits, reduce_to
 from openbook.portfolio.optimizers import (
     OPTIMIZERS,
@@ -32,7 +33,7 @@ def _check_optimizers(names: tuple[str | None, ...]) -> None:
         raise ValueError(f"unknown optimizer {unknown[0]!r}; choose from {', '.join(OPTIMIZERS)}")
 
 
-class RegimeAdaptation(BaseModel, frozen=True, extra="forbid"):
+class RegimeAdaptation(Settings):
     """Settings of one regime; None: the setting of the portfolio applies."""
 
     exposure: float = Field(1.0, ge=0, le=1, description="fraction invested; the rest is cash")
@@ -46,7 +47,7 @@ class RegimeAdaptation(BaseModel, frozen=True, extra="forbid"):
         return name
 
 
-class PortfolioSettings(BaseModel, frozen=True, extra="forbid"):
+class PortfolioSettings(Settings):
     """How scores become weights; every number here is a trial when it is tuned."""
 
     optimizer: str = Field("max_sharpe", description=f"one of {', '.join(OPTIMIZERS)}")

@@ -136,15 +136,18 @@ def read_history(place: Path) -> list[dict[str, str]]:
         return []
     try:
         with open(file, encoding="utf-8", newline="") as lines:
-            return list(csv.DictReader(lines))
+            rows = list(csv.DictReader(lines))
     except csv.Error as error:
         raise ValueError(f"{HISTORY}: {error}") from None
+    if not all(isinstance(cell, str) for row in rows for pair in row.items() for cell in pair):
+        raise ValueError(f"{HISTORY}: a row has more or fewer cells than the header")
+    return rows
 
 
 def _book(place: Path) -> BookOverview:
     try:
         lines = [str(line) for line in views.summary(place)]
-    except (ValueError, TypeError):
+    except OpenbookError:
         lines = [f"{place.name} book: cannot read {views.SUMMARY}; rebuild it with openbook views"]
     return BookOverview(plain(place.name), place, printable_lines(lines), views.altered(place))
 

@@ -20,10 +20,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from openbook.common import desk_folder
 from openbook.common.errors import ApprovalError, ParameterError, UsageError
+from openbook.common.settings import Settings
 from openbook.common.signatures import is_public_key
 from openbook.common.strict_yaml import in_words, parse_yaml
 from openbook.common.text import require_line
@@ -33,14 +34,12 @@ FILE = "approvers.yaml"
 Act = Literal["approve", "promote", "reset", "witness"]
 
 
-class Approver(BaseModel, frozen=True, extra="forbid"):
+class Approver(Settings):
     """One person of the desk, and what the person's signature is good for."""
 
     name: str = Field(max_length=90, description="as in --by and --who; two of them fit into one line")
     key: str = Field(description="public key, as printed by openbook key")
-    approve_up_to: float | None = Field(
-        None, ge=0, allow_inf_nan=False, description="USD of a batch; left out: no limit"
-    )
+    approve_up_to: float | None = Field(None, ge=0, description="USD of a batch; left out: no limit")
     may: tuple[Act, ...] = Field(description="empty: the key is retired")
 
     @field_validator("name")
@@ -62,10 +61,10 @@ class Approver(BaseModel, frozen=True, extra="forbid"):
         return key
 
 
-class Approvers(BaseModel, frozen=True, extra="forbid"):
+class Approvers(Settings):
     """The people who may sign on a desk; no two have the same name or key."""
 
-    two_above: float | None = Field(None, ge=0, allow_inf_nan=False, description="USD; left out: one person suffices")
+    two_above: float | None = Field(None, ge=0, description="USD; left out: one person suffices")
     approvers: tuple[Approver, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -141,12 +140,9 @@ def read_approvers(runs: Path) -> Approvers | None:
 def parse_approvers(data: bytes, where: str) -> Approvers:
     """The list that a YAML text spells; ParameterError (78) names the place and each key that is wrong."""
     try:
-        said = parse_yaml(data.decode("utf-8"), where)
-        return Approvers.model_validate_json(json.dumps(said), strict=True)
+        return Approvers.model_validate_json(json.dumps(parse_yaml(data, where)), strict=True)
     except ValidationError as error:
         raise ParameterError(f"{where}: {in_words(error)}") from None
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ParameterError(f"{where}: not a list of approvers: {' '.join(str(error).split())}") from None
 
 
 def require_approvers(runs: Path) -> Approvers:

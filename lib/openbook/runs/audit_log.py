@@ -23,7 +23,7 @@ FILE = "audit.jsonl"
 GENESIS = "0" * 64  # what the first entry follows
 WAIVED = "waived"  # kind of an entry; its subject is the kind and the subject that no longer bind
 _TEXTS = ("when", "kind", "subject", "digest", "previous", "hash")
-_WAY_OUT = "restore the log from a backup; see openbook verify"
+WAY_OUT = "restore the log from a backup; see openbook verify"
 
 
 def entries(runs: Path) -> list[dict]:
@@ -33,7 +33,7 @@ def entries(runs: Path) -> list[dict]:
     """
     found = [_parse(line) for line in _lines(runs)]
     if None in found:
-        raise AuditError(f"line {found.index(None) + 1} of {runs / FILE} is not a valid entry; {_WAY_OUT}")
+        raise AuditError(f"line {found.index(None) + 1} of {runs / FILE} is not a valid entry; {WAY_OUT}")
     return cast(list[dict], found)
 
 
@@ -82,7 +82,7 @@ def record(runs: Path, found: Iterable[tuple[str, str, str]], *, when: str) -> i
         before = None if kind == WAIVED else digests.get((kind, subject))
         if before not in (None, digest):
             raise AuditError(
-                f"{kind} {subject} was altered: its digest differs from the one in {runs / FILE}; {_WAY_OUT}"
+                f"{kind} {subject} was altered: its digest differs from the one in {runs / FILE}; {WAY_OUT}"
             )
         if before is None:
             digests[kind, subject] = digest

@@ -5,7 +5,6 @@ Commands hand them to this process and to its kernels in an environment variable
 log knows every entry, and `verify` compares them.
 """
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 from openbook.common.errors import AuditError, UsageError
 from openbook.common.files import replace_file, storage
 from openbook.common.interrupts import durably
+from openbook.common.strict_json import parse_json
 from openbook.common.text import require_line
 from openbook.market.calendar import CLOSURES, parse_date
 from openbook.runs import audit_log
@@ -22,7 +22,8 @@ from openbook.runs.stage import json_bytes
 
 FILE = "closures.json"
 OPENS, CLOSES = "09:30", "16:00"  # of an ordinary session, in New York
-_TIME = re.compile(r"[0-2]\d:[0-5]\d", re.ASCII)
+ENTRY = {"date": str, "close": str, "who": str, "reason": str, "when": str, "reversed?": bool}
+_TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d", re.ASCII)
 
 
 def entries(runs: Path) -> list[dict]:
@@ -30,12 +31,14 @@ def entries(runs: Path) -> list[dict]:
     and `reversed` in one that takes the closure of its date back. Raises AuditError (90) if the file cannot be read."""
     file = runs / FILE
     try:
-        found = json.loads(file.read_bytes())
-        if not all(parse_date(row["date"]) and {"close", "who", "reason", "when"} <= row.keys() for row in found):
-            raise ValueError("incomplete entry")
+        found = parse_json(file.read_bytes(), [ENTRY])
+        for row in found:
+            parse_date(row["date"])
+            if row["close"] and not _TIME.fullmatch(row["close"]):
+                raise ValueError(f"{row['close']!r} is not a time")
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, LookupError, TypeError, UsageError) as error:
+    except (OSError, ValueError, UsageError) as error:
         raise AuditError(f"{file} cannot be read: {error}; restore it from a copy") from None
     return found
 

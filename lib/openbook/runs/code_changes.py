@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import cast
 
 from openbook.common.desk_folder import find_desk
+from openbook.common.errors import AuditError
 from openbook.runs import libraries, provenance, registry
 from openbook.runs.runs_folder import RunsFolder, read_run
 from openbook.runs.stage import RUN
@@ -22,7 +23,7 @@ def void_because(runs: Path, date: str) -> str:
     try:
         run = {} if sealed is None else read_run(sealed)
         made, champion = run.get("code") or {}, (run.get("inputs") or {}).get("champion")
-    except (ValueError, AttributeError):
+    except AuditError:
         return f"{cast(Path, sealed) / RUN} was altered and cannot be read"
     if changed := changed_code(runs, cast(Path, sealed), made) if made else []:
         more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""

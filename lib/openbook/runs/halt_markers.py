@@ -20,6 +20,7 @@ from threading import Thread
 from openbook.common.desk_folder import desk_of, runs_key, state_folder
 from openbook.common.errors import ApprovalError, StorageError
 from openbook.common.files import read_itself, storage, sync
+from openbook.common.strict_json import parse_json
 from openbook.common.text import printable
 
 KILL = "KILL"
@@ -149,9 +150,9 @@ def _files(place: Path, runs: Path, kind: str) -> list[Path]:
 def _read(file: Path, kind: str) -> HaltMarker:
     """A marker; one that is empty or no marker has no name and no reason, and halts all the same."""
     try:
-        about = json.loads(read_itself(file))
+        about = parse_json(read_itself(file), dict.fromkeys(("who", "reason", "when"), str))
         said = {name: _text(about[name]) for name in ("who", "reason", "when")}
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError):
         said = {"who": "unknown", "reason": "no reason given", "when": ""}
     return HaltMarker(file, kind, **said)
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from openbook.common.desk_folder import DESK, desk_or_none
-from openbook.common.errors import KernelDied, UsageError
-from openbook.common.files import PRIVATE, claim_folder, storage
+from openbook.common.errors import KernelDied, StorageError, UsageError
+from openbook.common.files import OPEN_FILES, PRIVATE, claim_folder, storage
 from openbook.common.secrets import scrubbed_environment
 from openbook.runs import progress
 from openbook.runs.forkserver import Forked, ForkServer, safe_path
@@ -34,6 +34,9 @@ UNKILLABLE = 10.0
 TRACKER = "resource_tracker import main"
 GIB = 2**30
 LEAST_MEMORY = 0.5  # GiB; with less the imports alone do not fit
+LEAST_FILES = 256  # open at once; a kernel and its imports take about a hundred
+# What a user sets for sessions of their own. LightGBM and XGBoost cannot be imported without docstrings.
+OF_THE_USER = {"PYTHONSTARTUP", "PYTHONOPTIMIZE", "MPLBACKEND", "MATPLOTLIBRC"}
 LAST_WORDS = 2000  # characters of a dead kernel's log that are kept
 
 _server: ForkServer | None = None  # of `forking`
@@ -131,6 +134,7 @@ def start_kernel(
     memory : GiB that the kernel, and each process that it starts, may hold for its data; UsageError (64) below 0.5
     """
     check_memory(memory)
+    _allow_files()
     folder, claim = _private_folder()
     connection: dict[str, Any] = {f"{name}_port": number for number, name in enumerate(CHANNELS, start=1)}
     connection |= {"transport": "ipc", "ip": str(folder / "at"), "key": secrets.token_hex(16)}
@@ -181,7 +185,7 @@ def forking(modules: Iterable[str]) -> Iterator[None]:
     """
     global _server
     before = _server
-    mine = before or ForkServer(modules, scrubbed_environment() | {"PYTHONHASHSEED": "0"})
+    mine = before or ForkServer(modules, {**_without_habits(), "PYTHONHASHSEED": "0"})
     _server = mine
     try:
         yield
@@ -195,6 +199,19 @@ def check_memory(memory: float | None) -> None:
     """UsageError (64) for a limit, in GiB, that no notebook could even start with; None is no limit."""
     if memory is not None and not (LEAST_MEMORY <= memory < float("inf")):
         raise UsageError(f"a notebook needs at least {LEAST_MEMORY:g} GiB, not {memory:g}; omit --memory for no limit")
+
+
+def _allow_files() -> None:
+    """Raise the limit on open files where that is allowed; StorageError (74) if it is too low for a notebook."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft < enough:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
+    if enough < LEAST_FILES:
+        raise StorageError(
+            f"a process may open {enough} files at once, and a notebook needs {LEAST_FILES}; raise the limit with "
+            f"ulimit -n {OPEN_FILES}"
+        )
 
 
 def _limit(process: subprocess.Popen | Forked, memory: float | None) -> None:
@@ -220,17 +237,22 @@ def _private_folder() -> tuple[Path, int]:
 
 
 def _environment(folder: Path, library: Path | None = None) -> dict[str, str]:
-    """Ours, without secrets and without what would run a user's start-up file; the desk by its absolute path.
+    """Ours, without secrets and without what would run or change what a page says; the desk by its absolute path.
 
     A kernel whose parent dies ends itself: ipykernel looks for JPY_PARENT_PID once a second.
     """
-    kept = {name: value for name, value in scrubbed_environment().items() if name != "PYTHONSTARTUP"}
+    kept = _without_habits()
     ours = {"IPYTHONDIR": str(folder / "ipython"), "PYTHONHASHSEED": "0", "JPY_PARENT_PID": str(os.getpid())}
     ours[progress.FILE] = str(folder / STEPS)
     ours |= {"PYTHONSAFEPATH": "1"}  # also for the processes that it starts
     found = {"PYTHONPATH": str(library)} if library is not None else {}
     desk = desk_or_none()
     return {**kept, **ours, **found, **({DESK: str(desk)} if desk else {})}
+
+
+def _without_habits() -> dict[str, str]:
+    """The environment without secrets and without OF_THE_USER."""
+    return {name: value for name, value in scrubbed_environment().items() if name not in OF_THE_USER}
 
 
 def _arguments(connection: Path, modules: list[str]) -> list[str]:

@@ -4,13 +4,13 @@ A log that lacks that entry was put back from a backup, or replaced. This is a m
 as this user can change it, and where there is no state folder nothing is remembered.
 """
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from openbook.common.desk_folder import runs_key, state_folder
 from openbook.common.files import replace_file
+from openbook.common.strict_json import parse_json
 from openbook.runs import audit_log
 from openbook.runs.stage import json_bytes
 
@@ -27,9 +27,8 @@ def remember(runs: Path) -> None:
 def remembered(runs: Path) -> Mapping | None:
     """`n`, `when` and `hash` of the entry that was last seen; None if none was, or the note cannot be read."""
     try:
-        seen = json.loads(_file(runs).read_bytes())
-        return seen if type(seen["n"]) is int and isinstance(seen["when"] + seen["hash"], str) else None
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return parse_json(_file(runs).read_bytes(), {"n": int, "when": str, "hash": str})
+    except (OSError, ValueError):
         return None
 
 

@@ -5,7 +5,6 @@ so names a commit instead; its library is taken from the repository, and kept un
 """
 
 import io
-import json
 import shutil
 import subprocess
 import zipfile
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from openbook.common.errors import AuditError
 from openbook.common.files import make_folder, replace_file, storage
+from openbook.common.strict_json import parse_json
 from openbook.runs import provenance
 from openbook.runs.stage import json_bytes
 
@@ -158,9 +158,7 @@ def _commits(runs: Path) -> dict[str, str]:
     with storage(f"read {file}"):
         data = file.read_bytes() if file.is_file() else b"{}"
     try:
-        known = json.loads(data)
-        if all(isinstance(part, str) for pair in known.items() for part in pair):
-            return known
-    except (ValueError, AttributeError):
-        pass
-    raise AuditError(f"{file} was altered: it cannot be read; restore it, or remove it and run openbook upgrade")
+        return parse_json(data, {str: str})
+    except ValueError as error:
+        way_out = "restore it, or remove it and run openbook upgrade"
+        raise AuditError(f"{file} was altered: it cannot be read: {error}; {way_out}") from None

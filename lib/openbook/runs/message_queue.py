@@ -1,13 +1,21 @@
 """The messages of a runs folder, one small JSON file each: which wait, which were sent, which were given up."""
 
-import json
+from datetime import datetime
 from pathlib import Path
 
-from openbook.common.errors import OpenbookError
+from openbook.common.errors import UsageError
 from openbook.common.files import read_itself
+from openbook.common.strict_json import parse_json
 from openbook.runs.runs_folder import OUTBOX, check_date
 
 WAITING, SENT, GIVEN_UP = "waiting", "sent", "given up"
+CHANNEL = {"tries": int, "status": str, "left": [str], "error": str, "next_try": str}
+ENTRY = {
+    **dict.fromkeys(("id", "kind", "date", "subject", "queued"), str),
+    **dict.fromkeys(("alarm", "marked"), bool),
+    "recipe": dict,
+    "channels": {str: CHANNEL},
+}
 
 
 def entries(runs: Path) -> list[dict]:
@@ -24,12 +32,10 @@ def count_waiting(runs: Path) -> int:
 def read_entry(path: Path) -> dict | None:
     """An entry; None for a file that is not one."""
     try:
-        entry = json.loads(read_itself(path))
-        for state in entry["channels"].values():
-            _ = state["tries"], state["status"], state["left"], state["error"], state["next_try"]
-        _ = entry["recipe"], entry["subject"], entry["marked"], entry["date"], entry["kind"], entry["alarm"]
-        if entry["alarm"]:
-            check_date(entry["date"])  # it becomes part of a file's name
-        return entry if entry["queued"] and entry["id"] == path.stem else None
-    except (OpenbookError, OSError, ValueError, LookupError, TypeError, AttributeError):
+        entry = parse_json(read_itself(path), ENTRY)
+        times = [entry["queued"], *filter(None, (state["next_try"] for state in entry["channels"].values()))]
+        zoned = all(datetime.fromisoformat(time).tzinfo for time in times)
+        check_date(entry["date"])  # part of a file's name
+    except (OSError, ValueError, UsageError):
         return None
+    return entry if zoned and entry["id"] == path.stem else None

@@ -1,6 +1,7 @@
 """Decisions of earlier sealed pages, read back from their files."""
 
 import csv
+import math
 from pathlib import Path
 from typing import cast
 
@@ -32,6 +33,9 @@ def target_weights(previous: str | None, *, dry_run: bool):
 def _weights(file: Path) -> dict[str, float]:
     with storage(f"read {file}"), open(file, encoding="utf-8", newline="") as lines:
         try:
-            return {plain_text(row["symbol"]): float(row["weight"]) for row in csv.DictReader(lines)}
-        except (LookupError, ValueError, TypeError) as error:
+            found = {plain_text(row["symbol"]): float(row["weight"]) for row in csv.DictReader(lines)}
+            if not all(map(math.isfinite, found.values())):
+                raise ValueError("a weight is not a number")
+            return found
+        except (LookupError, ValueError, TypeError, AttributeError, csv.Error) as error:
             raise DataError(f"cannot read weights from {file}: {error}") from None

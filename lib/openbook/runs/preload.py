@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -69,3 +70,12 @@ def preload(modules: Iterable[str], *, warm: bool = False) -> None:
             if warm and hasattr(module, "warm_up"):
                 with suppress(Exception):
                     module.warm_up()
+    if "matplotlib" in sys.modules:
+        _forget_user_style(sys.modules["matplotlib"])
+
+
+def _forget_user_style(matplotlib) -> None:
+    """Figures as matplotlib draws them by default, whatever a matplotlibrc of this user or folder says."""
+    with warnings.catch_warnings(action="ignore"):  # of settings that matplotlib itself will drop
+        defaults = dict(matplotlib.rcParamsDefault)
+        matplotlib.rcParams.update({name: value for name, value in defaults.items() if name != "backend"})

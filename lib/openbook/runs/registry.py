@@ -3,7 +3,6 @@
 The pointer's history has one entry for each promotion and each rollback, oldest first; the last is the champion.
 """
 
-import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -13,12 +12,21 @@ from pathlib import Path
 from openbook.common.errors import ModelError, StorageError, UsageError
 from openbook.common.files import draft_folder, make_folder, replace_file, storage, sync, write_synced
 from openbook.common.interrupts import durably
+from openbook.common.strict_json import parse_json
 from openbook.common.text import require_line
 from openbook.runs.stage import check_name, clean, json_bytes
 
 FOLDER = "production"
 POINTER = "champion.json"
 SHORT = 12  # characters of a hash that a person compares
+# What people are told of a champion, of its metadata.
+SAID = {
+    **dict.fromkeys(("model?", "optimizer?", "selected?", "reason?", "trained_through?"), str),
+    "vetted?": bool,
+    "runs?": {str: str},
+    "code?": {str: str},
+}
+ENTRY = {"sha256": str, "metadata": SAID, "rollback?": dict.fromkeys(("who", "reason", "when", "from"), str)}
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -123,17 +131,17 @@ def _read_pointer(runs: Path) -> dict:
     """The content of champion.json; empty before the first promotion."""
     file = runs / FOLDER / POINTER
     try:
-        pointer = json.loads(file.read_bytes())
-        if not all(_SHA256.fullmatch(entry["sha256"]) and "metadata" in entry for entry in pointer["history"]):
-            raise ValueError("an entry of its history has no sha256 or metadata")
+        pointer = parse_json(file.read_bytes(), {**ENTRY, "history": [ENTRY]})
+        if not all(_SHA256.fullmatch(entry["sha256"]) for entry in pointer["history"]):
+            raise ValueError("an entry of its history has no sha256")
         last = {name: value for name, value in pointer.items() if name not in ("schema_version", "history")}
-        if last != pointer["history"][-1]:
+        if [last] != pointer["history"][-1:]:
             raise ValueError("it is not the last entry of its history")
     except FileNotFoundError:
         return {}
     except PermissionError as error:
         raise StorageError(f"cannot read {file}: {error.strerror}") from None
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError) as error:
         way_out = "restore it from a backup"
         raise ModelError(f"{file} cannot be read: {error}; {way_out}") from None
     return pointer

@@ -18,29 +18,25 @@ from openbook.common.files import make_folder, replace_file, storage, sync, writ
 from openbook.common.interrupts import durably
 from openbook.common.locks import held
 from openbook.common.secrets import redact, redact_folder
+from openbook.common.strict_json import parse_json
 from openbook.runs import libraries, provenance, registry, timestamps
+from openbook.runs.run_record import read_run
 from openbook.runs.stage import ABOUT, REPORT, RUN, Stage, check_name, csv_bytes, json_bytes, open_stage
 
-__all__ = ["Run", "RunsFolder", "Stage", "check_date", "csv_bytes", "json_bytes", "open_stage"]
+__all__ = ["Run", "RunsFolder", "Stage", "check_date", "csv_bytes", "json_bytes", "open_stage", "read_run"]
 
 STAGE, FAILED, BOOKS, STORE, OUTBOX = ".stage", "failed", "books", "store", "outbox"
 UPGRADED = "upgraded"  # copies from before an upgrade
 READ_ONLY = 0o444  # of what the umask allows
 PATIENCE = 2.0  # seconds that a command waits for another to finish with the folder
 WHY = "failure.json"  # beside what a failed attempt left
-KEPT = {
-    FAILED,
-    BOOKS,
-    STORE,
-    OUTBOX,
-    UPGRADED,
-    registry.FOLDER,
-    libraries.FOLDER,
-    timestamps.FOLDER,
-}  # folders that are no notebooks
+NOTE = {"exit_code": int, "why": str, "tried?": str, "until?": str}
+_OWN = {FAILED, BOOKS, STORE, OUTBOX, UPGRADED}
+KEPT = _OWN | {registry.FOLDER, libraries.FOLDER, timestamps.FOLDER}  # folders that are no notebooks
 _NOTEBOOK = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
-_SEALED = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.([0-9]+))?", re.ASCII)
+_ATTEMPT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})-([0-9]{1,9})", re.ASCII)
+_SEALED = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.([0-9]{1,9}))?", re.ASCII)
 
 
 @dataclass(frozen=True, order=True)
@@ -176,7 +172,8 @@ class RunsFolder:
     def waits(self, notebook: str) -> tuple[str, dict] | None:
         """Date and note of the last attempt, if it came before its prices and nothing as late was sealed since."""
         attempts = (self.folder / FAILED / check_notebook(notebook)).glob("*-*")
-        found = {_attempt(path)[0]: path for path in sorted(attempts, key=_attempt) if _attempt(path)[0]}
+        numbered = sorted((named, path) for path in attempts if (named := attempt_of(path)))
+        found = {date: path for (date, _), path in numbered}
         last, sealed = max(found, default=""), self.latest(notebook)
         note = _noted(found[last]) if found else {}
         over = sealed is not None and sealed.name[:10] >= last
@@ -239,8 +236,8 @@ class RunsFolder:
 
     def _attempts(self, notebook: str, date: str) -> int:
         """The highest attempt of that date so far."""
-        names = [path.name for path in (self.folder / FAILED / notebook).glob(f"{date}-*")]
-        return max((int(name.rpartition("-")[2]) for name in names), default=0)
+        found = map(attempt_of, (self.folder / FAILED / notebook).glob(f"{date}-*"))
+        return max((number for _, number in filter(None, found)), default=0)
 
 
 @contextmanager
@@ -289,12 +286,6 @@ def check_notebook(name: str) -> str:
     return name
 
 
-def read_run(folder: Path) -> dict:
-    """The run.json of a sealed run."""
-    with storage(f"read {folder / RUN}"):
-        return json.loads((folder / RUN).read_bytes())
-
-
 def page_of(folder: str | Path, date: str | None = None, notebook: str = "daily_run") -> Path:
     """The report of a sealed run, the latest if no date is given; UsageError (64) if there is none."""
     runs = RunsFolder(folder)
@@ -304,19 +295,26 @@ def page_of(folder: str | Path, date: str | None = None, notebook: str = "daily_
     return found / REPORT
 
 
-def _attempt(path: Path) -> tuple[str, int]:
-    """Date and number of a failed attempt; other folders come first."""
-    date, _, number = path.name.rpartition("-")
-    return (date, int(number)) if _DATE.fullmatch(date) and number.isdecimal() else ("", 0)
+def attempt_of(path: Path) -> tuple[str, int] | None:
+    """Date and number of a failed attempt, from the name of its folder; None for anything that people left there."""
+    match = _ATTEMPT.fullmatch(path.name)
+    try:
+        return (check_date(match[1]), int(match[2])) if match else None
+    except UsageError:
+        return None
 
 
 def _noted(attempt: Path) -> dict:
     """What was noted of a failed attempt; empty where nothing was that can be read."""
     try:
-        note = json.loads((attempt / WHY).read_bytes())
+        return read_note(attempt)
     except (OSError, ValueError):
         return {}
-    return note if isinstance(note, dict) else {}
+
+
+def read_note(attempt: Path) -> dict:
+    """What was noted of a failed attempt: OSError or ValueError where there is no note that can be read."""
+    return parse_json((attempt / WHY).read_bytes(), NOTE)
 
 
 def _is_notebook(name: str) -> bool:

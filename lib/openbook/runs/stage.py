@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from openbook.common.errors import IncompleteRun, StorageError, UsageError
 from openbook.common.files import storage, write_file
+from openbook.common.strict_json import parse_json
 from openbook.runs.preload import lean_imports
 
 RUN = "run.json"
@@ -105,9 +106,9 @@ class Stage:
         if not file.is_file():
             raise IncompleteRun("the notebook ended before its last cell, finish(); its output is discarded")
         try:
-            return json.loads(file.read_bytes())
-        except ValueError:
-            raise IncompleteRun(f"{RUN} is incomplete; the notebook's output is discarded") from None
+            return parse_json(file.read_bytes(), {"notebook?": str, "date?": str, "outputs": {str: str}})
+        except ValueError as error:
+            raise IncompleteRun(f"{RUN} is incomplete: {error}; the notebook's output is discarded") from None
 
     def _hashes(self) -> dict[str, str]:
         """sha256 by name of every file, but the runner's own: the executed notebook is saved while it runs."""
@@ -188,8 +189,9 @@ def _key(key) -> str:
 
 
 def json_bytes(content) -> bytes:
-    """Sorted keys, one space of indent, UTF-8, a newline at the end."""
-    return (json.dumps(clean(content), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    """Sorted keys, one space of indent, UTF-8, a newline at the end; half of a character is written as \\udXXX."""
+    text = json.dumps(clean(content), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return text.encode("utf-8", "backslashreplace")
 
 
 def csv_bytes(table, formats: Mapping[str, str] | None = None) -> bytes:

@@ -4,19 +4,28 @@ A sealed run never changes, so its row is kept beside the runs, with the time an
 from, and a thousand runs need not be read again. Deleting what is kept costs time, nothing else.
 """
 
-import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from openbook.common.errors import OpenbookError, UsageError
 from openbook.common.files import replace_file, storage
-from openbook.runs.runs_folder import FAILED, WHY, RunsFolder, check_date, check_notebook, read_run
+from openbook.common.strict_json import parse_json
+from openbook.runs.runs_folder import (
+    FAILED,
+    WHY,
+    RunsFolder,
+    attempt_of,
+    check_date,
+    check_notebook,
+    read_note,
+    read_run,
+)
 from openbook.runs.stage import REPORT, RUN, json_bytes
 
 KNOWN = ".index.json"
 SCHEMA_VERSION = 1
+ATTEMPT_OUTPUT = {"output_type?": str, "ename?": str, "evalue?": str}
 DAILY = "daily_run"
 LONGEST = 300  # characters of a verdict or an error
 PENDING, ORDERS, NOTHING, REDUCED, HALTED = "pending", "orders", "nothing", "reduced", "halted"
@@ -32,7 +41,6 @@ MARKS = {  # a letter and its words, in the order of a legend: color is never th
     FAILURE: ("F", "failed"),
     ODD: ("?", "result cannot be read"),
 }
-_ATTEMPT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})-([0-9]+)", re.ASCII)
 
 
 @dataclass(frozen=True, order=True)
@@ -78,11 +86,16 @@ def plain(value, longest: int = LONGEST) -> str:
 def _known(folder: Path) -> dict[str, list]:
     """The rows that were kept, by folder; none where they cannot be read, or were kept by another version."""
     try:
-        kept = json.loads((folder / KNOWN).read_bytes())
-        rows = kept["rows"] if kept["schema_version"] == SCHEMA_VERSION else {}
-        return {name: row for name, row in rows.items() if [type(item) for item in row] == [int, int, str, str, str]}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        kept = parse_json((folder / KNOWN).read_bytes(), {"schema_version": int, "rows": {str: [(int, str)]}})
+    except (OSError, ValueError):
         return {}
+    rows = kept["rows"] if kept["schema_version"] == SCHEMA_VERSION else {}
+    return {name: row for name, row in rows.items() if _is_row(row)}
+
+
+def _is_row(row: list) -> bool:
+    """Time, size, kind, summary and page."""
+    return [type(item) for item in row] == [int, int, str, str, str] and row[2] in {*MARKS, DONE}
 
 
 def _found(runs: RunsFolder) -> Iterator[tuple[str, str, int, Path]]:
@@ -91,9 +104,9 @@ def _found(runs: RunsFolder) -> Iterator[tuple[str, str, int, Path]]:
         if _named(run.date, run.notebook):
             yield run.date, run.notebook, run.version, run.folder
     for path in (runs.folder / FAILED).glob("*/*"):
-        match = _ATTEMPT.fullmatch(path.name)
-        if match and _named(match[1], path.parent.name) and path.is_dir():
-            yield match[1], path.parent.name, int(match[2]), path
+        named = attempt_of(path)
+        if named and _named(named[0], path.parent.name) and path.is_dir():
+            yield named[0], path.parent.name, named[1], path
 
 
 def _named(date: str, notebook: str) -> bool:
@@ -125,7 +138,7 @@ def _read(path: Path, notebook: str) -> tuple[str, str, str]:
     try:
         recorded = read_run(path)["recorded"]
         summary = plain(recorded.get("verdict", "no result was recorded"))
-    except (OpenbookError, ValueError, LookupError, TypeError, AttributeError):
+    except OpenbookError:
         return ODD, f"{RUN} cannot be read", page
     return _kind(recorded) if notebook == DAILY else DONE, summary, page
 
@@ -143,11 +156,10 @@ def _kind(recorded: dict) -> str:
 def _not_yet(path: Path) -> str:
     """What an attempt waits for that came before its prices, and in time; empty for one that failed."""
     try:
-        note = json.loads((path / WHY).read_bytes())
-        tried, until = str(note["tried"]), str(note["until"])
-    except (OSError, ValueError, LookupError, TypeError):
+        note = read_note(path)
+    except (OSError, ValueError):
         return ""
-    date = path.name.rpartition("-")[0]
+    date, tried, until = path.name.rpartition("-")[0], note.get("tried", ""), note.get("until", "")
     words = f"waiting for prices of {date} until {until}; last tried {tried}; {note['why']}"
     return plain(words) if tried < until else ""
 
@@ -155,23 +167,22 @@ def _not_yet(path: Path) -> str:
 def _why(path: Path, notebook: str) -> str:
     """Why an attempt failed: what was noted then, or the error that its notebook ended with."""
     try:
-        note = json.loads((path / WHY).read_bytes())
+        note = read_note(path)
         return plain(f"{note['why']} (exit code {note['exit_code']})")
     except FileNotFoundError:
         return _last_error(path / f"{notebook}.ipynb")
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError):
         return f"{WHY} cannot be read"
 
 
 def _last_error(notebook: Path) -> str:
     """The error in an executed notebook; one whose kernel was ended from outside has none."""
     try:
-        cells = json.loads(notebook.read_bytes())["cells"]
-        errors = [out for cell in cells for out in cell.get("outputs", []) if out.get("output_type") == "error"]
-        return (
-            plain(f"{errors[-1]['ename']}: {errors[-1]['evalue']}") if errors else "interrupted; no error was recorded"
-        )
+        cells = parse_json(notebook.read_bytes(), {"cells": [{"outputs?": [ATTEMPT_OUTPUT]}]})["cells"]
     except FileNotFoundError:
         return "interrupted before its first cell"
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError):
         return "the notebook of this attempt cannot be read"
+    errors = [out for cell in cells for out in cell.get("outputs", []) if out.get("output_type") == "error"]
+    last = errors[-1] if errors else {}
+    return plain(f"{last.get('ename')}: {last.get('evalue')}") if errors else "interrupted; no error was recorded"

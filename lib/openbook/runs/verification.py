@@ -13,7 +13,6 @@ from openbook.runs.runs_folder import Run, RunsFolder, read_run
 from openbook.runs.stage import REPORT, RUN
 
 NO_FILE = "no file"  # in the place of a hash
-UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)  # altered JSON
 _HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40,64}", re.ASCII)
 
@@ -150,7 +149,7 @@ def _check_run(name: str, folder: Path, logged: str | None) -> list[str]:
     """What was altered in one sealed run; `logged` is its digest in the log, if it is there."""
     try:
         outputs = dict(read_run(folder)["outputs"])
-    except UNREADABLE:
+    except AuditError:
         return [f"{name}: {RUN} was altered and cannot be read"]
     found = _hashes(folder)
     own = {key: sha for key, sha in found.items() if key in (RUN, REPORT) or re.fullmatch(r"[^/]*\.ipynb", key)}
@@ -180,7 +179,7 @@ def _made_by(run: Run) -> dict:
     """The code recorded in run.json; nothing if it cannot be read."""
     try:
         return dict(read_run(run.folder)["code"])
-    except UNREADABLE:
+    except AuditError:
         return {}
 
 
@@ -201,7 +200,7 @@ def _code(run: Run) -> tuple[str, str]:
     try:
         code = read_run(run.folder)["code"]
         commit, modified = code["commit"], code["modified"]
-    except UNREADABLE:
+    except AuditError:
         return "", f"{RUN} does not record the code"
     if not (run.folder / f"{run.notebook}.ipynb").is_file():
         return "", "no executed notebook"

@@ -5,12 +5,13 @@ are noted, so that a crash in between does not look like a manual edit; afterwar
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from openbook.common.errors import BookError
 from openbook.common.files import make_folder, replace_file, storage
+from openbook.common.strict_json import parse_json
 from openbook.runs.stage import json_bytes
 
 NOTE = "views.json"
@@ -65,7 +66,12 @@ def unlike(place: Path, made: Mapping[str, bytes]) -> list[str]:
 def summary(place: Path) -> list[str]:
     """The book in a few lines, after the last command; nothing before the first."""
     file = place / SUMMARY
-    return json.loads(file.read_bytes()) if file.is_file() else []
+    if not file.is_file():
+        return []
+    try:
+        return parse_json(file.read_bytes(), [str])
+    except ValueError as error:
+        raise BookError(f"{file} cannot be read: {error}; rebuild it with openbook views") from None
 
 
 def _is(file: Path, data: bytes) -> bool:
@@ -75,7 +81,7 @@ def _is(file: Path, data: bytes) -> bool:
 def _noted(place: Path) -> dict[str, list[str]]:
     """Hashes of the views as they were written last and before, by name; none where the note cannot be read."""
     try:
-        return json.loads((place / NOTE).read_bytes())
+        return parse_json((place / NOTE).read_bytes(), {str: [str]})
     except (OSError, ValueError):
         return {}
 

@@ -11,7 +11,9 @@ import pandas as pd
 from pydantic import BaseModel, Field, ValidationError
 
 from openbook.backtest.grid import label
+from openbook.common.days import Day
 from openbook.common.errors import ModelError
+from openbook.common.strict_yaml import in_words
 from openbook.common.text import counted
 from openbook.portfolio.construct import PortfolioSettings
 from openbook.portfolio.costs import Costs
@@ -77,7 +79,7 @@ class Comparison:
         return f"Models: {models}. Optimizers: {optimizers}. Combinations: {len(self.summary)}."
 
 
-class ChampionCard(BaseModel, frozen=True, extra="forbid"):
+class ChampionCard(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """What was selected is what trades: the settings that travel with a model, and how it came to be chosen."""
 
     format_version: Literal[1] = 1
@@ -85,13 +87,13 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid"):
     optimizer: str
     vetted: bool = Field(description="passed every gate; an unvetted champion may only run the paper book")
     reason: str
-    selected: str = Field(description="date of selection, YYYY-MM-DD")
+    selected: Day = Field(description="date of selection, YYYY-MM-DD")
     score: float = Field(description="selection score, 0 to 1")
     n_trials: int = Field(ge=1, description="number of trials, tuning included")
     metrics: dict[str, float | None]
     features: tuple[str, ...]
     horizon: int
-    trained_through: str = Field(description="last session in the training labels")
+    trained_through: Day = Field(description="last session in the training labels")
     portfolio: PortfolioSettings
     regime: RegimeSettings
     costs: Costs
@@ -128,7 +130,7 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid"):
         }
 
 
-class Promise(BaseModel, frozen=True, extra="forbid"):
+class Promise(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """A champion's out-of-sample record before its selection; the best of many looks better than it is.
 
     rank_ic : mean and standard deviation over dates, None with fewer than two; returns : by session, YYYY-MM-DD, of its
@@ -136,7 +138,7 @@ class Promise(BaseModel, frozen=True, extra="forbid"):
     """
 
     rank_ic: tuple[float, float] | None
-    returns: dict[str, float]
+    returns: dict[Day, float]
 
     @property
     def series(self) -> pd.Series:
@@ -155,23 +157,30 @@ def read_champion(folder) -> tuple[Model, dict, ChampionCard]:
 
     Raises ModelError (40) if anything is missing or altered; no parser sees a byte before its hash was compared.
     """
-    folder = Path(folder)
-    try:
-        data = (folder / CARD).read_bytes()
-    except OSError as error:
-        raise ModelError(f"cannot read the champion's {folder / CARD}: {error.strerror}; promote it again") from None
-    if hashlib.sha256(data).hexdigest() != folder.name:
-        raise ModelError(
-            f"{folder / CARD} was altered: its hash differs from the folder name; promote the champion again"
-        )
-    try:
-        card = ChampionCard.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ModelError(f"{folder / CARD}: {'.'.join(map(str, first['loc']))} {first['msg']}") from None
+    card = read_card(folder)
     read_promise(folder, card)
     model, schema = load_model(folder, sha256=card.model_sha256)
     return model, schema, card
+
+
+def read_card(folder) -> ChampionCard:
+    """The card of a bundle folder that is named by its hash; ModelError (40) if it is missing or altered."""
+    file = Path(folder) / CARD
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read the champion's {file}: {error.strerror}; promote it again") from None
+    if hashlib.sha256(data).hexdigest() != file.parent.name:
+        raise ModelError(f"{file} was altered: its hash differs from the folder name; promote the champion again")
+    return parse_card(data, file)
+
+
+def parse_card(data: bytes, where: Path | str = CARD) -> ChampionCard:
+    """The card that a file holds; ModelError (40) names what is wrong with it."""
+    try:
+        return ChampionCard.model_validate_json(data)
+    except ValidationError as error:
+        raise ModelError(f"{where}: {in_words(error)}; promote the champion again") from None
 
 
 def read_promise(folder, card: ChampionCard) -> Promise | None:
@@ -182,7 +191,10 @@ def read_promise(folder, card: ChampionCard) -> Promise | None:
     data = file.read_bytes() if file.is_file() else b""
     if hashlib.sha256(data).hexdigest() != card.promise_sha256:
         raise ModelError(f"{file} was altered: its hash differs from the one in {CARD}; promote the champion again")
-    return Promise.model_validate_json(data)
+    try:
+        return Promise.model_validate_json(data)
+    except ValidationError as error:
+        raise ModelError(f"{file}: {in_words(error)}; promote the champion again") from None
 
 
 def bundle_champion(
@@ -255,8 +267,8 @@ def against_incumbent(
 
 def _combination(folder: Path) -> tuple[str, str]:
     """Model and optimizer of a champion, from its card."""
-    card = json.loads((folder / CARD).read_bytes())
-    return card["model"], card["optimizer"]
+    card = read_card(folder)
+    return card.model, card.optimizer
 
 
 def _number(value) -> float | None:

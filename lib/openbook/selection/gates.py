@@ -5,9 +5,10 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from openbook.common.errors import DataError
+from openbook.common.settings import Settings
 
 # The value that scores 0 and the value that scores 1, each clipped beyond.
 SCALES = {
@@ -55,7 +56,7 @@ GATE_NAMES = {  # above a column of the table of gates
 }
 
 
-class SelectionWeights(BaseModel, frozen=True, extra="forbid"):
+class SelectionWeights(Settings):
     """What each criterion counts for; sums to 1. Sharpe, drawdown and Calmar are close to one bet counted thrice."""
 
     sharpe: float = Field(default=0.30, ge=0, le=1, description="annual, out of sample")
@@ -76,12 +77,12 @@ class SelectionWeights(BaseModel, frozen=True, extra="forbid"):
         return self
 
 
-class Thresholds(BaseModel, frozen=True, extra="forbid"):
+class Thresholds(Settings):
     """Gates; a candidate passes all of them or is not promoted. A value on the limit passes."""
 
-    sharpe_min: float = Field(default=1.0, allow_inf_nan=False, description="annual, out of sample")
+    sharpe_min: float = Field(default=1.0, description="annual, out of sample")
     max_drawdown_min: float = Field(default=-0.20, ge=-1, le=0, description="max_drawdown >= this; -0.19 passes -0.20")
-    calmar_min: float = Field(default=0.5, allow_inf_nan=False, description="CAGR over absolute maximum drawdown")
+    calmar_min: float = Field(default=0.5, description="CAGR over absolute maximum drawdown")
     turnover_max: float = Field(default=0.40, ge=0, description="mean one-way turnover per rebalance")
     deflated_sharpe_min: float = Field(default=0.95, ge=0, le=1, description="deflated Sharpe ratio, a probability")
     pbo_max: float = Field(
@@ -89,11 +90,10 @@ class Thresholds(BaseModel, frozen=True, extra="forbid"):
     )
     active_low_min: float = Field(
         default=0.0,
-        allow_inf_nan=False,
         description="lower bound of the annualized return above equal weight, adjusted for multiple testing",
     )
     track_record_min: float = Field(
-        default=1.0, ge=0, allow_inf_nan=False, description="sessions available over the minimum track record length"
+        default=1.0, ge=0, description="sessions available over the minimum track record length"
     )
 
     def summary(self) -> pd.DataFrame:

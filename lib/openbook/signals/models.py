@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,9 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from openbook import metrics
 from openbook.common.constants import SESSIONS_A_YEAR
+from openbook.common.days import Day
 from openbook.common.errors import ParameterError, SchemaError
+from openbook.common.settings import Settings
 from openbook.signals.algorithms import ALGORITHMS, ENSEMBLE, Recipe, Rows
 from openbook.signals.dataset import MLDataset, hold_out_last, scored_rows
 from openbook.signals.ensemble import members_of
@@ -26,7 +28,7 @@ if TYPE_CHECKING:  # features brings numba in, which loading a model does not ne
 MIN_TREES = 25
 
 
-class Tuning(BaseModel, frozen=True, extra="forbid", strict=True):
+class Tuning(Settings, strict=True):
     """How a candidate's settings are searched for: see `tuning`."""
 
     n_trials: int = Field(default=30, ge=1, description="total number of trials over folds, holdout and final fit")
@@ -36,7 +38,7 @@ class Tuning(BaseModel, frozen=True, extra="forbid", strict=True):
     )
 
 
-class Candidate(BaseModel, frozen=True, extra="forbid", strict=True):
+class Candidate(Settings, strict=True):
     """One model to be tried: an algorithm with its settings, or an ensemble of others."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]{0,62}$", description="name, used for its folder and in every table")
@@ -72,7 +74,7 @@ class Candidate(BaseModel, frozen=True, extra="forbid", strict=True):
             if key not in defaults:
                 raise ValueError(f"{self.algorithm} has no parameter {key!r}; choose from {', '.join(defaults)}")
             whole = isinstance(defaults[key], int)  # 2.5 where a whole number belongs is cut to 2 without a word
-            if not (math.isfinite(value) and (isinstance(value, int) or not whole)):
+            if not (-sys.float_info.max <= value <= sys.float_info.max and (isinstance(value, int) or not whole)):
                 raise ValueError(f"{key} must be a {'whole ' if whole else ''}number like {defaults[key]}, not {value}")
         return self
 
@@ -134,9 +136,9 @@ class Training(BaseModel, frozen=True, extra="forbid", strict=True):
     candidate: Candidate
     horizon: int = Field(ge=1)
     label: str
-    train_start: str
-    train_end: str
-    trained_through: str
+    train_start: Day
+    train_end: Day
+    trained_through: Day
     train_rows: int = Field(ge=1)
     trees: int = Field(ge=1)
 

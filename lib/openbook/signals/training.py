@@ -11,11 +11,12 @@ from typing import Any, cast
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from openbook import metrics
 from openbook.common.errors import ParameterError
 from openbook.common.parallel import run_tasks
+from openbook.common.settings import Settings
 from openbook.signals.algorithms import ALGORITHMS, ENSEMBLE
 from openbook.signals.dataset import MLDataset, Split, create_time_based_split, holdout_split
 from openbook.signals.ensemble import ensemble_scores
@@ -26,7 +27,7 @@ from openbook.signals.tuning import tune
 FINAL = -1  # the fold number of a final fit in the trial ledger
 
 
-class WalkForward(BaseModel, frozen=True, extra="forbid"):
+class WalkForward(Settings):
     """How history is cut: folds that judge the candidates, then a holdout that is not used before the end."""
 
     n_folds: int = Field(5, ge=1, description="number of test blocks, each scored by a model trained on earlier dates")

@@ -4,12 +4,14 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from openbook.common.settings import Settings
 
 FINDING_COLUMNS = ["rule", "symbol", "first", "last", "n", "detail"]
 
 
-class CheckupRules(BaseModel, frozen=True, extra="forbid"):
+class CheckupRules(Settings):
     """Thresholds of the whole-history check; `CHECKS` explains each."""
 
     max_price: float = Field(20_000.0, gt=0, description="USD; a stock that closes above is priced in another unit")

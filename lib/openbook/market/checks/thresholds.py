@@ -2,10 +2,12 @@
 
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from openbook.common.settings import Settings
 
 
-class QualityRules(BaseModel, frozen=True, extra="forbid"):
+class QualityRules(Settings):
     """Thresholds of the session check; `RULES` explains each."""
 
     min_coverage: float = Field(0.95, gt=0, le=1, description="minimum fraction of active names with a bar")

@@ -14,9 +14,10 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 import pandas as pd
-from pydantic import BaseModel, Field, field_validator
+from pydantic import Field, field_validator
 
 from openbook.common.errors import DataError, DataNotReady, ParameterError
+from openbook.common.settings import Settings
 from openbook.market import calendar
 from openbook.market.fundamentals import known_items
 from openbook.market.sources.edgar_facts import ITEMS, RAW_COLUMNS, empty_facts, parse_facts
@@ -30,7 +31,7 @@ PASSING = {403, 408, 425, 429, 500, 502, 503, 504}
 _CONTACT = re.compile(r"[\x20-\x7e]*[^\s@]+@[^\s@]+\.[^\s@]+[\x20-\x7e]*")
 
 
-class EdgarTable(BaseModel, frozen=True, extra="forbid"):
+class EdgarTable(Settings):
     """Reports to the SEC beside the bars of another source."""
 
     provider: Literal["edgar"] = "edgar"

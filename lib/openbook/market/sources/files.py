@@ -3,9 +3,10 @@
 from typing import Literal, cast
 
 import pandas as pd
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from openbook.common.errors import DataError
+from openbook.common.settings import Settings
 from openbook.market.adjustment_factors import AdjustedAs, derive_actions, unadjust
 from openbook.market.securities import MASTER_COLUMNS, resolve, resolve_spells
 from openbook.market.sources.company_reports import FundamentalsTable, read_reports
@@ -13,6 +14,7 @@ from openbook.market.sources.edgar import EdgarTable, fetch_reports
 from openbook.market.sources.inferred_delistings import Endings, read_endings
 from openbook.market.sources.liquid_universe import Liquid, liquid_members
 from openbook.market.sources.reading import SideTable, column_names, file_name, list_files, read_side, read_table, shown
+from openbook.market.sparsity import require_filled
 from openbook.market.tables import ACTION_COLUMNS, ACTION_KINDS, BAR_FIELDS, Delivery
 
 BarField = Literal[
@@ -40,7 +42,7 @@ class IndexTable(SideTable):
     symbol: str | None = Field(None, description="which one, if the file has several")
 
 
-class FilesSource(BaseModel, frozen=True, extra="forbid"):
+class FilesSource(Settings):
     """A vendor's files, as settings."""
 
     provider: Literal["files"] = "files"
@@ -111,6 +113,7 @@ def fetch_files(source: FilesSource) -> Delivery:
     master = None if source.securities is None else read_side(source.securities, tuple(MASTER_COLUMNS))
     bars, strangers = _of_companies(bars, master)
     bars = _subset(bars, source)
+    _require_filled(bars, source)
     bars, implied, unexplained = _as_traded(source, bars)
     actions = _actions(source, bars, implied, master)
     market_cap = bars.pivot(index="date", columns="symbol", values="market_cap") if "market_cap" in bars else None
@@ -194,6 +197,13 @@ def _subset(bars: pd.DataFrame, source: FilesSource) -> pd.DataFrame:
     if missing:
         raise DataError(f"{shown(source.path)} has no bars for {', '.join(missing)}; correct `symbols`")
     return bars[bars["symbol"].isin(list(source.symbols))].reset_index(drop=True)
+
+
+def _require_filled(bars: pd.DataFrame, source: FilesSource) -> None:
+    """Before any table of sessions × symbols is made of the bars; see `sparsity`."""
+    column, symbols = pd.factorize(bars["symbol"])
+    days = bars["date"].to_numpy("datetime64[D]")
+    require_filled(days, column, pd.Index(symbols), source.name or file_name(source.path))
 
 
 def _of_companies(bars: pd.DataFrame, master: pd.DataFrame | None) -> tuple[pd.DataFrame, list[str]]:

@@ -4,14 +4,15 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from openbook.common.frames import places_in
+from openbook.common.settings import Settings
 from openbook.market import calendar
 from openbook.market.tables import ACTION_COLUMNS, empty_actions
 
 
-class Endings(BaseModel, frozen=True, extra="forbid"):
+class Endings(Settings):
     """How to read the end of a history. Set this for a history that is complete, never for a feed that may be late.
 
     What the last holder got is not in the bars. 0 sells at the last close, which suits a takeover; a stock that failed

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from openbook.common.errors import DataError
+from openbook.common.settings import Settings
 from openbook.market.sources.inferred_delistings import Places, place
 
 
-class Liquid(BaseModel, frozen=True, extra="forbid"):
+class Liquid(Settings):
     """The names with the largest median dollar volume, chosen anew on the first session of each month.
 
     Only sessions before that one are looked at, so a backtest holds what was liquid then. The first `window` sessions

@@ -3,12 +3,14 @@
 import time
 from collections.abc import Callable
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from openbook.common.settings import Settings
 
 LONGEST_PAUSE = 300.0  # seconds; a server that asks for more is tried on another day
 
 
-class Patience(BaseModel, frozen=True, extra="forbid"):
+class Patience(Settings):
     """How a server is asked; what it answers does not depend on it."""
 
     requests_per_second: float = Field(4.0, gt=0, le=10, description="maximum requests per second, retries included")

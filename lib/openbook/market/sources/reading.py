@@ -10,20 +10,22 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from openbook.common import secrets
 from openbook.common.desk_folder import inside
-from openbook.common.errors import DataError
+from openbook.common.errors import DataError, OpenbookError, UsageError
+from openbook.common.settings import Settings
 
 TEXT_FIELDS = {"symbol", "kind", "item", "sector", "id", "ticker", "focus", "accession"}
 DATE_FIELDS = {"date", "start", "end", "available", "filed", "period_start", "period_end"}
 MAY_BE_MISSING = {"start", "end", "period_start"}
+REMOTE = {"http", "https", "s3", "s3a", "gs", "gcs", "abfs", "az"}  # by the extra of that name
 SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz")
 MISSING_NUMBERS = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "#N/A"]
 
 
-class SideTable(BaseModel, frozen=True, extra="forbid"):
+class SideTable(Settings):
     """A table beside the bars."""
 
     path: str = Field(min_length=1, description="file, folder or URL; parquet or CSV")
@@ -36,13 +38,14 @@ def list_files(path: str) -> list[str]:
     """The parquet and CSV files at `path`, sorted by name; a folder is not searched below its first level."""
     fs, root = _file_system(path)
     try:
-        if fs.isfile(root):
-            return [path]
-        there = fs.ls(root, detail=False)
-        names = sorted(name for name in there if str(name).endswith(SUFFIXES))
+        with _reached(path):
+            if fs.isfile(root):
+                return [path]
+            there = fs.ls(root, detail=False)
+            names = sorted(name for name in there if str(name).endswith(SUFFIXES))
     except FileNotFoundError:
         raise DataError(f"no file or folder at {shown(path)}; check the path of the source") from None
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a name that the system cannot spell is a ValueError
         raise DataError(f"cannot look into {shown(path)}: {error}") from None
     if not names:
         ends = ", ".join(SUFFIXES)
@@ -66,7 +69,8 @@ def number_columns(file: str) -> list[str]:
 def file_bytes(file: str) -> int:
     """The size of one file."""
     fs, name = _file_system(file)
-    return int(fs.size(name) or 0)
+    with _reached(file):
+        return int(fs.size(name) or 0)
 
 
 def _schema(file: str):
@@ -76,9 +80,12 @@ def _schema(file: str):
 
     with _opened(file) as stream:
         if _is_parquet(file):
-            return pyarrow.parquet.read_schema(stream)
-        parse = pyarrow.csv.ParseOptions(delimiter=_delimiter(stream))
-        return pyarrow.csv.open_csv(stream, parse_options=parse).schema
+            schema = pyarrow.parquet.read_schema(stream)
+        else:
+            parse = pyarrow.csv.ParseOptions(delimiter=_delimiter(stream))
+            schema = pyarrow.csv.open_csv(stream, parse_options=parse).schema
+        _ = schema.names  # decoded here
+    return schema
 
 
 def read_table(path: str, columns: dict[str, str], *, date_format: str | None = None) -> pd.DataFrame:
@@ -140,6 +147,8 @@ def _read_file(file: str, columns: dict[str, str]) -> pd.DataFrame:
         if name not in present:
             wanted = f"column {name!r}" if name == field else f"column {name!r} (for {field})"
             raise DataError(f"{shown(file)} has no {wanted}; it has {', '.join(map(repr, present))}")
+        if present.count(name) > 1:
+            raise DataError(f"{shown(file)} has the column {name!r} {present.count(name)} times; keep one of them")
     read = _read_parquet if _is_parquet(file) else _read_csv
     table = read(file, columns)
     for field, name in columns.items():
@@ -154,7 +163,9 @@ def _read_parquet(file: str, columns: dict[str, str]) -> pd.DataFrame:
 
     with _opened(file) as stream:
         reader = pyarrow.parquet.ParquetFile(stream, page_checksum_verification=True)
-        return reader.read(columns=list(dict.fromkeys(columns.values()))).to_pandas(ignore_metadata=True)
+        table = reader.read(columns=list(dict.fromkeys(columns.values())))
+        table.validate(full=True)  # parquet may hold text that is none
+        return table.to_pandas(ignore_metadata=True)
 
 
 def _read_csv(file: str, columns: dict[str, str]) -> pd.DataFrame:
@@ -233,11 +244,25 @@ def _opened(file: str):
 
     fs, name = _file_system(file)
     try:
-        with fs.open(name, "rb", compression="infer") as stream:
+        with _reached(file), fs.open(name, "rb", compression="infer") as stream:
             yield stream
-    except (pyarrow.ArrowException, OSError, EOFError, zlib.error) as error:
+    except (pyarrow.ArrowException, OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         text = " ".join(str(error).split())
         raise DataError(f"{shown(file)} is damaged or not of the type of its file name: {text}") from None
+
+
+@contextmanager
+def _reached(path: str):
+    """Around every call to a remote service: whatever it raises for want of a key, a network or a permission is a
+    DataError (30), for each has errors of its own."""
+    try:
+        yield
+    except (OpenbookError, OSError, ValueError, ImportError):
+        raise
+    except Exception as error:
+        if "://" not in path:
+            raise
+        raise DataError(f"cannot read {shown(path)}: {type(error).__name__}: {error}") from None
 
 
 def _file_system(path: str):
@@ -247,8 +272,13 @@ def _file_system(path: str):
 
     fsspec.config.set_conf_env(fsspec.config.conf, secrets.for_sources())
     try:
-        return fsspec.url_to_fs(inside(path))
-    except (ValueError, ImportError) as error:
+        with _reached(path):
+            return fsspec.url_to_fs(inside(path))
+    except ImportError as error:
+        scheme = path.partition("://")[0]
+        way_out = "pip install 'openbook[remote]'" if scheme in REMOTE else "install the package that is named"
+        raise UsageError(f"{shown(path)}: {scheme}:// needs a package that is missing ({error}); {way_out}") from None
+    except ValueError as error:
         raise DataError(f"cannot read {shown(path)}: {error}") from None
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Literal, cast
 
 import pandas as pd
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from openbook.common.errors import DataError
+from openbook.common.settings import Settings
 from openbook.market.tables import Delivery
 
 # GICS sectors at the end of 2022, by S&P and MSCI.
@@ -41,7 +42,7 @@ NOTES = (
 )
 
 
-class SampleSource(BaseModel, frozen=True, extra="forbid"):
+class SampleSource(Settings):
     """20 US stocks and the S&P 500, 1990-01-02 to 2022-12-28, adjusted closes; no network."""
 
     provider: Literal["sample"] = "sample"

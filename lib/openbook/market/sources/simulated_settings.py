@@ -3,7 +3,9 @@
 from datetime import date
 from typing import Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
+
+from openbook.common.settings import Settings
 
 GICS_SECTORS = (
     "Communication Services",
@@ -22,7 +24,7 @@ DEFAULT_START = date(2013, 1, 2)
 DEFAULT_SESSIONS = 756
 
 
-class SimulatedSource(BaseModel, frozen=True, extra="forbid"):
+class SimulatedSource(Settings):
     """A simulated market. `start` and `end`: all sessions between; else `n_sessions` from `start` or up to `end`."""
 
     provider: Literal["simulated"] = "simulated"

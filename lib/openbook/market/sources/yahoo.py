@@ -5,9 +5,10 @@ from datetime import date
 from typing import Literal, NamedTuple, cast
 
 import pandas as pd
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from openbook.common.errors import DataError, DataNotReady
+from openbook.common.settings import Settings
 from openbook.market import calendar
 from openbook.market.sources.edgar import EdgarTable, fetch_reports
 from openbook.market.sources.rate_limit import Pace, Patience
@@ -21,7 +22,7 @@ class UniverseTable(SideTable):
     """Which symbols: column symbol; also sector, and start and end of membership, where the file has them."""
 
 
-class YahooSource(BaseModel, frozen=True, extra="forbid"):
+class YahooSource(Settings):
     """A universe at Yahoo Finance. How it is asked (batches, patience) is no part of what it is."""
 
     provider: Literal["yahoo"] = "yahoo"

@@ -9,12 +9,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from openbook.common.errors import ConflictError, DataError, StorageError
+from openbook.common.strict_json import mismatch, parse_json
 from openbook.market.tables import Market
 
 MANIFEST = "manifest.json"
 FORMAT = 2
 # With a table `rewritten`, which an openbook that does not know it must not pass over.
 REWRITTEN = 3
+_FILES = {str: {"file": str, "sha256": str}}
+ABOUT = {"source": dict, "name": str, "execution": str, "notes": [str], "fields": [str], "sessions": {str: str}}
+FIRST = {"files": _FILES}
+LATER = {
+    "tables": [str],
+    "index?": (str, type(None)),
+    "listed": ({str: str}, type(None)),
+    "deltas": [{"first": str, "known": str, "chain": str, "files": _FILES}],
+}
 _REPAIR = "restore the folder from a backup, or delete it, then openbook reset --restored and openbook data update"
 
 
@@ -99,22 +109,35 @@ def read_manifest(folder: Path) -> dict:
     """The manifest, if it is as it was written; one of the first format as a store of one delta."""
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_bytes())
-        seal = manifest.pop("seal")
+        manifest = parse_json(path.read_bytes(), {"seal": str, "format": int})
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, AttributeError, TypeError):
-        raise DataError(f"{path} is damaged; {_REPAIR}") from None
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {error}; {_REPAIR}") from None
+    seal = manifest.pop("seal")
     if seal != seal_of(manifest):
         raise DataError(f"{path} is damaged: it does not match its seal; {_REPAIR}")
-    if manifest["format"] == 1:
-        return from_first_format(manifest)
-    if manifest["format"] not in (FORMAT, REWRITTEN):
+    first = manifest["format"] == 1
+    if not first and manifest["format"] not in (FORMAT, REWRITTEN):
         known = f"{FORMAT} and {REWRITTEN}"
         raise DataError(f"{path} has format {manifest['format']}, this openbook reads {known}; use a new folder")
+    if wrong := mismatch(manifest, ABOUT | (FIRST if first else LATER)) or _odd_day(manifest):
+        raise DataError(f"{path} is damaged: {wrong}; {_REPAIR}")
+    if first:
+        return from_first_format(manifest)
     if manifest["deltas"] != chained(manifest["deltas"]):
         raise DataError(f"{path} is damaged: broken chain of deltas; {_REPAIR}")
     return manifest
+
+
+def _odd_day(manifest: dict) -> str:
+    """What is wrong with the sessions of a manifest, in words; empty if nothing is."""
+    days = [*manifest["sessions"], *(manifest.get("listed") or {}).values()]
+    try:
+        pd.to_datetime(days, format="%Y-%m-%d")
+    except ValueError as error:
+        return str(error).partition(". ")[0]
+    return "" if manifest["sessions"] else "it has no sessions"
 
 
 def from_first_format(manifest: dict) -> dict:
