@@ -15,8 +15,10 @@ ALONE = {audit_log.FILE, closures.FILE, INDEX, summaries.KNOWN}
 
 
 def links(runs: Path) -> list[str]:
-    """The symbolic links below a runs folder, by relative name: what they lead to can be altered elsewhere."""
-    return sorted(path.relative_to(runs).as_posix() for path in _walk(runs) if path.is_symlink())
+    """The symbolic links below a runs folder, by relative name: what they lead to can be altered elsewhere. Not in
+    the place of a whole folder at the top: people make such a link when they move it to another disk."""
+    found = (path for path in _walk(runs) if path.is_symlink() and not (path.parent == runs and path.is_dir()))
+    return sorted(path.relative_to(runs).as_posix() for path in found)
 
 
 def not_covered(runs: Path) -> list[str]:
@@ -24,7 +26,8 @@ def not_covered(runs: Path) -> list[str]:
     covered = set(_covered(runs))
     rest = (path.relative_to(runs) for path in _walk(runs) if path not in covered and not path.is_symlink())
     counts = Counter(path.parts[0] + "/" if len(path.parts) > 1 else path.name for path in rest)
-    return [f"{name} ({_files(n)})" if name.endswith("/") else name for name, n in sorted(counts.items())]
+    moved = [f"{path.name}/ (a link)" for path in sorted(runs.glob("*/")) if path.is_symlink()]
+    return [f"{name} ({_files(n)})" if name.endswith("/") else name for name, n in sorted(counts.items())] + moved
 
 
 def _covered(runs: Path) -> Iterator[Path]:
