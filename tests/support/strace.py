@@ -41,6 +41,7 @@ PATIENCE = 60  # seconds after which a process is taken to hang
 _NAME = re.compile(r"(\w+)\(")
 _WRITE = re.compile(r'(?:write|pwrite64)\(\d+<(?P<file>[^>]+)>, (?P<data>".*"), \d+(?:, (?P<offset>\d+))?\) += ')
 _END = re.compile(r"\) += ")
+_MARKER = re.compile(r"(/HALT\.\w+\.\w+)\.\w+")
 _DATA = re.compile(r', "(?:[^"\\]|\\.)*"(?:, \d+)?')
 
 
@@ -63,8 +64,8 @@ class Call:
     @property
     def place(self) -> str:
         """What is called on which file, without the bytes, their number (a lock names its process, and 10000 is longer
-        than 9999) and the outcome."""
-        return _END.split(_DATA.sub("", self.line))[0]
+        than 9999), the random end of a halt marker's name, and the outcome."""
+        return _MARKER.sub(r"\1", _END.split(_DATA.sub("", self.line))[0])
 
     def tear(self) -> None:
         """Write the first half of what a killed write would have written; nothing if it is no write of bytes."""
