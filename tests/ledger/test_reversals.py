@@ -200,7 +200,7 @@ def test_an_event_of_a_newer_openbook_is_named(live):
 
 
 ACCOUNT = Account(max_locked=60, max_locked_value=1.0)
-N = 14
+N = 10
 
 
 @dataclass(frozen=True)

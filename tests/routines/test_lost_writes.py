@@ -16,15 +16,14 @@ from support.strace import Campaign
 
 MEMORY = "/dev/shm"
 SAMPLE = {
-    "the command init": 7,
+    "the command init": 9,
     "an evening": 8,
     "the command approve": 6,
     "the command fills": 7,
-    "the command halt": 7,
-    "the first promotion": 7,
-    "a promotion with the lock": 7,
+    "the command halt": 8,
+    "the first promotion": 8,
+    "a promotion with the lock": 8,
     "sealing a run": 5,
-    "beginning a book": 6,
     "an update of prices": 2,
 }
 
