@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from support import programs, state_changes, strace
-from support.lost_writes import Cut, Cuts, Disk, Names, PowerCuts, Sync, Write, open_at, report
+from support.disk_operations import Cut, Disk, Names, Sync, Write
+from support.lost_writes import Cuts, PowerCuts, open_at, report
 from support.strace import Campaign
 
 MEMORY = "/dev/shm"
