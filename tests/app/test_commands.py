@@ -274,6 +274,19 @@ def test_a_fill_that_a_typing_error_made_is_refused_unless_a_person_forces_it(ap
     assert "0 fills" in succeed(command(desk, *words)).out  # the same file again needs no force
 
 
+def test_a_file_that_grows_is_imported_again_and_again(approved_live, tmp_path):
+    """What was sold in its first lines is not held any more, and does not count against the next ones."""
+    desk, file, lines = approved_live, tmp_path / "fills.csv", []
+    orders = book_commands.read_batch(desk.book, tonight(desk)).orders
+    sold = orders[orders["shares"] < -1].iloc[0]
+    held = int(read_book(desk.book).positions_now[sold["ticker"]])
+    book_commands.adjust(desk.book, shares={sold["ticker"]: 2 - held}, who="Ann", reason="drill", when="now")
+    for n, shares in enumerate((-1, -1)):
+        lines.append((f"f{n}", sold["order_id"], shares, sold["price"], sold["session"]))
+        fill_file(file, lines)
+        assert "1 fills" in succeed(command(desk, "fills", tonight(desk), file)).out
+
+
 def test_a_wrong_fill_is_reversed_and_the_right_one_recorded(approved_live, tmp_path):
     desk, file = approved_live, tmp_path / "fills.csv"
     first, *_ = book_commands.read_batch(desk.book, tonight(desk)).orders.itertuples()

@@ -96,7 +96,7 @@ def test_a_commission_may_be_a_hundredth_of_a_large_notional():
         ({"date": "2015-03-04"}, "date: 2015-03-04 is not after 2025-03-03, when the orders were decided"),
         ({"date": day(0)}, "date: 2025-03-03 is not after 2025-03-03"),
         ({"shares": "1000"}, "shares: +1000 at 101.5 are 101,500.00 USD, outside 0 to 100,000.00, the equity"),
-        ({"shares": "-11"}, "shares: -11 is outside -10 to 0, what the book holds of A"),
+        ({"shares": "-11"}, "shares: -11 is, with the other fills of A, outside -10 to 0, what the book holds"),
     ],
 )
 def test_a_year_and_shares_that_cannot_be_meant(changes, said):

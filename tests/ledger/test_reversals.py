@@ -200,7 +200,7 @@ def test_an_event_of_a_newer_openbook_is_named(live):
 
 
 ACCOUNT = Account(max_locked=60, max_locked_value=1.0)
-N = 14
+N = 10
 
 
 @dataclass(frozen=True)
@@ -274,7 +274,7 @@ def folder():
 
 
 def test_a_fill_and_its_reversal_are_nothing(folder):
-    assert sum(require_nothing_happened(folder, seed) for seed in range(3)) == 3
+    assert sum(require_nothing_happened(folder, seed) for seed in range(2)) == 2
 
 
 @pytest.mark.long

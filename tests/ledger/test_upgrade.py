@@ -18,6 +18,8 @@ from openbook.common.errors import BookError, ConflictError
 from openbook.execution.kill_switch import KillSwitch
 from openbook.ledger import book_commands, event_chain
 from openbook.ledger.book import audit_book, event_hashes, open_book, read_book, views
+from openbook.ledger.queries import lots_now
+from openbook.ledger.reversals import reverse_fill
 from openbook.ledger.upgrade import upgrade_book
 from support.books import DAYS, commit, make_trades
 
@@ -75,6 +77,24 @@ def test_an_upgraded_book_goes_on(tmp_path, name):
     for row in settled.holdings:
         lots = read_book(path).lots[row.security]
         assert (sum(lot.shares for lot in lots), sum(lot.cost_cents for lot in lots)) == (row.shares, row.cost_cents)
+    audit_book(path)
+
+
+def test_a_fill_from_before_the_upgrade_is_reversed(tmp_path):
+    """Each of them in turn: what is left is what the others bought, and the book goes on."""
+    path = upgraded(tmp_path, "live")
+    state = read_book(path)
+    book_commands.reconcile(path, state.positions_now, state.cash_now_cents, closed=f"{DAYS[8]:%Y-%m-%d}", when=NOW)
+    fills = read_book(path).fills["fill_id"].tolist()
+    assert len(fills) > 3
+    for n, fill_id in enumerate(fills):
+        said = reverse_fill(path, fill_id, who="Ann", reason="drill", when=NOW)
+        assert f"fill {fill_id}, " in said
+        assert read_book(path).fills["fill_id"].tolist() == fills[n + 1 :]
+    assert read_book(path).units_now == {}
+    assert not any(lots_now(read_book(path)).values())
+    commit(path, MARKET, 8, costs=COSTS)
+    assert read_book(path).units == {}
     audit_book(path)
 
 

@@ -11,20 +11,20 @@ from pathlib import Path
 import pytest
 
 from support import programs, state_changes, strace
-from support.lost_writes import Cut, Cuts, Disk, Names, PowerCuts, Sync, Write, open_at, report
+from support.disk_operations import Cut, Disk, Names, Sync, Write
+from support.lost_writes import Cuts, PowerCuts, open_at, report
 from support.strace import Campaign
 
 MEMORY = "/dev/shm"
 SAMPLE = {
-    "the command init": 7,
+    "the command init": 9,
     "an evening": 8,
     "the command approve": 6,
     "the command fills": 7,
-    "the command halt": 7,
-    "the first promotion": 7,
-    "a promotion with the lock": 7,
+    "the command halt": 8,
+    "the first promotion": 8,
+    "a promotion with the lock": 8,
     "sealing a run": 5,
-    "beginning a book": 6,
     "an update of prices": 2,
 }
 

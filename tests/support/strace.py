@@ -20,8 +20,6 @@ from pathlib import Path
 
 from openbook.common.errors import OpenbookError, StorageError
 from openbook.ledger import database, projection
-from openbook.market.store import read_store
-from openbook.market.store.manifest import MANIFEST, files_of, read_manifest
 from openbook.runs import audit_log, registry
 from openbook.runs.runs_folder import RunsFolder
 from support import environment, state_changes, struck
@@ -41,7 +39,7 @@ PATIENCE = 60  # seconds after which a process is taken to hang
 _NAME = re.compile(r"(\w+)\(")
 _WRITE = re.compile(r'(?:write|pwrite64)\(\d+<(?P<file>[^>]+)>, (?P<data>".*"), \d+(?:, (?P<offset>\d+))?\) += ')
 _END = re.compile(r"\) += ")
-_RANDOM = re.compile(r"\.[0-9a-f]{12}\.new")
+_RANDOM = re.compile(r"\.[0-9a-f]{12}\.(new|[0-9a-f]{8})\b")  # of a draft, or of the marker of a halt
 _DATA = re.compile(r', "(?:[^"\\]|\\.)*"(?:, \d+)?')
 
 
@@ -65,7 +63,7 @@ class Call:
     def place(self) -> str:
         """What is called on which file, without the bytes, their number (a lock names its process, and 10000 is longer
         than 9999), the random part of a temporary name, and the outcome."""
-        return _RANDOM.sub(".new", _END.split(_DATA.sub("", self.line))[0])
+        return _RANDOM.sub("", _END.split(_DATA.sub("", self.line))[0])
 
     def tear(self) -> None:
         """Write the first half of what a killed write would have written; nothing if it is no write of bytes."""
@@ -87,20 +85,15 @@ class End:
 
 
 class Lab:
-    """A process under strace that does what it is told, in a fork of its own, and is struck in one way, or in none.
+    """A process under strace that does what it is told, in a fork of its own, and is struck in one way."""
 
-    TRACED : the calls that are listed
-    """
-
-    TRACED: tuple[str, ...] = tuple(struck.CALLS)
-
-    def __init__(self, folder: Path, fault: str = ""):
+    def __init__(self, folder: Path, fault: str):
         self.log = folder / "strace"
         self.link, theirs = socket.socketpair()
         self.link.settimeout(PATIENCE)
+        calls = ",".join(struck.CALLS)
         line = ["strace", "-ff", "-qq", "-y", "-s", str(1 << 20), "-o", str(self.log)]
-        line += ["-e", f"trace=access,{','.join(self.TRACED)}"]
-        line += ["-e", f"inject={','.join(struck.CALLS)}:{FAULTS[fault]}"] if fault else []
+        line += ["-e", f"trace=access,{calls}", "-e", f"inject={calls}:{FAULTS[fault]}"]
         single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONDONTWRITEBYTECODE"), "1")
         self.process = subprocess.Popen(
             [*line, sys.executable, struck.__file__], stdin=theirs, env=environment() | single
@@ -131,7 +124,7 @@ class Lab:
         log.unlink()
         begun = next(n for n, line in enumerate(lines) if line.startswith(f'access("{struck.BEGIN}"')) + 1
         found = [(match[1], line) for line in lines[begun:] if (match := _NAME.match(line))]
-        return [Call(name, line) for name, line in found if name in self.TRACED]
+        return [Call(name, line) for name, line in found if name in struck.CALLS]
 
 
 def points(calls: list[Call], fault: str) -> list[int]:
@@ -157,10 +150,6 @@ def parts(folder: Path) -> dict[str, object]:
     found |= {f"view {file.name}": file.read_bytes() for file in sorted((folder / "books").glob("*/*.csv"))}
     found |= {f"run {run.notebook} {run.date}": files(run.folder) for run in runs.list()}
     found |= {f"entry {n} of the log": entry for n, entry in enumerate(audit_log.entries(folder), start=1)}
-    for manifest in folder.glob(f"store/*/{MANIFEST}"):
-        read_store(manifest.parent)  # it is whole
-        counted = [MANIFEST, *sorted(files_of(read_manifest(manifest.parent)))]
-        found["prices"] = {name: (manifest.parent / name).read_bytes() for name in counted}
     champion = registry.champion(folder)
     if champion:
         found["champion"] = (champion[1], files(champion[0]), registry.history(folder))

@@ -335,10 +335,10 @@ def fills(
 
 
 def _outside(runs: Path, found: Proposal, fills: pd.DataFrame) -> dict[str, str]:
-    """What is not plausible about some fills, by fill_id."""
-    state = book.read_book(found.place)
+    """What is not plausible about those fills that are not in the book yet, by fill_id."""
+    state, known = book.read_book(found.place), book_commands.recorded_fills(found.place)
     return fill_collars.outside(
-        fills,
+        fills[~fills["fill_id"].isin(known)],
         found.batch.orders,
         session=found.batch.session,
         market=_bars(runs, found.run, fills["date"]),

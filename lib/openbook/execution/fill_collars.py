@@ -149,7 +149,8 @@ def _oversold(fills: pd.DataFrame, known: Mapping[str, Any], held: Mapping[str, 
             after[name] = after.get(name, 0) + row.shares
     most = {name: max(held.get(name, 0), 0) for name in after}
     return {
-        row.fill_id: f"shares: {row.shares:+d} is outside {-most[name]:.10g} to 0, what the book holds of {name}"
+        row.fill_id: f"shares: {row.shares:+d} is, with the other fills of {name}, outside {-most[name]:.10g} to 0, "
+        "what the book holds"
         for row in each_row(fills)
         for name in names[row.fill_id]
         if row.shares < 0 and after[name] < 0

@@ -189,6 +189,12 @@ def record_fills(
     return len(new) + len(late)
 
 
+def recorded_fills(path: Path | str) -> set[str]:
+    """Ids of all fills that were ever recorded, those that were booked by name or reversed since among them."""
+    query = "SELECT fill_id FROM fills"
+    return database.read(database.place(path), lambda db: {*(key for (key,) in db.execute(query)), *_booked(db)})
+
+
 def record_cash(
     path: Path | str,
     *,

@@ -227,7 +227,9 @@ class _Course:
         if row.kind == "dividend":  # exact to the cent where nothing is withheld
             here, there = (worth(n, row.value, self.share_units) for n in (here, there))
         same_day = sum(key[:2] == (row.date, row.kind) for key in self.owed)
-        self.owed[(row.date, row.kind, same_day)] = round(Fraction(row.owed_cents * here, there)) if there else 0
+        part = Fraction(here, there) if there else Fraction(0)
+        self.owed[(row.date, row.kind, same_day)] = round(row.owed_cents * part)
+        self.cash += round(row.cash_cents * part)  # in books of format 2 a dividend was cash at once
 
     def delist(self, row: Action) -> Action | None:
         """The proceeds of a delisting, in proportion."""
