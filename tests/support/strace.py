@@ -39,7 +39,7 @@ PATIENCE = 60  # seconds after which a process is taken to hang
 _NAME = re.compile(r"(\w+)\(")
 _WRITE = re.compile(r'(?:write|pwrite64)\(\d+<(?P<file>[^>]+)>, (?P<data>".*"), \d+(?:, (?P<offset>\d+))?\) += ')
 _END = re.compile(r"\) += ")
-_RANDOM = re.compile(r"\.[0-9a-f]{12}\.new")
+_RANDOM = re.compile(r"\.[0-9a-f]{12}\.(new|[0-9a-f]{8})\b")  # of a draft, or of the marker of a halt
 _DATA = re.compile(r', "(?:[^"\\]|\\.)*"(?:, \d+)?')
 
 
@@ -63,7 +63,7 @@ class Call:
     def place(self) -> str:
         """What is called on which file, without the bytes, their number (a lock names its process, and 10000 is longer
         than 9999), the random part of a temporary name, and the outcome."""
-        return _RANDOM.sub(".new", _END.split(_DATA.sub("", self.line))[0])
+        return _RANDOM.sub("", _END.split(_DATA.sub("", self.line))[0])
 
     def tear(self) -> None:
         """Write the first half of what a killed write would have written; nothing if it is no write of bytes."""
