@@ -82,6 +82,7 @@ def test_every_command_explains_itself(command):
         ["run", "select_champion", "--date", "2022-12-28", "--engine", "dask://localhost:8786"],
         ["run", "train_candidates", "--date", "2022-12-28", "--engine", "tcp://localhost:8786"],
         ["run", "compare", "--date", "2022-12-28", "--engine", "two machines"],
+        ["run", "train_candidates", "--date", "2022-12-28", "--engine", "dask://user:hunter2@host:8786"],
         ["run", "daily_run", "--date", "2022-12-28", "--memory", "0.1"],
         ["backfill", "daily_run", "--from", "2022-12-28"],
         ["backfill", "daily_run", "--from", "yesterday", "--to", "today"],

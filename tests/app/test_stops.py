@@ -307,7 +307,7 @@ def test_a_training_holds_the_folder_only_to_begin_and_to_seal(trained, tmp_path
             return execute(notebook, stage, parameters, **more)
         with RunsFolder(desk.runs).lock(patience=0):
             pass
-        (desk.runs / ".stage" / "compare" / f"{tonight(desk)}.lock").unlink()  # which lets nobody in
+        (desk.runs / ".stage" / "compare" / f"{tonight(desk)}-1.lock").unlink()  # which lets nobody in
         with pytest.raises(LockError, match=f"compare of {tonight(desk)} is running"):
             RunsFolder(desk.runs).stage("compare", tonight(desk), profile="demo", params={}, inputs_hash="")
         desk.vendor.deliver(desk.evening().scaled(desk.others()[0], desk.days[0], 1.01))  # and the store moves on

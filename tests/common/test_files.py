@@ -182,7 +182,9 @@ REFUSED = {  # each is opened where it lies, to be locked or continued
     ".lock": lambda runs: RunsFolder(runs).lock().__enter__(),
     "audit.jsonl": append,
     "outbox/.lock": lambda runs: outbox.deliver(runs, outbox.datetime(2022, 12, 28, tzinfo=outbox.UTC)),
-    ".stage/daily_run/2022-12-28.lock": lambda runs: RunsFolder(runs).running(new_stage(RunsFolder(runs))).__enter__(),
+    ".stage/daily_run/2022-12-28-1.lock": lambda runs: (
+        RunsFolder(runs).running(new_stage(RunsFolder(runs))).__enter__()
+    ),
 }
 
 

@@ -42,7 +42,7 @@ REMOVED = {
 @pytest.mark.parametrize("what", ["runs", "stage"])
 def test_what_becomes_of_the_note_lets_nobody_in(runs, what, how):
     stage = new_stage(runs)
-    note = runs.folder / ".lock" if what == "runs" else stage.folder.with_name("2022-12-28.lock")
+    note = runs.folder / ".lock" if what == "runs" else stage.folder.with_name("2022-12-28-1.lock")
 
     def enter():
         if what == "runs":

@@ -175,6 +175,7 @@ HOOKS = {  # a webhook, and a word of a run that it shares
     "https://runs.example.com/srv/openbook/runs/daily_run": "/srv/openbook/runs/daily_run/2022-12-28",
     "https://hooks.example.com/trades.csv?desk=production": "production trades.csv",
     "https://hooks.example.com/services/trading-desk-of-the-year": "trading-desk-of-the-year",
+    "https://hooks.example.com/services?desk=trading-desk-of-the-year": "trading-desk-of-the-year",
 }
 
 
@@ -214,6 +215,8 @@ def test_the_key_of_a_webhook_is_found_without_its_host(tmp_path, monkeypatch, u
 def test_what_a_source_logs_in_with_is_a_secret(tmp_path, monkeypatch):
     login = {"endpoint": "https://files.example.com", "headers": {"Authorization": "Bearer s3cr3t-t0ken"}}
     monkeypatch.setenv("FSSPEC_HTTPS", json.dumps(login))
+    monkeypatch.setenv("FSSPEC_S3_ENDPOINT_URL", "https://files.example.com")
+    assert secrets.unrecognizable() == []
     (tmp_path / "a").write_text("https://files.example.com refused s3cr3t-t0ken")
     assert secrets.redact("https://files.example.com refused s3cr3t-t0ken").endswith("refused [FSSPEC_HTTPS]")
     assert secrets.find(tmp_path) == ["a: FSSPEC_HTTPS"]

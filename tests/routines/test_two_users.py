@@ -91,7 +91,7 @@ def test_a_folder_of_a_group_is_used_by_all_of_it(name):
         assert [name for name in sealed & files if found[name][0][4] != "r"] == []
 
 
-@pytest.mark.parametrize(("mode", "umask"), [(0o2770, USUAL), (0o755, USUAL), (0o700, PRIVATE)])
+@pytest.mark.parametrize(("mode", "umask"), [(0o2770, USUAL), (0o700, PRIVATE)])
 @pytest.mark.parametrize("name", TOGETHER)
 def test_another_folder_stays_the_first_ones_and_says_so(name, mode, umask):
     """Also a folder of a group whose first user does not let it write."""

@@ -31,12 +31,15 @@ SHORTEST, LONG = 8, 20  # characters of a secret
 KEY = 12  # characters of a part of a URL
 _MIXED = re.compile(r"[^\W\d_]\d|\d[^\W\d_]")
 _UNUSUAL = re.compile(r"[^\w\s.:/-]|[^\x00-\x7f]")
-_NAMED = re.compile(r"(PASSWORD|PASSWD|PASSPHRASE|TOKEN|SECRET|CREDENTIALS?|(^|_)KEY|WEBHOOK(_URL)?)$", re.IGNORECASE)
+_NAMED = re.compile(
+    r"(PASSWORD|PASSWD|PASSPHRASE|TOKEN|SECRET|CREDENTIALS?|CONNECTION_STRING|(^|_)KEY|WEBHOOK(_URL)?)$", re.IGNORECASE
+)
 _IN_URL = re.compile(r"://[^/@\s:]*:([^/@\s]+)@")
 _USER_AND_PASSWORD = re.compile(r"://[^/@\s:?#]*:(?!\d*(?:[/?#]|$))[^@\s]+@")  # what may be a port is none
 _USER = re.compile(r"(?<![\w+.-])(https?|ftps?)://[^/@\s:?#]+@", re.IGNORECASE)  # for others a user is not a token
 _KEYS = {"token", "key", "keyid", "secret", "password", "passwd", "passphrase", "pwd", "pass", "auth", "authorization"}
 _KEYS |= {"signature", "sig", "credential", "credentials", "jwt", "bearer", "hmac", "apikey", "sas"}
+_HOLDERS = {"headers", "params", "cookies"}
 _JOINED = re.compile(
     r"(api|access|secret|auth|app|session|client|license|subscription)-?_?(key|token|secret)|session-?_?id", re.I
 )
@@ -56,7 +59,7 @@ def settings() -> dict[str, str]:
 
 def for_sources() -> dict[str, str]:
     """What fsspec needs to open a source that asks for a login, by the names of its `config`."""
-    return {name: value for name, value in settings().items() if name.startswith(FOR_SOURCES)}
+    return {name: value for name, value in settings().items() if _is_login(name)}
 
 
 def scrubbed_environment() -> dict[str, str]:
@@ -64,7 +67,7 @@ def scrubbed_environment() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if name in FOR_NOTEBOOKS or not (name == FILE or _is_named(name) or _IN_URL.search(value))
+        if name in FOR_NOTEBOOKS or not (name == FILE or _is_named(name) or _is_login(name) or _IN_URL.search(value))
     }
 
 
@@ -136,7 +139,11 @@ def redact_folder(folder: Path) -> list[str]:
 
 
 def _is_named(name: str) -> bool:
-    return name in OURS or name.startswith(FOR_SOURCES) or _NAMED.search(name) is not None
+    return name in OURS or _NAMED.search(name) is not None
+
+
+def _is_login(name: str) -> bool:
+    return name.startswith(FOR_SOURCES)
 
 
 def _readable() -> Mapping[str, str]:
@@ -174,24 +181,28 @@ def _values(known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield from ((name, password), (name, unquote(password)))
         if not _is_named(name) or (os.path.isabs(value) and os.path.exists(value)):  # a path to a key is no key
             continue
-        for text in _leaves(value):
-            yield from ((name, part) for part in (_of_url(text) if "://" in text else _of_text(text)))
+        yield from ((name, part) for part in (_of_url(value) if "://" in value else _of_text(value)))
+    for name in filter(_is_login, known):
+        yield from ((name, part) for text in _in_login(known[name]) for part in _of_text(text))
 
 
-def _leaves(value: str) -> list[str]:
-    """The texts of a value: of one of fsspec's, which is JSON, all that it contains."""
+def _in_login(value: str) -> list[str]:
+    """What is secret in the options of a file system, as JSON: what is named so, headers, and parameters."""
+
+    def inside(content: object, secret: bool) -> Iterator[str]:
+        if isinstance(content, dict):
+            for key, item in content.items():
+                yield from inside(item, secret or _is_key(key) or key in _HOLDERS)
+        elif isinstance(content, list):
+            for item in content:
+                yield from inside(item, secret)
+        elif secret:
+            yield str(content)
+
     try:
-        content = json.loads(value)
-    except ValueError:
-        return [value]
-    found, todo = [], [content]
-    while todo:
-        item = todo.pop()
-        if isinstance(item, dict | list):
-            todo += item.values() if isinstance(item, dict) else item
-        else:
-            found.append(value if item is content else str(item))
-    return found
+        return list(inside(json.loads(value), False))
+    except ValueError:  # a single option, known by its name
+        return []
 
 
 def _of_text(text: str) -> Iterator[str]:
@@ -210,13 +221,18 @@ def _of_url(text: str) -> Iterator[str]:
     yield text
     if not os.path.exists(f"/{path}"):  # else runs may well name it
         yield from ([f"/{path}"] if len(path) >= KEY and re.search(r"\d", path) else [])
-        yield from (part for part in path.split("/") if len(part) >= KEY and _MIXED.search(part))
+        yield from filter(_is_random, path.split("/"))
     pairs = (pair.partition("=") for pair in re.split("[&;]", query))
-    yield from (value for name, _, value in pairs if _is_recognizable(value))
+    yield from (value for name, _, value in pairs if _is_key(unquote_plus(name)) or _is_random(value))
 
 
 def _passwords(value: str) -> list[str]:
     return [match[1] for match in _IN_URL.finditer(value)]
+
+
+def _is_random(part: str) -> bool:
+    """Whether a part of a URL is more likely a key than a word."""
+    return len(part) >= KEY and _MIXED.search(part) is not None
 
 
 def _is_recognizable(text: str) -> bool:

@@ -104,7 +104,7 @@ class RunsFolder:
         about |= {"inputs": dict(inputs or {}), "formats": dict(formats or {})}
         about |= {"code": provenance.code(notebook), "environment": provenance.environment()}
         with storage(f"make a stage in {above}"):
-            for left in sorted(above.glob(f"{date}-*")):
+            for left in sorted(above.glob(f"{date}-*[0-9]")):  # not the notes beside them
                 with _used(left):
                     self._fail(left)
             folder = above / f"{date}-{self._attempts(notebook, date) + 1}"
@@ -243,9 +243,8 @@ class RunsFolder:
 @contextmanager
 def _used(stage: Path) -> Iterator[None]:
     """Hold a stage alone; LockError (61) names the process that has it."""
-    date = stage.name.rpartition("-")[0]
-    note = stage.with_name(f"{date}.lock")
-    with _alone(stage, note, f"{stage.parent.name} of {date} is running", 0.0):
+    note = stage.with_name(f"{stage.name}.lock")
+    with _alone(stage, note, f"{stage.parent.name} of {stage.name.rpartition('-')[0]} is running", 0.0):
         try:
             yield
         finally:
