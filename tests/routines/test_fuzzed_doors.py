@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from support.doors import COMMANDS, DOORS, command_of
+from support.door_commands import COMMANDS, command_of
 from support.fuzzing import verdict
+from support.runs_doors import DOORS
 from support.trained_desk import openbook
 
 CASES = int(os.environ.get("OPENBOOK_FUZZ_CASES", "100000"))
@@ -35,7 +36,10 @@ def failures(door, place, seeds) -> list[str]:
 
 
 def failed_commands(name: str, place, seeds, run) -> list[str]:
-    """The seeded commands that ended with 70, or with more than a line. run : (words, environment) -> code, stderr"""
+    """The seeded commands that ended with 70, or with more than a line.
+
+    run : (words, environment, folder) -> code, stderr
+    """
     DOORS[name].prepare(place)
     found = {}
     for seed in seeds:
@@ -43,16 +47,17 @@ def failed_commands(name: str, place, seeds, run) -> list[str]:
         words, environment = command_of(name, place, DOORS[name].make(chance), chance)
         if any("\0" in word for word in words):  # which no system hands over
             continue
-        code, said = run(words, environment)
+        code, said = run(words, environment, place)
         if code == 70 or "Traceback" in said or (code != USAGE and len(said.splitlines()) > 1):
             found.setdefault(said[-300:], f"seed {seed}: {code} {words} {said[-300:]}")
     return list(found.values())
 
 
-def here(words: list[str], environment: dict[str, str]) -> tuple[int, str]:
-    """A command in this process."""
+def here(words: list[str], environment: dict[str, str], place) -> tuple[int, str]:
+    """A command in this process, given in that folder."""
     before, folder = dict(os.environ), os.getcwd()
     os.environ.update(environment)
+    os.chdir(place)
     try:
         answer = openbook(*words)
     finally:
@@ -62,11 +67,12 @@ def here(words: list[str], environment: dict[str, str]) -> tuple[int, str]:
     return answer.code, answer.err
 
 
-def elsewhere(words: list[str], environment: dict[str, str]) -> tuple[int, str]:
-    """A command in a process of its own."""
+def elsewhere(words: list[str], environment: dict[str, str], place) -> tuple[int, str]:
+    """A command in a process of its own, given in that folder."""
     line = [os.fsencode(word) for word in (sys.executable, "-m", "openbook.cli", *words)]
     env = os.environ | environment
-    done = subprocess.run(line, capture_output=True, check=False, env=env, timeout=120, stdin=subprocess.DEVNULL)
+    none = subprocess.DEVNULL
+    done = subprocess.run(line, capture_output=True, check=False, env=env, timeout=120, stdin=none, cwd=place)
     return done.returncode, done.stderr.decode("utf-8", "replace")
 
 
