@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from support.door_commands import COMMANDS, command_of
+from support.doors import Folder
 from support.fuzzing import verdict
 from support.runs_doors import DOORS
 from support.trained_desk import openbook
@@ -79,6 +80,20 @@ def elsewhere(words: list[str], environment: dict[str, str], place) -> tuple[int
 @pytest.mark.parametrize("name", DOORS)
 def test_no_input_ends_in_an_unexpected_error(name, tmp_path):
     assert failures(DOORS[name], tmp_path, range(DOORS[name].usual)) == []
+
+
+def brings_bytes(name: str) -> bool:
+    """Whether what comes in by a door is a file."""
+    given = DOORS[name].make(random.Random(0))
+    return isinstance(given[1] if isinstance(given, tuple) else given, bytes)
+
+
+@pytest.mark.parametrize("name", filter(brings_bytes, DOORS))
+def test_a_folder_in_the_place_of_a_file_is_refused_by_name(name, tmp_path):
+    DOORS[name].prepare(tmp_path)
+    given = DOORS[name].make(random.Random(0))
+    folder = (given[0], Folder()) if isinstance(given, tuple) else Folder()
+    assert verdict(lambda case: DOORS[name].enter(tmp_path, case), folder) == ""
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -68,8 +68,16 @@ def door(make: Callable[[random.Random], Any], *, prepare=lambda place: None, us
     return add
 
 
+class Folder(bytes):
+    """In the place of a file's content: a folder in the place of the file."""
+
+
 def written(file: Path, data: bytes) -> Path:
-    """The file with that content; a folder of its name goes."""
+    """The file with that content; or a folder of that name."""
+    if isinstance(data, Folder):
+        file.unlink(missing_ok=True)
+        file.mkdir(parents=True)
+        return file
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(data)
     return file
