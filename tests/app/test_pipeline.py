@@ -251,6 +251,27 @@ def test_a_second_selection_knows_the_look_the_champion_and_what_was_tried(desk)
     assert succeed(desk.run("select_champion", desk.days[1])).out.startswith("already done: ")
 
 
+@pytest.mark.parametrize(
+    ("notebook", "earlier", "file"),
+    [
+        ("compare", "train_candidates", "oos_scores.parquet"),
+        ("compare", "train_candidates", "run.json"),
+        ("select_champion", "train_candidates", "trials.parquet"),
+        ("select_champion", "compare", "returns.parquet"),
+        ("select_champion", "compare", "backtest_detailed_results.json"),
+    ],
+)
+def test_an_altered_run_is_no_input_of_a_later_one(desk, notebook, earlier, file):
+    altered = desk.runs / earlier / f"{desk.days[0]:%Y-%m-%d}" / file
+    altered.chmod(0o644)
+    altered.write_bytes(altered.read_bytes().replace(b"1", b"2", 1))
+    before = desk.kept()
+    answer = desk.run(notebook, desk.days[1], *(COMPARED if notebook == "compare" else ()))
+    assert answer.code == 90
+    assert f"{earlier}/{desk.days[0]:%Y-%m-%d} was altered: it is not the run in the log" in answer.err
+    assert desk.kept() == before
+
+
 @pytest.mark.parametrize("name", ["model.txt", CARD])
 @pytest.mark.parametrize("damage", ["altered", "missing"])
 def test_a_rollback_to_a_bundle_that_is_not_whole_moves_nothing(desk, name, damage):

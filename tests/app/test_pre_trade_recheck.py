@@ -84,5 +84,5 @@ def test_a_settlement_that_is_none(written, trained, tmp_path):
     for name in ("trades.csv", "portfolio_weights.csv"):
         (tmp_path / name).write_bytes((trained.page(trained.days[2]) / name).read_bytes())
     (tmp_path / "settlement.json").write_text("{}")
-    with pytest.raises(BookError, match="the settlement cannot be read"):
+    with pytest.raises(BookError, match=r"settlement\.json cannot be read: session: Field required"):
         pre_trade_recheck.read_written(tmp_path)

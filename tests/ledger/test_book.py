@@ -645,3 +645,43 @@ def test_twenty_evenings_with_costs_and_everything(tmp_path):
     orders = views(path)["trade_history"]
     assert {"FILLED", "APPROVED"} <= set(orders["status"])
     assert len(orders) > 20
+
+
+# ---- amounts beyond what a book can hold ----
+
+
+@pytest.mark.parametrize("cash", [1e12, 9e16, 1e17, 1e300, float("inf"), float("nan"), 0.0, 0.004, -1.0])
+def test_opening_cash_lies_between_a_cent_and_a_trillion(tmp_path, cash):
+    with pytest.raises(BookError, match="opening cash must be above 0 USD and below 1,000,000,000,000 USD"):
+        open_book(tmp_path / "new.db", cash=cash)
+    assert not list(tmp_path.iterdir())
+
+
+def test_cash_stays_below_a_trillion(path):
+    said = {"flow": "deposit", "who": "Ann", "reason": "x", "when": "2025-03-03 21:00:00 UTC"}
+    book_commands.record_cash(path, cents=10**14 - 10**12, **said)
+    before = path.read_bytes()
+    with pytest.raises(BookError, match="too much: a book holds less than a trillion USD"):
+        book_commands.record_cash(path, cents=10**12, **said)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("cents", [2**63, -(2**63) - 1, 10**400])
+def test_a_correction_beyond_64_bits_is_refused(path, cents):
+    before = head(path)
+    with pytest.raises(BookError, match="cannot hold such an amount or number of shares; nothing was changed"):
+        book_commands.adjust(path, who="Ann", reason="x", when="2025-03-03 21:00:00 UTC", cash_cents=cents)
+    assert head(path) == before
+
+
+@pytest.mark.parametrize("price", [1e17, 1e100, 1e300, 1.7e308])
+def test_a_close_beyond_64_bits_is_refused_by_name(path, price):
+    market = make_market({"A": [10, 10, price], "B": [1.0, 1.0, 1.0]})
+    commit(path, market, 0, make_trades(A=5, B=1))
+    commit(path, market, 1)
+    before = head(path)
+    with pytest.raises(
+        BookError, match=r"cannot hold such an amount|larger than a book can hold; check the price of A"
+    ):
+        commit(path, market, 2)
+    assert head(path) == before

@@ -517,11 +517,13 @@ def test_x03_a_script_in_a_ticker_a_sector_or_a_name_is_text(trained):
 
 def test_x04_a_ticker_that_a_spreadsheet_would_run_stays_itself_in_the_book(tmp_path):
     from openbook.app.service import read_trades
+    from openbook.execution.orders import TRADE_COLUMNS
     from openbook.runs.stage import csv_bytes
 
     names = ["=CMD", "+A", "-B", "@C", "NA", "'D"]
     trades = pd.DataFrame({"symbol": names, "side": "BUY", "shares": 1, "price": 2.5, "reason": "=1+1"})
-    (tmp_path / "trades.csv").write_bytes(csv_bytes(trades.assign(notional=2.5, liquidity_warning="")))
+    table = trades.assign(notional=2.5, liquidity_warning="").reindex(columns=TRADE_COLUMNS, fill_value=0.0)
+    (tmp_path / "trades.csv").write_bytes(csv_bytes(table))
     back = read_trades(tmp_path / "trades.csv")
     assert list(back["symbol"]) == names
     assert list(back["reason"]) == ["=1+1"] * 6

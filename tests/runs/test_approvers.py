@@ -170,7 +170,7 @@ def test_a_limit_is_a_number_of_usd(number, where):
 
 
 def test_bytes_that_are_no_text_are_no_list():
-    with pytest.raises(ParameterError, match="the list: not a list of approvers"):
+    with pytest.raises(ParameterError, match="the list: not UTF-8"):
         parse_approvers(b"\xff\xfe", "the list")
 
 

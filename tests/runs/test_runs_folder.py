@@ -24,6 +24,7 @@ from openbook.common.errors import ConflictError, IncompleteRun, LockError, Mode
 from openbook.ledger.book import open_book
 from openbook.runs.runs_folder import RunsFolder, Stage, check_date, open_stage, page_of, read_run
 from openbook.runs.stage import clean, csv_bytes, json_bytes
+from openbook.runs.summaries import read_rows
 from support.small_runs import DATE, new_stage
 
 
@@ -239,6 +240,18 @@ def test_failed_attempts_are_kept_and_counted(runs):
     second = runs.fail(new_stage(runs))
     assert [path.name for path in (first, second)] == [f"{DATE}-1", f"{DATE}-2"]
     assert runs.sealed("daily_run", DATE) is None
+
+
+@pytest.mark.parametrize("name", [f"{DATE}-1.bak", f"{DATE}-", f"{DATE}-x", f"{DATE}-²", f"{DATE}-{'9' * 200}", "copy",
+                                  "2022-99-99-1", "0001-01-01-1", f"{DATE} -1"])  # fmt: skip
+def test_what_people_leave_beside_failed_attempts_counts_for_nothing(runs, name):
+    runs.fail(new_stage(runs))
+    left = runs.folder / "failed" / "daily_run" / name
+    left.mkdir()
+    (left / "failure.json").write_text('{"exit_code": 31, "why": "x", "until": "2022-12-29 12:30 UTC"}')
+    assert runs.fail(new_stage(runs)).name == f"{DATE}-2"
+    assert runs.waits("daily_run") is None
+    assert len(read_rows(runs.folder)) == 2
 
 
 def test_s12_what_a_crashed_runner_left_is_failed_and_its_stage_never_used_again(runs):

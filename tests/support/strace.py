@@ -20,6 +20,8 @@ from pathlib import Path
 
 from openbook.common.errors import OpenbookError, StorageError
 from openbook.ledger import database, projection
+from openbook.market.store import read_store
+from openbook.market.store.manifest import MANIFEST, files_of, read_manifest
 from openbook.runs import audit_log, registry
 from openbook.runs.runs_folder import RunsFolder
 from support import environment, state_changes, struck
@@ -85,15 +87,20 @@ class End:
 
 
 class Lab:
-    """A process under strace that does what it is told, in a fork of its own, and is struck in one way."""
+    """A process under strace that does what it is told, in a fork of its own, and is struck in one way, or in none.
 
-    def __init__(self, folder: Path, fault: str):
+    TRACED : the calls that are listed
+    """
+
+    TRACED: tuple[str, ...] = tuple(struck.CALLS)
+
+    def __init__(self, folder: Path, fault: str = ""):
         self.log = folder / "strace"
         self.link, theirs = socket.socketpair()
         self.link.settimeout(PATIENCE)
-        calls = ",".join(struck.CALLS)
         line = ["strace", "-ff", "-qq", "-y", "-s", str(1 << 20), "-o", str(self.log)]
-        line += ["-e", f"trace=access,{calls}", "-e", f"inject={calls}:{FAULTS[fault]}"]
+        line += ["-e", f"trace=access,{','.join(self.TRACED)}"]
+        line += ["-e", f"inject={','.join(struck.CALLS)}:{FAULTS[fault]}"] if fault else []
         single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONDONTWRITEBYTECODE"), "1")
         self.process = subprocess.Popen(
             [*line, sys.executable, struck.__file__], stdin=theirs, env=environment() | single
@@ -124,7 +131,7 @@ class Lab:
         log.unlink()
         begun = next(n for n, line in enumerate(lines) if line.startswith(f'access("{struck.BEGIN}"')) + 1
         found = [(match[1], line) for line in lines[begun:] if (match := _NAME.match(line))]
-        return [Call(name, line) for name, line in found if name in struck.CALLS]
+        return [Call(name, line) for name, line in found if name in self.TRACED]
 
 
 def points(calls: list[Call], fault: str) -> list[int]:
@@ -150,6 +157,10 @@ def parts(folder: Path) -> dict[str, object]:
     found |= {f"view {file.name}": file.read_bytes() for file in sorted((folder / "books").glob("*/*.csv"))}
     found |= {f"run {run.notebook} {run.date}": files(run.folder) for run in runs.list()}
     found |= {f"entry {n} of the log": entry for n, entry in enumerate(audit_log.entries(folder), start=1)}
+    for manifest in folder.glob(f"store/*/{MANIFEST}"):
+        read_store(manifest.parent)  # it is whole
+        counted = [MANIFEST, *sorted(files_of(read_manifest(manifest.parent)))]
+        found["prices"] = {name: (manifest.parent / name).read_bytes() for name in counted}
     champion = registry.champion(folder)
     if champion:
         found["champion"] = (champion[1], files(champion[0]), registry.history(folder))

@@ -29,6 +29,7 @@ from openbook.market.sources import Source
 from openbook.market.store import has_session, store_fingerprint
 from openbook.market.store.manifest import require_manifest, sessions_of
 from openbook.runs.runs_folder import RunsFolder, read_run
+from openbook.runs.verification import require_as_logged
 from openbook.selection.champion import read_card
 
 # Which sealed runs a notebook reads, and the parameter that holds the folder of each.
@@ -86,7 +87,10 @@ def make_plan(
     *,
     version: int,
 ) -> Plan:
-    """Fetch missing prices, find the outputs of earlier runs, and hash all of it."""
+    """Fetch missing prices, find the outputs of earlier runs, and hash all of it.
+
+    Raises AuditError (90) if an earlier run is not the one in the log: its tables are inputs of this one.
+    """
     inputs: dict[str, str] = {}
     handed: dict[str, Any] = {"date": f"{session:%Y-%m-%d}", **({"engine": engine} if engine else {})}
     if hasattr(settings, "source"):
@@ -101,6 +105,7 @@ def make_plan(
             raise UsageError(
                 f"{notebook} needs a sealed {earlier} run of {handed['date']} or earlier; run {earlier} first"
             )
+        require_as_logged(folder.folder, found)
         inputs[earlier], handed[HANDED_AS[earlier]] = read_run(found)["inputs_hash"], str(found.resolve())
     if notebook == "train_candidates":
         handed["storage"] = (
@@ -118,6 +123,8 @@ def _plan_selection(folder: RunsFolder, inputs: dict, handed: dict, version: int
     earlier = champions.comparisons_before(folder, Path(handed["comparison"]))
     looks = champions.looks_before(folder, handed["date"], version)
     incumbent = champions.incumbent_of(folder.folder, handed["date"])
+    for path in earlier:
+        require_as_logged(folder.folder, path)
     inputs["earlier"] = " ".join(read_run(path)["inputs_hash"] for path in earlier)
     inputs["looks"], inputs["incumbent"] = " ".join(looks), incumbent.name if incumbent else ""
     handed |= {"earlier": [str(path.resolve()) for path in earlier], "looks": looks}

@@ -225,9 +225,7 @@ def record_cash(
             return state_of(db).cash_now_cents
         now = state_of(db).cash_now_cents + FLOWS[flow] * cents
         if not abs(now) < LARGEST_CENTS:
-            raise BookError(
-                f"a {flow} of {cents / 100:,.2f} USD is too much: a book holds at most a trillion USD in cash"
-            )
+            raise BookError(f"a {flow} of {cents / 100:,.2f} USD is too much: a book holds less than a trillion USD")
         if now < 0 and flow == "withdrawal":
             raise BookError(
                 f"a {flow} of {cents / 100:,.2f} USD would leave {now / 100:,.2f} USD in cash; sell positions first"

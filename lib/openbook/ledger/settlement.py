@@ -71,9 +71,16 @@ def settle(
     date = pd.Timestamp(date).normalize()
     market = market.upto(date)
     ledger = _Ledger(state, market, costs, account or Account())
-    for session in _sessions(state, market, date):
-        ledger.close(session)
-    return ledger.result()
+    try:
+        for session in _sessions(state, market, date):
+            ledger.close(session)
+        return ledger.result()
+    except OverflowError:
+        held = {*state.positions_now.index, *state.pending["symbol"]}
+        dear = market.close[[symbol for symbol in market.close if symbol in held]].iloc[-1].idxmax()
+        raise BookError(
+            f"the amounts of {date:%Y-%m-%d} are larger than a book can hold; check the price of {dear} at its source"
+        ) from None
 
 
 def require_accounted(state: BookState, date: str | pd.Timestamp) -> None:

@@ -56,7 +56,7 @@ SHAPE = {
 
 
 class RunRecord(dict):
-    """Content of a run.json, or a part of it: a key that is asked for and missing is an AuditError (90)."""
+    """Content of a run.json, or a direct part of it: a key that is asked for and missing is an AuditError (90)."""
 
     file: Path
 
@@ -70,16 +70,15 @@ def read_run(folder: Path) -> RunRecord:
     with storage(f"read {file}"):
         data = file.read_bytes()
     try:
-        return _recorded(parse_json(data, SHAPE), file)
+        found = parse_json(data, SHAPE)
     except ValueError as error:
         raise _altered(file, str(error)) from None
+    parts = {name: _record(part, file) if isinstance(part, dict) else part for name, part in found.items()}
+    return _record(parts, file)
 
 
-def _recorded(found: dict, file: Path) -> RunRecord:
-    """The content and its direct parts as records of one file."""
-    record = RunRecord(
-        (name, _recorded(part, file) if isinstance(part, dict) else part) for name, part in found.items()
-    )
+def _record(content: dict, file: Path) -> RunRecord:
+    record = RunRecord(content)
     record.file = file
     return record
 

@@ -34,9 +34,9 @@ NOTE = {"exit_code": int, "why": str, "tried?": str, "until?": str}
 _OWN = {FAILED, BOOKS, STORE, OUTBOX, UPGRADED}
 KEPT = _OWN | {registry.FOLDER, libraries.FOLDER, timestamps.FOLDER}  # folders that are no notebooks
 _NOTEBOOK = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
-_ATTEMPT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})-([0-9]{1,9})", re.ASCII)
-_SEALED = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.([0-9]{1,9}))?", re.ASCII)
+_DATE = re.compile(r"[12][0-9]{3}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_ATTEMPT = re.compile(r"([12][0-9]{3}-[0-9]{2}-[0-9]{2})-([0-9]{1,9})", re.ASCII)
+_SEALED = re.compile(r"([12][0-9]{3}-[0-9]{2}-[0-9]{2})(?:\.([0-9]{1,9}))?", re.ASCII)
 
 
 @dataclass(frozen=True, order=True)
@@ -207,7 +207,7 @@ class RunsFolder:
         for name in filter(_is_notebook, names):
             for folder in (self.folder / name).glob("*"):
                 match = _SEALED.fullmatch(folder.name)
-                if match and (folder / RUN).is_file():
+                if match and _is_date(match[1]) and (folder / RUN).is_file():
                     found.append(Run(match[1], name, int(match[2] or 1), folder))
         return sorted(found)
 
@@ -278,6 +278,14 @@ def sealed_name(date: str, version: int) -> str:
     return check_date(date) + (f".{version}" if version > 1 else "")
 
 
+def _is_date(text: str) -> bool:
+    """Whether a name that looks like a day is one: a folder that was made by hand may have any name."""
+    try:
+        return bool(check_date(text))
+    except UsageError:
+        return False
+
+
 def check_notebook(name: str) -> str:
     """A notebook's name, or UsageError (64)."""
     if not (isinstance(name, str) and _is_notebook(name)):
@@ -297,10 +305,7 @@ def page_of(folder: str | Path, date: str | None = None, notebook: str = "daily_
 def attempt_of(path: Path) -> tuple[str, int] | None:
     """Date and number of a failed attempt, from the name of its folder; None for anything that people left there."""
     match = _ATTEMPT.fullmatch(path.name)
-    try:
-        return (check_date(match[1]), int(match[2])) if match else None
-    except UsageError:
-        return None
+    return (match[1], int(match[2])) if match and _is_date(match[1]) else None
 
 
 def _noted(attempt: Path) -> dict:

@@ -165,7 +165,20 @@ def _read_parquet(file: str, columns: dict[str, str]) -> pd.DataFrame:
         reader = pyarrow.parquet.ParquetFile(stream, page_checksum_verification=True)
         table = reader.read(columns=list(dict.fromkeys(columns.values())))
         table.validate(full=True)  # parquet may hold text that is none
-        return table.to_pandas(ignore_metadata=True)
+        return table.cast(_plain_schema(table.schema, file)).to_pandas(ignore_metadata=True)
+
+
+def _plain_schema(schema, file: str):
+    """The types of a parquet file, bytes as text; DataError for a column of lists or of structures."""
+    import pyarrow
+
+    fields = []
+    for field in schema:
+        if pyarrow.types.is_nested(field.type):
+            raise DataError(f"{shown(file)}: column {field.name!r} holds {field.type}, not single values")
+        kinds = (pyarrow.types.is_binary, pyarrow.types.is_large_binary, pyarrow.types.is_fixed_size_binary)
+        fields.append(field.with_type(pyarrow.string()) if any(is_kind(field.type) for is_kind in kinds) else field)
+    return pyarrow.schema(fields)
 
 
 def _read_csv(file: str, columns: dict[str, str]) -> pd.DataFrame:
