@@ -317,7 +317,7 @@ def test_an_amount_of_cash_that_looks_like_a_typing_error_is_refused_unless_forc
     assert read_book(waiting.book).cash_now_cents == before - 5_000_000
     for n in range(10):  # no force lets a book hold more than it can count
         answer = command(waiting, "cash", "deposit", "999999999999", "--who", "Ann", "--reason", f"{n}", "--force")
-    refused(answer, 60, "cannot hold more than 10,000,000,000,000 USD")
+    refused(answer, 60, "cannot hold more than 1,000,000,000,000 USD")
 
 
 def test_a_statement_that_looks_like_a_typing_error_is_accepted_only_when_forced(waiting, tmp_path):

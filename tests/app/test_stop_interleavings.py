@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from openbook.app import commands, service
+from openbook.common import locks
 from openbook.common.errors import OpenbookError
 from openbook.ledger import book_commands, event_chain
 from openbook.market import calendar
-from openbook.runs import halt_markers, runs_folder
+from openbook.runs import halt_markers
 from openbook.runs.halt_markers import KILL
 from support.small_runs import forget_head
 from support.trained_desk import copied
@@ -108,7 +109,7 @@ def stage(by_hand_tonight, tmp_path, monkeypatch):
     monkeypatch.setenv(calendar.REHEARSAL, f"{desk.tonight:%Y-%m-%d}T21:10Z")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr("openbook.ledger.sqlite.BUSY_SECONDS", 0.01)
-    monkeypatch.setattr(runs_folder, "time", Clock())
+    monkeypatch.setattr(locks, "time", Clock())
     # What the hashes of code, prices and champion are is not at stake here, and takes most of the time.
     for module, name in ((commands, "standing_on"), (commands, "void_because"), (commands, "_require_unaltered")):
         monkeypatch.setattr(module, name, remembered(getattr(module, name)))

@@ -342,7 +342,7 @@ def test_reading_leaves_no_trace_and_needs_no_right_to_write(path):
 
 
 def test_a_query_cannot_write(path):
-    with pytest.raises(StorageError, match="readonly"):
+    with pytest.raises(StorageError, match="cannot write"):
         database.read(path, lambda db: db.execute("CREATE TABLE t (x)"))
     assert os.listdir(path.parent) == ["paper.db"]
 

@@ -35,12 +35,16 @@ def power():
     why = strace.missing()
     if why:
         programs.lack("strace", why)
-    with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as folder:
-        campaign = Campaign(Path(folder))
-        cuts = PowerCuts(campaign)
-        yield cuts
-        cuts.lab.close()
-        campaign.close()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv(
+            "XDG_STATE_HOME", "/dev/null/nothing"
+        )  # folders are put back as they were: no head is remembered
+        with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as folder:
+            campaign = Campaign(Path(folder))
+            cuts = PowerCuts(campaign)
+            yield cuts
+            cuts.lab.close()
+            campaign.close()
 
 
 def bad(cuts: list[Cuts]) -> list[str]:

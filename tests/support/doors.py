@@ -24,6 +24,7 @@ from openbook.common import desk_folder, secrets
 from openbook.common.text import require_line
 from openbook.execution import brokers
 from openbook.ledger import approval_tokens, book
+from openbook.ledger.facts import LARGEST_CENTS
 from openbook.market import calendar
 from openbook.market.ingest import admit
 from openbook.market.sources import fetch, parse_source
@@ -31,11 +32,11 @@ from openbook.market.sources.edgar import EdgarTable, _user_agent
 from openbook.notify import channels
 from openbook.runs import (
     approvers,
-    audit_log,
     halt_markers,
     key_files,
 )
 from openbook.runs.runs_folder import RunsFolder
+from openbook.runs.witness import check_heads, kept_heads
 from support import fuzzing
 
 DAY, BEFORE = "2022-12-28", "2022-12-27"
@@ -310,7 +311,7 @@ WORDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "sealed": (f"{DAY}.2", lambda text: RunsFolder("nowhere").sealed("daily_run", text)),
     "notebook": ("daily_run", lambda text: RunsFolder("nowhere").latest(text)),
     "source": ("runs/vendor/prices.parquet", lambda text: vendor_folder_of(text)),
-    "head": (SHA, lambda text: audit_log.check(Path("nowhere"), text)),
+    "head": (SHA, lambda text: check_heads(Path("nowhere"), kept_heads(text))),
 }
 
 
@@ -340,7 +341,7 @@ def opening_cash(place: Path, given: float) -> None:
     file = place / f"{given}.db"
     file.unlink(missing_ok=True)
     book.open_book(file, cash=given)
-    assert 0 < book.read_book(file).cash_now_cents < 10**14
+    assert 0 < book.read_book(file).cash_now_cents < LARGEST_CENTS
 
 
 VARIABLES = {

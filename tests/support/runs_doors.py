@@ -6,12 +6,15 @@ import hashlib
 import json
 import os
 import random
+import tempfile
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
 
-from openbook.app import commands, pre_trade_recheck, service, settings, status
+from openbook.app import agreement, commands, pre_trade_recheck, service, settings, status
+from openbook.common import desk_folder
 from openbook.decision.sealed_inputs import input_locations, read_settlement
 from openbook.execution.orders import TRADE_COLUMNS
 from openbook.ledger import book
@@ -24,6 +27,7 @@ from openbook.runs import (
     audit_log,
     closures,
     halt_markers,
+    last_head,
     libraries,
     lineage,
     message_queue,
@@ -31,8 +35,10 @@ from openbook.runs import (
     provenance,
     registry,
     summaries,
+    timestamps,
     verification,
     views,
+    witness,
 )
 from openbook.runs.code_changes import void_because
 from openbook.runs.runs_folder import RunsFolder, read_run
@@ -40,6 +46,7 @@ from openbook.selection.champion import CARD, PROMISE, ChampionCard, parse_card,
 from openbook.signals import bundle
 from support import fuzzing
 from support.doors import BEFORE, DAY, DOORS, NOW, SHA, door, json_door, written
+from support.time_authority import Authority
 
 __all__ = ["DOORS"]  # all of them, these included
 
@@ -254,17 +261,55 @@ def _log(chance: random.Random) -> bytes:
 @door(_log)
 def audit_trail(place: Path, given: bytes) -> None:
     written(place / audit_log.FILE, given)
-    audit_log.check(place, SHA)
+    audit_log.check(place)
     audit_log.entries(place)
+    witness.check_heads(place, [witness.KeptHead(SHA)])
+    agreement.compare(place)
+    last_head.remember(place)
     audit_log.head(place)
     verification.check_runs(place)
     service.log_time(place)
     service.require_clock(place)
 
 
+@json_door({"n": 1, "when": f"{DAY} 21:00:00 UTC", "hash": SHA})
+def head_seen(place: Path, given: bytes) -> None:
+    """What was noted of the log in the user's state folder: at worst it is no note."""
+    written(desk_folder.state_folder() / f"head.{desk_folder.runs_key(place)}", given)
+    seen = last_head.remembered(place)
+    assert seen is None or (type(seen["n"]) is int and isinstance(seen["hash"], str))
+
+
+KEPT = f"log head {SHA}, entry 1 of {DAY} 21:00:00 UTC, signed by desk server: {'A' * 86}==\n".encode()
+
+
+@door(lambda chance: fuzzing.raw(chance.choice((KEPT, b"Subject: x\nContent-Type: text/plain\n\n" + KEPT)), chance))
+def kept_head(place: Path, given: bytes) -> None:
+    witness.check_heads(place, witness.kept_heads(str(written(place / "kept.eml", given))))
+
+
+@functools.cache
+def _stamp_sample() -> tuple[bytes, str]:
+    """A stamp of SHA, and the certificates of who made it."""
+    from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
+
+    authority = Authority(Path(tempfile.mkdtemp(prefix="openbook-authority-")) / "clock", "Clock Ltd")
+    asked = TimestampRequestBuilder().data(SHA.encode()).hash_algorithm(HashAlgorithm.SHA256).build()
+    return authority.answer(asked.as_bytes()), str(authority.roots)
+
+
+@door(lambda chance: fuzzing.raw(_stamp_sample()[0], chance), usual=100)
+def time_stamp(place: Path, given: bytes) -> None:
+    written(place / timestamps.FOLDER / f"1-{SHA}.tsr", given)
+    with mock.patch.dict(os.environ, {timestamps.ROOTS: _stamp_sample()[1]}):
+        problems, known = timestamps.check_stamps(place)
+    assert len(problems) == 1  # one that is cut, or of an entry that the log lacks
+    assert not known
+
+
 @json_door({"who": "Ann", "reason": "fire", "when": f"{DAY} 21:00:00 UTC"})
 def halt_marker(place: Path, given: bytes) -> None:
-    name = f"HALT.paper.{halt_markers._key(place)}.{'0' * 8}"
+    name = f"HALT.paper.{desk_folder.runs_key(place)}.{'0' * 8}"
     written(place / name, given)
     written(place / halt_markers.KILL, given)
     assert len(halt_markers.markers(place, "paper")) == 1

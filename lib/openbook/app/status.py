@@ -4,13 +4,11 @@ import csv
 import datetime
 import io
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from openbook.app.agreement import compare
-from openbook.app.book_places import books
-from openbook.app.service import made_views
 from openbook.common.constants import BOOK_KINDS
 from openbook.common.errors import OpenbookError
 from openbook.notify import outbox
@@ -30,7 +28,7 @@ NONE = "·"  # a weekday without a run
 
 def status_lines(folder: str | Path) -> list[str]:
     """The champion, the books and the runs, in a few lines; books are asked themselves, and nothing is written."""
-    found = _books(Path(folder))
+    found = _books(Path(folder)) if _has_books(Path(folder)) else []
     seen = read_overview(folder, books=[overview for overview, _ in found])
     altered = altered_runs(seen)
     lines = [f"runs      {seen.folder.absolute()}", *_stops(seen.folder), f"champion  {seen.champion}"]
@@ -59,6 +57,10 @@ def _head(runs: Path) -> list[str]:
 
 def disagreeing(folder: Path) -> list[str]:
     """What does not agree with the log, in words; what cannot be read is left to `openbook verify`."""
+    if not (_has_books(folder) or (folder / audit_log.FILE).exists()):
+        return []
+    from openbook.app.agreement import compare
+
     try:
         return [plain(each.said) for each in compare(folder, readable=True).broken]
     except OpenbookError as error:
@@ -146,8 +148,15 @@ def _void(folder: Path, book: BookOverview) -> Iterator[str]:
             yield f"  VOID: orders of {date}: {why}; to decide again: openbook run daily_run --date {date} --supersede"
 
 
+def _has_books(runs: Path) -> bool:
+    """Whether there may be a book, asked without what it takes to read one."""
+    return any((runs / BOOKS).glob("*")) or any(os.environ.get(f"OPENBOOK_BOOK_{kind.upper()}") for kind in BOOK_KINDS)
+
+
 def _books(runs: Path) -> list[tuple[BookOverview, list[str]]]:
     """Each book as it is, and date, equity and so on of its last session as it shows them; nothing before the first."""
+    from openbook.app.book_places import books
+
     there = books(runs)
     found = [_book(runs, kind, place) for kind, place in there.items()]
     for folder in sorted((runs / BOOKS).glob("*/")):
@@ -157,6 +166,8 @@ def _books(runs: Path) -> list[tuple[BookOverview, list[str]]]:
 
 
 def _book(runs: Path, kind: str, place: Path | str) -> tuple[BookOverview, list[str]]:
+    from openbook.app.service import made_views
+
     folder = runs / BOOKS / kind
     try:
         made = made_views(kind, place)

@@ -9,7 +9,7 @@ from openbook.common.days import Day
 from openbook.common.errors import BookError
 
 OPEN_END = "9999-12-31"  # due when a statement or a person confirms it
-LARGEST_CENTS = 10**15  # cents that a book can hold, ten trillion USD; sums and products of it stay within 64 bits
+LARGEST_CENTS = 10**14  # that a book can hold, a trillion USD; sums and products of it stay within 64 bits
 REVERSAL = "reversal"  # kind of the rows of an adjustment that take back a fill; `lots` are restated beside them
 Outcome = Literal["FILLED", "PARTIALLY_FILLED", "EXPIRED"]
 Ending = Literal["sale", "cash_in_lieu", "delisting", "adjustment"]
