@@ -33,6 +33,7 @@ from openbook.runs.runs_folder import read_run
 from openbook.selection.champion import CARD, ChampionCard, read_champion
 from openbook.signals.dataset import compute_labels
 from openbook.signals.features import compute_features
+from support.small_runs import log_runs
 from support.trained_desk import AWKWARD, CASH, COMPARED, TRAINED, copied, hashes, openbook, succeed
 
 EVERYWHERE = {"run.json", "report.html"}
@@ -115,7 +116,7 @@ def test_a_top_n_beyond_the_universe_is_warned_of_in_the_comparison_on_the_page_
     desk = copied(trained, tmp_path)
     for name in ("compare", "select_champion", "daily_run", "books", "production"):
         shutil.rmtree(desk.runs / name)
-    (desk.runs / "audit.jsonl").unlink()
+    log_runs(desk.runs)
     settings = [f"portfolio.top_n={top_n}", "portfolio.hold_buffer=1.0"]
     compared = succeed(desk.run("compare", desk.days[0], *COMPARED, *settings))
     succeed(desk.run("select_champion", desk.days[0]))

@@ -128,7 +128,15 @@ def _values(known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         yield name, value
         yield from ((name, line) for line in value.splitlines() if "-----" not in line)
         if "://" in value:
-            yield name, urlsplit(value).path
+            yield name, _path(value)
+
+
+def _path(url: str) -> str:
+    """The path of a URL, or what stands in its place where it is none: nothing may keep an error from being shown."""
+    try:
+        return urlsplit(url).path
+    except ValueError:
+        return "/" + url.partition("://")[2].partition("/")[2]
 
 
 def _forms_by_length(known: Mapping[str, str]) -> list[tuple[bytes, str]]:
