@@ -291,3 +291,16 @@ def test_x08_a_traceback_with_a_secret_leaves_nothing_below_runs(runs, write_not
     printed = [output.get("text") for cell in ran["cells"] for output in cell.get("outputs", [])]
     assert "unseen\n" in ["".join(text) for text in printed if text]
     assert "s3cr3t-t0ken" not in secrets.redact(str(told.value))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OPENBOOK_SLACK", "https://[hooks/T0/secret-path"),
+        ("OPENBOOK_WEBHOOK", "http://x:99999999/secret-path"),
+        ("SOME_TOKEN", os.fsdecode(b"\xff\xfesecret-token")),
+    ],
+)
+def test_a_secret_that_is_no_url_or_no_text_is_hidden_like_any_other(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    assert secrets.redact(f"before {value} after") == f"before [{name}] after"

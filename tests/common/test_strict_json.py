@@ -26,6 +26,7 @@ def test_what_has_the_shape_is_returned():
         (b"[-Infinity]", "-Infinity is not a number"),
         (b"1e999", "1e999 is not a number"),
         (b"9" * 5000, "99999999999999999999… is not a number"),
+        (b"[9223372036854775808]", "9223372036854775808… is not a number"),
         (b"[]", "the content is not an object"),
         (b"{}", "name is missing"),
         (b'{"name": 1}', "name is not text"),

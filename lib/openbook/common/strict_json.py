@@ -18,7 +18,7 @@ NAMES = {
     list: "a list",
     type(None): "null",
 }
-LONGEST = 4000  # digits; Python reads no whole number of more than 4,300
+BEYOND, LONGEST = 2**63, 20  # whole numbers have 64 bits: as a value, and in characters
 
 
 def parse_json(data: bytes | str, shape: Any = object) -> Any:
@@ -77,7 +77,8 @@ def _no_number(text: str) -> float:
 
 
 def _whole(text: str) -> int:
-    return int(text) if len(text) <= LONGEST else int(_no_number(f"{text[:20]}…"))
+    number = int(text) if len(text) <= LONGEST else BEYOND
+    return number if abs(number) < BEYOND else int(_no_number(f"{text[:20]}…"))
 
 
 def _finite(text: str) -> float:

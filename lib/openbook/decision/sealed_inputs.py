@@ -53,9 +53,11 @@ def read_settlement(folder: Path) -> Settlement:
     with storage(f"read {file}"):
         data = file.read_bytes()
     try:
+        parse_json(data)  # no number that is none, and none beyond 64 bits
         return Settlement.model_validate_json(data)
-    except ValidationError as error:
-        raise BookError(f"{file} cannot be read: {in_words(error)}; see openbook verify") from None
+    except ValueError as error:
+        why = in_words(error) if isinstance(error, ValidationError) else error
+        raise BookError(f"{file} cannot be read: {why}; see openbook verify") from None
 
 
 def known_data(market: Market, settled: Settlement, quality: dict) -> Data:

@@ -12,12 +12,10 @@ import pandas as pd
 from openbook.common.frames import each_row
 from openbook.market.tables import Market
 
-# Of the order's reference price, the close at which it was decided. FINRA Rule 11892 calls a trade clearly erroneous at
-# 3 to 10% in regular hours, and at twice that outside of them; opens of large stocks are within 20% of the close before
-# in all but a few of 10,000 sessions.
-PRICE_BAND = 0.20
+# The widths are judgments: wide enough for a wild day, far too narrow for a slipped decimal point.
+PRICE_BAND = 0.20  # of the order's reference price, the close at which it was decided
 BAR_BAND = 0.05  # beyond the low and the high of the day, where the store has its bar
-COMMISSION_BAND = 0.01  # of the notional: the most that IBKR charges for US stocks
+COMMISSION_BAND = 0.01  # of the notional
 COMMISSION_FLOOR = 25.0  # USD; up to this any commission is plausible
 DEPOSIT_BAND = 10.0  # of the equity; a deposit is no performance
 COST_BAND = 0.05  # of the equity: a fee, or interest
