@@ -260,7 +260,8 @@ def init_command(folder: Path, when: str) -> None:
 def halt_command(folder: Path, when: str) -> None:
     with clock(when):
         said = commands.halt(folder, who="Ann", reason="the feed is odd")
-    if halt_markers.markers(folder, "paper"):  # orders are stopped, and the book has yet to record it
+    # Orders are stopped, and the book, or the log and the views, have yet to record it.
+    if halt_markers.markers(folder, "paper") or "follow with the next command" in said:
         raise StorageError(said)
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from openbook.app import approvals, champions
 from openbook.app.agreement import require_agreement
-from openbook.app.book_places import book_place, the_book
+from openbook.app.book_places import book_place, books, the_book
 from openbook.app.service import (
     MOMENT,
     log_time,
@@ -555,7 +555,7 @@ def halt(runs: Path, *, who: str, reason: str, kind: str = "") -> str:
         raise UsageError(f"no {kind} book in {runs}" if kind else f"no book in {runs}")
     if unmarked and unrecorded:
         raise StorageError("; ".join([unmarked, *unrecorded.values()]))
-    return _halted(runs, voided, unrecorded) + _log_halt(runs, voided)
+    return _halted(runs, voided, unrecorded) + _log_halt(runs)
 
 
 def _record_halt(runs: Path, kind: str, signed: dict[str, str]) -> int | None:
@@ -569,14 +569,14 @@ def _record_halt(runs: Path, kind: str, signed: dict[str, str]) -> int | None:
     return obey_halts(RunsFolder(runs), kind, place) + book_commands.halt(place, **signed)
 
 
-def _log_halt(runs: Path, voided: Iterable[str]) -> str:
+def _log_halt(runs: Path) -> str:
     """Bring log and views up to date after a halt; why that has to wait, else nothing."""
     folder = RunsFolder(runs)
     try:
         with folder.lock(patience=0.5):
             note(folder, at=log_time(runs))
-            for each in voided:
-                publish_views(folder, each)
+            for kind in books(runs):  # also of one whose commit seemed to fail
+                publish_views(folder, kind)
             publish_calendar(runs)
     except (OpenbookError, OSError) as error:
         return f"; log and views follow with the next command: {error}"
