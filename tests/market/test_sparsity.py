@@ -54,9 +54,9 @@ def test_one_row_of_1960_beside_20_000_names_takes_little_memory(tmp_path, side)
     assert int(kilobytes) < 600_000
 
 
-def test_an_old_series_beside_a_thousand_young_names_is_admitted():
+def test_an_old_series_beside_hundreds_of_young_names_is_admitted():
     old = calendar.sessions("1962-01-02", "2022-11-30")
-    market = admitted(bars(1000, calendar.sessions("2022-12-01", "2022-12-28"), old=tuple(old)))
+    market = admitted(bars(300, calendar.sessions("2022-12-01", "2022-12-28"), old=tuple(old)))
     assert market.dates[0] == pd.Timestamp("1962-01-02")
     assert market.close["S00000"].notna().all()
 

@@ -147,6 +147,7 @@ def test_what_openbook_key_prints_is_a_list(tmp_path):
         ("approvers: [{name: Ann, key: K0, may: []}, {name: ANN, key: K1, may: []}]", "the name or the key of ANN"),
         ("approvers: [{name: Ann, key: K0, may: []}, {name: \uff21nn, key: K1, may: []}]", "the name or the key of"),
         ("approvers: [{name: Ann, key: K0, may: []}, {name: Bob, key: K0, may: []}]", "the name or the key of Bob"),
+        ("approvers: [{name: Ann, key: K0, may: [], approve_up_to: 1.7e+308}]", "less than or equal to 1000000000000"),
         ("approvers: [{name: Ann, name: Bob, key: K0, may: []}]", "duplicate key 'name'"),
         ("approvers: !!python/object:os.system {}", "the list: "),
         ("approvers: !!binary aaaa", "the list: "),

@@ -237,13 +237,13 @@ def deliver(place: Path, *sides: str, bars: str = "bars.csv", **more) -> None:
             assert ((values > 0) & (values < np.inf) | np.isnan(values)).all(), field
 
 
-@door(lambda chance: fuzzing.csv_file(BAR_HEAD, BARS, chance), prepare=_vendor, usual=50)
+@door(lambda chance: fuzzing.csv_file(BAR_HEAD, BARS, chance), prepare=_vendor, usual=25)
 def bars_csv(place: Path, given: bytes) -> None:
     written(place / "bars.csv", given)
     deliver(place)
 
 
-@door(lambda chance: fuzzing.parquet_file(_frame(BAR_HEAD, BARS), chance), prepare=_vendor, usual=50)
+@door(lambda chance: fuzzing.parquet_file(_frame(BAR_HEAD, BARS), chance), prepare=_vendor, usual=25)
 def bars_parquet(place: Path, given: bytes) -> None:
     written(place / "bars.parquet", given)
     deliver(place, bars="bars.parquet")
@@ -252,7 +252,7 @@ def bars_parquet(place: Path, given: bytes) -> None:
 WIDE = ("date", *SYMBOLS)
 
 
-@door(lambda chance: fuzzing.csv_file(WIDE, [(day, "10", "11", "12") for day in DAYS], chance), usual=50)
+@door(lambda chance: fuzzing.csv_file(WIDE, [(day, "10", "11", "12") for day in DAYS], chance), usual=25)
 def wide_closes(place: Path, given: bytes) -> None:
     written(place / "close.csv", given)
     deliver(place, bars="close.csv", layout="wide")
@@ -270,7 +270,7 @@ def _side_door(name: str) -> None:
         file = written(place / f"{name}_table.{given[0]}", given[1])
         deliver(place, **{name: {"path": str(file)}})
 
-    DOORS[f"vendor_{name}"] = Door(f"vendor_{name}", make, enter, _vendor, 30)
+    DOORS[f"vendor_{name}"] = Door(f"vendor_{name}", make, enter, _vendor, 25)
 
 
 for _name in SIDES:

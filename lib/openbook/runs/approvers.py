@@ -31,6 +31,7 @@ from openbook.common.text import require_line
 from openbook.runs.key_files import read_with_mode, require_outside
 
 FILE = "approvers.yaml"
+LARGEST = 1e12  # USD, as for every amount of a book
 Act = Literal["approve", "promote", "reset", "witness"]
 
 
@@ -39,7 +40,7 @@ class Approver(Settings):
 
     name: str = Field(max_length=90, description="as in --by and --who; two of them fit into one line")
     key: str = Field(description="public key, as printed by openbook key")
-    approve_up_to: float | None = Field(None, ge=0, description="USD of a batch; left out: no limit")
+    approve_up_to: float | None = Field(None, ge=0, le=LARGEST, description="USD of a batch; left out: no limit")
     may: tuple[Act, ...] = Field(description="empty: the key is retired")
 
     @field_validator("name")
@@ -64,7 +65,7 @@ class Approver(Settings):
 class Approvers(Settings):
     """The people who may sign on a desk; no two have the same name or key."""
 
-    two_above: float | None = Field(None, ge=0, description="USD; left out: one person suffices")
+    two_above: float | None = Field(None, ge=0, le=LARGEST, description="USD; left out: one person suffices")
     approvers: tuple[Approver, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -5,6 +5,9 @@ import sys
 import tomllib
 
 import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from packaging.requirements import Requirement
 
@@ -77,3 +80,11 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path):
     (tmp_path / "x.csv").write_text("symbol,close,close\nA,1,2\n")
     with pytest.raises(DataError, match=r"x\.csv has the column 'close' 2 times; keep one of them"):
         read_table(str(tmp_path / "x.csv"), {"symbol": "symbol", "close": "close"})
+
+
+@pytest.mark.parametrize("year", [-5000, 20_000])
+def test_a_date_beyond_what_can_be_written_is_refused(tmp_path, year):
+    days = np.array([0, year - 1970], dtype="datetime64[Y]").astype("datetime64[us]")
+    pq.write_table(pa.table({"symbol": ["A", "A"], "date": pa.array(days)}), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=rf"x\.parquet has a date in the year {year}, in row 2"):
+        read_table(str(tmp_path / "x.parquet"), {"symbol": "symbol", "date": "date"})

@@ -342,6 +342,9 @@ def _dates(values: pd.Series, where: str, date_format: str | None, field: str) -
         values = values.dt.tz_localize(None)
     if field not in MAY_BE_MISSING and values.isna().any():
         raise DataError(f"{where} has no date in {int(values.isna().sum())} rows")
+    odd = values.dt.year[~(values.dt.year.between(1, 9999) | values.isna())]
+    if len(odd):
+        raise DataError(f"{where} has a date in the year {int(odd.iloc[0])}, in row {int(odd.index[0]) + 1}")
     return values.dt.normalize().astype("datetime64[us]")
 
 
