@@ -108,7 +108,7 @@ def test_x06_an_edited_run_is_not_approved(waiting, monkeypatch):
 
 
 def test_x06_another_champion_voids_the_approval(waiting, monkeypatch):
-    waiting.crown(reason="another")
+    waiting.promote(reason="another")
     refused(approve(waiting, monkeypatch), 55, "the champion changed since")
 
 
@@ -181,7 +181,7 @@ def test_only_approved_orders_leave(waiting, monkeypatch, tmp_path, form):
     else:
         assert {*ordered(waiting)} & {*AWKWARD}
         refused(command(waiting, *words), 60, "is not a broker ticker")
-    waiting.crown(reason="another")
+    waiting.promote(reason="another")
     refused(command(waiting, *words), 55, "are void: the champion changed since")
 
 

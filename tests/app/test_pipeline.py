@@ -276,7 +276,7 @@ def test_an_altered_run_is_no_input_of_a_later_one(desk, notebook, earlier, file
 @pytest.mark.parametrize("damage", ["altered", "missing"])
 def test_a_rollback_to_a_bundle_that_is_not_whole_moves_nothing(desk, name, damage):
     file = desk.bundle() / name
-    desk.crown(selected="2024-05-31")
+    desk.promote(selected="2024-05-31")
     data = file.read_bytes()
     file.unlink()
     if damage == "altered":
@@ -293,11 +293,11 @@ def test_the_last_champion_that_is_whole_stands_in_for_one_that_is_missing(desk)
     params = load_params("daily_run", "demo", ("fallback_champion=previous",))
     whole, schema = desk.bundle(), json.loads((desk.bundle() / "schema.json").read_bytes())
     assert champions.champion_of(desk.runs, params.fallback_champion) == (whole, "")
-    altered = desk.crown(selected="2024-05-01")
-    gone = desk.crown(selected="2024-05-02")
+    altered = desk.promote(selected="2024-05-01")
+    gone = desk.promote(selected="2024-05-02")
     schema["golden"]["predictions"] = schema["golden"]["predictions"][::-1]
-    changed = desk.crown(json.dumps(schema).encode(), selected="2024-05-03")
-    desk.crown(selected="2024-05-04").rename(desk.runs / "lost")
+    changed = desk.promote(json.dumps(schema).encode(), selected="2024-05-03")
+    desk.promote(selected="2024-05-04").rename(desk.runs / "lost")
     gone.rename(desk.runs / "gone")
     (altered / "model.txt").write_bytes(b"other trees")
     folder, note = champions.champion_of(desk.runs, params.fallback_champion)
@@ -331,10 +331,10 @@ def test_who_may_take_whose_place(tmp_path, incumbent, challenger, moves, lost):
     """Whether the incumbent's bundle is still there makes no difference: nobody is stuck with a missing one."""
     folder = pipeline.RunsFolder(tmp_path)
     if incumbent:
-        champions.crown(tmp_path, {CARD: json.dumps({"who": 1, **incumbent}).encode()})
+        champions.promote_selected(tmp_path, {CARD: json.dumps({"who": 1, **incumbent}).encode()})
         if lost:
             folder.champion()[0].rename(tmp_path / "lost")
-    champions.crown(tmp_path, {CARD: json.dumps({"who": 2, **challenger}).encode()})
+    champions.promote_selected(tmp_path, {CARD: json.dumps({"who": 2, **challenger}).encode()})
     assert (registry.history(tmp_path)[-1]["metadata"]["who"] == 2) is moves
 
 

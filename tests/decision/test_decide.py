@@ -28,7 +28,7 @@ def week(trained, tmp_path_factory):
     """Four pages: a first build, a rebalance, an evening without one, and one on which the book was halted."""
     desk = copied(trained, tmp_path_factory.mktemp("week"))
     card = ChampionCard.model_validate_json((desk.bundle() / "champion_metadata.json").read_bytes())
-    desk.crown(portfolio=card.portfolio.model_copy(update={"rebalance_every": SELDOM, "max_weight": 0.12}))
+    desk.promote(portfolio=card.portfolio.model_copy(update={"rebalance_every": SELDOM, "max_weight": 0.12}))
     with clock(f"{desk.days[3]:%Y-%m-%d}T21:10Z"):
         succeed(desk.daily(desk.evening(desk.days[3]), date=desk.days[3]))
         succeed(openbook("--runs", desk.runs, "halt", "--who", "Ann", "--reason", "a test"))

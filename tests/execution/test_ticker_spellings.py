@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from openbook.common.errors import BookError
 from openbook.execution.brokers import FORMATS, parse_fills, require_named_alike
-from openbook.execution.ticker_spellings import SEPARATORS, SUFFIXES, parts_of, recognised, same_security, spelled
+from openbook.execution.ticker_spellings import SEPARATORS, SUFFIXES, match_symbols, parts_of, same_security, spelled
 
 # "Ticker Symbol Convention", nasdaqtrader.com, column CMS (root, space, suffix); Alpaca the same with a dot.
 # Yahoo: the quote pages of these securities.
@@ -31,9 +31,9 @@ SYMBOLS = st.from_regex(r"[A-Z]{1,5}(-[A-Z]|-P[A-Z]?|\.PR[A-Z]?|-WT|-UN|-RI|-U|\
 def test_published_spellings_go_out_and_come_back(yahoo, ibkr, alpaca):
     assert (spelled(yahoo, "ibkr"), spelled(yahoo, "alpaca"), spelled(yahoo, "generic")) == (ibkr, alpaca, yahoo)
     for ours in (yahoo, alpaca):
-        assert recognised([yahoo], [ours]) == {yahoo: ours}
-        assert recognised([ibkr], [ours]) == {ibkr: ours}
-        assert recognised([alpaca], [ours]) == {alpaca: ours}
+        assert match_symbols([yahoo], [ours]) == {yahoo: ours}
+        assert match_symbols([ibkr], [ours]) == {ibkr: ours}
+        assert match_symbols([alpaca], [ours]) == {alpaca: ours}
 
 
 @pytest.mark.parametrize("other", ["BAC PRK", "BAC PR K", "BAC.PRK", "BAC.PR.K", "BAC-PK", "BAC/PK", "BAC-PRK"])
@@ -44,7 +44,7 @@ def test_every_spelling_of_a_preferred_is_one_security(other):
 @pytest.mark.parametrize("other", ["BRK-A", "BRKB", "BRK-PB", "BRK", "brk-b", "BRK-B-C"])
 def test_another_security_is_not_recognised(other):
     """BRKB is how a vendor without separators writes it: as well another company's ticker, so it stays as it is."""
-    assert recognised([other], ["BRK-B"]) == {other: other}
+    assert match_symbols([other], ["BRK-B"]) == {other: other}
 
 
 def test_dot_pk_is_the_pink_sheets_and_no_preferred():
@@ -58,48 +58,48 @@ def test_every_real_symbol_comes_back_from_every_broker(shared_data):
     assert len({parts_of(name) for name in names}) == len(names) > 1000
     for form in FORMATS:
         said = {spelled(name, form): name for name in names}
-        assert recognised(said, names) == said
+        assert match_symbols(said, names) == said
         yahoo = {name.replace(".", "-") for name in names}
-        assert recognised([spelled(name, form) for name in names], yahoo) == {
+        assert match_symbols([spelled(name, form) for name in names], yahoo) == {
             there: name.replace(".", "-") for there, name in said.items()
         }
 
 
 @given(SYMBOLS, st.sampled_from(sorted(FORMATS)))
 def test_what_goes_out_is_read_as_what_it_was(symbol, form):
-    assert recognised([spelled(symbol, form)], [symbol]) == {spelled(symbol, form): symbol}
+    assert match_symbols([spelled(symbol, form)], [symbol]) == {spelled(symbol, form): symbol}
     assert same_security(spelled(symbol, form), symbol)
 
 
 @given(st.text())
 def test_whatever_stands_there_stays_as_it_is_where_the_book_has_nothing_like_it(text):
-    assert recognised([text], ["AAPL"]) == {text: text}
+    assert match_symbols([text], ["AAPL"]) == {text: text}
     assert spelled(spelled(text, "ibkr"), "ibkr") == spelled(text, "ibkr")
 
 
 def test_a_spelling_that_fits_two_holdings_names_both():
     said = "BRK B may be BRK B or BRK-B in the book, which are spellings of one security; correct the book"
     with pytest.raises(BookError, match=re.escape(said)) as error:
-        recognised(["BRK B", "AAPL"], ["BRK B", "BRK-B", "AAPL"])
+        match_symbols(["BRK B", "AAPL"], ["BRK B", "BRK-B", "AAPL"])
     assert error.value.exit_code == 60
     with pytest.raises(BookError, match="BRK-B may be"):
-        recognised(["BRK-B"], ["BRK B", "BRK-B"])
+        match_symbols(["BRK-B"], ["BRK B", "BRK-B"])
 
 
 def test_a_file_that_spells_both_as_the_book_does_tells_them_apart():
-    assert recognised(["BRK-B", "BRK B"], ["BRK B", "BRK-B"]) == {"BRK-B": "BRK-B", "BRK B": "BRK B"}
+    assert match_symbols(["BRK-B", "BRK B"], ["BRK B", "BRK-B"]) == {"BRK-B": "BRK-B", "BRK B": "BRK B"}
 
 
 def test_two_spellings_in_one_file_are_one_security_twice():
     with pytest.raises(BookError, match=r"BRK B and BRK\.B are spellings of the same security, BRK-B; list it"):
-        recognised(["BRK B", "BRK.B"], ["BRK-B"])
+        match_symbols(["BRK B", "BRK.B"], ["BRK-B"])
 
 
 def test_what_is_held_comes_before_what_is_only_known():
     """A book that once took "BRK B" for a company of its own still knows that name; it holds BRK-B alone."""
-    assert recognised(["BRK B"], ["BRK-B"], known=["BRK B", "BRK-B"]) == {"BRK B": "BRK-B"}
-    assert recognised(["BRK B"], [], known=["BRK-B"]) == {"BRK B": "BRK-B"}
-    assert recognised(["BRK/B"], [], known=["BRK B", "BRK-B"]) == {"BRK/B": "BRK/B"}
+    assert match_symbols(["BRK B"], ["BRK-B"], known=["BRK B", "BRK-B"]) == {"BRK B": "BRK-B"}
+    assert match_symbols(["BRK B"], [], known=["BRK-B"]) == {"BRK B": "BRK-B"}
+    assert match_symbols(["BRK/B"], [], known=["BRK B", "BRK-B"]) == {"BRK/B": "BRK/B"}
 
 
 def test_the_table_has_no_two_kinds_of_one_spelling():

@@ -299,7 +299,7 @@ def test_m06_the_pointer_points_to_nothing(desk):
 
 
 def test_m06_the_champion_before_stands_in_if_the_parameters_say_so_and_every_page_does(desk):
-    first, second = desk.bundle(), desk.crown(selected="2024-06-03", vetted=True)
+    first, second = desk.bundle(), desk.promote(selected="2024-06-03", vetted=True)
     second.rename(desk.runs / "production" / "moved")
     stays_put(desk, desk.evening(), 40, "is missing", "promote another")
     answer = succeed(desk.daily(desk.evening(), "fallback_champion=previous"))
@@ -321,7 +321,7 @@ def test_m06_the_champion_before_stands_in_if_the_parameters_say_so_and_every_pa
 
 def test_m06_one_that_was_rolled_back_never_stands_in(desk):
     first = desk.bundle()
-    desk.crown(selected="2024-06-03")
+    desk.promote(selected="2024-06-03")
     succeed(openbook("--runs", desk.runs, "rollback", "--who", "Ann", "--reason", "it loses"))
     first.rename(desk.runs / "production" / "moved")
     asked = ("fallback_champion=previous",)
@@ -329,7 +329,7 @@ def test_m06_one_that_was_rolled_back_never_stands_in(desk):
 
 
 def test_m06_an_altered_champion_is_never_stood_in_for(desk):
-    model = desk.crown(selected="2024-06-03") / "model.txt"
+    model = desk.promote(selected="2024-06-03") / "model.txt"
     model.chmod(0o644)
     model.write_bytes(model.read_bytes() + b"\n")
     stays_put(desk, desk.evening(), 40, "model.txt", sets=("fallback_champion=previous",))
@@ -347,7 +347,7 @@ def test_m07_a_library_that_answers_differently_than_when_the_model_was_saved(de
     schema = json.loads((desk.bundle() / SCHEMA).read_bytes())
     said = np.frombuffer(base64.b64decode(schema["golden"]["predictions"]), "<f8") + 1e-3
     schema["golden"]["predictions"] = base64.b64encode(said.tobytes()).decode()
-    desk.crown((json.dumps(schema, indent=1, sort_keys=True) + "\n").encode())
+    desk.promote((json.dumps(schema, indent=1, sort_keys=True) + "\n").encode())
     stays_put(desk, desk.evening(), 40, "golden predictions differ", "lightgbm")
     succeed(openbook("--runs", desk.runs, "rollback", "--who", "Ann", "--reason", "the library changed"))
     succeed(desk.daily())

@@ -171,7 +171,7 @@ def agree(live, folder) -> None:
 def test_a_live_book_from_its_orders_to_a_statement(desk, at, monkeypatch, tmp_path):
     """The desk goes live on the third evening: approved, exported, filled in two files, reconciled, and settled. Then a
     price turns out to be wrong: its fill is reversed, the right one is recorded, and the desk goes on."""
-    desk.crown(vetted=True)  # the gates are not the matter here
+    desk.promote(vetted=True)  # the gates are not the matter here
     at(desk.days[2], "21:00")
     desk.vendor.deliver(desk.vendor.files.upto(desk.days[2]))
     date, live = f"{desk.days[2]:%Y-%m-%d}", desk.runs / "books" / "live.db"

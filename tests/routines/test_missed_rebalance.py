@@ -30,7 +30,7 @@ def crowned(desk, folder):
     counts = (n for n in range(6, 20_000) if is_rebalance(desk.days[3], n))
     every = next(n for n in counts if not any(is_rebalance(day, n) for day in others))
     card = ChampionCard.model_validate_json((desk.bundle() / "champion_metadata.json").read_bytes())
-    desk.crown(portfolio=card.portfolio.model_copy(update={"rebalance_every": every}))
+    desk.promote(portfolio=card.portfolio.model_copy(update={"rebalance_every": every}))
     return desk
 
 
@@ -114,7 +114,7 @@ LIVE = ("dry_run=false", BY_HAND)
 def live(trained, tmp_path, monkeypatch):
     """A desk with a live book, and a function that sets the clock, of a live book never the one of a rehearsal."""
     desk = crowned(trained, tmp_path)
-    desk.crown(vetted=True)
+    desk.promote(vetted=True)
     monkeypatch.delenv(calendar.REHEARSAL, raising=False)
 
     def at(n: int, time: str) -> None:

@@ -245,7 +245,7 @@ def test_both_decisions_can_be_replayed(twice):
 
 
 def test_a_date_has_one_page_paper_or_live(evening):
-    evening.crown(vetted=True)
+    evening.promote(vetted=True)
     os.environ.pop(calendar.REHEARSAL)
     now = calendar.approval_deadline(evening.tonight)
     with pytest.MonkeyPatch.context() as patched:

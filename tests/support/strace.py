@@ -36,7 +36,8 @@ FAULTS = {
     "ENOSPC once": f"error=ENOSPC:when={AT}",
     "ENOSPC for good": f"error=ENOSPC:when={AT}+",
 }
-LEFT = (".db-wal", ".db-shm")  # the disk may refuse to remove them: the next commit does
+LEFT = re.compile(r"\.db-(wal|shm)$|\.new(/|$)")  # the disk may refuse to remove them: the next writer of the name does
+NOTHING = re.compile(r"(?!)")
 PATIENCE = 60  # seconds after which a process is taken to hang
 _NAME = re.compile(r"(\w+)\(")
 _WRITE = re.compile(r'(?:write|pwrite64)\(\d+<(?P<file>[^>]+)>, (?P<data>".*"), \d+(?:, (?P<offset>\d+))?\) += ')
@@ -308,11 +309,11 @@ class Campaign:
         when = (
             state_changes.LATER if done else state_changes.WHEN
         )  # what is done already must not be done again at another time
-        left = () if fault in (KILL, TORN) else LEFT
+        left = NOTHING if fault in (KILL, TORN) else LEFT
         return faults + [each for folder in (self.runs, *unread) for each in self._rerun(course, folder, when, left)]
 
-    def _rerun(self, course: Course, folder: Path, when: str, left: tuple[str, ...]) -> list[str]:
-        """Once more, without a fault; the twin was not read in between. `left` : ends of names that may stay."""
+    def _rerun(self, course: Course, folder: Path, when: str, left: re.Pattern[str]) -> list[str]:
+        """Once more, without a fault; the twin was not read in between. `left` : names that may stay."""
         who, new = f"a rerun {'' if folder == self.runs else 'that nobody read before '}", course.new
         try:
             state_changes.EVERY[course.action].act(folder, when)
@@ -322,7 +323,7 @@ class Campaign:
         odd = sorted(name for name in {*new, *found} if new.get(name) != found.get(name))
         if odd == ["files"]:
             differing = {name for name, _ in new["files"].items() ^ found["files"].items()}
-            odd = sorted(name for name in differing if not name.endswith(left))
+            odd = sorted(name for name in differing if not left.search(name))
         return [f"{who}leaves other {', '.join(odd)}"] if odd else []
 
 

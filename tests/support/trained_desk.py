@@ -223,7 +223,7 @@ class Desk:
         pointer = json.loads((self.runs / "production" / "champion.json").read_bytes())
         return self.runs / "production" / pointer["sha256"]
 
-    def crown(self, schema: bytes | None = None, **changes) -> Path:
+    def promote(self, schema: bytes | None = None, **changes) -> Path:
         """Promote the champion again with some fields of its card changed, so that it is another; the new folder.
 
         schema : in the place of its own; every hash is made to fit it

@@ -68,7 +68,7 @@ def looks_before(folder: RunsFolder, date: str, version: int) -> list[str]:
     return [found["holdout_looked_at"] for found in recorded if found.get("holdout_looked_at")]
 
 
-def crown(runs: Path, files: dict[str, bytes]) -> None:
+def promote_selected(runs: Path, files: dict[str, bytes]) -> None:
     """Promote a champion, unless its card keeps the incumbent, or only the incumbent passed the gates."""
     try:
         card, entries = parse_json(files[CARD], registry.SAID), registry.history(runs)

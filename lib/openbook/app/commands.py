@@ -39,7 +39,7 @@ from openbook.common.errors import ApprovalError, BookError, IncompleteRun, Open
 from openbook.common.frames import each_row
 from openbook.common.text import require_line
 from openbook.execution import brokers, fill_collars
-from openbook.execution.ticker_spellings import recognised
+from openbook.execution.ticker_spellings import match_symbols
 from openbook.ledger import approval_tokens, book, book_commands, reversals
 from openbook.ledger.book_commands import Batch
 from openbook.ledger.records import BookState, owed_text
@@ -434,7 +434,7 @@ def _outside_statement(place: Path | str, shares: pd.Series, cash: int, prices: 
 def _our_names(state: BookState, said: Iterable[str]) -> dict[str, str]:
     """The book's symbol for each symbol of a statement; unknown symbols stay as they are."""
     waits = state.pending["security"].map(state.names).fillna(state.pending["symbol"])
-    return recognised(said, held={*state.positions_now.index, *waits}, known=state.securities)
+    return match_symbols(said, held={*state.positions_now.index, *waits}, known=state.securities)
 
 
 def cash(

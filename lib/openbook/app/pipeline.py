@@ -460,7 +460,7 @@ def _after(folder: RunsFolder, plan: Plan, sealed: Path) -> None:
     """What follows from a sealed run and can be made again from it: the champion's pointer."""
     if plan.notebook == "select_champion":
         bundle = sorted((sealed / "bundle").iterdir())
-        champions.crown(folder.folder, {path.name: path.read_bytes() for path in bundle})
+        champions.promote_selected(folder.folder, {path.name: path.read_bytes() for path in bundle})
 
 
 def exit_code_of(run: dict) -> int:

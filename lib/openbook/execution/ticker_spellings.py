@@ -71,7 +71,7 @@ def same_security(one: str, other: str) -> bool:
     return parts_of(one) == parts_of(other)
 
 
-def recognised(given: Iterable[str], held: Iterable[str], known: Iterable[str] = ()) -> dict[str, str]:
+def match_symbols(given: Iterable[str], held: Iterable[str], known: Iterable[str] = ()) -> dict[str, str]:
     """The book's symbol for each symbol of a broker's file; one that fits none stays as it is.
 
     given : symbols of the file; held : symbols that the book holds or has orders for; known : others that it knows
