@@ -92,6 +92,7 @@ class Model:
     restated: dict = field(default_factory=dict)
     dividends: dict = field(default_factory=dict)
     blind: bool = False
+    paid_out: dict = field(default_factory=dict)  # (shares, cents) of a delisting by symbol and session, as recorded
 
     # ---- what it holds now ----
 
@@ -260,7 +261,7 @@ class Model:
     def _alone(self, symbol: str, gone: set) -> "Model":
         """The same evenings with one symbol only, and without some fills. `blind` : the book did not hold it on a day
         on which there are shares here, so that it saw no split and no dividend of it."""
-        alone = Model(self.kind, self.close, self.opens, 0)
+        alone = Model(self.kind, self.close, self.opens, 0, paid_out=dict(self.paid_out))
         for day, recorded, adjusted, before, after in self.evenings:
             alone.recorded = [row for row in recorded if row["symbol"] == symbol and row["id"] not in gone]
             alone.adjusted = [
@@ -452,7 +453,10 @@ class Model:
     def _delist(self, n: int) -> None:
         for at, symbol, kind, final in ACTIONS:
             if kind == "delisting" and at <= n and symbol in self.shares:
-                self.cash += _cents(self.shares[symbol] * self.seen[symbol] * (1 + final))
+                shares = self.shares[symbol]
+                usual = (shares, _cents(shares * self.seen[symbol] * (1 + final)))
+                known, cents = self.paid_out.setdefault((symbol, n), usual)  # as much for each share, played again too
+                self.cash += round(Fraction(cents * shares, known))
                 self._close(symbol, abs(self.shares[symbol]))
                 self._hold(symbol, 0)
 
