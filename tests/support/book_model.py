@@ -260,7 +260,7 @@ class Model:
 
     def _alone(self, symbol: str, gone: set) -> "Model":
         """The same evenings with one symbol only, and without some fills. `blind` : the book did not hold it on a day
-        on which there are shares here, so that it saw no split and no dividend of it."""
+        on which there are shares here, so that it saw no split, no dividend and no delisting of it."""
         alone = Model(self.kind, self.close, self.opens, 0, paid_out=dict(self.paid_out))
         for day, recorded, adjusted, before, after in self.evenings:
             alone.recorded = [row for row in recorded if row["symbol"] == symbol and row["id"] not in gone]
@@ -272,6 +272,7 @@ class Model:
             blind = before.get(symbol, 0) + came == 0 or (days > 1 and symbol not in after)
             alone.blind = alone.blind or (bool(alone.shares.get(symbol, 0) + came) and blind)
             alone.settle(day)
+        alone.blind = alone.blind or bool(alone.paid_out.keys() - self.paid_out.keys())
         return alone
 
     def _told_again(self, order: Order, gone: set) -> tuple[str, int]:
