@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from openbook.app.book_places import books, the_book
+from openbook.app.book_places import books, event_digests, the_book
 from openbook.common.constants import BOOK_KINDS
 from openbook.common.errors import AuditError, BookError, OpenbookError
 from openbook.ledger import book
@@ -96,14 +96,14 @@ def _of_head(runs: Path, found: Sequence[Mapping]) -> Iterator[Disagreement]:
 def _of_books(runs: Path, held: Mapping) -> Agreement:
     broken, waiting, there = [], [], books(runs)
     for kind in BOOK_KINDS:
-        logged = {subject: digest for (each, subject), digest in held.items() if each == "event"}
-        logged = {subject: digest for subject, digest in logged.items() if subject.startswith(f"{kind}/")}
+        events = audit_log.of_kind(held, "event")
+        logged = {subject: digest for subject, digest in events.items() if subject.startswith(f"{kind}/")}
         if logged and kind not in there:
             where = f"{the_book(runs, kind)[1]} (or set OPENBOOK_BOOK_{kind.upper()})"
             said = f"the {kind} book is missing at {where}; the log has {len(logged)} of its events"
             broken.append(Disagreement(said, tuple(("event", subject) for subject in logged), BookError))
         if kind in there:
-            found = {f"{kind}/{seq}": digest for seq, digest in book.event_hashes(there[kind])}
+            found = event_digests(kind, there[kind])
             broken += _unlike(
                 found, logged, "event", f"the {kind} book lacks event {{}} of the log", "event {} of the book"
             )
@@ -122,9 +122,8 @@ def _announced(held: Mapping, session: str) -> bool:
 
 
 def _of_champions(runs: Path, held: Mapping) -> Agreement:
-    entries = enumerate(registry.history(runs), start=1)
-    found = {f"champion/{n}": registry.entry_digest(entry) for n, entry in entries}
-    logged = _logged(held, "promotion")
+    found = registry.digests(runs)
+    logged = audit_log.of_kind(held, "promotion")
     lacks = f"{{}} is in the log, but not in the history of {registry.POINTER}"
     differs = f"{{}} in the history of {registry.POINTER}"
     return Agreement(_unlike(found, logged, "promotion", lacks, differs), _unlogged(found, logged, "{}"))
@@ -132,14 +131,14 @@ def _of_champions(runs: Path, held: Mapping) -> Agreement:
 
 def _of_closures(runs: Path, held: Mapping) -> Agreement:
     found = closures.digests(runs)
-    logged = _logged(held, "closure")
+    logged = audit_log.of_kind(held, "closure")
     lacks, differs = f"{closures.FILE} lacks {{}}, which is in the log", f"{{}} of {closures.FILE}"
     return Agreement(_unlike(found, logged, "closure", lacks, differs), _unlogged(found, logged, "{}"))
 
 
 def _of_runs(runs: Path, held: Mapping) -> Agreement:
-    sealed = {f"{run.notebook}/{run.folder.name}": run.folder for run in RunsFolder(runs).list()}
-    logged = _logged(held, "run")
+    sealed = {run.subject: run.folder for run in RunsFolder(runs).list()}
+    logged = audit_log.of_kind(held, "run")
     broken, waiting = [], []
     for subject in sorted(set(logged) - set(sealed)):
         gone = f"its {RUN} is missing" if (runs / subject).is_dir() else "it is missing"
@@ -160,10 +159,6 @@ def _of_stores(runs: Path, found: Sequence[Mapping]) -> Agreement:
         for name, said in store_states.disagreements(runs, found)
     ]
     return Agreement(broken, [])
-
-
-def _logged(held: Mapping, kind: str) -> dict[str, str]:
-    return {subject: digest for (each, subject), digest in held.items() if each == kind}
 
 
 def _unlike(

@@ -113,7 +113,7 @@ def _check_stores(runs: Path) -> list[str]:
             store = store_of(runs, parse_source(about["params"]["source"])) if made_from else None
             if store is None or problems.get(store, [""]) or store_fingerprint(store, run.date) == made_from:
                 continue
-            if not store_states.corrected(runs, store.name, f"{run.notebook}/{run.folder.name}", run.date):
+            if not store_states.corrected(runs, store.name, run.subject, run.date):
                 problems[store].append(f"{store} does not have the prices that {run.notebook} {run.date} was made from")
     return [line for found in problems.values() for line in found]
 

@@ -28,6 +28,11 @@ def books(runs: Path) -> dict[str, Path | str]:
     return {kind: place for kind, place in places.items() if book.exists(place)}
 
 
+def event_digests(kind: str, place: Path | str) -> dict[str, str]:
+    """The hash of each event of a book by its name in the log, `<kind>/<number>`."""
+    return {f"{kind}/{seq}": digest for seq, digest in book.event_hashes(place)}
+
+
 def the_book(runs: Path, kind: str = "") -> tuple[str, Path | str]:
     """Kind and location of the book of that kind, or of the only one; UsageError (64) if that is ambiguous."""
     if kind and kind not in BOOK_KINDS:

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from openbook.app.agreement import WAYS, Disagreement, compare
-from openbook.app.book_places import books
+from openbook.app.book_places import books, event_digests
 from openbook.app.service import log_time, note, publish_views, require_own_clocks
 from openbook.common.errors import UsageError
 from openbook.common.text import require_line
-from openbook.ledger import book, book_commands
+from openbook.ledger import book_commands
 from openbook.report.calendar_page import publish_calendar
 from openbook.runs import audit_log, last_head, registry, store_states
 from openbook.runs.runs_folder import RunsFolder
@@ -37,11 +37,10 @@ def _parts(runs: Path, found: Sequence[Mapping]) -> Iterator[tuple[str, str]]:
     """Each part that the log names, and up to which entry it has what the log has."""
     here: dict[str, set[tuple[str, str]]] = {}
     for kind, place in books(runs).items():
-        here[f"{kind} book"] = {(f"{kind}/{seq}", digest) for seq, digest in book.event_hashes(place)}
-    champions = enumerate(registry.history(runs), start=1)
-    here["champions"] = {(f"champion/{n}", registry.entry_digest(entry)) for n, entry in champions}
+        here[f"{kind} book"] = set(event_digests(kind, place).items())
+    here["champions"] = set(registry.digests(runs).items())
     sealed = RunsFolder(runs).list()
-    here["sealed runs"] = {(f"{run.notebook}/{run.folder.name}", run_digest(run.folder)) for run in sealed}
+    here["sealed runs"] = {(run.subject, run_digest(run.folder)) for run in sealed}
     states = store_states.current(runs)
     for name, digest in states.items():
         here[f"store {name}"] = {(e["subject"], digest) for e in found if store_states.is_of(e, name)}
@@ -84,5 +83,5 @@ def _acceptance(runs: Path, broken: Sequence[Disagreement], said: str) -> Iterat
     for kind, subject in dict.fromkeys(pair for each in broken for pair in each.breaks):
         yield audit_log.WAIVED, f"{kind} {subject}", digest
     for run in RunsFolder(runs).list():
-        yield "run", f"{run.notebook}/{run.folder.name}", run_digest(run.folder)
+        yield "run", run.subject, run_digest(run.folder)
     yield from store_states.unlogged(runs)

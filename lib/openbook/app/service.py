@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from openbook.app.agreement import require_agreement
-from openbook.app.book_places import book_place, books, the_book
+from openbook.app.book_places import book_place, books, event_digests, the_book
 from openbook.common.constants import BOOK_KINDS
 from openbook.common.errors import (
     ApprovalError,
@@ -158,14 +158,10 @@ def note(folder: RunsFolder, sealed: Path | None = None, *, at: str | None = Non
 
     at : the time of the entries; now if left out
     """
-    found = [
-        (f"{kind}/{seq}", digest)
-        for kind, place in books(folder.folder).items()
-        for seq, digest in book.event_hashes(place)
-    ]
-    told = [*store_states.unlogged(folder.folder), *(("event", *pair) for pair in found)]
-    entries = enumerate(registry.history(folder.folder), start=1)
-    told += [("promotion", f"champion/{n}", registry.entry_digest(entry)) for n, entry in entries]
+    told = list(store_states.unlogged(folder.folder))
+    for kind, place in books(folder.folder).items():
+        told += [("event", *pair) for pair in event_digests(kind, place).items()]
+    told += [("promotion", *pair) for pair in registry.digests(folder.folder).items()]
     told += [("closure", *pair) for pair in closures.digests(folder.folder).items()]
     if sealed is not None:
         told.append(("run", f"{sealed.parent.name}/{sealed.name}", run_digest(sealed)))

@@ -63,7 +63,12 @@ def standing(found: Iterable[Mapping]) -> dict[tuple[str, str], str]:
 
 def logged(runs: Path, kind: str) -> dict[str, str]:
     """Subject -> digest of what the entries of one kind still bind to. Raises AuditError (90)."""
-    return {subject: digest for (each, subject), digest in standing(entries(runs)).items() if each == kind}
+    return of_kind(standing(entries(runs)), kind)
+
+
+def of_kind(held: Mapping[tuple[str, str], str], kind: str) -> dict[str, str]:
+    """Subject -> digest of one kind, of what `standing` found."""
+    return {subject: digest for (each, subject), digest in held.items() if each == kind}
 
 
 def record(runs: Path, found: Iterable[tuple[str, str, str]], *, when: str) -> int:

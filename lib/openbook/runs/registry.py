@@ -102,6 +102,11 @@ def entry_digest(entry: Mapping) -> str:
     return sha256_of(json_bytes(entry)).hexdigest()
 
 
+def digests(runs: Path) -> dict[str, str]:
+    """sha256 of each entry of the history by its name in the log, `champion/<n>`."""
+    return {f"champion/{n}": entry_digest(entry) for n, entry in enumerate(history(runs), start=1)}
+
+
 def before(runs: Path) -> list[dict]:
     """The entries of the champions before this one, newest first; none that was rolled back."""
     entries = history(runs)

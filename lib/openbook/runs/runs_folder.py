@@ -48,6 +48,11 @@ class Run:
     version: int  # 1, or more where a run superseded another
     folder: Path
 
+    @property
+    def subject(self) -> str:
+        """What the log calls it, `<notebook>/<date>`."""
+        return f"{self.notebook}/{self.folder.name}"
+
 
 class RunsFolder:
     """Everything that openbook writes, below one folder. It is made by the first write, never by a question."""

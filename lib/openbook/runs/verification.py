@@ -55,7 +55,7 @@ def check_runs(runs: Path) -> list[str]:
     Raises AuditError (90) if the log cannot be read.
     """
     logged = audit_log.logged(runs, "run")
-    sealed = {_subject(run): run.folder for run in RunsFolder(runs).list()}
+    sealed = {run.subject: run.folder for run in RunsFolder(runs).list()}
     return [line for name, folder in sealed.items() for line in _check_run(name, folder, logged.get(name))]
 
 
@@ -88,15 +88,15 @@ def check_cells(runs: Path, repository: Path) -> tuple[list[str], list[str]]:
     for run in RunsFolder(runs).list():
         code, reason = _code(run)
         if reason:
-            unchecked.setdefault(reason, []).append(_subject(run))
+            unchecked.setdefault(reason, []).append(run.subject)
         else:
             commits[run] = f"{code}:notebooks/{run.notebook}.ipynb"
     sources, problems = _read_objects(repository, sorted(set(commits.values()))), []
     for run, name in commits.items():
         if sources is None:
-            unchecked.setdefault(f"git cannot read {repository}", []).append(_subject(run))
+            unchecked.setdefault(f"git cannot read {repository}", []).append(run.subject)
         elif name not in sources:
-            unchecked.setdefault(f"{repository} has no {name}", []).append(_subject(run))
+            unchecked.setdefault(f"{repository} has no {name}", []).append(run.subject)
         else:
             problems += _compare(run, name, sources[name])
     lines = [
@@ -112,17 +112,13 @@ def check_libraries(runs: Path) -> list[str]:
     for run in RunsFolder(runs).list():
         digest = _made_by(run).get("sources")
         if isinstance(digest, str):
-            needed.setdefault(digest, _subject(run))
+            needed.setdefault(digest, run.subject)
     missing = [
         f"{libraries.FOLDER}/{digest}.zip is missing, but {subject} needs it"
         for digest, subject in sorted(needed.items())
         if not (runs / libraries.FOLDER / f"{digest}.zip").is_file()
     ]
     return [*libraries.check(runs), *missing]
-
-
-def _subject(run: Run) -> str:
-    return f"{run.notebook}/{run.folder.name}"
 
 
 def _hashes(folder: Path) -> dict[str, str]:
@@ -192,7 +188,7 @@ def _check_own_cells(run: Run) -> list[str]:
         same = provenance.cells_digest(notebook.read_bytes()) == cells
     except OpenbookError:
         same = False
-    return [] if same else [f"{_subject(run)}: the code cells of the executed notebook differ from {RUN}"]
+    return [] if same else [f"{run.subject}: the code cells of the executed notebook differ from {RUN}"]
 
 
 def _code(run: Run) -> tuple[str, str]:
@@ -232,12 +228,12 @@ def _compare(run: Run, name: str, source: bytes) -> list[str]:
     try:
         ran = provenance.all_cells((run.folder / f"{run.notebook}.ipynb").read_bytes())
     except OpenbookError:
-        return [f"{_subject(run)}: the executed notebook was altered and cannot be read"]
+        return [f"{run.subject}: the executed notebook was altered and cannot be read"]
     wrote = provenance.all_cells(source)
     if ran == wrote:
         return []
     same = next((i for i, (a, b) in enumerate(zip(ran, wrote, strict=False)) if a != b), min(len(ran), len(wrote)))
-    return [f"{_subject(run)}: cell {same + 1} of the executed notebook differs from {name}"]
+    return [f"{run.subject}: cell {same + 1} of the executed notebook differs from {name}"]
 
 
 def _and(others: int) -> str:
