@@ -117,7 +117,7 @@ def stage(by_hand_tonight, tmp_path, monkeypatch):
         (halt_markers, ("drop", "clear", "markers", "kill_file", "require_none")),
         (book_commands, ("approve", "halt", "reset", "read_batch", "release")),
         (event_chain, ("append",)),
-        (commands, ("publish_views", "note")),
+        (commands, ("publish_all_views", "note")),
         (service, ("note",)),
     ):
         for name in names:

@@ -6,15 +6,12 @@ leaves. The ordinary suite strikes at a sample of the calls, the long one at all
 
 import os
 import signal
-import tempfile
-from pathlib import Path
 
 import pytest
 
-from support import programs, state_changes, strace
+from support import state_changes, strace
 from support.strace import FAULTS, KILL, TORN, Campaign, report
 
-MEMORY = "/dev/shm"
 REFUSALS = [fault for fault in FAULTS if fault not in (KILL, TORN)]
 STRIDES = {KILL: 8, TORN: 25, **dict.fromkeys(REFUSALS, 80)}  # so that all of them take half a minute
 NESTED = ("a promotion", "sealing a run", "publishing views", "beginning a book", "a commit", "approving")
@@ -22,21 +19,9 @@ NESTED = ("a promotion", "sealing a run", "publishing views", "beginning a book"
 
 @pytest.fixture(scope="module")
 def campaign():
-    """The campaign of all these tests: its processes are started once.
-
-    In memory where there is a folder for it: what a killed process wrote is not lost, so that only the waiting is.
-    """
-    why = strace.missing()
-    if why:
-        programs.lack("strace", why)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv(
-            "XDG_STATE_HOME", "/dev/null/nothing"
-        )  # folders are put back as they were: no head is remembered
-        with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as folder:
-            begun = Campaign(Path(folder))
-            yield begun
-            begun.close()
+    """The campaign of all these tests."""
+    with strace.campaign() as begun:
+        yield begun
 
 
 def strike_all(campaign: Campaign, fault: str, stride: int = 1) -> list:

@@ -4,18 +4,12 @@ From every such state the same command ends as if there had been no cut, or says
 command said to be done is there. The ordinary suite tries a sample of the states, the long one all of them.
 """
 
-import os
-import tempfile
-from pathlib import Path
-
 import pytest
 
-from support import programs, state_changes, strace
+from support import state_changes, strace
 from support.disk_operations import Cut, Disk, Names, Sync, Write
 from support.lost_writes import Cuts, PowerCuts, open_at, report
-from support.strace import Campaign
 
-MEMORY = "/dev/shm"
 SAMPLE = {
     "the command init": 9,
     "an evening": 8,
@@ -31,20 +25,11 @@ SAMPLE = {
 
 @pytest.fixture(scope="module")
 def power():
-    """The folder of all these tests, in memory where there is one for it: what is lost is decided here."""
-    why = strace.missing()
-    if why:
-        programs.lack("strace", why)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv(
-            "XDG_STATE_HOME", "/dev/null/nothing"
-        )  # folders are put back as they were: no head is remembered
-        with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as folder:
-            campaign = Campaign(Path(folder))
-            cuts = PowerCuts(campaign)
-            yield cuts
-            cuts.lab.close()
-            campaign.close()
+    """The power cuts of all these tests: what is lost is decided here."""
+    with strace.campaign() as campaign:
+        cuts = PowerCuts(campaign)
+        yield cuts
+        cuts.lab.close()
 
 
 def bad(cuts: list[Cuts]) -> list[str]:

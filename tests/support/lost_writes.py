@@ -190,7 +190,7 @@ class PowerCuts:
         odd = sorted(name for name in {*course.new, *after} if course.new.get(name) != after.get(name))
         if odd == ["files"]:
             odd = sorted({name for name, _ in course.new["files"].items() ^ after["files"].items()} - {summaries.KNOWN})
-            odd = [name for name in odd if not name.endswith(strace.LEFT)]  # the next commit removes them
+            odd = [name for name in odd if not name.endswith(strace.BESIDE)]
         if odd:
             cuts.wrong.append(f"{state}: the same command again leaves other {', '.join(odd)}")
 

@@ -14,9 +14,14 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pytest
 
 from openbook.common.errors import OpenbookError, StorageError
 from openbook.ledger import database, projection
@@ -24,8 +29,9 @@ from openbook.market.store import read_store
 from openbook.market.store.manifest import MANIFEST, files_of, read_manifest
 from openbook.runs import audit_log, registry
 from openbook.runs.runs_folder import RunsFolder
-from support import environment, state_changes, struck
+from support import environment, programs, state_changes, struck
 
+MEMORY = "/dev/shm"
 AT = 120  # more than an action makes of one call
 KILL, TORN = "kill", "torn write"
 FAULTS = {
@@ -36,6 +42,7 @@ FAULTS = {
     "ENOSPC once": f"error=ENOSPC:when={AT}",
     "ENOSPC for good": f"error=ENOSPC:when={AT}+",
 }
+BESIDE = (".db-wal", ".db-shm")  # of a book whose writer died: the next commit removes them
 LEFT = re.compile(r"\.db-(wal|shm)$|\.new(/|$)")  # the disk may refuse to remove them: the next writer of the name does
 NOTHING = re.compile(r"(?!)")
 PATIENCE = 60  # seconds after which a process is taken to hang
@@ -197,6 +204,23 @@ def everything(folder: Path) -> dict[str, object]:
 
 
 # ---- the campaign ----
+
+
+@contextmanager
+def campaign() -> Iterator["Campaign"]:
+    """A campaign whose processes are started once; a skip where nothing can be struck.
+
+    In memory where there is a folder for it: what a killed process wrote is not lost, so that only the waiting is. Its
+    folders are put back as they were, so no head of a log is remembered.
+    """
+    if why := missing():
+        programs.lack("strace", why)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_STATE_HOME", "/dev/null/nothing")
+        with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as folder:
+            begun = Campaign(Path(folder))
+            yield begun
+            begun.close()
 
 
 @dataclass

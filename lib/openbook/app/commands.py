@@ -17,14 +17,14 @@ import pandas as pd
 
 from openbook.app import approvals, champions
 from openbook.app.agreement import require_agreement
-from openbook.app.book_places import book_place, books, the_book
+from openbook.app.book_places import book_place, the_book
 from openbook.app.service import (
     MOMENT,
     log_time,
     note,
     obey_halts,
     parameters_digest,
-    publish_views,
+    publish_all_views,
     read_trades,
     require_own_clock,
     require_own_clocks,
@@ -575,8 +575,7 @@ def _log_halt(runs: Path) -> str:
     try:
         with folder.lock(patience=0.5):
             note(folder, at=log_time(runs))
-            for kind in books(runs):  # also of one whose commit seemed to fail
-                publish_views(folder, kind)
+            publish_all_views(folder)  # also of a book whose commit seemed to fail
             publish_calendar(runs)
     except (OpenbookError, OSError) as error:
         return f"; log and views follow with the next command: {error}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from openbook.app.agreement import WAYS, Disagreement, compare
 from openbook.app.book_places import books, event_digests
-from openbook.app.service import log_time, note, publish_views, require_own_clocks
+from openbook.app.service import log_time, note, publish_all_views, require_own_clocks
 from openbook.common.errors import UsageError
 from openbook.common.text import require_line
 from openbook.ledger import book_commands
@@ -69,8 +69,7 @@ def accept(runs: Path, *, who: str, reason: str) -> str:
         for place in halted.values():
             book_commands.halt(place, who=who, reason=f"restored: {reason}", when=when)
         note(folder, at=when)
-        for kind in halted:
-            publish_views(folder, kind)
+        publish_all_views(folder)
         publish_calendar(runs)
     voided = f"; HALTED: {', '.join(halted)}, every open order is void; to resume: openbook reset" if halted else ""
     return f"accepted by {signed['who']}: {'; '.join(each.said for each in broken)}{voided}"

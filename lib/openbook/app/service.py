@@ -66,10 +66,10 @@ def working(runs: Path) -> Iterator[RunsFolder]:
             note(folder)
         except BaseException:
             with suppress(OpenbookError):  # the first error is the one that counts
-                _publish_all_views(folder)
+                publish_all_views(folder)
             raise
         else:
-            _publish_all_views(folder)
+            publish_all_views(folder)
         finally:
             publish_calendar(folder.folder)
 
@@ -235,7 +235,8 @@ def publish_views(folder: RunsFolder, kind: str, *, rebuild: bool = False) -> No
     views.publish(folder.folder / BOOKS / kind, made, rebuild=rebuild)
 
 
-def _publish_all_views(folder: RunsFolder) -> None:
+def publish_all_views(folder: RunsFolder) -> None:
+    """Update the views of every book."""
     for kind in books(folder.folder):
         publish_views(folder, kind)
 
