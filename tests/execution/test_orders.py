@@ -1,5 +1,8 @@
 """Orders from weights: conservation, cash, rounding, and the words beside them."""
 
+from fractions import Fraction
+from math import floor
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -452,6 +455,31 @@ def test_affordable_never_overdraws_and_never_turns_an_order_round(orders, cash,
     assert (paid * shares >= 0).all()
     if cash + np.minimum(cash_flow(shares, prices, costs), 0).sum() >= 0:
         assert (paid == shares).all()
+
+
+def test_buys_are_scaled_by_one_factor_where_a_double_cannot_tell_two_apart():
+    """24 × 5/6 is 20 and 30 × 5/6 is 25: at the largest double below 5/6, 24 × it rounds up to 20, 30 × it stays
+    below 25. The cash pays for 20 and 25, of either order."""
+    for orders in ([24, 30], [30, 24]):
+        assert affordable(orders, [1.0, 1.0], 4500, FREE).tolist() == [n * 5 // 6 for n in orders]
+        assert affordable(orders, [1.0, 1.0], 4499, FREE).tolist() == [n * 4 // 5 for n in orders]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 60), st.integers(1, 3000)), min_size=1, max_size=5),
+    st.integers(0, 300_000),
+    st.sampled_from([0, 9.99]),
+)
+def test_buys_are_scaled_by_the_largest_factor_that_the_cash_can_pay(orders, cash, minimum):
+    """Against the slow way: every factor at which one of the buys has a unit more, the largest first."""
+    costs = Costs(commission_bps=3, slippage_bps=7, min_commission=minimum)
+    shares, prices = [n for n, _ in orders], [cents / 100 for _, cents in orders]
+    for factor in sorted({Fraction(k, n) for n in shares for k in range(n + 1)}, reverse=True):
+        some = [floor(n * factor) for n in shares]
+        if cash + cash_flow(some, prices, costs).sum() >= 0:
+            break
+    assert affordable(shares, prices, cash, costs).tolist() == some
 
 
 def test_no_order_no_cost():

@@ -37,6 +37,17 @@ def test_h08_a_stamp_says_since_when_everything_before_is_unaltered(runs, clock_
     assert check_stamps(runs) == ([], [line])  # what came later is not spoken for
 
 
+def test_h08_the_latest_stamp_is_the_last_of_its_entries_by_number(runs, clock_ltd):
+    """As text, 9-… comes after 10-…"""
+    audit_log.record(runs, [("event", f"paper/{n}", "cc") for n in range(2, 9)], when=WHEN)
+    stamp(runs)
+    audit_log.record(runs, [("event", "paper/9", "cc")], when=WHEN)
+    stamp(runs)
+    problems, known = check_stamps(runs)
+    assert not problems
+    assert [line.split()[3] for line in known] == ["9", "10"]
+
+
 def test_a_head_is_stamped_once_and_nothing_without_an_authority_or_a_log(runs, clock_ltd, tmp_path, monkeypatch):
     assert stamp(tmp_path / "nothing") is None
     stamp(runs)

@@ -1,6 +1,7 @@
 """From target weights to whole shares: what rounding down leaves in cash is spent, as far as the limits allow."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from openbook.portfolio.costs import Costs
 # Weights come out of floating-point solvers: 99.9999999 shares are 100, not 99.
 WHOLE = 1e-6
 NO_LIMIT = 1_000_000
+FULL = 2**53  # the factor 1 of a bisection: as many steps as a double tells apart
 STEPS = 1000  # about so many parts the left-over is spent in: a share of a cent is not bought one by one
 
 
@@ -73,16 +75,38 @@ def affordable(shares: Any, prices: Any, cash_cents: int, costs: Costs, share_un
 
 
 def _scale(buys: np.ndarray, prices: np.ndarray, budget: int, costs: Costs, share_units: int) -> np.ndarray:
-    """floor(buys × f) for the largest f ≤ 1 whose total is within `budget` cents; found by bisection, as costs may
-    have a minimum and are not proportional."""
-    if -cash_flow(buys, prices, costs, share_units).sum() <= budget:
+    """floor(buys × f) for the largest f ≤ 1 whose total is within `budget` cents.
+
+    Found by bisection, as costs may have a minimum and are not proportional. A double is only near the factor: 24 × f
+    may round up to 20 while 30 × f stays below 25. So the last steps, from just below it, are taken in exact fractions.
+    """
+
+    def fits(orders: np.ndarray) -> bool:
+        return bool(-cash_flow(orders, prices, costs, share_units).sum() <= budget)
+
+    if fits(buys):
         return buys
-    low, high = 0.0, 1.0
-    for _ in range(53):  # bits of a double
-        middle = (low + high) / 2
-        fits = -cash_flow(np.floor(buys * middle), prices, costs, share_units).sum() <= budget
-        low, high = (middle, high) if fits else (low, middle)
-    return np.floor(buys * low).astype(np.int64)
+    if budget < 0:
+        return np.zeros_like(buys)
+    low, high = 0, FULL
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(np.floor(buys * (middle / FULL))) else (low, middle)
+    factor = Fraction(max(low - 2, 0), FULL)
+    scaled = _times(buys, factor)
+    while fits(more := _times(buys, _next_step(buys, scaled))):
+        scaled = more
+    return scaled
+
+
+def _times(orders: np.ndarray, factor: Fraction) -> np.ndarray:
+    """Orders × factor, rounded down without an error of floating point."""
+    return np.array([n * factor.numerator // factor.denominator for n in orders.tolist()], dtype=np.int64)
+
+
+def _next_step(buys: np.ndarray, scaled: np.ndarray) -> Fraction:
+    """The smallest factor at which one of the buys has a unit more than now."""
+    return min(Fraction(now + 1, n) for n, now in zip(buys.tolist(), scaled.tolist(), strict=True) if n)
 
 
 @dataclass(frozen=True, eq=False)

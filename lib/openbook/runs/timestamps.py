@@ -41,8 +41,11 @@ def stamp(runs: Path) -> Path | None:
 
 
 def check_stamps(runs: Path) -> tuple[list[str], list[str]]:
-    """(what is wrong, what is known): each stamp against the log and the certificates that ROOTS names."""
-    files = sorted(path for path in (runs / FOLDER).glob("*") if path.suffix == ".tsr")
+    """(what is wrong, what is known): each stamp against the log and the certificates that ROOTS names.
+
+    What is known is in the order of the log, the latest entry last.
+    """
+    files = sorted((path for path in (runs / FOLDER).glob("*") if path.suffix == ".tsr"), key=_place)
     if not files:
         return [], []
     if not os.environ.get(ROOTS):
@@ -82,6 +85,12 @@ def _ask(url: str, message: bytes) -> bytes:
             f"the log's head was not stamped by {_host(url)}: {getattr(error, 'reason', error)}"
         ) from None
     return data
+
+
+def _place(file: Path) -> tuple[int, str]:
+    """Number of a stamp's entry, and its name."""
+    match = _NAME.fullmatch(file.name)
+    return int(match[1]) if match else 0, file.name
 
 
 def _stamped(files: list[Path]) -> Iterator[tuple[Path, str, str, str]]:
