@@ -27,8 +27,8 @@ def test_d15_a_rewritten_history_is_listed_with_what_it_would_have_ordered(desk,
     trades = pd.read_csv(desk.page(desk.days[1]) / "trades.csv", keep_default_na=False)
     held = next(symbol for symbol in trades["symbol"] if symbol.startswith("S"))
     files = desk.vendor.files.upto(desk.days[2])
-    for day in sorted(files.bars["date"].unique())[-260:-60]:  # a half-year in which it stood a third lower
-        files = files.scaled(held, pd.Timestamp(day), 0.66)
+    days = sorted(files.bars["date"].unique())
+    files = files.scaled(held, days[-260], 0.66).scaled(held, days[-60], 1 / 0.66)  # months in which it stood lower
     desk.vendor.deliver(files)
     said = look_back(desk, page)
     assert "restatements of data known on" in said

@@ -44,6 +44,7 @@ TRADE_COLUMNS = [
 ]
 UNBOUGHT_COLUMNS = ["symbol", "weight_target", "usd", "shares", "price", "why"]
 NAMED = 5  # names that a sentence has
+MOST = 2**53  # units of a target: beyond it, doubles skip whole numbers
 NOTHING = "the portfolio is worth {:,.2f} USD, so nothing can be traded"
 NO_VOLUME = "not checked: no volume"
 
@@ -228,11 +229,13 @@ class TradeGenerator(Settings):
         plan["weight_target"] = want.to_numpy(dtype=float)
         plan["weight_change"] = plan["weight_target"] - plan["weight_before"]
         units = np.rint(has.to_numpy(dtype=float) * self.share_units).astype(np.int64)
+        aimed = (want * value / price).to_numpy(dtype=float) * self.share_units
+        _require_countable(plan, aimed)
         return plan, Rounding(
             symbols=plan["symbol"],
             prices=plan["price"].to_numpy(),
             held=units,
-            aimed=(want * value / price).to_numpy(dtype=float) * self.share_units,
+            aimed=aimed,
             value=value,
             cash=round(cash * 100),
             keep=max(round((1 - target.to_numpy(dtype=float).sum()) * value * 100), 0),
@@ -276,6 +279,13 @@ def _priced(prices: pd.Series, symbols: pd.Index, what: str) -> pd.Series:
     if len(missing):
         raise DataError(f"no price for {what} {', '.join(map(str, missing))}; import its bars or record the delisting")
     return found
+
+
+def _require_countable(plan: pd.DataFrame, units: np.ndarray) -> None:
+    """DataError names a symbol of whose price a weight buys more units than a number can tell apart."""
+    for row in plan[units > MOST].itertuples():
+        raise DataError(f"{row.symbol} at {row.price:.4g} USD: a weight of {row.weight_target:.1%} buys more shares "
+                        "than can be counted; correct its price")  # fmt: skip
 
 
 def _explain(trades: pd.DataFrame, asked: pd.Series, reasons: pd.Series | None) -> pd.Series:
