@@ -2,13 +2,12 @@
 
 import os
 import random
-import subprocess
-import sys
 
 import pytest
 
 from support.door_commands import COMMANDS, command_of
 from support.doors import Folder
+from support.forked_commands import forked_commands
 from support.fuzzing import verdict
 from support.runs_doors import DOORS
 from support.trained_desk import openbook
@@ -68,15 +67,6 @@ def here(words: list[str], environment: dict[str, str], place) -> tuple[int, str
     return answer.code, answer.err
 
 
-def elsewhere(words: list[str], environment: dict[str, str], place) -> tuple[int, str]:
-    """A command in a process of its own, given in that folder."""
-    line = [os.fsencode(word) for word in (sys.executable, "-m", "openbook.cli", *words)]
-    env = os.environ | environment
-    none = subprocess.DEVNULL
-    done = subprocess.run(line, capture_output=True, check=False, env=env, timeout=120, stdin=none, cwd=place)
-    return done.returncode, done.stderr.decode("utf-8", "replace")
-
-
 @pytest.mark.parametrize("name", DOORS)
 def test_no_input_ends_in_an_unexpected_error(name, tmp_path):
     assert failures(DOORS[name], tmp_path, range(DOORS[name].usual)) == []
@@ -110,4 +100,5 @@ def test_no_input_of_a_hundred_thousand(name, tmp_path):
 @pytest.mark.long
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_command_of_a_thousand(name, tmp_path):
-    assert failed_commands(name, tmp_path, range(2_000_000, 2_000_000 + PROCESSES), elsewhere) == []
+    with forked_commands() as run:
+        assert failed_commands(name, tmp_path, range(2_000_000, 2_000_000 + PROCESSES), run) == []
