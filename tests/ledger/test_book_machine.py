@@ -506,6 +506,8 @@ class Book(RuleBasedStateMachine):
     def reconcile(self, wrong, by, over, priced=True, paid=0):
         """A statement that agrees, or one that does not, and by which somebody corrects the book, or nobody; it may
         show that the oldest dividends were paid."""
+        unpriced = wrong == "shares" and by and not priced and self.model.price("A") is None
+        before = deepcopy(self.model) if unpriced else None
         if exact := wrong != "cash" and self.model.pay(paid):
             self.model.events.append(("paid",))
         shares, cents = self.model.shares_now(), self.model.cash_now() + (2 if wrong == "cash" else not exact)
@@ -516,7 +518,8 @@ class Book(RuleBasedStateMachine):
         how["prices"] = {"A": 40.0 * self.units} if priced else {}
         table = pd.Series(shares, dtype="float64") / self.units
         act = lambda: book_commands.reconcile(self.path, table, cents, **how)  # noqa: E731
-        if wrong == "shares" and by and not priced and self.model.price("A") is None:
+        if before is not None:  # a statement that is refused pays no dividend either
+            self.model = before
             return self.refused(BookError, act)
         booked = bool(by) and self.model.says("adjusted", by)
         ended = 0 if wrong and not by else self.model.reconcile(closed)
