@@ -8,22 +8,29 @@ def lazily(package: str, public: Mapping[str, str] | None = None) -> Callable[[s
 
     So `import openbook` costs nothing, and `openbook.whatif.panel()` works after it, as it is spelled on the pages.
 
-    public : names of the package that stand for modules below it
+    public : by name of the package, what it stands for: a module below it, or a name in one, as `module:name`
     """
 
     def find(name: str) -> object:
         from importlib import import_module
 
+        module, _, inside = (public or {}).get(name, name).partition(":")
         if not name.startswith("_"):
-            module = f"{package}.{(public or {}).get(name, name)}"
             try:
-                return import_module(module)
+                found = import_module(f"{package}.{module}")
+                return getattr(found, inside) if inside else found
             except ModuleNotFoundError as error:
-                if error.name != module:
+                if error.name != f"{package}.{module}":
                     raise
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return find
 
 
-__getattr__ = lazily(__name__, {"whatif": "app.whatif"})
+PUBLIC = {
+    "DailyPage": "app.daily_page:DailyPage",
+    "TradingDay": "app.trading_day:TradingDay",
+    "open_stage": "runs.runs_folder:open_stage",
+    "whatif": "app.whatif",
+}
+__getattr__ = lazily(__name__, PUBLIC)

@@ -73,6 +73,20 @@ class Element:
         return self.data, self.metadata
 
 
+class Section:
+    """Some elements that one cell of a notebook displays, one below the other."""
+
+    def __init__(self, *elements: Element):
+        self.elements = elements
+
+    def _ipython_display_(self) -> None:
+        """What IPython calls."""
+        from IPython.display import display
+
+        for element in self.elements:
+            display(element)
+
+
 def callout(text: str, kind: str = "note", title: str | None = None) -> Element:
     """A sentence that must not be missed; kind is note, ok, warn or stop. Line breaks part paragraphs."""
     if kind not in KINDS:
