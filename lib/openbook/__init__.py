@@ -27,10 +27,60 @@ def lazily(package: str, public: Mapping[str, str] | None = None) -> Callable[[s
     return find
 
 
-PUBLIC = {
-    "DailyPage": "app.daily_page:DailyPage",
+PUBLIC = {  # what a notebook imports: `import openbook as ob`
+    # prices
+    "load_market": "app.research:load_market",
+    "Market": "market.tables:Market",
+    "require_session": "market.calendar:require_session",
+    "check": "market.checks.session:check_session",
+    "detect_regime": "portfolio.regime:detect_regime",
+    # what a model sees and learns
+    "FEATURES": "signals.features:FEATURES",
+    "Feature": "signals.features:Feature",
+    "compute_features": "signals.features:compute_features",
+    "build_dataset": "signals.dataset:build_dataset",
+    "WalkForward": "signals.training:WalkForward",
+    "define_candidates": "signals.models:define_candidates",
+    "train": "signals.training:train_candidates",
+    # portfolios and backtests
+    "Costs": "portfolio.costs:Costs",
+    "PortfolioSettings": "portfolio.construct:PortfolioSettings",
+    "construct_portfolio": "portfolio.construct:construct_portfolio",
+    "run_backtest": "app.research:run_backtest",
+    "compare": "app.research:compare",
+    # the champion
+    "SelectionWeights": "selection.gates:SelectionWeights",
+    "Thresholds": "selection.gates:Thresholds",
+    "judge": "selection.combination_metrics:judge",
+    "select": "selection.verdict:select_champion",
+    # a trading day
     "TradingDay": "app.trading_day:TradingDay",
-    "open_stage": "runs.runs_folder:open_stage",
+    "DailyPage": "app.daily_page:DailyPage",
+    "Decision": "decision.decide:Decision",
+    "decide": "decision.decide:decide",
+    "settle": "ledger.book:settle",
+    "KillSwitch": "execution.kill_switch:KillSwitch",
+    "monitor": "monitoring.monitoring_log:monitoring_log",
+    # looking back
+    "load_runs": "app.past_decisions:load_runs",
+    "load_trades": "app.past_decisions:load_trades",
+    "load_positions": "app.past_decisions:load_positions",
+    "diff": "app.diff:diff",
     "whatif": "app.whatif",
+    # on a page
+    "show": "app.show:show",
+    "table": "report.elements:table",
+    "facts": "report.elements:facts",
+    "callout": "report.elements:callout",
+    "bar": "report.elements:bar",
+    "charts": "report.charts",
+    "open_stage": "runs.runs_folder:open_stage",
+    "metrics": "metrics",
 }
+__all__ = [*PUBLIC]
 __getattr__ = lazily(__name__, PUBLIC)
+
+
+def __dir__() -> list[str]:
+    """The public names, for completion."""
+    return sorted({*globals(), *PUBLIC})

@@ -35,7 +35,14 @@ FILL_FORMATS = {
 
 @dataclass(frozen=True, eq=False)
 class DailyPage:
-    """What of a trading day its page shows; each property is a section or an element that displays itself."""
+    """What of a trading day its page shows; each property is a section or an element that displays itself.
+
+    Examples
+    --------
+    >>> day = ob.TradingDay("2022-12-28", {"provider": "sample"})
+    >>> ob.DailyPage(day).session.data["text/plain"].startswith("Close of: Wednesday, 28 December 2022")
+    True
+    """
 
     day: TradingDay
 

@@ -50,6 +50,12 @@ class TradingDay:
     book, previous : file of the book and folder of the page before; None: a new paper book, no comparison
     quality, limits, monitor, kill_switch, account : settings of the steps, by name
     min_trade_size : USD; require_manual_approval, dry_run : who approves, and whether the book is the paper one
+
+    Examples
+    --------
+    >>> day = ob.TradingDay("2022-12-28", {"provider": "sample"})
+    >>> float(day.target.sum().round(9))
+    1.0
     """
 
     date: str
