@@ -18,7 +18,7 @@ from support.trained_desk import hashes
 
 @pytest.fixture
 def later(desk, project_root, tmp_path):
-    """The desk some versions later: costs are another formula, a module has moved, and the notebook has a cell more."""
+    """The desk some versions later: costs are another formula, a module has moved, and a public name is another."""
     home = tmp_path / "later"
     for name in ("notebooks", "params"):
         shutil.copytree(project_root / name, home / name)
@@ -32,7 +32,8 @@ def later(desk, project_root, tmp_path):
             file.read_text().replace("openbook.portfolio.pypfopt_check", "openbook.portfolio.second_opinion")
         )
     notebook = home / "notebooks" / "daily_run.ipynb"
-    edit(notebook, "openbook.portfolio.pypfopt_check", "openbook.portfolio.second_opinion")
+    edit(library / "__init__.py", '"DailyPage"', '"Page"')
+    edit(notebook, "ob.DailyPage", "ob.Page")
     return home
 
 
@@ -63,12 +64,12 @@ def test_a_day_replays_byte_for_byte_after_a_change_of_the_library(desk, later):
 
 
 def test_without_the_library_of_then_the_one_that_is_here_is_said(desk, later):
-    """The other side of the test above: the library that is here does not even have the modules that the cells name."""
+    """The other side of the test above: the library that is here does not even have the names that the cells use."""
     shutil.rmtree(desk.runs / "code")
     done = command(later, desk.runs, "replay", f"{desk.days[2]:%Y-%m-%d}")
     assert done.returncode == 70
     assert "was not kept, so the installed one is used" in done.stderr
-    assert "No module named 'openbook.portfolio.pypfopt_check'" in done.stderr
+    assert "module 'openbook' has no attribute 'DailyPage'" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
