@@ -34,9 +34,8 @@ nb_ipywidgets_js = {}  # a page without a kernel has no use for widgets, whose s
 nb_merge_streams = True
 
 default_role = "code"
-autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_default_options = {"members": True, "member-order": "bysource", "exclude-members": "model_config"}
 autodoc_typehints = "signature"
-autodoc_class_signature = "separated"
 autodoc_preserve_defaults = True
 numpydoc_show_class_members = False
 
@@ -98,7 +97,7 @@ def fill_api_page(app, page: str, source: list[str]) -> None:
     for kind, name in public():
         title = name if kind == "automodule" else name.rpartition(".")[2]
         hidden = [full.rpartition(".")[2] for full in offered if kind == "automodule" and full.startswith(f"{name}.")]
-        options = f":exclude-members: {', '.join(sorted(hidden))}\n" if hidden else ""
+        options = f":exclude-members: {', '.join(['model_config', *sorted(hidden)])}\n"
         source[0] += f"\n## `{title}`\n\n```{{eval-rst}}\n.. {kind}:: {name}\n{indent(options)}```\n"
 
 
