@@ -11,6 +11,7 @@ import pytest
 
 import openbook.common.errors as errors
 from openbook.report.docs_site import PAGES, build
+from support import programs
 from test_architecture import ARROWS, LIB
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -156,3 +157,31 @@ def test_every_guide_runs_in_the_build(tmp_path):
     for notebook in GUIDES.glob("*.ipynb"):
         text = (tmp_path / "html" / f"{notebook.stem}.html").read_text(encoding="utf-8")
         assert text.count("cell_output") > 5, notebook.stem
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_a_browser_shows_the_pages_and_finds_a_word_without_a_network(site, browser, width):
+    """No page scrolls sideways, nothing is asked for outside of the site, and the search answers."""
+    asked, said = [], []
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda line: said.append(line.text) if line.type == "error" else None)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    for name in ("index", "day_and_month", "tested_failures", "architecture", "api", "trade_execution"):
+        page.goto(f"{site.as_uri()}/{name}.html")
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, name
+    page.goto(f"{site.as_uri()}/search.html?q=reconcile")
+    page.wait_for_selector("#search-results a")
+    assert "The book" in page.inner_text("#search-results")
+    assert [url for url in asked if not url.startswith((site.as_uri(), "data:"))] == []
+    assert said == []
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium without a window; the test is skipped where there is none."""
+    sync_api = programs.driver("chromium", "playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=programs.need("chromium"), args=["--no-sandbox"])
+        yield opened
+        opened.close()

@@ -24,6 +24,7 @@ html_static_path = ["_static"]
 html_css_files = ["openbook.css"]
 html_copy_source = False
 html_show_sphinx = False
+html_show_search_summary = False  # it would fetch every page found, which a browser forbids for files
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3

@@ -22,7 +22,7 @@ from openbook.runs import provenance
 PAGES = Path("notebooks") / "guides"
 NEEDED = ("sphinx", "myst_nb", "numpydoc", "furo")  # what the extra `docs` brings
 PATIENCE = 1800.0  # seconds for a build, in which every guide is executed
-TIMES = "the guides are executed, which takes two to four minutes"  # on 2 cores, measured
+TIMES = "the guides are executed, which takes two to five minutes"  # 200 s of processor time; on a busy machine 293 s
 
 
 def open_docs(say: Callable[[str], None]) -> Path:
