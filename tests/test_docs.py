@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -185,3 +186,13 @@ def browser():
         opened = playwright.chromium.launch(executable_path=programs.need("chromium"), args=["--no-sandbox"])
         yield opened
         opened.close()
+
+
+@pytest.mark.long
+def test_the_pages_build_where_there_is_no_clone_around_them(tmp_path):
+    """As in a wheel: without SECURITY.md, CONTRIBUTING.md and CHANGELOG.md, whose pages are left out."""
+    shutil.copytree(GUIDES, tmp_path / PAGES, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+    build(tmp_path / PAGES, tmp_path / "out" / "html", execute=False)
+    built = {path.stem for path in (tmp_path / "out" / "html").glob("*.html")}
+    assert {"index", "approvals", "research_tour"} <= built
+    assert not {"security", "contributing", "changelog"} & built

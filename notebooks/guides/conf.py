@@ -16,7 +16,9 @@ release = metadata.version("openbook")
 copyright = "the openbook authors"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc"]
 exclude_patterns = [f"{page}.md" for page, file in OF_A_CLONE.items() if not (TOP / file).is_file()]
-suppress_warnings = ["toc.excluded", "mystnb.unknown_mime_type"]  # a desk of its own has no page of a clone
+suppress_warnings = ["mystnb.unknown_mime_type"]
+if exclude_patterns:  # outside of a clone the table of contents names pages that are not there
+    suppress_warnings += ["toc.excluded", "toc.not_readable"]
 
 html_theme = "furo"
 html_title = "openbook"
