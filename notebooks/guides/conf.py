@@ -6,6 +6,7 @@ The pages are the Markdown files and the notebooks of this folder. The built sit
 import re
 from importlib import import_module, metadata
 from pathlib import Path
+from types import ModuleType
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]  # of a clone; SECURITY.md, CHANGELOG.md and CONTRIBUTING.md lie there
@@ -76,32 +77,43 @@ MODULES = (  # the public modules, in the order of a month's work
 )
 
 
-def public() -> list[tuple[str, str]]:
-    """Directive and full name of everything on the API page: `openbook.__all__` if there is one, then the modules."""
+def public() -> list[tuple[str, str, str]]:
+    """Title, directive and full name of everything on the API page: `openbook.__all__` if there is one, then modules."""
     import openbook
 
-    named = [described(openbook, name) for name in sorted(getattr(openbook, "__all__", ()))]
-    return [pair for pair in named if pair] + [("automodule", f"openbook.{name}") for name in MODULES]
+    named = [(f"openbook.{name}", *described(openbook, name)) for name in getattr(openbook, "__all__", ())]
+    offered = {full for _, _, full in named}
+    modules = [f"openbook.{name}" for name in MODULES]
+    return named + [(name, "automodule", name) for name in modules if name not in offered]
 
 
-def described(package, name: str) -> tuple[str, str] | None:
-    """How autodoc describes a public name: where it is defined, not where it is offered; None for plain values."""
+def described(package, name: str) -> tuple[str, str]:
+    """Directive and full name by which autodoc describes a public name: where it is defined, not where it is offered."""
     thing = getattr(package, name)
+    if isinstance(thing, ModuleType):
+        return "automodule", thing.__name__
     if isinstance(thing, type):
         return "autoclass", f"{thing.__module__}.{thing.__qualname__}"
-    return ("autofunction", f"{thing.__module__}.{thing.__name__}") if callable(thing) else None
+    if callable(thing):
+        return "autofunction", f"{thing.__module__}.{thing.__name__}"
+    return "autodata", f"openbook.{package.PUBLIC[name].replace(':', '.')}"
 
 
 def fill_api_page(app, page: str, source: list[str]) -> None:
-    """Put a heading and a description of every public name below the words of the API page."""
+    """Put a heading and a description of every public name below the words of the API page, each name once."""
     if page != "api":
         return
-    offered = {name for kind, name in public() if kind != "automodule"}
-    for kind, name in public():
-        title = name if kind == "automodule" else name.rpartition(".")[2]
-        hidden = [full.rpartition(".")[2] for full in offered if kind == "automodule" and full.startswith(f"{name}.")]
-        options = f":exclude-members: {', '.join(['model_config', *sorted(hidden)])}\n"
-        source[0] += f"\n## `{title}`\n\n```{{eval-rst}}\n.. {kind}:: {name}\n{indent(options)}```\n"
+    shown: set[str] = set()
+    for title, kind, full in public():
+        source[0] += f"\n## `{title}`\n\n"
+        if full in shown:
+            source[0] += f"The same as `{full}` above.\n"
+            continue
+        hidden = sorted(name.removeprefix(f"{full}.") for name in shown if name.startswith(f"{full}."))
+        left_out = f":exclude-members: {', '.join(['model_config', *hidden])}\n"
+        options = {"autofunction": "", "autodata": ":no-value:\n"}.get(kind, left_out)
+        source[0] += f"```{{eval-rst}}\n.. {kind}:: {full}\n{indent(options)}```\n"
+        shown.add(full)
 
 
 def indent(text: str) -> str:

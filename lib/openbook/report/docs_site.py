@@ -6,6 +6,7 @@ the network.
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -59,7 +60,8 @@ def build(pages: Path, out: Path, *, execute: bool = True) -> None:
         raise StorageError(f"the documentation was not built within {PATIENCE:g} s; try again") from None
     if done.returncode:
         lines = [text for text in done.stderr.splitlines() if text.strip()] or ["Sphinx gave no reason"]
-        raise StorageError(f"could not build the documentation: {lines[0]}")
+        first = next((text for text in lines if re.search(r": (?:WARNING|ERROR):", text)), lines[-1])
+        raise StorageError(f"could not build the documentation: {first}")
 
 
 def find_pages() -> Path:
