@@ -78,7 +78,7 @@ MODULES = (  # the public modules, in the order of a month's work
 
 
 def public() -> list[tuple[str, str, str]]:
-    """Title, directive and full name of everything on the API page: `openbook.__all__` if there is one, then modules."""
+    """Title, directive and full name of all that the API page shows: `openbook.__all__` if there is one, then modules."""
     import openbook
 
     named = [(f"openbook.{name}", *described(openbook, name)) for name in getattr(openbook, "__all__", ())]
@@ -88,7 +88,7 @@ def public() -> list[tuple[str, str, str]]:
 
 
 def described(package, name: str) -> tuple[str, str]:
-    """Directive and full name by which autodoc describes a public name: where it is defined, not where it is offered."""
+    """Directive and full name by which autodoc describes a public name: the place where it is defined."""
     thing = getattr(package, name)
     if isinstance(thing, ModuleType):
         return "automodule", thing.__name__
