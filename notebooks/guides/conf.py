@@ -78,7 +78,7 @@ MODULES = (  # the public modules, in the order of a month's work
 
 
 def public() -> list[tuple[str, str, str]]:
-    """Title, directive and full name of all that the API page shows: `openbook.__all__` if there is one, then modules."""
+    """Title, directive and full name of all on the API page: `openbook.__all__` if there is one, then the modules."""
     import openbook
 
     named = [(f"openbook.{name}", *described(openbook, name)) for name in getattr(openbook, "__all__", ())]
