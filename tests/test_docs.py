@@ -189,9 +189,10 @@ def browser():
 
 
 @pytest.mark.long
-def test_the_pages_build_where_there_is_no_clone_around_them(tmp_path):
+def test_the_pages_build_where_there_is_no_clone_around_them(tmp_path, monkeypatch):
     """As in a wheel: without SECURITY.md, CONTRIBUTING.md and CHANGELOG.md, whose pages are left out."""
     shutil.copytree(GUIDES, tmp_path / PAGES, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+    monkeypatch.setenv("OPENBOOK_DESK", str(ROOT))
     build(tmp_path / PAGES, tmp_path / "out" / "html", execute=False)
     built = {path.stem for path in (tmp_path / "out" / "html").glob("*.html")}
     assert {"index", "approvals", "research_tour"} <= built

@@ -1,11 +1,13 @@
 """`openbook open docs`: the site is built once for its pages and its library, and a lack is said in one line."""
 
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from openbook.common.desk_folder import DESK, FILE
+from openbook.common.errors import UsageError
 from openbook.report import docs_site
 from support.trained_desk import openbook
 
@@ -79,6 +81,20 @@ def test_notebooks_see_no_secret_and_no_desk_of_the_user(desk, monkeypatch, tmp_
     docs_site.build(desk, tmp_path / "out" / "html", execute=False)
     assert "correct horse" not in seen.read_text()
     assert DESK not in seen.read_text()
+
+
+def test_pages_of_a_wheel_run_in_the_desk_of_the_user(desk, monkeypatch, tmp_path):
+    """The guides copy notebooks and parameters of a desk; a wheel's pages lie in none."""
+    seen = tmp_path / "seen"
+    packed = tmp_path / "site-packages" / docs_site.PAGES
+    shutil.copytree(desk, packed)
+    (packed / "conf.py").write_text(f"import os\nopen({str(seen)!r}, 'w').write(os.environ[{DESK!r}])\n{CONF}")
+    docs_site.build(packed, tmp_path / "out" / "html", execute=False)
+    assert seen.read_text() == str(tmp_path / "desk")
+    monkeypatch.delenv(DESK)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="no desk at or above"):
+        docs_site.build(packed, tmp_path / "again" / "html", execute=False)
 
 
 def test_the_command_itself_loads_no_sphinx():

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from openbook.common.desk_folder import DESK, RUNS, desk_or_none
+from openbook.common.desk_folder import DESK, RUNS, desk_of, desk_or_none, find_desk
 from openbook.common.errors import ParameterError, StorageError, UsageError
 from openbook.common.files import draft_folder, make_folder, storage
 from openbook.common.secrets import scrubbed_environment
@@ -49,13 +49,14 @@ def build(pages: Path, out: Path, *, execute: bool = True) -> None:
 
     execute : run the notebooks; without it they are shown without results, in seconds
 
-    Raises StorageError (74) with the first warning.
+    Raises StorageError (74) with the first warning, UsageError (64) if there is no desk to run the notebooks in.
     """
     line = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", "-j", "4", "-d", str(out.with_name("doctrees"))]
     line += [str(pages), str(out)] if execute else ["-D", "nb_execution_mode=off", str(pages), str(out)]
-    env = {name: value for name, value in scrubbed_environment().items() if name not in (DESK, RUNS)}
     try:
-        done = subprocess.run(line, env=env, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        done = subprocess.run(
+            line, env=_environment(pages), capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
     except subprocess.TimeoutExpired:
         raise StorageError(f"the documentation was not built within {PATIENCE:g} s; try again") from None
     if done.returncode:
@@ -82,6 +83,15 @@ def site_key(pages: Path) -> str:
     files += sorted(pages.parents[1].glob("*.md"))
     lines = [f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files]
     return hashlib.sha256("\n".join([provenance.library_digest(), *lines]).encode()).hexdigest()[:16]
+
+
+def _environment(pages: Path) -> dict[str, str]:
+    """Ours without secrets and runs. The guides work in the desk around the pages; in a wheel, in that of the user.
+
+    Raises UsageError (64) if there is neither.
+    """
+    env = {name: value for name, value in scrubbed_environment().items() if name not in (DESK, RUNS)}
+    return env if desk_of(pages) else env | {DESK: str(find_desk())}
 
 
 def _publish(built: Path, site: Path) -> None:
