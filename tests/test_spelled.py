@@ -1,4 +1,4 @@
-"""What README, pages, guides and docstrings spell: code, commands, files. All of it works as it is spelled."""
+"""What documents, guides and docstrings spell: code, commands, files. All of it works as it is spelled."""
 
 import json
 import os
@@ -17,13 +17,16 @@ ROOT = Path(__file__).resolve().parents[1]
 SPAN = re.compile(r"`([^`]+)`", re.DOTALL)
 PYTHON = re.compile(r"openbook(?!\.yaml$)(\.\w+)+(\(.*\))?")  # openbook.yaml is the marker file of a desk
 NAMED_IN = re.compile(r"`([A-Za-z_]\w*)` in\s+`(openbook(?:\.\w+)+)`")
+OURS = re.compile(r"(?:^|&& |uv run (?:--extra \w+ )*)openbook (.*)")  # a command of ours, alone or after others
+TEST_FILE = re.compile(r"(?<![\w.])(?:tests/)?((?:\w+/)*test_\w+\.py)")
 BELOW = ("lib/", "tests/", "notebooks/", "params/")
 OF_A_DESK = {"lib/extensions/"}  # a desk may have it, this repository does not
 
 
 def texts() -> dict[str, str]:
-    """By place, everything that is written for people: the README, the words of the notebooks, the library's docs."""
-    found = {"README.md": (ROOT / "README.md").read_text(encoding="utf-8")}
+    """By place, everything that is written for people: documents, the words of the notebooks, the library's docs."""
+    documents = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "notebooks").rglob("*.md"))]
+    found = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in documents}
     for path in sorted((ROOT / "notebooks").rglob("*.ipynb")):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         words = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
@@ -47,14 +50,14 @@ def spans() -> dict[str, str]:
 SPANS = spans()
 CODE = sorted(span for span in SPANS if PYTHON.fullmatch(span))
 NAMES = sorted({f"{module}.{name}" for text in texts().values() for name, module in NAMED_IN.findall(text)})
-COMMANDS = sorted(span for span in SPANS if span.startswith(("openbook ", "uv run openbook ")))
+COMMANDS = sorted(span for span in SPANS if OURS.search(span))
 FILES = sorted(s for s in SPANS if s.startswith(BELOW) and " " not in s and "<" not in s and s not in OF_A_DESK)
 
 
 def test_something_is_found():
     assert "openbook.whatif.panel()" in CODE
     assert {"openbook.signals.learners.LEARNERS", "openbook.signals.tuning.SPACES"} <= {*CODE, *NAMES}
-    assert len(COMMANDS) > 30
+    assert len(COMMANDS) > 90
     assert "lib/openbook/signals/features.py" in FILES
 
 
@@ -97,7 +100,7 @@ def test_the_package_alone_is_light(tmp_path):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_are_there_with_their_options(command):
-    words = command.removeprefix("uv run ").split()[1:]
+    words = OURS.search(command)[1].partition("#")[0].split()
     while words and words[0].startswith("-"):  # of the program: --runs DIR, -v
         words = words[1:] if words[0] in ("-v", "--help", "…") else words[2:]
     group = typer.main.get_command(app)
@@ -109,6 +112,13 @@ def test_commands_are_there_with_their_options(command):
     known = {option for parameter in group.params for option in parameter.opts} | {"--help"}
     used = set(re.findall(r"(?<!\S)\[?(--[a-z]+)", " ".join(words)))
     assert used <= known, f"{command} in {SPANS[command]}"
+
+
+@pytest.mark.parametrize("document", [name for name in texts() if name.endswith(".md")])
+def test_tests_that_a_document_names_are_there(document):
+    """`tests/app/test_stops.py`, or `app/test_stops.py` where a document says that they are below tests/."""
+    named = {name for span in SPAN.findall(texts()[document]) for name in TEST_FILE.findall(span)}
+    assert [name for name in named if not (ROOT / "tests" / name).is_file()] == []
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -517,12 +517,19 @@ def status() -> int:
 
 @app.command("open", rich_help_panel=LOOK)
 def open_page(
-    date: Annotated[str | None, typer.Argument(help="Session of the page; default: the latest.")] = None,
+    date: Annotated[
+        str | None, typer.Argument(help="Session of the page; default: the latest. docs: the documentation.")
+    ] = None,
 ) -> None:
-    """Open the daily page in the browser."""
-    from openbook.runs.runs_folder import page_of
+    """Open the daily page, or with docs the documentation, in the browser."""
+    if date == "docs":
+        from openbook.report.docs_site import open_docs
 
-    page = page_of(State.runs, date)
+        page = open_docs(_say)
+    else:
+        from openbook.runs.runs_folder import page_of
+
+        page = page_of(State.runs, date)
     _say(str(page))
     if sys.stdout.isatty():
         typer.launch(str(page))

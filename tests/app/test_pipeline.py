@@ -498,7 +498,7 @@ def test_the_demo_from_nothing_to_twenty_pages(tmp_path):
     + [("daily_run", ("-f", "params/demo/daily_run.yaml", "-p", "date", "2022-12-28"))],
 )
 def test_bare_papermill_runs_every_notebook_and_changes_no_state(project_root, tmp_path, notebook, options):
-    """Run All with the defaults, and the line that the README gives."""
+    """Run All with the defaults, and the line that the quickstart gives."""
     checkout = tmp_path / "checkout"
     for name in ("notebooks", "params"):
         shutil.copytree(project_root / name, checkout / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
