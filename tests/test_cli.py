@@ -21,6 +21,7 @@ from support.trained_desk import openbook
 
 COMMANDS = (
     *(
+        "new",
         "demo",
         "init",
         "upgrade",

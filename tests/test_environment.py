@@ -10,6 +10,7 @@ from packaging.requirements import Requirement
 CONDA_NAMES = {
     "arch": "arch-py",
     "xgboost-cpu": "py-xgboost-cpu",
+    "xgboost": "py-xgboost-cpu",  # the same module on macOS
     "matplotlib": "matplotlib-base",
     "jupyter-client": "jupyter_client",
 }  # PyPI name → conda-forge name
@@ -25,7 +26,7 @@ def ranges(project_root):
     project = tomllib.loads((project_root / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     texts = project["dependencies"] + [text for extra in extras.values() for text in extra]
-    needs = [Requirement(text) for text in texts]
+    needs = [need for need in map(Requirement, texts) if need.name != project["name"]]
     return {CONDA_NAMES.get(need.name, need.name).lower(): need.specifier for need in needs}
 
 

@@ -67,10 +67,27 @@ def options(
 
 
 @app.command(rich_help_panel=START)
+def new(folder: Annotated[Path, typer.Argument(help="Folder to make; an existing one must be empty.")]) -> None:
+    """Make a desk: a folder with notebooks, parameters and runs of your own."""
+    from openbook.app.new import new_desk
+
+    _say(new_desk(folder))
+
+
+@app.command(rich_help_panel=START)
 def demo() -> None:
-    """Run everything on the bundled data: train, compare, select, then 20 daily pages."""
+    """Run everything on the bundled data: train, compare, select, then 20 daily pages.
+
+    Outside a desk it makes one, ./openbook-demo.
+    """
     from openbook.app import pipeline
 
+    if desk_folder.desk_or_none() is None and not desk_folder.is_unmarked(Path.cwd()):
+        from openbook.app.new import demo_desk
+
+        desk, said = demo_desk(Path.cwd())
+        os.environ[desk_folder.DESK] = str(desk)
+        _say(said)
     pipeline.demo(State.runs, say=_say)
 
 
