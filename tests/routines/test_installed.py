@@ -37,6 +37,14 @@ def call(*command, at: Path) -> str:
     return done.stdout
 
 
+def test_the_library_from_the_wheel_is_the_one_of_the_clone(installed, tmp_path):
+    """An approval given in a clone and one given beside the wheel of the same sources are by the same code."""
+    script = "from openbook.runs import provenance as p; print(p.LIBRARY, p.library_digest())"
+    place, digest = call(installed / "python", "-c", script, at=tmp_path).split()
+    assert Path(place).is_relative_to(installed.parent)
+    assert digest == provenance.library_digest()
+
+
 def test_a_desk_from_the_wheel_alone(installed, tmp_path):
     """new, demo, open, status, verify, replay, in a folder with nothing around it."""
     openbook, desk = installed / "openbook", tmp_path / "desk"
@@ -49,11 +57,3 @@ def test_a_desk_from_the_wheel_alone(installed, tmp_path):
     assert "23 runs" in call(openbook, "verify", at=desk)
     assert "no problems" in call(openbook, "verify", at=desk)
     assert "outputs of 2022-12-28 are identical" in call(openbook, "replay", "2022-12-28", at=desk)
-
-
-def test_the_library_from_the_wheel_is_the_one_of_the_clone(installed, tmp_path):
-    """An approval given in a clone and one given beside the wheel of the same sources are by the same code."""
-    script = "from openbook.runs import provenance as p; print(p.LIBRARY, p.library_digest())"
-    place, digest = call(installed / "python", "-c", script, at=tmp_path).split()
-    assert Path(place).is_relative_to(installed.parent)
-    assert digest == provenance.library_digest()
