@@ -47,8 +47,12 @@ def is_unmarked(folder: Path) -> bool:
 
 
 def named_desk(folder: str | Path) -> Path:
-    """The desk in that very folder, absolute; UsageError (64) if there is no marker file in it."""
+    """The desk in that very folder, absolute; UsageError (64) if it is none, or this user cannot read it."""
     desk = Path(folder).resolve()
+    if not desk.is_dir():
+        raise UsageError(f"{desk} is {'a file' if desk.exists() else 'not there'}, not the folder of a desk; {WAYS}")
+    if not os.access(desk, os.R_OK | os.X_OK):
+        raise UsageError(f"{desk} cannot be read by this user; ask its owner, or name another desk")
     if not os.path.lexists(desk / FILE):
         raise UsageError(f"{desk} is not a desk: file {FILE} not found; {WAYS}")
     _require_marker(desk / FILE)
