@@ -51,7 +51,7 @@ def named_desk(folder: str | Path) -> Path:
     desk = Path(folder).resolve()
     if not desk.is_dir():
         raise UsageError(f"{desk} is {'a file' if desk.exists() else 'not there'}, not the folder of a desk; {WAYS}")
-    if not os.access(desk, os.R_OK | os.X_OK):
+    if not os.access(desk, os.R_OK | os.X_OK, effective_ids=True):
         raise UsageError(f"{desk} cannot be read by this user; ask its owner, or name another desk")
     if not os.path.lexists(desk / FILE):
         raise UsageError(f"{desk} is not a desk: file {FILE} not found; {WAYS}")
