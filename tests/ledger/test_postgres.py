@@ -21,6 +21,7 @@ from openbook.common.errors import (
     ConflictError,
     LockError,
     OpenbookError,
+    ParameterError,
     StorageError,
     UsageError,
 )
@@ -542,5 +543,5 @@ def test_without_the_driver_the_way_out_is_named(monkeypatch):
     monkeypatch.delitem(sys.modules, "openbook.ledger.postgres")
     monkeypatch.setitem(sys.modules, "psycopg", None)
     monkeypatch.delattr("openbook.ledger.postgres")
-    with pytest.raises(UsageError, match=r"pip install 'openbook\[postgres\]'"):
+    with pytest.raises(ParameterError, match=r"pip install 'openbook\[postgres\]'"):
         read_book("postgresql://h/db?book=live")
