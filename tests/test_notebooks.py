@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "notebooks"
 # Not what an editor keeps in hidden folders, as JupyterLab does in .ipynb_checkpoints.
 NOTEBOOKS = sorted(path for path in FOLDER.rglob("*.ipynb") if "/." not in f"/{path.relative_to(FOLDER)}")
-MOST_LINES, MOST_CODE_CELLS = 15, 40
+MOST_LINES, MOST_CODE_CELLS, OF_A_GUIDE = 15, 25, 40
 NOT_IN_A_CELL = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.For, ast.While, ast.Try)
 
 
@@ -63,12 +63,24 @@ def test_cells_have_ids_of_their_own(cells):
     assert len(set(ids)) == len(ids)
 
 
-def test_cells_are_short(cells):
+def test_cells_are_short(request, cells):
     lists = {cell["id"] for cell in code(cells) if cell["source"].lstrip().startswith(("import", "from"))}
     lists |= {cell["id"] for cell in cells if "parameters" in cell["metadata"].get("tags", [])}  # a line each
     long = {c["id"]: n for c in code(cells) if (n := c["source"].count("\n") + 1) > MOST_LINES and c["id"] not in lists}
     assert not long
-    assert len(code(cells)) <= MOST_CODE_CELLS
+    guide = request.node.callspec.params["cells"].parent.name == "guides"
+    assert len(code(cells)) <= (OF_A_GUIDE if guide else MOST_CODE_CELLS)
+
+
+def test_a_run_imports_two_lines_of_the_library_at_most(request, cells):
+    if request.node.callspec.params["cells"].parent.name == "guides":
+        pytest.skip("a guide shows where things are")
+    nodes = [n for c in code(cells) for n in ast.parse(c["source"]).body]
+    lines = [
+        ast.unparse(n) for n in nodes if isinstance(n, ast.Import | ast.ImportFrom) and "openbook" in ast.unparse(n)
+    ]
+    assert lines[0] == "import openbook as ob"
+    assert len(lines) <= 2
 
 
 def test_the_logic_is_in_the_library(cells):

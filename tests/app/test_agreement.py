@@ -83,6 +83,19 @@ def test_h07_a_whole_backup_is_noticed_where_the_log_was_seen_to_go_on(today, ye
     assert (said.code, "this machine: has seen entry" in said.out) == (90, True), said.out
 
 
+@pytest.mark.parametrize("parts", SETS, ids="+".join)
+def test_h07_a_halt_logs_nothing_that_was_put_back_as_good(today, yesterday, parts):
+    put_back(today, yesterday, *parts)
+    log = (today.runs / "audit.jsonl").read_bytes()
+    halted = succeed(give(today, "halt", "--who", "Ann", "--reason", "a restore"))
+    assert "not logged yet, because" in halted.out
+    assert (today.runs / "audit.jsonl").read_bytes() == log
+    assert give(today, "verify").code == 90
+    assert deposit(today).code == 90
+    succeed(give(today, "reset", "--restored", "--who", "Ann", "--reason", "the disk died"))
+    require_agreement(today.runs)
+
+
 @pytest.mark.parametrize("name", ["audit.jsonl", "books/paper.db", "production/champion.json", "store", "daily_run"])
 def test_h07_what_is_deleted_is_noticed(today, name):
     target = today.runs / name

@@ -484,7 +484,7 @@ def test_buys_are_scaled_by_the_largest_factor_that_the_cash_can_pay(orders, cas
 
 def test_a_price_so_small_that_its_shares_cannot_be_counted_is_refused_by_name():
     generator = TradeGenerator(min_trade_size=0, costs=FREE)
-    with pytest.raises(DataError, match="B at 1e-12 USD: a weight of 50.0% buys more shares than can be counted"):
+    with pytest.raises(DataError, match=r"B at 1e-12 USD: a weight of 50.0% buys more shares than can be counted"):
         generator.generate_trades(held(), 100_000, series(A=0.5, B=0.5), series(A=1.0, B=1e-12))
 
 

@@ -128,7 +128,7 @@ def test_a_cell_that_decides_voids_the_approval_and_says_which(desk, at, monkeyp
     at(desk.days[0], "21:40")
     daily = desk.runs.parent / "notebooks" / "daily_run.ipynb"
     before = daily.read_text()
-    daily.write_text(before.replace("positions, cash, value = ", "positions, cash, value =  "))
+    daily.write_text(before.replace("page = ob.DailyPage", "page =  ob.DailyPage"))
     refused = openbook("export", date)
     assert refused.code == 55
     assert "the code changed since: notebooks/daily_run.ipynb, code cell" in refused.err

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from openbook.app import approvals, champions
-from openbook.app.agreement import require_agreement
+from openbook.app.agreement import compare, require_agreement
 from openbook.app.book_places import book_place, the_book
 from openbook.app.service import (
     MOMENT,
@@ -570,12 +570,17 @@ def _record_halt(runs: Path, kind: str, signed: dict[str, str]) -> int | None:
 
 
 def _log_halt(runs: Path) -> str:
-    """Bring log and views up to date after a halt; why that has to wait, else nothing."""
+    """Bring views and log up to date after a halt; why that has to wait, else nothing.
+
+    What does not agree with the log stays out of it: else a halt would make a restored or planted part a good one.
+    """
     folder = RunsFolder(runs)
     try:
         with folder.lock(patience=0.5):
-            note(folder, at=log_time(runs))
             publish_all_views(folder)  # also of a book whose commit seemed to fail
+            if broken := compare(runs).broken:
+                return f"; not logged yet, because {broken[0].said}; see openbook verify --restored"
+            note(folder, at=log_time(runs))
             publish_calendar(runs)
     except (OpenbookError, OSError) as error:
         return f"; log and views follow with the next command: {error}"

@@ -44,7 +44,14 @@ class Diff:
 
 def diff(runs: str | Path, first: str, second: str) -> Diff:
     """Two sealed daily runs compared; UsageError (64) if one is not sealed, ModelError or DataError if its inputs are
-    missing."""
+    missing.
+
+    Examples
+    --------
+    >>> ob.diff("runs", "2022-12-27", "2022-12-28")
+    Traceback (most recent call last):
+    openbook.common.errors.UsageError: ...
+    """
     sealed = [sealed_day(Path(runs), date) for date in (first, second)]
     before, after = _inputs(sealed)
     difference = compare(before, after)

@@ -21,6 +21,7 @@ from openbook.backtest.simulate import (
 from openbook.common.constants import CASH
 from openbook.common.errors import DataError, LimitError, OptimizerError
 from openbook.common.settings import Settings
+from openbook.common.shown import Shown
 from openbook.market.tables import Market
 from openbook.portfolio.costs import Costs
 from openbook.portfolio.target_weights import (
@@ -63,7 +64,7 @@ class Decisions:
 
 
 @dataclass(frozen=True, eq=False)
-class BacktestResult:
+class BacktestResult(Shown):
     """The raw facts of one backtest; everything else is derived from them through `openbook.metrics`.
 
     returns : by session, close to close after costs, from the session after the first decision

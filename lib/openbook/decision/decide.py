@@ -12,6 +12,7 @@ from typing import cast
 import pandas as pd
 
 from openbook.common.constants import CASH
+from openbook.common.shown import Shown
 from openbook.execution.kill_switch import ACTIVE
 from openbook.execution.orders import TradeGenerator, Unbought, current_weights
 from openbook.execution.risk_checks import SafetyLimits, SafetyValidator, profile_of, restrict
@@ -153,10 +154,16 @@ def gather(
 
 
 @dataclass(frozen=True, eq=False)
-class Decision:
+class Decision(Shown):
     """Target weights of a session and what led to them.
 
     scores : dates × symbols through the session, or what computes them when they are needed
+
+    Examples
+    --------
+    >>> decision = ob.TradingDay("2022-12-28", {"provider": "sample"}).decision
+    >>> decision.target.index[-1]
+    'CASH'
     """
 
     inputs: DecisionInputs
@@ -207,6 +214,12 @@ def decide(inputs: DecisionInputs, scores: pd.DataFrame | Callable[[], pd.DataFr
         is asked. Nothing is scored without a rebalance
 
     Raises what `construct_portfolio` does, if the session is a rebalance.
+
+    Examples
+    --------
+    >>> inputs = ob.TradingDay("2022-12-28", {"provider": "sample"}).decision.inputs
+    >>> float(ob.decide(inputs).target.sum().round(9))
+    1.0
     """
     made = Decision(inputs, (lambda: score(inputs.data, inputs.model, inputs.n_scored)) if scores is None else scores)
     _ = made.target  # what fails, fails here

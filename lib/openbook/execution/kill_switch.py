@@ -82,7 +82,13 @@ class _Row:
 
 
 class KillSwitch(Settings):
-    """Limits of the switch. Each is broken strictly beyond its value: a loss of exactly 3% does not trip."""
+    """Limits of the switch. Each is broken strictly beyond its value: a loss of exactly 3% does not trip.
+
+    Examples
+    --------
+    >>> ob.KillSwitch(max_daily_loss=0.02).max_daily_loss
+    0.02
+    """
 
     max_daily_loss: float = Field(0.03, gt=0, lt=1, description="loss in one session that trips HALTED")
     # Its standard error over 30 sessions is about √(252/30) = 2.9: expect false alarms, and check their rate.

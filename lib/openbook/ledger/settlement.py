@@ -66,6 +66,12 @@ def settle(
     DataError if held names have no price for too long, or too many of them (they are never valued at zero), and for an
     action whose ratio could mean two things; BookError while the outcome is unknown of an approved order of a
     live book.
+
+    Examples
+    --------
+    >>> from openbook.ledger.records import new_state
+    >>> ob.settle(new_state(1000.0), market, ob.Costs(), "2022-12-28").equity
+    1000.0
     """
     require_accounted(state, date)
     date = pd.Timestamp(date).normalize()

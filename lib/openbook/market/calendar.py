@@ -71,7 +71,13 @@ def previous_session(day) -> pd.Timestamp:
 
 
 def require_session(day) -> pd.Timestamp:
-    """`day` as a naive Timestamp; NoSession (0) if the exchange is closed, CalendarError (32) beyond the calendar."""
+    """`day` as a naive Timestamp; NoSession (0) if the exchange is closed, CalendarError (32) beyond the calendar.
+
+    Examples
+    --------
+    >>> ob.require_session("2022-12-28").day_name()
+    'Wednesday'
+    """
     moment = _inside(day)
     if moment not in _sessions():
         following = f"; next is {next_session(moment):%Y-%m-%d}" if moment < _sessions()[-1] else ""

@@ -8,6 +8,7 @@ import pandas as pd
 
 from openbook.common.errors import DataError
 from openbook.common.frames import places_in
+from openbook.common.shown import Shown
 from openbook.market.restatements import WIDE_TABLES, in_order, put_index, put_rows, restated_rows
 from openbook.market.rewrites import Grid, put_in_turn, rewrite_rows, spelled_out
 
@@ -67,7 +68,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, eq=False)
-class Market:
+class Market(Shown):
     """Frozen tables of one market; a field that the source lacks is None, never invented.
 
     close, adjusted, open, high, low : sessions × symbols, float64, USD; NaN where there is no bar
@@ -84,6 +85,11 @@ class Market:
         `restatements` has them cell by cell
     doubtful : date, symbol, close of the bars that ingest's rule `level` refused: no table above has them, and yet
         their name is not worth what it was before; None: there were none
+
+    Examples
+    --------
+    >>> market.upto("2022-12-28").dates[-1].date().isoformat()
+    '2022-12-28'
     """
 
     close: pd.DataFrame

@@ -178,6 +178,12 @@ def monitoring_log(
     checks : columns check, value, limit, ok, status, detail
 
     What lies after the session changes nothing, but labels must be those that were known then.
+
+    Examples
+    --------
+    >>> day = ob.TradingDay("2022-12-28", {"provider": "sample"})
+    >>> day.log["model"]["age_days"]  # made by `ob.monitor` from the day's scores, labels and book
+    58
     """
     monitor, evidence = monitor or OpsMonitor(), evidence or Evidence()
     session = pd.Timestamp(facts.session)

@@ -97,6 +97,13 @@ def construct_portfolio(
     locked : held symbols that cannot trade; they keep their weight and use up their part of the limits
 
     Raises DataError if the tables do not fit together, OptimizerError (50) if no weights satisfy the limits.
+
+    Examples
+    --------
+    >>> scores = ob.compute_features(market, ["momentum_126"])["momentum_126"]
+    >>> wanted = ob.construct_portfolio(scores, market.adjusted, settings=ob.PortfolioSettings(top_n=10))
+    >>> float(wanted.weights.sum().round(9))
+    1.0
     """
     close = _sorted_columns(close, "close")
     scores = _scores_like(scores, close)

@@ -9,7 +9,13 @@ BPS = 1e-4
 
 
 class Costs(Settings):
-    """Commission and slippage on the notional of each order, in USD; its sign does not matter, NaN stays NaN."""
+    """Commission and slippage on the notional of each order, in USD; its sign does not matter, NaN stays NaN.
+
+    Examples
+    --------
+    >>> ob.Costs(commission_bps=1, min_commission=1).commission([100, 1_000_000]).tolist()
+    [1.0, 100.0]
+    """
 
     commission_bps: float = Field(1.0, ge=0, le=1000, description="commission, basis points of notional")
     slippage_bps: float = Field(

@@ -36,6 +36,11 @@ def detect_regime(market: Market, settings: RegimeSettings = RegimeSettings()) -
 
     risk-off: below the mean, and the mean falls or volatility is high; risk-on: above a rising mean with volatility
     not high; otherwise, and until there is enough history, normal.
+
+    Examples
+    --------
+    >>> ob.detect_regime(market)["regime"].iloc[-1] in (0, 1, 2)
+    True
     """
     level = market_level(market)
     mean = level.rolling(settings.trend_window).mean()

@@ -48,7 +48,13 @@ class RegimeAdaptation(Settings):
 
 
 class PortfolioSettings(Settings):
-    """How scores become weights; every number here is a trial when it is tuned."""
+    """How scores become weights; every number here is a trial when it is tuned.
+
+    Examples
+    --------
+    >>> ob.PortfolioSettings(optimizer="hrp", top_n=20).top_n
+    20
+    """
 
     optimizer: str = Field("max_sharpe", description=f"one of {', '.join(OPTIMIZERS)}")
     fallbacks: tuple[str, ...] = Field(

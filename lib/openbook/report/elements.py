@@ -73,8 +73,28 @@ class Element:
         return self.data, self.metadata
 
 
+class Section:
+    """Some elements that one cell of a notebook displays, one below the other."""
+
+    def __init__(self, *elements: Element):
+        self.elements = elements
+
+    def _ipython_display_(self) -> None:
+        """What IPython calls."""
+        from IPython.display import display
+
+        for element in self.elements:
+            display(element)
+
+
 def callout(text: str, kind: str = "note", title: str | None = None) -> Element:
-    """A sentence that must not be missed; kind is note, ok, warn or stop. Line breaks part paragraphs."""
+    """A sentence that must not be missed; kind is note, ok, warn or stop. Line breaks part paragraphs.
+
+    Examples
+    --------
+    >>> ob.callout("None passes.", kind="warn", title="Verdict").data["text/plain"]
+    'Verdict: None passes.'
+    """
     if kind not in KINDS:
         raise UsageError(f"unknown callout kind {kind!r}; choose from {', '.join(KINDS)}")
     style = f"border-left: 4px solid {_BORDER[kind]}; padding: 6px 12px; margin: 4px 0"
@@ -85,7 +105,13 @@ def callout(text: str, kind: str = "note", title: str | None = None) -> Element:
 
 
 def facts(values: Mapping[str, str]) -> Element:
-    """A row of key figures: what it is, and the figure, already in words."""
+    """A row of key figures: what it is, and the figure, already in words.
+
+    Examples
+    --------
+    >>> ob.facts({"Equity": "100,000 USD"}).data["text/plain"]
+    'Equity: 100,000 USD'
+    """
     style = "display: inline-block; margin: 0 24px 8px 0"
     items = [
         f'<div class="fact" style="{style}"><span class="label">{html.escape(str(name))}</span><br>'
@@ -107,6 +133,11 @@ def table(
     formats : format specification by column, such as ",.0f" or ".1%"; others follow from the size of the numbers
     highlight : columns whose sign, truth or word (ok, stop, BUY…) is colored
     empty : the sentence that stands for a table without rows
+
+    Examples
+    --------
+    >>> ob.table(pd.DataFrame({"symbol": ["A"], "weight": [0.25]}), {"weight": ".0%"}).data["text/plain"].split()
+    ['symbol', 'weight', 'A', '25%']
     """
     if empty and not len(frame):
         return _html(f'<p class="empty">{html.escape(empty)}</p>', empty)
@@ -256,6 +287,11 @@ def bar(what: str, *, shown: bool) -> Callable[..., None] | None:
     """What to hand to a long function as its `progress`: a progress bar in JupyterLab.
 
     shown : False under a runner: progress then goes elsewhere, so that the notebook holds no timings
+
+    Examples
+    --------
+    >>> ob.bar("Backtests", shown=False) is None  # nobody watches
+    True
     """
     if not shown:
         return steps(what)

@@ -3,7 +3,6 @@
 The page has only the tags, attributes and classes that are listed here.
 """
 
-import math
 import re
 from functools import cache, lru_cache
 from pathlib import Path
@@ -26,7 +25,6 @@ CLASSES = {"callout", "note", "ok", "warn", "stop", "title", "facts", "fact", "l
 CLASSES |= {"num", "text", "long", "pos", "neg", "empty", "ob-table"}
 KEPT = 512  # pieces of HTML that were cleaned and are remembered: the prose of every page, the tables of its mail
 _STYLE = re.compile(r"<style\b[^>]*>.*?</style\s*>", re.DOTALL | re.IGNORECASE)
-_PLACE = re.compile(r"page-[0-9]{1,2}", re.ASCII)
 _INSIDE = re.compile(r"#[\w-]*|[\w][\w./-]*", re.ASCII)  # a link into this page or to a file beside it
 
 
@@ -55,13 +53,8 @@ def exporter() -> ReportExporter:
 
 
 class Arrange(Preprocessor):
-    """Leave out what is tagged `no-report`, put what is tagged `verdict` right below the title, before the words that
-    introduce the page, and the sections in the order of their tags: a notebook shows what follows from what, its page
-    what a reader wants to know first.
-
-    A section begins with a cell of words that has a heading of the second level; `page-1` comes before `page-2`, and
-    sections without such a tag stay behind them, in their order.
-    """
+    """Leave out what is tagged `no-report`, and put what is tagged `verdict` right below the title, before the words
+    that introduce the page; everything else has the order of the notebook."""
 
     enabled = True
 
@@ -70,37 +63,17 @@ class Arrange(Preprocessor):
         cells = [cell for cell in nb.cells if not LEFT_OUT & set(cell.metadata.get("tags", []))]
         verdict = [cell for cell in cells if VERDICT in cell.metadata.get("tags", [])]
         rest = [cell for cell in cells if VERDICT not in cell.metadata.get("tags", [])]
-        head, *sections = _sections(rest)
-        title, words = _title_and_words(head)
-        nb.cells = [*title, *verdict, *words, *(cell for part in sorted(sections, key=_place) for cell in part)]
+        head = [part for cell in rest[:1] for part in _title_and_words(cell)]
+        nb.cells = [*head[:1], *verdict, *head[1:], *rest[1:]]
         return nb, resources
 
 
-def _sections(cells: list) -> list[list]:
-    """The cells before the first heading of the second level, then one list for each such heading."""
-    parts: list[list] = [[]]
-    for cell in cells:
-        if cell.cell_type == "markdown" and cell.source.startswith("## "):
-            parts.append([])
-        parts[-1].append(cell)
-    return parts
-
-
-def _title_and_words(head: list) -> tuple[list, list]:
-    """The title, and the words between it and the first section; a cell that has both is parted."""
-    title, _, words = head[0].source.partition("\n\n") if head else ("", "", "")
-    if not (head and head[0].cell_type == "markdown" and title.startswith("# ") and words):
-        return head[:1], head[1:]
-    return [NotebookNode(head[0] | {"source": title})], [
-        NotebookNode(head[0] | {"source": words, "id": "words"}),
-        *head[1:],
-    ]
-
-
-def _place(section: list) -> float:
-    """Position of a section on the page."""
-    tags = [tag for tag in section[0].metadata.get("tags", []) if _PLACE.fullmatch(tag)]
-    return min((int(tag.removeprefix("page-")) for tag in tags), default=math.inf)
+def _title_and_words(cell) -> list:
+    """The title, and the words below it in the same cell; a cell without both is left whole."""
+    title, _, words = cell.source.partition("\n\n")
+    if not (cell.cell_type == "markdown" and title.startswith("# ") and words):
+        return [cell]
+    return [NotebookNode(cell | {"source": title}), NotebookNode(cell | {"source": words, "id": "words"})]
 
 
 class Clean(SanitizeHTML):

@@ -129,7 +129,16 @@ class Stage:
 
 
 def open_stage(folder: str | Path | None) -> Stage:
-    """The stage of `folder`; without one a temporary folder, and a line that says so."""
+    """The stage of `folder`; without one a temporary folder, and a line that says so.
+
+    Examples
+    --------
+    >>> run = ob.open_stage(None)
+    No stage was given: this run writes to the temporary folder ...
+    >>> run.write("note.txt", "hello")
+    >>> (run.folder / "note.txt").read_text()
+    'hello'
+    """
     if folder is not None:
         return Stage(folder)
     stage = Stage(tempfile.mkdtemp(prefix="openbook-"))

@@ -109,6 +109,14 @@ def judge(
         it that holds for the whole field at once (`metrics.simultaneous_lows`). In a rising market everybody has a
         Sharpe ratio, which no count of trials takes off again: this gate does. None: NaN
     pbo is one value for the whole field; min_track_record in sessions, track_record the share of it that there is.
+
+    Examples
+    --------
+    >>> from openbook.app import inputs
+    >>> tried = inputs.comparison(None, None, "2022-11-29")
+    >>> field = ob.judge(tried.summary, tried.alone, n_trials=2, benchmark=tried.universe)
+    >>> field["optimizer"].tolist()
+    ['hrp', 'equal_weight']
     """
     missing = sorted(set(summary["combination"]) - set(returns.columns))
     if missing:

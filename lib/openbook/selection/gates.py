@@ -57,7 +57,13 @@ GATE_NAMES = {  # above a column of the table of gates
 
 
 class SelectionWeights(Settings):
-    """What each criterion counts for; sums to 1. Sharpe, drawdown and Calmar are close to one bet counted thrice."""
+    """What each criterion counts for; sums to 1. Sharpe, drawdown and Calmar are close to one bet counted thrice.
+
+    Examples
+    --------
+    >>> ob.SelectionWeights().sharpe
+    0.3
+    """
 
     sharpe: float = Field(default=0.30, ge=0, le=1, description="annual, out of sample")
     max_drawdown: float = Field(default=0.25, ge=0, le=1, description="maximum drawdown, a negative number")
@@ -78,7 +84,13 @@ class SelectionWeights(Settings):
 
 
 class Thresholds(Settings):
-    """Gates; a candidate passes all of them or is not promoted. A value on the limit passes."""
+    """Gates; a candidate passes all of them or is not promoted. A value on the limit passes.
+
+    Examples
+    --------
+    >>> ob.Thresholds(sharpe_min=1.5).sharpe_min
+    1.5
+    """
 
     sharpe_min: float = Field(default=1.0, description="annual, out of sample")
     max_drawdown_min: float = Field(default=-0.20, ge=-1, le=0, description="max_drawdown >= this; -0.19 passes -0.20")

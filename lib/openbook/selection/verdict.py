@@ -8,6 +8,7 @@ import pandas as pd
 
 from openbook.backtest.grid import label
 from openbook.common.errors import DataError, ParameterError
+from openbook.common.shown import Shown
 from openbook.selection.gates import (
     SCALES,
     SelectionWeights,
@@ -24,7 +25,7 @@ SHAKEN = 2.0  # a weight is multiplied by up to this, or divided by it
 
 
 @dataclass(frozen=True, eq=False)
-class Selection:
+class Selection(Shown):
     """Result of a model selection.
 
     promoted : the row of the best that passed every gate, or None: then the incumbent stays
@@ -56,6 +57,14 @@ def select_champion(
     field : one row per combination compared: model, optimizer, the criteria and the gated figures, as `judge` gives
         them. None may be left out beforehand. Equal scores are ordered by name.
     n_trials : as passed to `judge`; None: the combinations of `field`
+
+    Examples
+    --------
+    >>> from openbook.app import inputs
+    >>> tried = inputs.comparison(None, None, "2022-11-29")
+    >>> field = ob.judge(tried.summary, tried.alone, n_trials=2, benchmark=tried.universe)
+    >>> len(ob.select(field, ob.SelectionWeights(), ob.Thresholds()).ranking)
+    2
     """
     require_columns(field, ["model", "optimizer", *SCALES, *gated()])
     _require_unique(field)

@@ -136,7 +136,15 @@ class MLDataset:
 
 
 def build_dataset(market: Market, features: Features, horizon: int) -> MLDataset:
-    """Labels of every date and symbol of `features`, ranked among the names with at least one feature that day."""
+    """Labels of every date and symbol of `features`, ranked among the names with at least one feature that day.
+
+    Examples
+    --------
+    >>> features = ob.compute_features(market, ["momentum_126"], dates=market.dates[-300:])
+    >>> dataset = ob.build_dataset(market, features, horizon=20)
+    >>> dataset.label
+    'close[t+1+20] / close[t+1] - 1, total return, ranked within the date into [-0.5, 0.5]'
+    """
     missing = features.dates.difference(market.dates)
     if len(missing) or not features.symbols.isin(market.symbols).all():
         raise DataError("the features have dates or symbols that are not in the market; compute them from this market")

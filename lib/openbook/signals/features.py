@@ -40,6 +40,11 @@ class Feature:
     needs : fields without which it does not exist: bar fields, market_cap, or reported items
     line : Panel → (n_dates, n_symbols); only its order within a date matters
     meaning : a sentence for a reader of the report
+
+    Examples
+    --------
+    >>> ob.FEATURES["momentum_126"].needs
+    ('close',)
     """
 
     name: str
@@ -284,6 +289,12 @@ class Features:
     symbols: pd.Index
     names: tuple[str, ...]
 
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        """One feature, dates × symbols. Raises KeyError naming those that are there."""
+        if name not in self.names:
+            raise KeyError(f"{name!r}; there are {', '.join(self.names)}")
+        return pd.DataFrame(self.values[:, :, self.names.index(name)], index=self.dates, columns=self.symbols)
+
     def frame(self) -> pd.DataFrame:
         """(date, symbol) × feature, float32; shares the memory of `values`."""
         index = pd.MultiIndex.from_product([self.dates, self.symbols], names=["date", "symbol"])
@@ -309,6 +320,12 @@ def compute_features(market: Market, names=None, *, dates=None) -> Features:
     dates : which sessions to return; all if None. The history used is the same, so are the numbers
 
     Raises SchemaError for a feature that is unknown or lacks its fields, DataError for a date that is not a session.
+
+    Examples
+    --------
+    >>> momentum = ob.compute_features(market, ["momentum_126"])["momentum_126"]
+    >>> momentum.shape == market.close.shape, float(momentum.max().max())
+    (True, 0.5)
     """
     chosen = _choose(market, available_features(market) if names is None else names)
     rows = _rows(market, dates)

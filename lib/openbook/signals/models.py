@@ -93,7 +93,13 @@ class Candidate(Settings, strict=True):
 
 
 def define_candidates(entries: list[dict]) -> list[Candidate]:
-    """The candidates of a parameter file, in its order. Raises ParameterError naming the entry and the field."""
+    """The candidates of a parameter file, in its order. Raises ParameterError naming the entry and the field.
+
+    Examples
+    --------
+    >>> [one.name for one in ob.define_candidates([{"name": "a", "algorithm": "lightgbm"}])]
+    ['a']
+    """
     if not isinstance(entries, list) or not entries:
         raise ParameterError("candidates must be a list with at least one entry: {name: ..., algorithm: ...}")
     candidates = [_define(i, entry) for i, entry in enumerate(entries)]

@@ -28,7 +28,13 @@ FINAL = -1  # the fold number of a final fit in the trial ledger
 
 
 class WalkForward(Settings):
-    """How history is cut: folds that judge the candidates, then a holdout that is not used before the end."""
+    """How history is cut: folds that judge the candidates, then a holdout that is not used before the end.
+
+    Examples
+    --------
+    >>> ob.WalkForward(n_folds=3, holdout=252).n_folds
+    3
+    """
 
     n_folds: int = Field(5, ge=1, description="number of test blocks, each scored by a model trained on earlier dates")
     embargo: int = Field(5, ge=0, description="embargo before each test block, in sessions, in addition to the purge")
@@ -144,6 +150,15 @@ def train_candidates(
 
     storage : an Optuna storage URL, where tuning can be resumed; None keeps it in memory
     engine, n_jobs, progress : see `run_tasks`; a task is one candidate in one fold
+
+    Examples
+    --------
+    >>> features = ob.compute_features(market, ["momentum_126", "volatility_63"], dates=market.dates[-1000:])
+    >>> dataset = ob.build_dataset(market, features, horizon=20)
+    >>> candidates = ob.define_candidates([{"name": "a", "algorithm": "lightgbm", "n_estimators": 20}])
+    >>> trained = ob.train(dataset, candidates, ob.WalkForward(n_folds=2, holdout=60))
+    >>> list(trained.oos_scores)
+    ['a']
     """
     learners = [candidate for candidate in candidates if candidate.algorithm != ENSEMBLE]
     splits = plan.splits(dataset)

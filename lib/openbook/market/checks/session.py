@@ -51,6 +51,12 @@ def check_session(market: Market, date, *, held=(), rules: QualityRules | None =
 
     Raises NoSession, CalendarError, DataNotReady if `date` has not arrived, and DataError with all that must stop the
     run, each with its name and the way out.
+
+    Examples
+    --------
+    >>> checked = ob.check(market, "2022-12-28")
+    >>> len(checked.tradable), checked.coverage
+    (20, 1.0)
     """
     rules = rules or QualityRules()
     date = calendar.require_session(date)
