@@ -1,6 +1,8 @@
 """pyproject.toml (ranges) and environment.yml (tested versions) name the same packages."""
 
 import re
+import shutil
+import subprocess
 import tomllib
 
 import pytest
@@ -10,6 +12,7 @@ from packaging.requirements import Requirement
 CONDA_NAMES = {
     "arch": "arch-py",
     "xgboost-cpu": "py-xgboost-cpu",
+    "xgboost": "py-xgboost-cpu",  # the same module on macOS
     "matplotlib": "matplotlib-base",
     "jupyter-client": "jupyter_client",
 }  # PyPI name → conda-forge name
@@ -25,7 +28,7 @@ def ranges(project_root):
     project = tomllib.loads((project_root / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     texts = project["dependencies"] + [text for extra in extras.values() for text in extra]
-    needs = [Requirement(text) for text in texts]
+    needs = [need for need in map(Requirement, texts) if need.name != project["name"]]
     return {CONDA_NAMES.get(need.name, need.name).lower(): need.specifier for need in needs}
 
 
@@ -44,6 +47,22 @@ def test_same_packages(ranges, pins):
 def test_tested_versions_lie_in_the_ranges(ranges, pins):
     outside = {name: pins[name] for name, allowed in ranges.items() if not allowed.contains(pins[name])}
     assert not outside
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("extras", [(), ("--all-extras",)], ids=["base", "all extras"])
+@pytest.mark.parametrize("system", ["linux", "macos"])
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
+def test_there_are_packages_for_each_python_and_system(python, system, extras, project_root):
+    """As uv resolves them; nothing is installed, and no lock file written."""
+    uv = shutil.which("uv")
+    if uv is None:
+        pytest.skip("uv is not installed")
+    command = [uv, "pip", "compile", "--quiet", "--python-version", python, "--python-platform", system, *extras]
+    done = subprocess.run([*command, "pyproject.toml"], cwd=project_root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    wheel = "xgboost" if system == "macos" else "xgboost-cpu"
+    assert re.search(rf"^{wheel}==3\.", done.stdout, re.MULTILINE)
 
 
 def test_no_lock_file_is_committed(project_root):

@@ -1,5 +1,6 @@
 """The commands. Each is a few lines: it says what it does, calls `app`, prints, and returns an exit code."""
 
+import json
 import os
 import re
 import sys
@@ -7,26 +8,53 @@ import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
+if sys.platform == "win32":  # before anything is imported that asks for locks on files
+    print("openbook runs on Linux and macOS; on Windows use WSL", file=sys.stderr)
+    raise SystemExit(64)
+
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from openbook.common import desk_folder, interrupts
-from openbook.common.errors import ApprovalError, AuditError, OpenbookError, StorageError, UsageError
+from openbook.common.errors import (
+    ApprovalError,
+    AuditError,
+    DataError,
+    OpenbookError,
+    ParameterError,
+    StorageError,
+    UsageError,
+)
 from openbook.common.files import reason
 from openbook.common.text import printable
 
+START, RESEARCH, BOOK, LOOK, AUDIT = "Start here", "Research", "The book", "Look", "Audit"
+PANELS = (START, RESEARCH, BOOK, LOOK, AUDIT)  # by who uses them and when
+
+
+class CommandGroups(TyperGroup):
+    """Shows the commands of --help panel by panel."""
+
+    def list_commands(self, ctx) -> list[str]:
+        """Names in the order of PANELS; within one, in that of this file."""
+        panels: dict[str, Any] = {name: vars(command)["rich_help_panel"] for name, command in self.commands.items()}
+        return sorted(panels, key=lambda name: PANELS.index(panels[name]))
+
+
 app = typer.Typer(
     name="openbook",
+    cls=CommandGroups,
     help="Every trading decision is an executed notebook that anyone can open, check and replay.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 
 INTERRUPTED = 130  # what a shell reports after Ctrl-C
-START, DAY, LOOK, MODEL, DATA = "Start here", "Every day", "Inspect and verify", "The model", "Data"
-DANGER = "Emergency stop and keys"
+
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document instead, for a program.")]
 
 
 class _Runs:
@@ -50,6 +78,15 @@ class State:
     verbose = False
 
 
+def _version(asked: bool) -> None:
+    """Print the version, and end."""
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"openbook {version('openbook')}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     desk: Annotated[
@@ -59,6 +96,9 @@ def options(
         Path | None, typer.Option(help="Runs folder; default: the desk's runs folder, or OPENBOOK_RUNS.")
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Verbose output.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     """Every trading decision is an executed notebook that anyone can open, check and replay."""
     State.asked, State.verbose = runs, verbose
@@ -67,14 +107,31 @@ def options(
 
 
 @app.command(rich_help_panel=START)
-def demo() -> None:
-    """Run everything on the bundled data: train, compare, select, then 20 daily pages."""
-    from openbook.app import pipeline
+def new(folder: Annotated[Path, typer.Argument(help="Folder to make; an existing one must be empty.")]) -> None:
+    """Make a desk: a folder with notebooks, parameters and runs of your own."""
+    from openbook.app.new import new_desk
 
-    pipeline.demo(State.runs, say=_say)
+    _say(new_desk(folder))
 
 
 @app.command(rich_help_panel=START)
+def demo() -> None:
+    """Run everything on the bundled data: train, compare, select, then 20 daily pages.
+
+    Outside a desk it makes one, ./openbook-demo.
+    """
+    from openbook.app import pipeline
+
+    if desk_folder.desk_or_none() is None and not desk_folder.is_unmarked(Path.cwd()):
+        from openbook.app.new import demo_desk
+
+        desk, said = demo_desk(Path.cwd())
+        os.environ[desk_folder.DESK] = str(desk)
+        _say(said)
+    pipeline.demo(State.runs, say=_say)
+
+
+@app.command(rich_help_panel=BOOK)
 def init(
     cash: Annotated[float, typer.Option(help="Opening cash, USD.")],
     book: Annotated[str, typer.Option(help="paper or live.")] = "paper",
@@ -89,6 +146,23 @@ def init(
 
 
 @app.command(rich_help_panel=START)
+def doctor(
+    profile: Annotated[str, typer.Option(help="Parameter profile whose source is looked at.")] = "demo",
+    json_: Json = False,
+) -> int:
+    """Check what a desk needs: versions, calendar, clock, disk, books, source, secrets, channels. Changes nothing.
+
+    Exit code 78 if something fails; a warning is no failure.
+    """
+    from openbook.app import doctor
+
+    named = State.asked or os.environ.get(desk_folder.RUNS) or desk_folder.desk_or_none()
+    found = doctor.examine(State.runs if named else None, profile=profile)
+    _answer(json_, doctor.document(found), [one.line for one in found])
+    return ParameterError.exit_code if doctor.failed(found) else 0
+
+
+@app.command(rich_help_panel=START)
 def upgrade() -> None:
     """Upgrade books of an older openbook to the current format; backups are kept, sealed runs stay as they are."""
     from openbook.runs.upgrade import mark_desk
@@ -100,7 +174,7 @@ def upgrade() -> None:
     upgrade(State.runs, _say)
 
 
-@app.command(rich_help_panel=DAY)
+@app.command(rich_help_panel=RESEARCH)
 def run(
     notebook: Annotated[str, typer.Argument(help="train_candidates, compare, select_champion or daily_run.")],
     date: Annotated[str, typer.Option(help="Session whose close is the latest known data, YYYY-MM-DD.")],
@@ -148,7 +222,7 @@ def run(
         return alerts.watched(runs, f"run {notebook}", date, act, _say)
 
 
-@app.command(rich_help_panel=DAY)
+@app.command(rich_help_panel=RESEARCH)
 def backfill(
     notebook: Annotated[str, typer.Argument(help="Usually daily_run.")],
     start: Annotated[str, typer.Option("--from", help="First session, YYYY-MM-DD.")],
@@ -176,7 +250,7 @@ def backfill(
     return alerts.watched(State.runs, f"backfill {notebook}", end, act, _say)
 
 
-@app.command(rich_help_panel=DAY)
+@app.command(rich_help_panel=BOOK)
 def approve(
     date: Annotated[str, typer.Argument(help="Session on which the orders were decided, YYYY-MM-DD.")],
     by: Annotated[str, typer.Option(help="Name of the approver, recorded in the book.")] = "",
@@ -198,7 +272,7 @@ def approve(
     _say(f"log head {head_line(State.runs)}")
 
 
-@app.command(rich_help_panel=DAY)
+@app.command(rich_help_panel=BOOK)
 def reject(
     date: Annotated[str, typer.Argument(help="Session on which the orders were decided, YYYY-MM-DD.")],
     reason: Annotated[str, typer.Option(help="Reason, recorded in the book.")],
@@ -210,7 +284,7 @@ def reject(
     _say(commands.reject(State.runs, date, who=by, reason=reason))
 
 
-@app.command(rich_help_panel=DAY)
+@app.command(rich_help_panel=BOOK)
 def export(
     date: Annotated[str, typer.Argument(help="Session on which the orders were decided, YYYY-MM-DD.")],
     form: Annotated[str, typer.Option("--format", help="generic, ibkr or alpaca.")] = "generic",
@@ -233,7 +307,7 @@ def export(
         _say(f"{out}: orders of {date} for {form}")
 
 
-@app.command(rich_help_panel=DAY)
+@app.command(rich_help_panel=BOOK)
 def fills(
     date: Annotated[str, typer.Argument(help="Session on which the orders were decided, YYYY-MM-DD.")] = "",
     file: Annotated[Path | None, typer.Argument(help="CSV: fill_id,order_id,shares,price,commission,date.")] = None,
@@ -261,7 +335,7 @@ def fills(
         _say(commands.fills(State.runs, date, file, accepted=(who, reason), forced=ids))
 
 
-@app.command(rich_help_panel=DAY)
+@app.command(rich_help_panel=BOOK)
 def reconcile(
     file: Annotated[Path, typer.Argument(help="CSV of the broker's statement: symbol,shares[,price], and a row CASH.")],
     book: Annotated[str, typer.Option(help="paper or live; required if both exist.")] = "",
@@ -279,7 +353,7 @@ def reconcile(
     _say(commands.reconcile(State.runs, file, kind=book, accepted=(who, reason), force=force))
 
 
-@app.command(rich_help_panel=DAY)
+@app.command(rich_help_panel=BOOK)
 def rename(
     symbol: Annotated[str, typer.Argument(help="Current ticker in the book.")],
     new: Annotated[str, typer.Argument(help="New ticker.")],
@@ -294,7 +368,7 @@ def rename(
     _say(commands.rename(State.runs, symbol=symbol, to=new, date=date, who=who, reason=reason, kind=book))
 
 
-@app.command(rich_help_panel=DAY)
+@app.command(rich_help_panel=BOOK)
 def closure(
     date: Annotated[str, typer.Argument(help="Day of the closure or early close, YYYY-MM-DD.")],
     who: Annotated[str, typer.Option(help="Name, recorded in the list.")],
@@ -318,7 +392,7 @@ def closure(
         _say(commands.closure(State.runs, date, who=who, reason=reason, close=close))
 
 
-@app.command(rich_help_panel=DAY)
+@app.command(rich_help_panel=BOOK)
 def cash(
     flow: Annotated[str, typer.Argument(help="deposit, withdrawal, fee or interest.")],
     amount: Annotated[str, typer.Argument(help="USD, above 0, like 1234.56.")],
@@ -335,7 +409,7 @@ def cash(
     _say(commands.cash(State.runs, **said, kind=book, again=again, force=force))
 
 
-@app.command(rich_help_panel=DAY)
+@app.command(rich_help_panel=BOOK)
 def views(
     book: Annotated[str, typer.Option(help="paper or live; required if both exist.")] = "",
 ) -> None:
@@ -345,7 +419,7 @@ def views(
     _say(service.rebuild_views(State.runs, book))
 
 
-@app.command(rich_help_panel=DANGER)
+@app.command(rich_help_panel=BOOK)
 def halt(
     who: Annotated[str, typer.Option(help="Name, recorded in the book.")],
     reason: Annotated[str, typer.Option(help="Reason, recorded in the book.")],
@@ -363,7 +437,7 @@ def halt(
         _say(f"the alarm could not be sent: {error}")
 
 
-@app.command(rich_help_panel=DANGER)
+@app.command(rich_help_panel=BOOK)
 def reset(
     who: Annotated[str, typer.Option(help="Name, recorded in the book.")],
     reason: Annotated[str, typer.Option(help="Why it is safe to resume, recorded in the book.")],
@@ -402,7 +476,7 @@ def reset(
     _say(commands.reset(State.runs, who=who, reason=reason, kind=book, rearm=rearm, key=key))
 
 
-@app.command(rich_help_panel=DANGER)
+@app.command(rich_help_panel=BOOK)
 def key(file: Annotated[Path, typer.Argument(help="Private key to create, outside the runs folder.")]) -> None:
     """Create a private key for signing approvals, and print its public key for the desk's approvers.yaml.
 
@@ -420,7 +494,7 @@ def key(file: Annotated[Path, typer.Argument(help="Private key to create, outsid
         _say(line)
 
 
-@app.command(rich_help_panel=DANGER)
+@app.command(rich_help_panel=BOOK)
 def sign(
     batch: Annotated[str, typer.Argument(help="Full batch hash, as shown by approve and status.")],
     date: Annotated[str, typer.Option(help="Session on which the orders were decided, YYYY-MM-DD.")],
@@ -438,7 +512,7 @@ def sign(
     _say(f"{out}: approves {date}; use it with: openbook approve {date} --token {out.name}")
 
 
-@app.command(rich_help_panel=LOOK)
+@app.command(rich_help_panel=AUDIT)
 def verify(
     head: Annotated[
         str,
@@ -447,6 +521,7 @@ def verify(
     restored: Annotated[
         bool, typer.Option("--restored", help="Show which parts of a backup belong together, and how to go on.")
     ] = False,
+    json_: Json = False,
 ) -> int:
     """Check all hashes and list what was altered. Exit code 90 if anything was."""
     from openbook.app import audit
@@ -455,16 +530,14 @@ def verify(
         from openbook.app.restored import restored_lines
 
         lines, agree = restored_lines(_something())
-        for line in lines:
-            _say(line)
+        _answer(json_, {"agree": agree, "lines": lines}, lines)
         return 0 if agree else AuditError.exit_code
     problems, notes = audit.verify(_something(), head=head or None)
-    for line in [*notes, *problems]:
-        _say(line)
+    _answer(json_, {"problems": problems, "notes": notes}, [*notes, *problems])
     return AuditError.exit_code if problems else 0
 
 
-@app.command(rich_help_panel=LOOK)
+@app.command(rich_help_panel=AUDIT)
 def replay(
     date: Annotated[str, typer.Argument(help="Session of a sealed daily run, YYYY-MM-DD.")],
 ) -> int:
@@ -477,19 +550,20 @@ def replay(
     return AuditError.exit_code if different else 0
 
 
-@app.command(rich_help_panel=LOOK)
+@app.command(rich_help_panel=RESEARCH)
 def diff(
     first: Annotated[str, typer.Argument(help="Session of a sealed daily run, YYYY-MM-DD.")],
     second: Annotated[str, typer.Argument(help="Second session, usually a later one.")],
+    json_: Json = False,
 ) -> None:
     """Compare two days: attribution of the change in target weights, parameters, champion, code, orders."""
     from openbook.app.diff import diff
 
-    for line in diff(State.runs, first, second).lines:
-        _say(line)
+    found = diff(State.runs, first, second)
+    _answer(json_, found.document if json_ else {}, [] if json_ else found.lines)
 
 
-@app.command(rich_help_panel=LOOK)
+@app.command(rich_help_panel=RESEARCH)
 def whatif(
     date: Annotated[str, typer.Argument(help="Session of a sealed daily run, YYYY-MM-DD.")],
     set_: Annotated[
@@ -505,14 +579,27 @@ def whatif(
 
 
 @app.command(rich_help_panel=LOOK)
-def status() -> int:
+def status(
+    part: Annotated[str, typer.Argument(help="positions, orders, runs or log, as a table; default: a summary.")] = "",
+    json_: Json = False,
+) -> int:
     """Show the book, the champion and the latest runs. Exit code 90: one of those was altered."""
-    from openbook.app.status import ALTERED, status_lines
+    from openbook.app.status import ALTERED, status_document, status_lines
+    from openbook.app.status_tables import read_part, table_lines
 
-    lines = status_lines(_something())
-    for line in lines:
-        _say(line)
-    return AuditError.exit_code if any(line.startswith(ALTERED) for line in lines) else 0
+    document: dict[str, Any] = {}
+    if part:
+        rows, altered = read_part(_something(), part)
+        document = {part: rows, "altered": altered}
+        lines = [*(f"{ALTERED}   {said}" for said in altered), *table_lines(rows)]
+    elif json_:
+        document, lines = status_document(_something()), []
+        altered = document["altered"]
+    else:
+        lines = status_lines(_something())
+        altered = [line for line in lines if line.startswith(ALTERED)]
+    _answer(json_, document, lines)
+    return AuditError.exit_code if altered else 0
 
 
 @app.command("open", rich_help_panel=LOOK)
@@ -535,16 +622,15 @@ def open_page(
         typer.launch(str(page))
 
 
-@app.command(rich_help_panel=MODEL)
-def champion() -> None:
+@app.command(rich_help_panel=RESEARCH)
+def champion(json_: Json = False) -> None:
     """Who the champion is, since when and why, and who was champion before."""
-    from openbook.runs.lineage import champion_lines
+    from openbook.runs.lineage import champion_document, champion_lines
 
-    for line in champion_lines(_something()):
-        _say(line)
+    _answer(json_, champion_document(_something()), champion_lines(_something()))
 
 
-@app.command(rich_help_panel=MODEL)
+@app.command(rich_help_panel=RESEARCH)
 def rollback(
     who: Annotated[str, typer.Option(help="Name, recorded in the history.")],
     reason: Annotated[str, typer.Option(help="Reason, recorded in the history.")],
@@ -555,7 +641,7 @@ def rollback(
     _say(champions.rollback(State.runs, who=who, reason=reason))
 
 
-@app.command(rich_help_panel=DAY)
+@app.command(rich_help_panel=LOOK)
 def notify() -> int:
     """Send queued messages. Exit code 80 if some could not be sent."""
     from openbook.app.service import require_own_summaries
@@ -566,7 +652,7 @@ def notify() -> int:
 
 
 data = typer.Typer(no_args_is_help=True, help="Price store and data checks.")
-app.add_typer(data, name="data", rich_help_panel=DATA)
+app.add_typer(data, name="data", rich_help_panel=RESEARCH)
 
 
 @data.command("update")
@@ -590,11 +676,14 @@ def data_check(
     folder: Annotated[str, typer.Argument(help="Vendor folder, file or URL; its layout is detected.")] = "",
     source: Annotated[str, typer.Option(help="YAML with a source: block, if detection fails.")] = "",
     beside: Annotated[str, typer.Option(help="A second source to compare with: a folder, or YAML.")] = "",
+    json_: Json = False,
 ) -> int:
     """Check a full price history: findings, worst first, and how to fix them. Exit code 30: it would stop a run."""
     from openbook.app import pipeline
 
-    return pipeline.check_data(folder, source=source, beside=beside, say=_say)
+    checkup = pipeline.check_data(folder, source=source, beside=beside)
+    _answer(json_, checkup.document() if json_ else {}, [] if json_ else list(checkup.lines()))
+    return 0 if checkup.usable else DataError.exit_code
 
 
 @data.command("compact")
@@ -643,6 +732,15 @@ def _ask(proposal) -> str:
         _say(line)
     asked = "To approve, type the last six characters of the batch's hash"
     return typer.prompt(asked, default="", show_default=False)
+
+
+def _answer(as_json: bool, document: dict[str, Any], lines: list[str]) -> None:
+    """Print the answer to a question: lines for a person, or one JSON document for a program."""
+    if as_json:
+        typer.echo(json.dumps(document, indent=1, allow_nan=False))  # ASCII: a terminal gets no control character
+        return
+    for line in lines:
+        _say(line)
 
 
 def _say(line: str) -> None:

@@ -136,7 +136,6 @@ COMMANDS = [
     "status",
     "init --cash 1000",
     "run daily_run --date 2022-12-28",
-    "demo",
     "halt --who a --reason b",
 ]
 

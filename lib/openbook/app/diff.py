@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from openbook.app.pre_trade_recheck import Written, read_written
 from openbook.app.settings import differences
-from openbook.common.frames import each_row
+from openbook.common.frames import each_row, plain_rows
 from openbook.decision.decide import INPUTS, DecisionInputs
 from openbook.decision.difference import Difference, compare
 from openbook.decision.sealed_inputs import decision_inputs, input_locations, sealed_day
@@ -27,6 +28,14 @@ class Diff:
     dates: tuple[str, str]
     difference: Difference
     beside: tuple[str, ...]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """All of it for a program; weights and changes are fractions of the portfolio."""
+        weights = {"before": self.difference.before.to_dict(), "after": self.difference.after.to_dict()}
+        changes, sizes = plain_rows(self.difference.table), self.difference.sizes.to_dict()
+        notes = [*self.difference.notes, *self.beside]
+        return {"dates": list(self.dates), **weights, "changes": changes, "sizes": sizes, "notes": notes}
 
     @property
     def lines(self) -> list[str]:

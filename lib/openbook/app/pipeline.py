@@ -34,7 +34,6 @@ from openbook.common import secrets
 from openbook.common.desk_folder import find_desk
 from openbook.common.errors import (
     ConflictError,
-    DataError,
     DataNotReady,
     NoSession,
     OpenbookError,
@@ -50,6 +49,7 @@ from openbook.ledger.schema import SCHEMA_VERSION as BOOK_FORMAT
 from openbook.ledger.supersede import supersede_session
 from openbook.market import calendar
 from openbook.market.checks import vendor_folder
+from openbook.market.checks.history import Checkup
 from openbook.market.sources import Source, origin, parse_source
 from openbook.market.sources.folder import deliver
 from openbook.market.store import compact, snapshot
@@ -230,8 +230,8 @@ def update_data(runs: Path, through: str = "", *, profile: str = "demo", whole: 
     )
 
 
-def check_data(path: str, *, source: str = "", beside: str = "", say: Say = print) -> int:
-    """Check a whole history and report its faults, worst first: 0 if it is usable, 30 if it would stop a run.
+def check_data(path: str, *, source: str = "", beside: str = "") -> Checkup:
+    """A whole history checked: its faults, worst first, and whether they would stop a run.
 
     path : a folder, file or URL without a description; or nothing, if `source` is given
     source : a YAML file with a `source:` block, as in the parameters
@@ -244,12 +244,8 @@ def check_data(path: str, *, source: str = "", beside: str = "", say: Say = prin
         described = beside.endswith((".yaml", ".yml"))
         other = deliver(_source_in(beside)) if described else vendor_folder.delivery_of(_from_here(beside))
     if source:
-        checkup = vendor_folder.check_source(_source_in(source), beside=other)
-    else:
-        checkup = vendor_folder.check_folder(_from_here(path), beside=other)
-    for line in checkup.lines():
-        say(line)
-    return 0 if checkup.usable else DataError.exit_code
+        return vendor_folder.check_source(_source_in(source), beside=other)
+    return vendor_folder.check_folder(_from_here(path), beside=other)
 
 
 def _from_here(path: str) -> str:

@@ -7,7 +7,9 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from openbook.common.constants import BOOK_KINDS
 from openbook.common.errors import OpenbookError
@@ -27,11 +29,11 @@ NONE = "·"  # a weekday without a run
 
 
 def status_lines(folder: str | Path) -> list[str]:
-    """The champion, the books and the runs, in a few lines; books are asked themselves, and nothing is written."""
-    found = _books(Path(folder)) if _has_books(Path(folder)) else []
-    seen = read_overview(folder, books=[overview for overview, _ in found])
+    """The champion, the books and the runs, in a few lines for a terminal."""
+    seen, found = _read(folder)
     altered = altered_runs(seen)
-    lines = [f"runs      {seen.folder.absolute()}", *_stops(seen.folder), f"champion  {seen.champion}"]
+    stops = [f"stop      {said}" for said in _stops(seen.folder)]
+    lines = [f"runs      {seen.folder.absolute()}", *stops, f"champion  {seen.champion}"]
     lines[1:1] = [f"{ALTERED}   {said}" for said in (*disagreeing(seen.folder), *altered.values())]
     for book, last in found:
         lines += [f"book      {_book_line(book, last)}", *_book_notes(book), *_void(seen.folder, book)]
@@ -45,6 +47,37 @@ def status_lines(folder: str | Path) -> list[str]:
     lines += [*outbox.status_lines(seen.folder, datetime.datetime.now(datetime.UTC)), *_counts(seen)]
     lines += _head(seen.folder)
     return lines if seen.rows else [*lines, "no runs yet; try openbook demo"]
+
+
+def status_document(folder: str | Path) -> dict[str, Any]:
+    """The same for a program; `last` of a book holds its last session as the performance history writes it."""
+    seen, found = _read(folder)
+    altered = altered_runs(seen)
+    sealed = {row.notebook: row.date for row in seen.sealed}
+    return {
+        "runs": str(seen.folder.absolute()),
+        "altered": [*disagreeing(seen.folder), *altered.values()],
+        "stops": _stops(seen.folder),
+        "champion": seen.champion,
+        "books": [_book_document(seen.folder, book, last) for book, last in found],
+        "last": None if seen.last is None or seen.last.folder in altered else asdict(seen.last),
+        "waiting": seen.waiting,
+        "sealed": {name: {"n": sum(r.notebook == name for r in seen.sealed), "last": sealed[name]} for name in sealed},
+        "failed": len(seen.failed),
+    }
+
+
+def _read(folder: str | Path) -> tuple[Overview, list[tuple[BookOverview, dict[str, str]]]]:
+    """The overview, and each book, asked itself, with its last session; nothing is written."""
+    found = _books(Path(folder)) if _has_books(Path(folder)) else []
+    return read_overview(folder, books=[overview for overview, _ in found]), found
+
+
+def _book_document(folder: Path, book: BookOverview, last: dict[str, str]) -> dict[str, Any]:
+    """A book for a program; `void` says which open orders can no longer be approved."""
+    state = {"kind": book.kind, "switch": book.switch, "waiting": book.waiting, "open": book.open}
+    void = [line.strip() for line in _void(folder, book)]
+    return {**state, "last": last, "lines": book.lines, "edited": book.edited, "void": void}
 
 
 def _head(runs: Path) -> list[str]:
@@ -79,10 +112,9 @@ def altered_runs(seen: Overview) -> dict[str, str]:
     return found
 
 
-def _stops(folder: Path) -> Iterator[str]:
+def _stops(folder: Path) -> list[str]:
     """What stops the orders of a book, and the book may not have recorded yet."""
-    for said in dict.fromkeys(line for kind in BOOK_KINDS for line in halt_markers.stops(folder, kind)):
-        yield f"stop      {said}"
+    return list(dict.fromkeys(line for kind in BOOK_KINDS for line in halt_markers.stops(folder, kind)))
 
 
 def _warnings(seen: Overview) -> Iterator[str]:
@@ -153,7 +185,7 @@ def _has_books(runs: Path) -> bool:
     return any((runs / BOOKS).glob("*")) or any(os.environ.get(f"OPENBOOK_BOOK_{kind.upper()}") for kind in BOOK_KINDS)
 
 
-def _books(runs: Path) -> list[tuple[BookOverview, list[str]]]:
+def _books(runs: Path) -> list[tuple[BookOverview, dict[str, str]]]:
     """Each book as it is, and date, equity and so on of its last session as it shows them; nothing before the first."""
     from openbook.app.book_places import books
 
@@ -161,27 +193,27 @@ def _books(runs: Path) -> list[tuple[BookOverview, list[str]]]:
     found = [_book(runs, kind, place) for kind, place in there.items()]
     for folder in sorted((runs / BOOKS).glob("*/")):
         if folder.name not in there:
-            found.append((BookOverview(plain(folder.name), folder, ["  the book is missing"], []), []))
+            found.append((BookOverview(plain(folder.name), folder, ["  the book is missing"], []), {}))
     return found
 
 
-def _book(runs: Path, kind: str, place: Path | str) -> tuple[BookOverview, list[str]]:
+def _book(runs: Path, kind: str, place: Path | str) -> tuple[BookOverview, dict[str, str]]:
     from openbook.app.service import made_views
 
     folder = runs / BOOKS / kind
     try:
         made = made_views(kind, place)
     except OpenbookError as error:
-        return BookOverview(kind, folder, [f"  {plain(error)}"], []), []
+        return BookOverview(kind, folder, [f"  {plain(error)}"], []), {}
     history = list(csv.DictReader(io.StringIO(made[HISTORY].decode())))[-1:]
-    last = [f"{name} {_cell_text(row[name])}" for row in history for name in list(row)[:4]]
+    last = {name: row[name] for row in history for name in list(row)[:4]}
     lines = printable_lines(json.loads(made[views.SUMMARY]))
     return BookOverview(kind, folder, lines, views.unlike(folder, made)), last
 
 
-def _book_line(book: BookOverview, last: list[str]) -> str:
+def _book_line(book: BookOverview, last: dict[str, str]) -> str:
     """A book and its last session, if there is one."""
-    return ": ".join(filter(None, [book.kind, ", ".join(last)]))
+    return ": ".join(filter(None, [book.kind, ", ".join(f"{name} {_cell_text(last[name])}" for name in last)]))
 
 
 def _cell_text(cell: str) -> str:

@@ -21,6 +21,7 @@ from openbook.app.settings import DailyRun, check_params, set_value
 from openbook.common.constants import CASH
 from openbook.common.desk_folder import runs_folder
 from openbook.common.errors import ConflictError, OpenbookError, ParameterError, UsageError
+from openbook.common.extras import needed
 from openbook.common.strict_yaml import in_words
 from openbook.decision.decide import DecisionInputs
 from openbook.decision.sealed_inputs import decision_inputs, input_locations, sealed_day
@@ -225,7 +226,8 @@ def panel(runs: str | Path | None = None, date: str | None = None):
     More settings than one go into the second line, as key=value parted by spaces. Nothing is computed until the button
     is pressed. If no day is sealed, a callout says so instead.
     """
-    from ipywidgets import Button, Dropdown, HBox, Label, Layout, Output, Text, VBox
+    with needed("lab", "the what-if panel"):
+        from ipywidgets import Button, Dropdown, HBox, Label, Layout, Output, Text, VBox
 
     runs = runs_folder() if runs is None else Path(runs)
     try:

@@ -47,8 +47,12 @@ def is_unmarked(folder: Path) -> bool:
 
 
 def named_desk(folder: str | Path) -> Path:
-    """The desk in that very folder, absolute; UsageError (64) if there is no marker file in it."""
+    """The desk in that very folder, absolute; UsageError (64) if it is none, or this user cannot read it."""
     desk = Path(folder).resolve()
+    if not desk.is_dir():
+        raise UsageError(f"{desk} is {'a file' if desk.exists() else 'not there'}, not the folder of a desk; {WAYS}")
+    if not os.access(desk, os.R_OK | os.X_OK):
+        raise UsageError(f"{desk} cannot be read by this user; ask its owner, or name another desk")
     if not os.path.lexists(desk / FILE):
         raise UsageError(f"{desk} is not a desk: file {FILE} not found; {WAYS}")
     _require_marker(desk / FILE)
@@ -77,7 +81,12 @@ def runs_folder(asked: str | Path | None = None) -> Path:
 
 def desk_of(runs: Path) -> Path | None:
     """The desk that a runs folder lies in; None for a folder elsewhere."""
-    return next((folder for folder in runs.parents if os.path.lexists(folder / FILE)), None)
+    return desk_at_or_above(runs.parent)
+
+
+def desk_at_or_above(folder: Path) -> Path | None:
+    """The nearest folder with a marker, from an absolute one upward; whose it is, and its format, are not asked."""
+    return next((place for place in (folder, *folder.parents) if os.path.lexists(place / FILE)), None)
 
 
 def state_folder() -> Path:
@@ -100,7 +109,7 @@ def inside(path: str) -> str:
 
 def _nearest(here: Path) -> Path | None:
     """The nearest folder at or above `here` with a marker that belongs to us."""
-    desk = next((folder for folder in (here, *here.parents) if os.path.lexists(folder / FILE)), None)
+    desk = desk_at_or_above(here)
     if desk is not None:
         _require_marker(desk / FILE)
         _require_own(desk)

@@ -13,7 +13,7 @@ import resource
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -133,6 +133,40 @@ def keep_mode(handle: int, file: Path) -> None:
         except PermissionError:
             mode &= ~0o070  # what the old group was allowed is no right of ours
     os.fchmod(handle, mode)
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Make a folder, or fill an empty one, with all of these files, or with none if that fails.
+
+    files : by name below the folder; a name that ends with / is an empty folder. Of an existing folder the last name
+        appears last. OSError if the folder is not empty, or that above it is missing.
+    """
+    empty = folder.is_dir()  # it may be the current folder, which no other may take the place of
+    if empty and os.listdir(folder):
+        raise OSError(errno.ENOTEMPTY, f"{folder} is not empty")
+    with draft_folder(folder / "new" if empty else folder) as draft:
+        for name, data in files.items():
+            make_folder((draft / name).parent)
+            (draft / name).mkdir(exist_ok=True) if name.endswith("/") else write_synced(draft / name, data)
+        if empty:
+            _move_up(draft, folder, list(dict.fromkeys(name.split("/")[0] for name in files)))
+        else:
+            os.rename(draft, folder)
+            sync(folder.parent)
+
+
+def _move_up(draft: Path, folder: Path, names: list[str]) -> None:
+    """Move these from a draft into the folder around it; back, if one cannot be."""
+    moved: list[str] = []
+    try:
+        for name in names:
+            os.rename(draft / name, folder / name)
+            moved.append(name)
+    except BaseException:
+        for name in moved:
+            os.rename(folder / name, draft / name)
+        raise
+    sync(folder)
 
 
 @contextmanager

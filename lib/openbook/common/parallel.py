@@ -15,6 +15,7 @@ from typing import Any
 
 from openbook.common import secrets
 from openbook.common.errors import StorageError, UsageError
+from openbook.common.extras import needed
 
 DASK = "dask://"
 REACHED_WITHIN = 10  # seconds to find the scheduler in
@@ -52,13 +53,17 @@ def run_tasks(
 
 
 def check_engine(engine: str) -> None:
-    """Raise UsageError unless this is an engine: nothing, or the address of a Dask scheduler."""
+    """UsageError (64) unless this is an engine: nothing, or the address of a Dask scheduler; ParameterError (78) where
+    Dask is not installed."""
     if found := secrets.in_url(engine):
         raise UsageError(f"the engine contains {found}, and would be sealed with the run; use Dask's own configuration")
     if engine and not (engine.startswith(DASK) and ":" in engine.removeprefix(DASK)):
         raise UsageError(
             f"invalid engine {engine!r}; give a Dask scheduler address such as dask://host:8786, or leave it empty"
         )
+    if engine:
+        with needed("dask", f"--engine {engine}"):
+            import distributed  # noqa: F401  (now, not after the notebook has begun)
 
 
 def _collect(results: Iterable, total: int, progress) -> list:
@@ -116,10 +121,8 @@ def _unpack_and_run(function, packed: bytes, *task) -> bytes:
 
 def _client(engine: str):
     """A connection to the cluster's scheduler; it closes with the block that it is used in."""
-    try:
+    with needed("dask", DASK):
         from distributed import Client
-    except ImportError:
-        raise UsageError("--engine dask:// needs the package distributed; install openbook[dask]") from None
     address = engine.removeprefix(DASK)
     try:
         return Client(f"tcp://{address}", timeout=REACHED_WITHIN, set_as_default=False)

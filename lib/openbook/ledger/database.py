@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from openbook.common.errors import UsageError
+from openbook.common.extras import needed
 from openbook.ledger import sqlite
 
 T = TypeVar("T")
@@ -58,8 +58,6 @@ def _kept(path: Path | str) -> Any:
 
 def _remote() -> Any:
     """The module for books on a server; imported late, for SQLAlchemy takes its time and may not be installed."""
-    try:
+    with needed("postgres", "a book on a server"):
         from openbook.ledger import postgres
-    except ImportError as error:
-        raise UsageError(f"a book on a server needs `pip install 'openbook[postgres]'`: {error}") from error
     return postgres

@@ -149,6 +149,11 @@ def last_closed(at=None) -> pd.Timestamp:
     return previous_session(day)
 
 
+def last_known() -> pd.Timestamp:
+    """The last session that the calendar has: the end of next year."""
+    return _sessions()[-1]
+
+
 def as_day(day) -> pd.Timestamp:
     """A date as text, date or Timestamp, as a naive Timestamp at midnight."""
     if isinstance(day, str):

@@ -4,6 +4,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from openbook.runs import registry
 from openbook.runs.runs_folder import RunsFolder, read_run
@@ -24,6 +25,30 @@ def champion_lines(folder: str | Path) -> list[str]:
         return [NOBODY]
     lines = [_wrap(f"{name:{INDENT}}", text) for name, text in _facts(runs, entries)]
     return [*lines, "", "history, newest first:", *_history(entries)]
+
+
+def champion_document(folder: str | Path) -> dict[str, Any]:
+    """The same for a program: `champion`, null before the first, and `history`, newest first. Raises as above."""
+    runs = RunsFolder(folder)
+    entries = registry.history(runs.folder)
+    gone = registry.rolled_back(entries)
+    rows = [_row(entry, taken_back=entry["sha256"] in gone) for entry in reversed(entries)]
+    return {"champion": _champion_row(runs, entries[-1], rows[0]) if rows else None, "history": rows}
+
+
+def _row(entry: dict, *, taken_back: bool) -> dict[str, Any]:
+    """A promotion or a rollback."""
+    card = {name: entry["metadata"].get(name) for name in ("model", "optimizer", "vetted", "selected")}
+    taken = taken_back and "rollback" not in entry
+    return {"sha256": entry["sha256"], **card, "rolled_back": taken, "rollback": entry.get("rollback")}
+
+
+def _champion_row(runs: RunsFolder, entry: dict, row: dict) -> dict[str, Any]:
+    """The champion: its row in the history, and where it comes from."""
+    card = entry["metadata"]
+    more = {name: card.get(name) for name in ("reason", "trained_through")}
+    there = registry.place(runs.folder, entry["sha256"]).is_dir()
+    return {**row, **more, "bundle_present": there, "lineage": _runs(runs, card)}
 
 
 def _facts(runs: RunsFolder, entries: list[dict]) -> Iterator[tuple[str, str]]:

@@ -22,6 +22,7 @@ EXTENSIONS = Path("lib") / "extensions"  # of a desk: its own features, optimize
 INJECTED = "injected-parameters"  # papermill's tag for the cell that it adds
 PARAMETERS = "parameters"
 SKIPPED = ("__pycache__", ".ipynb_checkpoints")
+TEMPLATE = LIBRARY / "desk"  # of a library installed from a wheel: what `openbook new` copies; it decides nothing
 
 
 def code(notebook: str) -> dict:
@@ -58,13 +59,13 @@ def notebook_file(desk: Path, notebook: str) -> Path:
 
 def sources(desk: Path) -> dict[str, bytes]:
     """The library and the desk's own Python, by name: openbook/… and extensions/…"""
-    found = {f"openbook/{name}": data for name, data in _files(LIBRARY).items()}
+    found = {f"openbook/{name}": data for name, data in _library().items()}
     return found | {f"extensions/{name}": data for name, data in _files(desk / EXTENSIONS).items()}
 
 
 def library_digest() -> str:
     """One sha256 over the library alone, as it lies on the disk: what a process that starts now will import."""
-    return sources_digest(_files(LIBRARY))
+    return sources_digest(_library())
 
 
 def sources_digest(files: Mapping[str, bytes]) -> str:
@@ -130,6 +131,11 @@ def _source(cell: Mapping) -> str:
 
 def _tags(cell: Mapping) -> list[str]:
     return cell["metadata"].get("tags", [])
+
+
+def _library() -> dict[str, bytes]:
+    """The files of the library by their names in it, the same in a clone and installed from a wheel."""
+    return {name: data for name, data in _files(LIBRARY).items() if not name.startswith(f"{TEMPLATE.name}/")}
 
 
 def _files(folder: Path) -> dict[str, bytes]:

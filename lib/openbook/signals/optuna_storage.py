@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from openbook.common.errors import StorageError
+from openbook.common.extras import lacks
 
 if TYPE_CHECKING:  # imported where used: it takes half a second, and most of what trains never tunes
     import optuna
@@ -50,6 +51,8 @@ def _open_storage(url: str | None, *, tries: int = 50) -> optuna.storages.BaseSt
             if not (attempt + 1 < tries and _met_another(error)):
                 raise StorageError(f"cannot open the tuning storage {shown}: {reason}; check its folder") from error
         except (exc.ArgumentError, ImportError) as error:
+            if isinstance(error, ImportError) and url.startswith("postgresql"):
+                raise lacks("postgres", f"the tuning storage {shown}") from error
             raise StorageError(
                 f"{shown} is not a tuning storage: {type(error).__name__}; give a URL like sqlite:///tuning.db"
             ) from error

@@ -36,7 +36,7 @@ def test_the_extra_declares_a_package_for_each_scheme(project_root):
 def test_a_missing_package_names_the_extra_for_each_scheme():
     line = [sys.executable, "-c", HIDDEN, *sorted(REMOTE)]
     done = subprocess.run(line, capture_output=True, text=True, env=environment(), check=True)
-    assert done.stdout.split() == ["64"] * len(REMOTE)
+    assert done.stdout.split() == ["78"] * len(REMOTE)
     lines = done.stderr.splitlines()
     for scheme, said in zip(sorted(REMOTE), lines, strict=True):
         assert f"{scheme}://" in said

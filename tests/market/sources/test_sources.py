@@ -1,6 +1,6 @@
-"""The door to all providers, and the sample that comes with skfolio."""
+"""The door to all providers, and the sample that comes with openbook."""
 
-import sys
+import hashlib
 from datetime import date
 
 import pandas as pd
@@ -9,6 +9,7 @@ import pytest
 from openbook.common.errors import DataError, ParameterError
 from openbook.market.calendar import sessions
 from openbook.market.sources import PROVIDERS, FilesSource, SampleSource, SimulatedSource, fetch, parse_source
+from openbook.market.sources.sample import FOLDER
 from openbook.market.tables import BAR_FIELDS, Delivery
 
 
@@ -112,13 +113,11 @@ def test_sample_subset_and_start():
         fetch(SampleSource(symbols=("TSLA",)))
 
 
-def test_sample_is_read_without_importing_skfolio(monkeypatch):
-    monkeypatch.delitem(sys.modules, "skfolio", raising=False)
-    fetch(SampleSource(symbols=("AAPL",)))
-    assert "skfolio" not in sys.modules
-
-
-def test_sample_without_skfolio_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(DataError, match="pip install skfolio"):
-        fetch(SampleSource())
+def test_published_sample_files_are_those_of_skfolio():
+    """Byte for byte those of skfolio 1.12.2, as its wheel has them; the licence of the package lies beside them."""
+    published = {
+        "sp500_dataset.csv.gz": "ee21cac28befb1d0a739a9ceb22184f995394726aa0cfde9a21941d1ac04ac0d",
+        "sp500_index.csv.gz": "894c34431c284f86aa64a467e176e2a3c9b697c857eb9ab35006c2dd55d3fdf2",
+    }
+    assert {name: hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() for name in published} == published
+    assert "BSD 3-Clause License" in (FOLDER / "LICENSE").read_text()

@@ -6,13 +6,14 @@ once, forwards and backwards, and changes nothing.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from openbook.common.constants import SESSIONS_A_YEAR
 from openbook.common.errors import CalendarError, DataError, DataNotReady
+from openbook.common.frames import plain_rows
 from openbook.market import calendar
 from openbook.market.checks.bar_history import BarHistory, make_bar_history
 from openbook.market.checks.duplicates import compare, same_companies
@@ -95,6 +96,13 @@ class Checkup:
                 yield f"  … and {len(rows) - examples:,} more"
         yield ""
         yield self._verdict()
+
+    def document(self) -> dict[str, Any]:
+        """All of it for a program: every finding, and the rules among them that stop a run."""
+        about = {"usable": self.usable, "unpriced": self.unpriced, "stopping": self.stopping}
+        counts = {str(rule): int(n) for rule, n in self.counts.items()}
+        seen = {"summary": self.summary, "readings": list(self.readings), "counts": counts}
+        return {**about, **seen, "findings": plain_rows(self.findings)}
 
     def _verdict(self) -> str:
         """The last line."""

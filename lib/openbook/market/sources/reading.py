@@ -15,6 +15,7 @@ from pydantic import Field
 from openbook.common import secrets
 from openbook.common.desk_folder import inside
 from openbook.common.errors import DataError, OpenbookError, UsageError
+from openbook.common.extras import lacks
 from openbook.common.settings import Settings
 
 TEXT_FIELDS = {"symbol", "kind", "item", "sector", "id", "ticker", "focus", "accession"}
@@ -289,8 +290,9 @@ def _file_system(path: str):
             return fsspec.url_to_fs(inside(path))
     except ImportError as error:
         scheme = path.partition("://")[0]
-        way_out = "pip install 'openbook[remote]'" if scheme in REMOTE else "install the package that is named"
-        raise UsageError(f"{shown(path)}: {scheme}:// needs a package that is missing ({error}); {way_out}") from None
+        if scheme in REMOTE:
+            raise lacks("remote", f"{shown(path)}: {scheme}://") from error
+        raise UsageError(f"{shown(path)}: {scheme}:// needs a package that is missing: {error}; install it") from None
     except ValueError as error:
         raise DataError(f"cannot read {shown(path)}: {error}") from None
 

@@ -1,6 +1,5 @@
-"""The embedded default: real daily closes of 20 large US companies, carried by the package skfolio."""
+"""The embedded default: real daily closes of 20 large US companies, in sample_data/ (from skfolio, BSD-3-Clause)."""
 
-import importlib.util
 from datetime import date
 from pathlib import Path
 from typing import Literal, cast
@@ -12,6 +11,7 @@ from openbook.common.errors import DataError
 from openbook.common.settings import Settings
 from openbook.market.tables import Delivery
 
+FOLDER = Path(__file__).parent / "sample_data"
 # GICS sectors at the end of 2022, by S&P and MSCI.
 SECTORS = {
     "AAPL": "Information Technology",
@@ -51,11 +51,10 @@ class SampleSource(Settings):
 
 
 def fetch_sample(source: SampleSource) -> Delivery:
-    """Read skfolio's files in place, without importing skfolio (which takes seconds)."""
-    folder = _data_folder()
+    """Closes, sectors and index of the sample; DataError (30) for a symbol that it does not have."""
     start = None if source.start is None else pd.Timestamp(source.start)
-    close = _read(folder / "sp500_dataset.csv.gz").loc[start:]
-    index = _read(folder / "sp500_index.csv.gz").loc[start:]
+    close = _read("sp500_dataset.csv.gz").loc[start:]
+    index = _read("sp500_index.csv.gz").loc[start:]
     symbols = list(SECTORS) if source.symbols is None else sorted(set(source.symbols))
     unknown = sorted(set(symbols) - set(close.columns))
     if unknown:
@@ -73,16 +72,6 @@ def fetch_sample(source: SampleSource) -> Delivery:
     )
 
 
-def _data_folder() -> Path:
-    """Where the installed skfolio keeps its data sets."""
-    found = importlib.util.find_spec("skfolio")
-    if found is None or found.origin is None:
-        raise DataError("the sample data needs the package skfolio; pip install skfolio")
-    return Path(found.origin).parent / "datasets" / "data"
-
-
-def _read(path: Path) -> pd.DataFrame:
-    """One of skfolio's wide CSV files, float64 by session."""
-    if not path.is_file():
-        raise DataError(f"this version of skfolio has no {path.name}; install skfolio 0.9 or later")
-    return pd.read_csv(path, index_col=0, parse_dates=True).astype("float64").rename_axis("date")
+def _read(name: str) -> pd.DataFrame:
+    """One of the wide CSV files, float64 by session."""
+    return pd.read_csv(FOLDER / name, index_col=0, parse_dates=True).astype("float64").rename_axis("date")

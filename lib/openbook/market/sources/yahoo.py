@@ -8,6 +8,7 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from openbook.common.errors import DataError, DataNotReady
+from openbook.common.extras import needed
 from openbook.common.settings import Settings
 from openbook.market import calendar
 from openbook.market.sources.edgar import EdgarTable, fetch_reports
@@ -58,7 +59,8 @@ def fetch_yahoo(source: YahooSource, *, since: date | None = None, pace: Pace | 
     enough are there is decided by the session rules. Raises DataNotReady if Yahoo answers for none of a batch, limits
     our requests to the end, or lacks the index; DataError if it knows none of the symbols.
     """
-    from openbook.market.sources import yahoo_chart  # half a second, only for those who ask Yahoo
+    with needed("yahoo", "provider: yahoo"):
+        from openbook.market.sources import yahoo_chart  # half a second, only for those who ask Yahoo
 
     universe = _universe(source)
     chart = yahoo_chart.open_chart(source.patience, pace or Pace(source.patience.requests_per_second))
