@@ -157,7 +157,7 @@ def test_every_guide_runs_in_the_build(tmp_path):
     build(GUIDES, tmp_path / "html")
     for notebook in GUIDES.glob("*.ipynb"):
         text = (tmp_path / "html" / f"{notebook.stem}.html").read_text(encoding="utf-8")
-        assert text.count("cell_output") > 5, notebook.stem
+        assert "cell_output" in text, notebook.stem
 
 
 @pytest.mark.parametrize("width", [390, 1200])
