@@ -8,6 +8,7 @@ import pytest
 
 from openbook.common.desk_folder import DESK, FILE
 from openbook.common.errors import UsageError
+from openbook.common.extras import EXTRAS
 from openbook.report import docs_site
 from support.trained_desk import openbook
 
@@ -59,12 +60,11 @@ def test_a_warning_is_an_error_that_names_the_page_and_leaves_nothing(desk, tmp_
 
 
 def test_without_the_extra_one_line_says_how_to_get_it(desk, monkeypatch, tmp_path):
-    monkeypatch.setattr(docs_site, "NEEDED", ("sphinx", "a_package_that_nobody_has"))
+    monkeypatch.setitem(EXTRAS, "docs", ("sphinx", "a_package_that_nobody_has"))
     answer = openbook("open", "docs")
     assert answer.code == 78
     assert answer.err.count("\n") == 1
-    assert "a_package_that_nobody_has" in answer.err
-    assert "uv sync --extra docs" in answer.err
+    assert "pip install 'openbook[docs]'" in answer.err
     assert not (tmp_path / "cache").exists()
 
 

@@ -9,6 +9,7 @@ from openbook.common.errors import ParameterError
 # Modules of each extra that a user can ask for, as pyproject.toml lists their packages.
 EXTRAS = {
     "dask": ("distributed",),
+    "docs": ("furo", "myst_nb", "numpydoc", "sphinx"),
     "lab": ("ipywidgets", "jupyterlab"),
     "postgres": ("psycopg", "sqlalchemy"),
     "remote": ("adlfs", "aiohttp", "gcsfs", "s3fs"),

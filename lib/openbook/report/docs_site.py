@@ -11,17 +11,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 from openbook.common.desk_folder import DESK, RUNS, desk_of, desk_or_none, find_desk
-from openbook.common.errors import ParameterError, StorageError, UsageError
+from openbook.common.errors import StorageError, UsageError
+from openbook.common.extras import lacking, lacks
 from openbook.common.files import draft_folder, make_folder, storage
 from openbook.common.secrets import scrubbed_environment
 from openbook.runs import provenance
 
 PAGES = Path("notebooks") / "guides"
-NEEDED = ("sphinx", "myst_nb", "numpydoc", "furo")  # what the extra `docs` brings
 PATIENCE = 1800.0  # seconds for a build, in which every guide is executed
 TIMES = "the guides are executed, which takes two to five minutes"  # 200 s of processor time; on a busy machine 293 s
 
@@ -34,7 +33,8 @@ def open_docs(say: Callable[[str], None]) -> Path:
     pages = find_pages()
     site = _home() / site_key(pages)
     if not (site / "index.html").is_file():
-        _require_extra()
+        if lacking("docs"):
+            raise lacks("docs", "the documentation")
         say(f"building the documentation in {site}: {TIMES}")
         with storage(f"build the documentation in {site.parent}"):
             make_folder(site.parent)
@@ -104,15 +104,6 @@ def _publish(built: Path, site: Path) -> None:
     for older in site.parent.iterdir():
         if older != site and not older.name.startswith("."):
             shutil.rmtree(older, ignore_errors=True)
-
-
-def _require_extra() -> None:
-    """ParameterError (78) unless the packages of the extra `docs` are installed."""
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
-        raise ParameterError(
-            f"the documentation needs {', '.join(missing)}: pip install 'openbook[docs]', or uv sync --extra docs"
-        )
 
 
 def _home() -> Path:
