@@ -110,7 +110,7 @@ def _check_stores(runs: Path) -> list[str]:
         with suppress(OpenbookError):  # findings of their own
             about = read_run(run.folder)
             made_from = (about.get("inputs") or {}).get("data")
-            store = store_of(runs, parse_source(about["params"]["source"])) if made_from else None
+            store = store_of(runs, parse_source(about["params"]["source"], sealed=True)) if made_from else None
             if store is None or problems.get(store, [""]) or store_fingerprint(store, run.date) == made_from:
                 continue
             if not store_states.corrected(runs, store.name, run.subject, run.date):

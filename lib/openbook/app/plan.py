@@ -30,7 +30,7 @@ from openbook.market.store import has_session, store_fingerprint
 from openbook.market.store.manifest import require_manifest, sessions_of
 from openbook.runs.runs_folder import RunsFolder, read_run
 from openbook.runs.verification import require_as_logged
-from openbook.selection.champion import read_card
+from openbook.selection.champion import read_card, require_own_files
 
 # Which sealed runs a notebook reads, and the parameter that holds the folder of each.
 NEEDS = {
@@ -136,7 +136,9 @@ def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dic
     place = _book_of(folder, settings)
     _require_carrying(settings.source)
     champion, note = champions.champion_of(folder.folder, settings.fallback_champion)
-    if not settings.dry_run and not read_card(champion).vetted:
+    card = read_card(champion)
+    require_own_files(card)
+    if not settings.dry_run and not card.vetted:
         raise ApprovalError("the champion did not pass every gate: it may only run a paper book")
     require_same_marks(folder.folder, kind_of(settings), place, settings.source, Path(handed["store"]))
     obey_halts(folder, kind_of(settings), place)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,7 @@ import pandas as pd
 from pydantic import BaseModel, Field, ValidationError
 
 from openbook.backtest.grid import label
+from openbook.common import extensions
 from openbook.common.days import Day
 from openbook.common.errors import ModelError
 from openbook.common.strict_yaml import in_words
@@ -102,10 +104,12 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     promise_sha256: str = Field("", description=f"hash of {PROMISE}; empty if there is no expected performance")
     runs: dict[str, str] = Field(description="notebook → inputs hash of the sealed runs behind the champion")
     code: dict[str, str] = Field({}, description="notebook → code hash of those runs")
+    extensions: dict[str, str] = Field({}, description="the desk's own files that it needs → sha256")
 
     def to_bytes(self) -> bytes:
         """The same card gives the same bytes."""
-        return (json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True) + "\n").encode()
+        said = self.model_dump(mode="json", exclude=None if self.extensions else {"extensions"})
+        return (json.dumps(said, indent=1, sort_keys=True) + "\n").encode()
 
     @property
     def sentence(self) -> str:
@@ -119,6 +123,7 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     def summary(self, date) -> dict[str, str]:
         """What a reader of a page should know of it, by name."""
         age = (pd.Timestamp(date) - pd.Timestamp(self.trained_through)).days
+        own = ", ".join(f"{name} (sha256 {sha256[:12]}…)" for name, sha256 in self.extensions.items())
         return {
             "Model": self.model,
             "Optimizer": self.optimizer,
@@ -127,7 +132,7 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
             "Label horizon": counted(self.horizon, "session"),
             "Features": f"{len(self.features)}",
             "Selection score": f"{self.score:.2f}, after {counted(self.n_trials, 'trial')}",
-        }
+        } | ({"Own code": own} if own else {})
 
 
 class Promise(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
@@ -158,9 +163,15 @@ def read_champion(folder) -> tuple[Model, dict, ChampionCard]:
     Raises ModelError (40) if anything is missing or altered; no parser sees a byte before its hash was compared.
     """
     card = read_card(folder)
+    require_own_files(card)
     read_promise(folder, card)
     model, schema = load_model(folder, sha256=card.model_sha256)
     return model, schema, card
+
+
+def require_own_files(card: ChampionCard) -> None:
+    """Raise ModelError (40) unless the desk's own files that a champion needs are those of its selection."""
+    extensions.require(card.extensions, f"the champion {card.model} × {card.optimizer}")
 
 
 def read_card(folder) -> ChampionCard:
@@ -226,8 +237,22 @@ def bundle_champion(
         promise_sha256=hashlib.sha256(promise).hexdigest(),
         runs=compared.runs,
         code=compared.code,
+        extensions=_extensions(chosen["optimizer"], schema, compared),
     )
     return {**files, PROMISE: promise, CARD: card.to_bytes()}, card
+
+
+def _extensions(optimizer: str, schema: Mapping, compared: Comparison) -> dict[str, str]:
+    """The desk's own files behind a model and its optimizers, by sha256; ModelError (40) where one changed between
+    training and comparison."""
+    settings = compared.portfolio
+    asked = {optimizer, *settings.fallbacks, *(one.optimizer for one in settings.regimes.values())}
+    files = dict(schema.get("extensions", {}))
+    for name, found in compared.details.get("extensions", {}).items():
+        for file, sha256 in found.items() if name in asked else ():
+            if files.setdefault(file, sha256) != sha256:
+                raise ModelError(f"{file} changed between training and comparison; train and compare again")
+    return files
 
 
 def _promise(chosen: pd.Series, compared: Comparison) -> bytes:

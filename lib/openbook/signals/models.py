@@ -13,6 +13,7 @@ import pandas as pd
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from openbook import metrics
+from openbook.common import extensions
 from openbook.common.constants import SESSIONS_A_YEAR
 from openbook.common.days import Day
 from openbook.common.errors import ParameterError, SchemaError
@@ -63,6 +64,8 @@ class Candidate(Settings, strict=True):
     @field_validator("algorithm")
     @classmethod
     def _known(cls, value: str) -> str:
+        if value not in ALGORITHMS:
+            extensions.load()
         if value not in ALGORITHMS:
             raise ValueError(f"unknown algorithm {value!r}; choose from {', '.join(ALGORITHMS)}")
         return value
@@ -234,6 +237,8 @@ class ModelTrainer:
 
     def _count_trees(self, rows: Rows, per_date: np.ndarray, dataset: MLDataset) -> int:
         """Trees that did best on the held out dates, at least MIN_TREES; all of them without early stopping."""
+        if not ALGORITHMS[self.candidate.algorithm].has_trees:
+            return 1
         if self.candidate.early_stopping is None or not ALGORITHMS[self.candidate.algorithm].stops_early:
             return self.candidate.n_estimators
         end, start = hold_out_last(len(per_date), self.candidate.held_out, dataset.horizon)
