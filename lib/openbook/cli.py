@@ -480,9 +480,21 @@ def replay(
 @app.command(rich_help_panel=LOOK)
 def diff(
     first: Annotated[str, typer.Argument(help="Session of a sealed daily run, YYYY-MM-DD.")],
-    second: Annotated[str, typer.Argument(help="Second session, usually a later one.")],
+    second: Annotated[str, typer.Argument(help="Second session, usually a later one.")] = "",
+    weights: Annotated[str, typer.Option(help="CSV file (symbol, weight) to put beside the first session.")] = "",
 ) -> None:
-    """Compare two days: attribution of the change in target weights, parameters, champion, code, orders."""
+    """Compare two days: attribution of the change in target weights, parameters, champion, code, orders.
+
+    With --weights FILE in the place of the second day: a parallel run beside the first.
+    """
+    if bool(second) == bool(weights):
+        raise UsageError("give a second session, or --weights FILE to put beside the first")
+    if weights:
+        from openbook.app.weights_beside import beside
+
+        for line in beside(State.runs, first, weights).lines:
+            _say(line)
+        return
     from openbook.app.diff import diff
 
     for line in diff(State.runs, first, second).lines:

@@ -45,7 +45,7 @@ def test_its_bundle_predicts_the_same_to_the_bit(model, tmp_path):
     files = pack_model(fitted, sample, data_fingerprint="x")
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
-    again, schema = load_model(tmp_path)
+    again, _ = load_model(tmp_path)
     assert again.predict(sample).equals(fitted.predict(sample))
     assert sorted(files) == ["arrays.json", "schema.json"]
     assert "extensions" not in files["schema.json"].decode()  # it came from no file

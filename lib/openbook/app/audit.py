@@ -18,7 +18,7 @@ from openbook.market.sources import parse_source
 from openbook.market.store import audit_store, store_fingerprint
 from openbook.market.store.manifest import MANIFEST
 from openbook.report.calendar_page import INDEX, render_calendar
-from openbook.runs import audit_log, bytecode, store_states, verification, views
+from openbook.runs import audit_log, bytecode, score_files, store_states, verification, views
 from openbook.runs.coverage import links, not_covered
 from openbook.runs.provenance import notebook_file
 from openbook.runs.rebuild import Made, rebuild
@@ -60,7 +60,7 @@ def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]
     problems += verification.check_libraries(runs)
     problems += _check_stores(runs)
     problems += [f"{name} is a symbolic link, and what it leads to can be altered elsewhere" for name in links(runs)]
-    problems += _check_calendar(runs)
+    problems += [*_check_calendar(runs), *score_files.check(runs)]
     problems += [f"{file} was not compiled from its source" for file in bytecode.unfaithful()]
     altered, unchecked = verification.check_cells(runs, find_desk())
     problems += altered

@@ -174,6 +174,15 @@ def require_own_files(card: ChampionCard) -> None:
     extensions.require(card.extensions, f"the champion {card.model} × {card.optimizer}")
 
 
+def own_scores_of(folder) -> str | None:
+    """Where the own scores of a champion are, None if it is a fitted model; its bundle is checked where it is read."""
+    try:
+        schema = json.loads((Path(folder) / SCHEMA).read_bytes())
+        return schema["candidate"].get("path")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ModelError(f"{Path(folder) / SCHEMA} cannot be read: {error!r}; promote the champion again") from None
+
+
 def read_card(folder) -> ChampionCard:
     """The card of a bundle folder that is named by its hash; ModelError (40) if it is missing or altered."""
     file = Path(folder) / CARD
