@@ -15,6 +15,7 @@ CANDIDATES = (
     " {name: tiny, algorithm: lightgbm, n_estimators: 30, early_stopping: null}, {name: both, algorithm: ensemble}]"
 )
 PAIRS = ("optimizers=[score_weighted]", "n_jobs=2", "shaken=1", "portfolio.top_n=10")
+MODEL_FILES = ("arrays.json", "members.json", "model.txt")
 AUTOMATIC = "require_manual_approval=false"
 
 
@@ -83,6 +84,18 @@ def test_a_day_replays_with_the_files_of_then(desk):
     answer = done(desk.command("replay", date))
     assert "2 files (lib/extensions/our_features.py, lib/extensions/our_source.py)" in answer.stdout
     assert f"5 of 5 outputs of {date} are identical, byte for byte" in answer.stdout
+
+
+def test_verify_finds_an_altered_bundle_and_lets_a_desk_edit_its_files(desk):
+    done(desk.command("verify"))
+    (model,) = [path for path in (desk.runs / "production").glob("*/*") if path.name in MODEL_FILES]
+    data = bytearray(model.read_bytes())
+    data[-2] ^= 1
+    model.chmod(0o644)
+    model.write_bytes(bytes(data))
+    answer = desk.command("verify")
+    assert answer.returncode == 90
+    assert f"{model.name} was altered" in answer.stdout
 
 
 def test_a_champion_does_not_trade_with_another_file_than_it_was_tested_with(desk):

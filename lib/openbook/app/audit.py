@@ -27,7 +27,7 @@ from openbook.runs.runs_folder import BOOKS, STORE, RunsFolder, read_run
 from openbook.runs.stage import REPORT, RUN, Stage
 from openbook.runs.timestamps import check_stamps
 from openbook.runs.witness import KeptHead, check_heads, head_line, kept_heads
-from openbook.selection.champion import read_champion
+from openbook.selection.champion import verify_champion
 
 FIRST_FORMAT = 2  # of the book, when runs did not record it yet
 
@@ -56,7 +56,7 @@ def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]
         problems += _check_book(runs, kind, place)
         unsound, signed = _check_signatures(runs, kind, place)
         problems, notes = [*problems, *unsound], [*notes, *signed]
-    problems += verification.check_champions(runs, verify=read_champion)
+    problems += verification.check_champions(runs, verify=verify_champion)
     problems += verification.check_libraries(runs)
     problems += _check_stores(runs)
     problems += [f"{name} is a symbolic link, and what it leads to can be altered elsewhere" for name in links(runs)]

@@ -118,9 +118,17 @@ def behind(kind: str, names: Iterable[str]) -> dict[str, str]:
     return {name: _sha256(_files[name]) for name in files}
 
 
+def are_loaded(recorded: Mapping[str, str]) -> bool:
+    """Whether each recorded file is loaded with its recorded sha256."""
+    if recorded:
+        load()
+    return all(name in _files and _sha256(_files[name]) == sha256 for name, sha256 in recorded.items())
+
+
 def require(recorded: Mapping[str, str], who: str) -> None:
     """Raise ModelError (40) unless each recorded file is loaded with its recorded sha256. who : needs them"""
-    load()
+    if are_loaded(recorded):
+        return
     for name, sha256 in recorded.items():
         what = "is missing" if name not in _files else "has changed"
         if name not in _files or _sha256(_files[name]) != sha256:

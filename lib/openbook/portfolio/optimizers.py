@@ -156,7 +156,7 @@ def equal_weight(
     return project(np.full(n, limits.exposure / n), limits, max_iterations)
 
 
-OPTIMIZERS: dict[str, Callable[..., np.ndarray]] = {
+OPTIMIZERS = {
     "max_sharpe": max_sharpe,
     "min_volatility": min_volatility,
     "hrp": hrp,

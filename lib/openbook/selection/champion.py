@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 from openbook.backtest.grid import label
 from openbook.common import extensions
 from openbook.common.days import Day
-from openbook.common.errors import ModelError
+from openbook.common.errors import ModelError, ParameterError, UsageError
 from openbook.common.strict_yaml import in_words
 from openbook.common.text import counted
 from openbook.portfolio.construct import PortfolioSettings
@@ -167,6 +167,25 @@ def read_champion(folder) -> tuple[Model, dict, ChampionCard]:
     read_promise(folder, card)
     model, schema = load_model(folder, sha256=card.model_sha256)
     return model, schema, card
+
+
+def verify_champion(folder) -> None:
+    """Raise ModelError (40) if a bundle was altered, or no longer predicts what it did when it was saved.
+
+    Of a champion whose own files have changed since, which a desk may do, the hashes alone are compared.
+    """
+    card = read_card(folder)
+    try:
+        if extensions.are_loaded(card.extensions):
+            read_champion(folder)
+            return
+    except (ParameterError, UsageError):  # a file that cannot be loaded, which commands that need it name
+        pass
+    read_promise(folder, card)
+    apart = (CARD, *([PROMISE] if card.promise_sha256 else []))
+    files = {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.name not in apart}
+    if bundle_hash(files) != card.model_sha256:
+        raise ModelError(f"{Path(folder) / SCHEMA} was altered: its hash differs from the one in {CARD}; restore it")
 
 
 def require_own_files(card: ChampionCard) -> None:

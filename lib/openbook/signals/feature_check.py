@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from openbook.common import extensions
 from openbook.market.tables import Market, adjust
 from openbook.signals.features import FEATURES, Feature, own_feature
 from openbook.signals.lab_market import REPORT_ITEMS, lab_market
@@ -68,6 +69,7 @@ def check_feature(mine: Feature | Callable | str, slow: Slow | None = None) -> F
         "unchanged by the unit of a split": _split,
     }
     try:
+        extensions.load()
         feature = FEATURES[mine] if isinstance(mine, str) else own_feature(name, mine)
         market = lab_market(fundamentals=True)
         values = _raw(feature, market)

@@ -60,9 +60,9 @@ class OwnSource(Settings, extra="allow"):
 
     @model_validator(mode="after")
     def _fits(self, info: ValidationInfo):
-        extensions.load()
         if (info.context or {}).get("sealed"):
             return self
+        extensions.load()
         if self.provider not in PROVIDERS:
             known = ", ".join(map(repr, PROVIDERS))
             raise ValueError(f"no provider {self.provider!r}; choose from {known}, or define it in lib/extensions")
