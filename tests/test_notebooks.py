@@ -129,7 +129,7 @@ def test_parameters_are_those_that_the_command_hands_over():
         declared = {t.id for n in ast.parse("".join(cell["source"])).body for t in n.targets}
         handed = {"date", "stage", *(HANDED_AS[earlier] for earlier in NEEDS[name])}
         handed |= {"store"} if "source" in settings.model_fields else set()
-        handed |= {"champion", "champion_note", "book", "previous"} if name == "daily_run" else set()
+        handed |= {"champion", "champion_note", "book", "previous", "scores_file"} if name == "daily_run" else set()
         handed |= {"earlier", "looks", "incumbent"} if name == "select_champion" else set()
         handed |= {"engine"} if name in ON_A_CLUSTER else set()
         assert declared == handed | set(settings.model_fields)

@@ -31,12 +31,15 @@ PUBLIC = {  # what a notebook imports: `import openbook as ob`
     # prices
     "load_market": "app.research:load_market",
     "Market": "market.tables:Market",
+    "Delivery": "market.tables:Delivery",
     "require_session": "market.calendar:require_session",
     "check": "market.checks.session:check_session",
     "detect_regime": "portfolio.regime:detect_regime",
     # what a model sees and learns
     "FEATURES": "signals.features:FEATURES",
     "Feature": "signals.features:Feature",
+    "check_feature": "signals.feature_check:check_feature",
+    "plain_learner": "signals.plain_learner:plain_learner",
     "compute_features": "signals.features:compute_features",
     "build_dataset": "signals.dataset:build_dataset",
     "WalkForward": "signals.training:WalkForward",

@@ -553,10 +553,21 @@ def replay(
 @app.command(rich_help_panel=RESEARCH)
 def diff(
     first: Annotated[str, typer.Argument(help="Session of a sealed daily run, YYYY-MM-DD.")],
-    second: Annotated[str, typer.Argument(help="Second session, usually a later one.")],
+    second: Annotated[str, typer.Argument(help="Second session, usually a later one.")] = "",
+    weights: Annotated[str, typer.Option(help="CSV file (symbol, weight) to put beside the first session.")] = "",
     json_: Json = False,
 ) -> None:
-    """Compare two days: attribution of the change in target weights, parameters, champion, code, orders."""
+    """Compare two days: attribution of the change in target weights, parameters, champion, code, orders.
+
+    With --weights FILE in the place of the second day: a parallel run beside the first.
+    """
+    if bool(second) == bool(weights):
+        raise UsageError("give a second session, or --weights FILE to put beside the first")
+    if weights:
+        from openbook.app.weights_beside import beside
+
+        other = beside(State.runs, first, weights)
+        return _answer(json_, other.document if json_ else {}, [] if json_ else other.lines)
     from openbook.app.diff import diff
 
     found = diff(State.runs, first, second)

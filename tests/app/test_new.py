@@ -54,20 +54,23 @@ def test_commands_find_the_new_desk(tmp_path, monkeypatch):
     assert "0 runs" in openbook("verify").out
 
 
-def test_the_example_of_an_extension_is_python_that_does_nothing_yet_and_works_when_switched_on(tmp_path):
+def test_the_example_of_an_extension_works_as_a_file_of_the_desk(tmp_path):
     openbook("new", "mine")
-    text = (tmp_path / "mine" / provenance.EXTENSIONS / "example.py").read_text()
-    names: dict = {}
-    exec(compile(text, "example.py", "exec"), names)
-    assert set(names) == {"__builtins__", "__doc__"}
+    folder = tmp_path / "mine" / provenance.EXTENSIONS
+    assert [file.name for file in folder.iterdir()] == ["README.md"]  # nothing is loaded yet
+    (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), flags=re.DOTALL)
+    (folder / "mine.py").write_text(code)
     script = (
-        f"{re.sub('^# ?', '', text, flags=re.MULTILINE)}\n"
-        "from openbook.portfolio.optimizers import Limits\n"
+        "import numpy as np\n"
+        "from openbook.common import extensions\n"
+        "from openbook.portfolio.optimizers import OPTIMIZERS, Limits\n"
+        "extensions.load()\n"
         "groups = np.zeros(2, dtype=int)\n"
         "limits = Limits(np.ones(2), groups, np.ones(1), exposure=1.0, symbols=('A', 'B'), group_names=('all',))\n"
-        "print(OPTIMIZERS['inverse_variance'](None, np.diag([1.0, 3.0]), limits, 100))\n"
+        "print(OPTIMIZERS['inverse_variance'](None, np.diag([1.0, 3.0]), limits, 100).round(9))\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    line = [sys.executable, "-c", script]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=tmp_path / "mine")
     assert done.stdout == "[0.75 0.25]\n", done.stderr
 
 

@@ -17,8 +17,9 @@ import pandas as pd
 import pytest
 
 from openbook.signals.features import FEATURES, available_features, compute_features
+from openbook.signals.lab_market import lab_market
 from openbook.signals.operators import Fit, enough
-from support.feature_reference import GroupedWords, TwinPanel, WideWords, lab_market, respoken, wide_fields
+from support.feature_reference import GroupedWords, TwinPanel, WideWords, respoken, wide_fields
 
 N_DATES, N_SYMBOLS = 2520, 500
 ROUNDS = 4  # pandas gets one: it takes as long as all the others together

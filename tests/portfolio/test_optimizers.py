@@ -17,6 +17,7 @@ from openbook.portfolio.optimizers import (
     max_sharpe,
     min_volatility,
     optimize,
+    own_optimizer,
     shrunk_covariance,
     z_scores,
 )
@@ -279,3 +280,44 @@ def test_nothing_to_invest_is_all_cash():
     weights, chain = optimize(("max_sharpe",), np.ones(3), np.eye(3), lab.make_limits(3, exposure=0.0))
     np.testing.assert_array_equal(weights, 0.0)
     assert chain[-1].optimizer == "cash"
+
+
+# ---- a desk's own ----
+
+
+@given(seeds, st.integers(1, 30))
+def test_an_own_optimizer_is_moved_into_the_limits(seed, n):
+    """A scheme of one line that knows no limits: the nearest weights within them, as for inverse_vol."""
+    expected, covariance, limits = problem(seed, n)
+    mine = own_optimizer("mine", lambda expected, covariance, limits: limits.exposure * risk_share(covariance))
+    try:
+        theirs = inverse_vol(expected, covariance, limits)
+    except OptimizerError:
+        with pytest.raises(OptimizerError):
+            mine(expected, covariance, limits)
+        return
+    np.testing.assert_allclose(mine(expected, covariance, limits), theirs, atol=1e-6)
+
+
+def risk_share(covariance: np.ndarray) -> np.ndarray:
+    raw = 1.0 / np.sqrt(np.diag(covariance))
+    return raw / raw.sum()
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda expected, covariance, limits: expected * np.nan, r"mine returned \(5,\) numbers, not 5 finite"),
+        (lambda expected, covariance, limits: expected[:2], r"mine returned \(2,\) numbers"),
+        (lambda expected, covariance, limits: 1 / 0, "mine failed: ZeroDivisionError"),
+        (lambda expected: expected, "mine failed: TypeError"),
+    ],
+)
+def test_an_own_optimizer_that_fails_leaves_it_to_the_fallback(function, said, monkeypatch):
+    expected, covariance, limits = problem(1, 5)
+    monkeypatch.setitem(OPTIMIZERS, "mine", own_optimizer("mine", function))
+    weights, steps = optimize(("mine", "equal_weight"), expected, covariance, limits)
+    np.testing.assert_array_equal(weights, equal_weight(expected, covariance, limits))
+    assert [step.outcome for step in steps] == ["failed", "used"]
+    with pytest.raises(OptimizerError, match=said):
+        OPTIMIZERS["mine"](expected, covariance, limits)

@@ -13,7 +13,7 @@ from openbook.signals.learners import LEARNERS
 
 EACH = pytest.mark.parametrize("algorithm", list(LEARNERS))
 BOOSTERS = pytest.mark.parametrize("algorithm", ["xgboost", "lightgbm"])
-WITH_ENSEMBLE = pytest.mark.parametrize("algorithm", list(ALGORITHMS))
+WITH_ENSEMBLE = pytest.mark.parametrize("algorithm", [*LEARNERS, ENSEMBLE])
 OTHER = {
     "xgboost": {
         "learning_rate": 0.3,

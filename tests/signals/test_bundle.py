@@ -21,7 +21,7 @@ from openbook.signals.learners import LEARNERS
 from openbook.signals.models import Candidate, ModelTrainer, combine
 from support.signal_markets import planted_dataset
 
-EACH = pytest.mark.parametrize("algorithm", list(ALGORITHMS))
+EACH = pytest.mark.parametrize("algorithm", [*LEARNERS, ENSEMBLE])
 
 
 @cache
@@ -111,7 +111,7 @@ def test_the_same_model_gives_the_same_bytes(algorithm):
 
 def test_bundles_open_in_another_process_without_the_features_module(tmp_path):
     script = "import sys; from openbook.signals.bundle import load_model\n"
-    for algorithm in ALGORITHMS:
+    for algorithm in [*LEARNERS, ENSEMBLE]:
         (tmp_path / algorithm).mkdir()
         put(packed(algorithm), tmp_path / algorithm)
         script += f"load_model({str(tmp_path / algorithm)!r}, sha256={bundle_hash(packed(algorithm))!r})\n"

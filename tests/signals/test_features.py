@@ -6,20 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from openbook.common.errors import DataError, SchemaError
-from openbook.signals.features import FEATURES, available_features, compute_features
-from openbook.signals.operators import mean
+from openbook.common.errors import DataError, ParameterError, SchemaError
+from openbook.signals.features import FEATURES, available_features, compute_features, own_feature
+from openbook.signals.lab_market import REPORT_ITEMS, lab_market
+from openbook.signals.operators import lag, mean
 from openbook.signals.panel import Panel, prepare
-from support.feature_reference import (
-    REPORT_ITEMS,
-    ReportTwin,
-    TwinPanel,
-    WideWords,
-    lab_market,
-    newest,
-    respoken,
-    wide_fields,
-)
+from support.feature_reference import ReportTwin, TwinPanel, WideWords, newest, respoken, wide_fields
 
 BAR_FEATURES = [name for name, f in FEATURES.items() if {"open", "high", "low", "close", "volume"}.issuperset(f.needs)]
 REPORT_FEATURES = [name for name, f in FEATURES.items() if f.family in ("value", "quality", "growth")]
@@ -321,3 +313,40 @@ def test_the_result_is_read_only_and_its_frame_shares_the_memory(features):
     np.testing.assert_array_equal(frame.loc[features.dates[600]].to_numpy(), features.values[600])
     with pytest.raises(ValueError, match="read-only"):
         features.values[0, 0, 0] = 1.0
+
+
+# ------------------------------------------------------------------------------------------------------------- its own
+
+
+def test_an_own_function_is_a_feature_like_any_other(market, features):
+    def mine(p):
+        """Half a year.
+
+        Not this line.
+        """
+        return p.close / lag(p.close, 126) - 1.0
+
+    feature = own_feature("mine", mine)
+    assert (feature.needs, feature.meaning) == (("close",), "Half a year.")
+    with np.errstate(all="ignore"):
+        values = feature.line(Panel(prepare(market), slice(0, 9)))
+    np.testing.assert_array_equal(values, unranked(market, "momentum_126"))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (lambda p: p.close[:-1], r"feature mine returned \(799, 9\), not \(800, 9\)"),
+        (lambda p: 1 / 0, "feature mine failed: ZeroDivisionError"),
+        (lambda p: p.latest("sales"), "feature mine reads 'sales', which the market lacks"),
+        (lambda p: "a", "feature mine failed: ValueError"),
+    ],
+)
+def test_an_own_function_that_fails_is_named(market, line, said):
+    with pytest.raises(SchemaError, match=said):
+        own_feature("mine", line).line(Panel(prepare(market), slice(0, 9)))
+
+
+def test_an_own_feature_has_one_name(market):
+    with pytest.raises(ParameterError, match="'mine' is called 'momentum_21' in its Feature"):
+        own_feature("mine", FEATURES["momentum_21"])

@@ -13,8 +13,8 @@ import pytest
 import talib
 
 from openbook.signals.features import FEATURES
+from openbook.signals.lab_market import lab_market
 from openbook.signals.panel import Panel, prepare
-from support.feature_reference import lab_market
 
 FORGOTTEN = 500  # sessions after which (1 - 2/28)^n of the slowest exponential mean, 27, is below 1e-15
 

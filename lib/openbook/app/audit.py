@@ -18,7 +18,7 @@ from openbook.market.sources import parse_source
 from openbook.market.store import audit_store, store_fingerprint
 from openbook.market.store.manifest import MANIFEST
 from openbook.report.calendar_page import INDEX, render_calendar
-from openbook.runs import audit_log, bytecode, store_states, verification, views
+from openbook.runs import audit_log, bytecode, score_files, store_states, verification, views
 from openbook.runs.coverage import links, not_covered
 from openbook.runs.provenance import notebook_file
 from openbook.runs.rebuild import Made, rebuild
@@ -27,7 +27,7 @@ from openbook.runs.runs_folder import BOOKS, STORE, RunsFolder, read_run
 from openbook.runs.stage import REPORT, RUN, Stage
 from openbook.runs.timestamps import check_stamps
 from openbook.runs.witness import KeptHead, check_heads, head_line, kept_heads
-from openbook.selection.champion import read_champion
+from openbook.selection.champion import verify_champion
 
 FIRST_FORMAT = 2  # of the book, when runs did not record it yet
 
@@ -56,11 +56,11 @@ def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]
         problems += _check_book(runs, kind, place)
         unsound, signed = _check_signatures(runs, kind, place)
         problems, notes = [*problems, *unsound], [*notes, *signed]
-    problems += verification.check_champions(runs, verify=read_champion)
+    problems += verification.check_champions(runs, verify=verify_champion)
     problems += verification.check_libraries(runs)
     problems += _check_stores(runs)
     problems += [f"{name} is a symbolic link, and what it leads to can be altered elsewhere" for name in links(runs)]
-    problems += _check_calendar(runs)
+    problems += [*_check_calendar(runs), *score_files.check(runs)]
     problems += [f"{file} was not compiled from its source" for file in bytecode.unfaithful()]
     altered, unchecked = verification.check_cells(runs, find_desk())
     problems += altered
@@ -110,7 +110,7 @@ def _check_stores(runs: Path) -> list[str]:
         with suppress(OpenbookError):  # findings of their own
             about = read_run(run.folder)
             made_from = (about.get("inputs") or {}).get("data")
-            store = store_of(runs, parse_source(about["params"]["source"])) if made_from else None
+            store = store_of(runs, parse_source(about["params"]["source"], sealed=True)) if made_from else None
             if store is None or problems.get(store, [""]) or store_fingerprint(store, run.date) == made_from:
                 continue
             if not store_states.corrected(runs, store.name, run.subject, run.date):

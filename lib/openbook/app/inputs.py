@@ -19,6 +19,7 @@ from openbook.backtest.engine import VectorizedBacktester
 from openbook.backtest.grid import backtest_baselines, backtest_grid, backtest_holdout, common_dates, daily_returns
 from openbook.common.constants import CASH
 from openbook.common.errors import DataError, UsageError
+from openbook.decision.sealed_inputs import with_scores
 from openbook.ledger.book import BookState, held_weights, read_book
 from openbook.ledger.records import new_state
 from openbook.market.sources import SampleSource
@@ -47,11 +48,14 @@ PORTFOLIO = PortfolioSettings(top_n=10, hold_buffer=1.5, cash_absorbs=True)
 NOTE = "Demo model, trained on the fly because no champion was given; never promoted."
 
 
-def champion(folder: str | None, market: Market) -> tuple[Model, ChampionCard]:
-    """The champion of `folder`, or a small model trained on all but the last sessions of `market`."""
+def champion(folder: str | None, market: Market, scores_file: str | None = None) -> tuple[Model, ChampionCard]:
+    """The champion of `folder`, or a small model trained on all but the last sessions of `market`.
+
+    scores_file : the desk's own scores as they were read for this session; None: the champion reads its own file
+    """
     if folder is not None:
         model, _, card = read_champion(folder)
-        return model, card
+        return with_scores(model, scores_file), card
     if not (len(market.dates) > UNSEEN):
         raise DataError(
             f"{len(market.dates)} sessions are too few to train a demo model; pass the folder of a champion"

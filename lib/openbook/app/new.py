@@ -36,24 +36,26 @@ __pycache__/
 .ipynb_checkpoints/
 .venv/
 """
-EXAMPLE = b'''"""Python of this desk: the functions of a .py file in this folder join those of openbook.
+EXAMPLE = b'''# Python of this desk
 
-Its bytes are part of "the code": they are hashed into every run, approval and champion, so a change here voids open
-orders. The example below is switched off: take the # away, and name it in compare.yaml, optimizers: [inverse_variance].
-"""
+Put features, optimizers, learners and price sources of your own here, as .py files with a dict `FEATURES`, `OPTIMIZERS`,
+`LEARNERS` or `SOURCES` at the top level. Their bytes are part of "the code": a change voids open orders. For example
+`mine.py`, named in compare.yaml by `optimizers: [inverse_variance]`:
 
-# import numpy as np
-#
-# from openbook.portfolio.optimizers import OPTIMIZERS, project
-#
-#
-# def inverse_variance(expected, covariance, limits, max_iterations):
-#     """Weights in proportion to 1 / variance, moved to the nearest within the limits, (n,)."""
-#     raw = 1 / np.diag(covariance)
-#     return project(limits.exposure * raw / raw.sum(), limits, max_iterations)
-#
-#
-# OPTIMIZERS["inverse_variance"] = inverse_variance
+```python
+import numpy as np
+
+
+def inverse_variance(expected, covariance, limits):
+    """Weights in proportion to 1 / variance, (n,)."""
+    raw = 1 / np.diag(covariance)
+    return limits.exposure * raw / raw.sum()
+
+
+OPTIMIZERS = {"inverse_variance": inverse_variance}
+```
+
+`openbook open docs` has a page about it, "A desk's own code and scores".
 '''
 
 
@@ -95,7 +97,7 @@ def desk_files() -> dict[str, bytes]:
     copied = sorted(path for pattern in COPIED for path in top.glob(pattern))
     return {
         **{path.relative_to(top).as_posix(): path.read_bytes() for path in copied},
-        f"{EXTENSIONS.as_posix()}/example.py": EXAMPLE,
+        f"{EXTENSIONS.as_posix()}/README.md": EXAMPLE,
         "runs/": b"",
         ".gitignore": IGNORED,
         "README.md": README,

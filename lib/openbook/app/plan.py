@@ -13,6 +13,7 @@ from openbook.app.book_places import book_place, books
 from openbook.app.service import obey_halts, require_own_clock, store_of, update_prices
 from openbook.app.settings import DailyRun, Settings, TrainCandidates
 from openbook.app.source_binding import require_own_source, require_same_marks
+from openbook.common.desk_folder import inside
 from openbook.common.errors import (
     ApprovalError,
     BookError,
@@ -28,9 +29,12 @@ from openbook.market import calendar
 from openbook.market.sources import Source
 from openbook.market.store import has_session, store_fingerprint
 from openbook.market.store.manifest import require_manifest, sessions_of
+from openbook.monitoring.monitoring_log import SCORED
+from openbook.runs import score_files
 from openbook.runs.runs_folder import RunsFolder, read_run
 from openbook.runs.verification import require_as_logged
-from openbook.selection.champion import read_card
+from openbook.selection.champion import own_scores_of, read_card
+from openbook.signals.own_scores import SCORES, latest_rows, read_scores, rows_digest
 
 # Which sealed runs a notebook reads, and the parameter that holds the folder of each.
 NEEDS = {
@@ -108,6 +112,9 @@ def make_plan(
         require_as_logged(folder.folder, found)
         inputs[earlier], handed[HANDED_AS[earlier]] = read_run(found)["inputs_hash"], str(found.resolve())
     if notebook == "train_candidates":
+        for one in cast(TrainCandidates, settings).candidates:
+            if one.algorithm == SCORES:
+                inputs[f"scores {one.name}"] = rows_digest(read_scores(one.path))
         handed["storage"] = (
             cast(TrainCandidates, settings).storage or f"sqlite:///{folder.folder.resolve() / 'studies.db'}"
         )
@@ -136,7 +143,7 @@ def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dic
     place = _book_of(folder, settings)
     _require_carrying(settings.source)
     champion, note = champions.champion_of(folder.folder, settings.fallback_champion)
-    if not settings.dry_run and not read_card(champion).vetted:
+    if not read_card(champion).vetted and not settings.dry_run:
         raise ApprovalError("the champion did not pass every gate: it may only run a paper book")
     require_same_marks(folder.folder, kind_of(settings), place, settings.source, Path(handed["store"]))
     obey_halts(folder, kind_of(settings), place)
@@ -145,12 +152,30 @@ def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dic
         _require_new(folder, place, session, last, sealed)
     elif version > max(sealed, 1):
         require_supersedable(place, f"{session:%Y-%m-%d}")
+    if path := own_scores_of(champion):
+        file = _kept_scores(folder.folder, path, session)
+        inputs["scores"], handed["scores_file"] = file.stem, str(file.resolve())
     inputs |= {"champion": champion.name, "champion_note": note, "book": book.head(place, before=session)}
     handed |= {"champion": str(champion.resolve()), "champion_note": note, "book": str(place)}
     _require_arrived(handed["store"], session)
     before = folder.latest("daily_run", upto=session - pd.Timedelta(days=1))
     inputs["previous"] = read_run(before)["inputs_hash"] if before else ""
     handed["previous"] = str(before.resolve()) if before else None
+
+
+def _kept_scores(runs: Path, path: str, session: pd.Timestamp) -> Path:
+    """The desk's own scores of the sessions that a page uses, kept in the runs folder; DataNotReady (31) while the file
+    or the scores of the session are not there."""
+    if not Path(inside(path)).is_file():
+        raise DataNotReady(f"the scores {path} are not there yet; try again when they are")
+    dates = calendar.sessions(session - pd.Timedelta(days=2 * SCORED), session)[-SCORED:]
+    rows = latest_rows(read_scores(path), dates)
+    if not (rows["date"] == session).any():
+        raise DataNotReady(
+            f"{path} has no score for {session:%Y-%m-%d} known by its close"
+            f"{f', the latest are of {rows.date.max():%Y-%m-%d}' if len(rows) else ''}; try again when they are there"
+        )
+    return score_files.keep(runs, rows)
 
 
 def _require_carrying(source: Source) -> None:

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, overload
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
-from openbook.common import secrets
+from openbook.common import extensions, secrets
 from openbook.common.errors import ParameterError
 from openbook.common.settings import Settings
 from openbook.common.strict_yaml import DEEPEST, in_words, parse_yaml, read_yaml
@@ -19,12 +19,13 @@ from openbook.execution.kill_switch import KillSwitch
 from openbook.execution.risk_checks import SafetyLimits
 from openbook.ledger.account import Account
 from openbook.market.checks.session import QualityRules
-from openbook.market.sources import Source
+from openbook.market.sources import BY_PROVIDER, Source
 from openbook.monitoring.monitoring_log import OpsMonitor
 from openbook.portfolio.construct import PortfolioSettings
 from openbook.portfolio.costs import Costs
 from openbook.portfolio.optimizers import OPTIMIZERS
 from openbook.portfolio.regime import RegimeSettings
+from openbook.portfolio.target_weights import check_optimizers
 from openbook.selection import SelectionWeights, Thresholds
 from openbook.signals.leakage_tests import MAX_IC
 from openbook.signals.models import Candidate
@@ -36,7 +37,7 @@ PROFILE_FOLDER = Path("params")
 class TrainCandidates(Settings):
     """Features, labels and universe are decided here, and travel with the model."""
 
-    source: Source = Field(description="where prices come from", discriminator="provider")
+    source: Source = Field(description="where prices come from", discriminator=BY_PROVIDER)
     quality: QualityRules = QualityRules()
     features: tuple[str, ...] = Field((), description="feature names; empty: every feature that the data supports")
     horizon: int = Field(20, ge=1, description="label horizon in sessions")
@@ -54,7 +55,7 @@ class TrainCandidates(Settings):
 class Compare(Settings):
     """Optimizer, regime rule and costs are decided here, and travel with the champion."""
 
-    source: Source = Field(description="where prices come from", discriminator="provider")
+    source: Source = Field(description="where prices come from", discriminator=BY_PROVIDER)
     first: str = Field("", description="first session to backtest; empty: the first with scores")
     optimizers: tuple[str, ...] = Field(tuple(OPTIMIZERS), description="optimizers to combine with every candidate")
     portfolio: PortfolioSettings = PortfolioSettings()
@@ -63,6 +64,12 @@ class Compare(Settings):
     seed: int = Field(0, ge=0, description="random seed of the random-scores baseline and the bootstrap")
     shaken: int = Field(5, ge=0, description="number of top combinations in the sensitivity analysis")
     n_jobs: int = Field(2, ge=1, description="parallel processes")
+
+    @field_validator("optimizers")
+    @classmethod
+    def _known(cls, names):
+        check_optimizers(names)
+        return names
 
 
 class SelectChampion(Settings):
@@ -76,7 +83,7 @@ class SelectChampion(Settings):
 class DailyRun(Settings):
     """Limits of the desk; features, optimizer, regime rule and costs come with the champion."""
 
-    source: Source = Field(description="where prices come from", discriminator="provider")
+    source: Source = Field(description="where prices come from", discriminator=BY_PROVIDER)
     quality: QualityRules = QualityRules()
     limits: SafetyLimits = SafetyLimits()
     monitor: OpsMonitor = OpsMonitor()
@@ -120,6 +127,7 @@ def load_params(notebook: str, profile: str, sets: tuple[str, ...] = (), *, root
 
     Raises ParameterError (78) naming the file and the key that is unknown, missing or of the wrong type.
     """
+    extensions.load()
     folder = root / PROFILE_FOLDER
     file = folder / profile / f"{notebook}.yaml"
     known = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []

@@ -81,4 +81,4 @@ def _of_its_page(runs: Path, state) -> str | None:
     sealed = RunsFolder(runs).sealed("daily_run", state.last_session)
     if sealed is None or read_run(sealed)["params"]["dry_run"] != (state.kind == "paper"):
         return None
-    return origin(parse_source(read_run(sealed)["params"]["source"]))
+    return origin(parse_source(read_run(sealed)["params"]["source"], sealed=True))

@@ -33,7 +33,7 @@ from openbook.portfolio.schedule import Rebalance
 from openbook.runs.past_runs import target_weights
 from openbook.selection.champion import ChampionCard, Promise
 from openbook.signals.bundle import require_fresh
-from openbook.signals.dataset import compute_labels, scored_rows
+from openbook.signals.dataset import compute_labels
 from openbook.signals.features import Features, compute_features
 from openbook.signals.models import Model, check_scores
 
@@ -47,6 +47,7 @@ class TradingDay:
 
     date : the session whose close is the latest thing known; source, store : where prices come from
     champion, champion_note, fallback_champion, max_model_age : the model, and how old it may be in days
+    scores_file : a desk's own scores as read for this session; None: the champion's own file, if it has one
     book, previous : file of the book and folder of the page before; None: a new paper book, no comparison
     quality, limits, monitor, kill_switch, account : settings of the steps, by name
     min_trade_size : USD; require_manual_approval, dry_run : who approves, and whether the book is the paper one
@@ -63,6 +64,7 @@ class TradingDay:
     store: str | None = None
     champion: str | None = None
     champion_note: str = ""
+    scores_file: str | None = None
     fallback_champion: str = "none"
     max_model_age: int = 92
     book: str | None = None
@@ -99,7 +101,7 @@ class TradingDay:
 
     @cached_property
     def _champion(self) -> tuple[Model, ChampionCard]:
-        model, card = inputs.champion(self.champion, self.market)
+        model, card = inputs.champion(self.champion, self.market, self.scores_file)
         require_fresh(card.model_dump(), self.session, self.max_model_age)
         return model, card
 
@@ -181,7 +183,7 @@ class TradingDay:
     @cached_property
     def scores(self) -> pd.Series:
         """Scores of the names that can trade and have a feature, by symbol. Raises what `check_scores` does (41)."""
-        listed = self.features.symbols[scored_rows(self.features)[-1]]
+        listed = self.features.symbols[self.model.scorable(self.features)[-1]]
         today = cast(pd.Series, self.all_scores.loc[self.session])
         found = today.reindex(self.checked.tradable.intersection(listed))
         check_scores(found, min_distinct=min(5, len(found)))

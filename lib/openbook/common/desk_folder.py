@@ -133,13 +133,23 @@ def _require_marker(marker: Path) -> None:
         )
 
 
+def trusted_owners(desk: Path) -> set[int]:
+    """Ids of those whose files may run as us: this user, root, whoever became root by sudo, and the owner of the
+    marker, for a foreign desk is used only where it was named."""
+    marker = desk / FILE
+    return _own_ids() | ({marker.lstat().st_uid} if os.path.lexists(marker) else set())
+
+
+def _own_ids() -> set[int]:
+    sudo = os.environ.get("SUDO_UID", "")
+    return {os.getuid(), 0, *([int(sudo)] if sudo.isdecimal() and len(sudo) < 20 else [])}
+
+
 def _require_own(desk: Path) -> None:
     """UsageError (64) unless desk and marker belong to this user, to root, or to whoever became root by sudo."""
-    sudo = os.environ.get("SUDO_UID", "")
-    ours = {os.getuid(), 0, *([int(sudo)] if sudo.isdecimal() and len(sudo) < 20 else [])}
     for place in (desk / FILE, desk):
         owner = place.lstat().st_uid
-        if owner not in ours:
+        if owner not in _own_ids():
             raise UsageError(
                 f"{place} belongs to another user (uid {owner}), whose desk code would run under your "
                 f"account; if you trust it, pass --desk {desk}"

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from openbook.common import secrets
+from openbook.common import extensions, secrets
 from openbook.common.errors import StorageError, UsageError
 from openbook.common.extras import needed
 
@@ -82,7 +82,8 @@ def _processes(function, shared, tasks, n_jobs: int) -> Iterable:
 
     ending = {"initializer": _end_with, "initargs": (os.getpid(),)}
     with parallel_config(backend="loky", n_jobs=n_jobs, inner_max_num_threads=1, **ending):
-        yield from Parallel(return_as="generator")(delayed(function)(shared, *task) for task in tasks)
+        call, own = delayed(extensions.run_with), extensions.loaded()
+        yield from Parallel(return_as="generator")(call(own, function, shared, *task) for task in tasks)
 
 
 def _end_with(parent: int) -> None:
@@ -108,15 +109,20 @@ def _cluster(function, shared, tasks, engine: str) -> Iterable:
     """
     from joblib import Parallel, delayed, parallel_config
 
-    packed = pickle.dumps(shared, protocol=5)
+    packed = pickle.dumps((extensions.loaded(), pickle.dumps(shared, protocol=5)), protocol=5)
     with _client(engine) as client, parallel_config(backend="dask", client=client, scatter=[packed]):
         calls = (delayed(_unpack_and_run)(function, packed, *task) for task in tasks)
         yield from map(pickle.loads, Parallel(return_as="generator")(calls))
 
 
 def _unpack_and_run(function, packed: bytes, *task) -> bytes:
-    """One task, on a worker."""
-    return pickle.dumps(function(pickle.loads(packed), *task), protocol=5)
+    """One task, on a worker, with the extensions that came with it: their classes may be part of what is shared."""
+    own, shared = pickle.loads(packed)
+    return pickle.dumps(extensions.run_with(own, _unpack_shared, function, shared, *task), protocol=5)
+
+
+def _unpack_shared(function, shared: bytes, *task):
+    return function(pickle.loads(shared), *task)
 
 
 def _client(engine: str):

@@ -88,6 +88,9 @@ def compare(
     A mixture of the two which cannot be decided (limits of the one leave no room for the names of the other) leaves
     what is held as it is, as a session would; the notes count them. Raises what `decide` does for the two themselves.
     """
+    if before.model.sha256 == after.model.sha256:  # own scores come with a session, and the later one has both
+        late = max((before, after), key=lambda inputs: inputs.data.session)
+        before, after = replace(before, model=late.model), replace(after, model=late.model)
     changed = [name for name in INPUTS if not SAME[name](getattr(before, name), getattr(after, name))]
     last = replace(before, **{name: getattr(after, name) for name in changed})
     scores = _scores(scored or {}, max(side.n_scored for side in (before, last)))

@@ -17,11 +17,12 @@ from openbook.market.sources import parse_source
 from openbook.market.store import load_market
 from openbook.market.tables import Market
 from openbook.portfolio.schedule import is_rebalance
-from openbook.runs import registry
+from openbook.runs import registry, score_files
 from openbook.runs.runs_folder import STORE, RunsFolder, read_run
 from openbook.selection.champion import read_champion
+from openbook.signals.models import Model
 
-LOCATIONS = ("date", "store", "champion", "champion_note", "previous")  # parameters that locate inputs
+LOCATIONS = ("date", "store", "champion", "champion_note", "previous", "scores_file")  # parameters that locate inputs
 
 
 def decision_inputs(sealed: Path, known: Market | None = None) -> DecisionInputs:
@@ -39,12 +40,23 @@ def decision_inputs(sealed: Path, known: Market | None = None) -> DecisionInputs
         raise DataError(f"the store has lost the prices of {session:%Y-%m-%d}; restore it from a backup")
     settled = read_settlement(sealed)
     model, _, card = read_champion(located["champion"])
+    model = with_scores(model, located.get("scores_file"))
     # Older pages recorded it as "due"; the oldest, from before a missed rebalance was made up for, not at all.
     scheduled = is_rebalance(session, card.portfolio.rebalance_every) or settled.positions.empty
     rebalances = recorded.get("is_rebalance", recorded.get("due", scheduled))
     holdings = Holdings.of(settled, market, rebalances)
     data = known_data(market, settled, params["quality"])
     return gather(data, model, card, holdings, recorded["regime"], recorded["switch"])
+
+
+def with_scores(model: Model, file: str | None) -> Model:
+    """A model with the desk's own scores of a kept file; as it is without one."""
+    if file is None:
+        return model
+    try:
+        return model.reading(pd.read_parquet(file))
+    except (OSError, ValueError) as error:
+        raise DataError(f"the kept scores {file} cannot be read: {error}; restore them from a backup") from None
 
 
 def read_settlement(folder: Path) -> Settlement:
@@ -84,8 +96,9 @@ def input_locations(sealed: Path) -> dict:
     except (IndexError, OSError, ValueError) as error:
         raise AuditError(f"{sealed} has no executed notebook to replay: {error}; see openbook verify") from None
     found = {name: params[name] for name in LOCATIONS if params.get(name) is not None}
-    for name, folder in (("store", STORE), ("champion", registry.FOLDER), ("previous", "daily_run")):
+    places = {"store": STORE, "champion": registry.FOLDER, "previous": "daily_run", "scores_file": score_files.FOLDER}
+    for name, folder in places.items():
         beside = sealed.parents[1] / folder / Path(found.get(name, ".")).name
-        if name in found and beside.is_dir():
+        if name in found and beside.exists():
             found[name] = str(beside.resolve())
     return found

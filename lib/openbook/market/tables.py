@@ -52,6 +52,12 @@ class Delivery:
     market_cap : sessions × symbols in USD, or None
     index : closes of the market index by session, or None
     adjusted : True if the prices are already adjusted for splits and dividends (then `actions` is empty)
+
+    Examples
+    --------
+    >>> bars = pd.DataFrame({"symbol": "A", "date": pd.to_datetime(["2022-12-28"]), "close": [10.0]})
+    >>> ob.Delivery(bars, name="mine").name
+    'mine'
     """
 
     bars: pd.DataFrame

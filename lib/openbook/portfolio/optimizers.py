@@ -5,12 +5,14 @@ solved by piqp, which is many times faster. Every optimizer takes (expected, cov
 returns weights (n,) that meet the limits and add up to limits.exposure, or raises OptimizerError.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from openbook.common.errors import OptimizerError
+from openbook.common import extensions
+from openbook.common.errors import OptimizerError, ParameterError
 from openbook.portfolio.constraints import (
     MAX_ITERATIONS,
     SLACK,
@@ -161,6 +163,33 @@ OPTIMIZERS = {
     "inverse_vol": inverse_vol,
     "equal_weight": equal_weight,
 }
+
+
+def own_optimizer(name: str, given) -> Callable[..., np.ndarray]:
+    """An optimizer from what an extension says: a function of (expected, covariance, limits) that returns weights (n,).
+
+    They are moved to the nearest weights within the limits, so that a scheme of one line is enough. Raises
+    OptimizerError, so that the next fallback is tried, where it fails or returns anything but n finite numbers.
+    """
+    if not callable(given):
+        raise ParameterError(f"optimizer {name!r} must be a function of expected, covariance and limits")
+
+    def solve(expected, covariance, limits, max_iterations=MAX_ITERATIONS) -> np.ndarray:
+        check_inputs(covariance, limits)
+        try:
+            raw = np.asarray(given(expected, covariance, limits), dtype=np.float64)
+        except OptimizerError:
+            raise
+        except Exception as error:
+            raise OptimizerError(f"{name} failed: {type(error).__name__}: {error}") from error
+        if raw.shape != limits.upper.shape or not np.isfinite(raw).all():
+            raise OptimizerError(f"{name} returned {raw.shape} numbers, not {len(limits.upper)} finite weights")
+        return project(raw, limits, max_iterations)
+
+    return solve
+
+
+extensions.register("OPTIMIZERS", OPTIMIZERS, own_optimizer)
 
 
 def check_inputs(covariance: np.ndarray, limits: Limits) -> None:

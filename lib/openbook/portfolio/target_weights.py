@@ -6,6 +6,7 @@ from typing import cast
 import numpy as np
 from pydantic import Field, field_validator
 
+from openbook.common import extensions
 from openbook.common.constants import NORMAL, REGIME_NAMES, RISK_OFF, RISK_ON, SESSIONS_A_YEAR
 from openbook.common.errors import OptimizerError
 from openbook.common.ranks import average_ranks
@@ -26,10 +27,12 @@ DUST = 1e-12
 TOLERANCE = 1e-9
 
 
-def _check_optimizers(names: tuple[str | None, ...]) -> None:
+def check_optimizers(names: tuple[str | None, ...]) -> None:
     """Raise ValueError naming an optimizer that does not exist."""
-    unknown = [name for name in names if name is not None and name not in OPTIMIZERS]
-    if unknown:
+    wanted = {name for name in names if name is not None}
+    if not wanted.issubset(OPTIMIZERS):
+        extensions.load()
+    if unknown := sorted(wanted.difference(OPTIMIZERS)):
         raise ValueError(f"unknown optimizer {unknown[0]!r}; choose from {', '.join(OPTIMIZERS)}")
 
 
@@ -43,7 +46,7 @@ class RegimeAdaptation(Settings):
     @field_validator("optimizer")
     @classmethod
     def _known(cls, name):
-        _check_optimizers((name,))
+        check_optimizers((name,))
         return name
 
 
@@ -90,7 +93,7 @@ class PortfolioSettings(Settings):
     @field_validator("optimizer", "fallbacks")
     @classmethod
     def _known(cls, value):
-        _check_optimizers((value,) if isinstance(value, str) else value)
+        check_optimizers((value,) if isinstance(value, str) else value)
         return value
 
     @field_validator("regimes")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from openbook.common.errors import DataError, StorageError
 from openbook.market.store.manifest import MANIFEST, files_of, read_manifest
-from openbook.runs import audit_log, closures, libraries, registry, summaries, timestamps, views
+from openbook.runs import audit_log, closures, libraries, registry, score_files, summaries, timestamps, views
 from openbook.runs.runs_folder import BOOKS, STORE, RunsFolder
 
 INDEX = "index.html"
@@ -36,6 +36,7 @@ def _covered(runs: Path) -> Iterator[Path]:
         yield from _walk(run.folder)
     yield from _walk(runs / registry.FOLDER)
     yield from (runs / libraries.FOLDER).glob("*.zip")
+    yield from (runs / score_files.FOLDER).glob("*.parquet")
     yield from (runs / timestamps.FOLDER).glob("*.tsr")
     yield from (runs / BOOKS).glob("*.db")
     for folder in (runs / BOOKS).glob("*/"):

@@ -20,6 +20,7 @@ from itertools import count
 from pathlib import Path
 from typing import IO, Any, cast
 
+from openbook.common import extensions
 from openbook.common.errors import KernelDied
 from openbook.runs.provenance import library_digest
 
@@ -214,6 +215,7 @@ def _become(about: dict, server: int) -> int:
     os.chdir(about["cwd"])
     os.environ.clear()
     os.environ.update(about["environment"], JPY_PARENT_PID=str(os.getppid()))
+    extensions.forget()  # of the desk as it was when the server started
     arguments = [
         *about["arguments"],
         f"--IPKernelApp.parent_handle={os.getppid()}",

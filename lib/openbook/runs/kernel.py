@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from openbook.common import extensions
 from openbook.common.desk_folder import DESK, desk_or_none
 from openbook.common.errors import KernelDied, StorageError, UsageError
 from openbook.common.files import OPEN_FILES, PRIVATE, claim_folder, storage
@@ -245,14 +246,17 @@ def _environment(folder: Path, library: Path | None = None) -> dict[str, str]:
     ours = {"IPYTHONDIR": str(folder / "ipython"), "PYTHONHASHSEED": "0", "JPY_PARENT_PID": str(os.getpid())}
     ours[progress.FILE] = str(folder / STEPS)
     ours |= {"PYTHONSAFEPATH": "1"}  # also for the processes that it starts
-    found = {"PYTHONPATH": str(library)} if library is not None else {}
+    found = {}
+    if library is not None:
+        found = {"PYTHONPATH": str(library), extensions.PLACE: str(library / extensions.FOLDER.name)}
     desk = desk_or_none()
     return {**kept, **ours, **found, **({DESK: str(desk)} if desk else {})}
 
 
 def _without_habits() -> dict[str, str]:
     """The environment without secrets and without OF_THE_USER."""
-    return {name: value for name, value in scrubbed_environment().items() if name not in OF_THE_USER}
+    environment = scrubbed_environment()
+    return {name: value for name, value in environment.items() if name not in OF_THE_USER | {extensions.PLACE}}
 
 
 def _arguments(connection: Path, modules: list[str]) -> list[str]:

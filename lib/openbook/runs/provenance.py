@@ -14,11 +14,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from openbook.common import extensions
 from openbook.common.desk_folder import find_desk
 from openbook.common.errors import UsageError
 
 LIBRARY = Path(__file__).resolve().parents[1]
-EXTENSIONS = Path("lib") / "extensions"  # of a desk: its own features, optimizers, learners and sources
+EXTENSIONS = extensions.FOLDER  # of a desk: its own features, optimizers, learners and sources
 INJECTED = "injected-parameters"  # papermill's tag for the cell that it adds
 PARAMETERS = "parameters"
 SKIPPED = ("__pycache__", ".ipynb_checkpoints")

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from openbook.common import extensions
 from openbook.common.errors import IncompleteRun, StorageError, UsageError
 from openbook.common.files import storage, write_file
 from openbook.common.strict_json import parse_json
@@ -71,6 +72,7 @@ class Stage:
     def finish(self) -> None:
         """The last cell: glue what was recorded, then write run.json. Without it, nothing here is accepted."""
         self._require_open()
+        extensions.require_unchanged()
         _glue(self._recorded)
         content = {
             "schema_version": SCHEMA_VERSION,

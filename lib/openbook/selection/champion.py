@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -11,15 +12,16 @@ import pandas as pd
 from pydantic import BaseModel, Field, ValidationError
 
 from openbook.backtest.grid import label
+from openbook.common import extensions
 from openbook.common.days import Day
-from openbook.common.errors import ModelError
+from openbook.common.errors import ModelError, ParameterError, UsageError
 from openbook.common.strict_yaml import in_words
 from openbook.common.text import counted
 from openbook.portfolio.construct import PortfolioSettings
 from openbook.portfolio.costs import Costs
 from openbook.portfolio.regime import RegimeSettings
 from openbook.selection import Selection, SelectionWeights, against
-from openbook.signals.bundle import SCHEMA, bundle_hash, load_model
+from openbook.signals.bundle import SCHEMA, bundle_hash, load_model, require_bytes
 from openbook.signals.models import Model
 
 CARD = "champion_metadata.json"
@@ -102,10 +104,12 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     promise_sha256: str = Field("", description=f"hash of {PROMISE}; empty if there is no expected performance")
     runs: dict[str, str] = Field(description="notebook → inputs hash of the sealed runs behind the champion")
     code: dict[str, str] = Field({}, description="notebook → code hash of those runs")
+    extensions: dict[str, str] = Field({}, description="the desk's own files that it needs → sha256")
 
     def to_bytes(self) -> bytes:
         """The same card gives the same bytes."""
-        return (json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True) + "\n").encode()
+        said = self.model_dump(mode="json", exclude=None if self.extensions else {"extensions"})
+        return (json.dumps(said, indent=1, sort_keys=True) + "\n").encode()
 
     @property
     def sentence(self) -> str:
@@ -119,6 +123,7 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     def summary(self, date) -> dict[str, str]:
         """What a reader of a page should know of it, by name."""
         age = (pd.Timestamp(date) - pd.Timestamp(self.trained_through)).days
+        own = ", ".join(f"{name} (sha256 {sha256[:12]}…)" for name, sha256 in self.extensions.items())
         return {
             "Model": self.model,
             "Optimizer": self.optimizer,
@@ -127,7 +132,7 @@ class ChampionCard(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
             "Label horizon": counted(self.horizon, "session"),
             "Features": f"{len(self.features)}",
             "Selection score": f"{self.score:.2f}, after {counted(self.n_trials, 'trial')}",
-        }
+        } | ({"Own code": own} if own else {})
 
 
 class Promise(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
@@ -163,8 +168,53 @@ def read_champion(folder) -> tuple[Model, dict, ChampionCard]:
     return model, schema, card
 
 
+def verify_champion(folder) -> None:
+    """Raise ModelError (40) if a bundle was altered, or no longer predicts what it did when it was saved.
+
+    Of a champion whose own files have changed since, which a desk may do, the hashes alone are compared.
+    """
+    said = _plain(_card_bytes(folder))
+    try:
+        same = extensions.are_loaded(said.get("extensions", {}))
+    except (ParameterError, UsageError):  # a file that cannot be loaded; commands that need it name it
+        same = False
+    if same:
+        read_champion(folder)
+        return
+    require_bytes(folder, said["model_sha256"])
+    if said.get("promise_sha256"):
+        _promise_bytes(Path(folder) / PROMISE, said["promise_sha256"])
+
+
+def own_scores_of(folder) -> str | None:
+    """Where the own scores of a champion are, None if it is a fitted model; its bundle is checked where it is read."""
+    try:
+        schema = json.loads((Path(folder) / SCHEMA).read_bytes())
+        return schema["candidate"].get("path")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ModelError(f"{Path(folder) / SCHEMA} cannot be read: {error!r}; promote the champion again") from None
+
+
 def read_card(folder) -> ChampionCard:
-    """The card of a bundle folder that is named by its hash; ModelError (40) if it is missing or altered."""
+    """The card of a bundle folder that is named by its hash; ModelError (40) if it is missing or altered, or if a file
+    of the desk's own that it needs is not the one of its selection."""
+    data = _card_bytes(folder)
+    said = _plain(data)
+    extensions.require(said.get("extensions", {}), f"the champion {said.get('model')} × {said.get('optimizer')}")
+    return parse_card(data, Path(folder) / CARD)
+
+
+def _plain(data: bytes) -> dict:
+    """What a card says, unchecked: its optimizer may be one that the desk no longer has. Empty for what is no card."""
+    try:
+        said = json.loads(data)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _card_bytes(folder) -> bytes:
+    """The card's file, whose hash is the folder's name."""
     file = Path(folder) / CARD
     try:
         data = file.read_bytes()
@@ -172,7 +222,7 @@ def read_card(folder) -> ChampionCard:
         raise ModelError(f"cannot read the champion's {file}: {error.strerror}; promote it again") from None
     if hashlib.sha256(data).hexdigest() != file.parent.name:
         raise ModelError(f"{file} was altered: its hash differs from the folder name; promote the champion again")
-    return parse_card(data, file)
+    return data
 
 
 def parse_card(data: bytes, where: Path | str = CARD) -> ChampionCard:
@@ -188,13 +238,18 @@ def read_promise(folder, card: ChampionCard) -> Promise | None:
     if not card.promise_sha256:
         return None
     file = Path(folder) / PROMISE
-    data = file.read_bytes() if file.is_file() else b""
-    if hashlib.sha256(data).hexdigest() != card.promise_sha256:
-        raise ModelError(f"{file} was altered: its hash differs from the one in {CARD}; promote the champion again")
+    data = _promise_bytes(file, card.promise_sha256)
     try:
         return Promise.model_validate_json(data)
     except ValidationError as error:
         raise ModelError(f"{file}: {in_words(error)}; promote the champion again") from None
+
+
+def _promise_bytes(file: Path, sha256: str) -> bytes:
+    data = file.read_bytes() if file.is_file() else b""
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise ModelError(f"{file} was altered: its hash differs from the one in {CARD}; promote the champion again")
+    return data
 
 
 def bundle_champion(
@@ -226,8 +281,22 @@ def bundle_champion(
         promise_sha256=hashlib.sha256(promise).hexdigest(),
         runs=compared.runs,
         code=compared.code,
+        extensions=_extensions(chosen["optimizer"], schema, compared),
     )
     return {**files, PROMISE: promise, CARD: card.to_bytes()}, card
+
+
+def _extensions(optimizer: str, schema: Mapping, compared: Comparison) -> dict[str, str]:
+    """The desk's own files behind a model and its optimizers, by sha256; ModelError (40) where one changed between
+    training and comparison."""
+    settings = compared.portfolio
+    asked = {optimizer, *settings.fallbacks, *(one.optimizer for one in settings.regimes.values())}
+    files = dict(schema.get("extensions", {}))
+    for name, found in compared.details.get("extensions", {}).items():
+        for file, sha256 in found.items() if name in asked else ():
+            if files.setdefault(file, sha256) != sha256:
+                raise ModelError(f"{file} changed between training and comparison; train and compare again")
+    return files
 
 
 def _promise(chosen: pd.Series, compared: Comparison) -> bytes:
@@ -267,8 +336,8 @@ def against_incumbent(
 
 def _combination(folder: Path) -> tuple[str, str]:
     """Model and optimizer of a champion, from its card."""
-    card = read_card(folder)
-    return card.model, card.optimizer
+    said = _plain(_card_bytes(folder))
+    return said.get("model", ""), said.get("optimizer", "")
 
 
 def _number(value) -> float | None:

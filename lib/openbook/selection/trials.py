@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from openbook.backtest.engine import VectorizedBacktester
+from openbook.common import extensions
 from openbook.common.errors import DataError
 from openbook.portfolio.regime import RegimeSettings
 
@@ -76,6 +77,18 @@ def trial_id(recipe: dict, optimizer: str, settings: dict) -> str:
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:_DIGITS]
 
 
+def _optimizers(summary: pd.DataFrame, backtester: VectorizedBacktester) -> set[str]:
+    """Every optimizer that a comparison may have used."""
+    settings = backtester.settings
+    others = [regime.optimizer for regime in settings.regimes.values() if regime.optimizer]
+    return {*summary["optimizer"], *settings.fallbacks, *others}
+
+
+def _own(optimizer: str) -> dict[str, str]:
+    """The desk's own file that an optimizer is defined in, by sha256; nothing for one of the library."""
+    return extensions.behind("OPTIMIZERS", [optimizer])
+
+
 def detailed_results(
     summary: pd.DataFrame,
     baselines: pd.DataFrame,
@@ -97,6 +110,7 @@ def detailed_results(
         "regime": regime.model_dump(mode="json"),
         "costs": backtester.costs.model_dump(mode="json"),
     }
+    own = {name: files for name in sorted(_optimizers(summary, backtester)) if (files := _own(name))}
     pairs = summary[["model", "optimizer"]].itertuples(index=False, name=None)
     ids = [trial_id(recipes[model], optimizer, settings) for model, optimizer in pairs]
     return {
@@ -105,4 +119,4 @@ def detailed_results(
         "combinations": summary.assign(trial=ids).to_dict("records"),
         "baselines": baselines.to_dict("records"),
         "baseline_names": list(baselines["combination"]),
-    }
+    } | ({"extensions": own} if own else {})

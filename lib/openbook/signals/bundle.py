@@ -18,8 +18,9 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field, ValidationError
 
+from openbook.common import extensions
 from openbook.common.errors import ModelError, StaleModelError
-from openbook.signals.algorithms import ALGORITHMS, Algorithm
+from openbook.signals.algorithms import ALGORITHMS, ENSEMBLE, Algorithm
 from openbook.signals.dataset import scored_rows
 from openbook.signals.models import Model, Training, check_features
 
@@ -51,6 +52,7 @@ class Schema(Training):
     dtype: Literal["float32"] = "float32"
     data_fingerprint: str = Field(description="hash of the training data")
     libraries: dict[str, str] = Field(description="library versions at training")
+    extensions: dict[str, str] = Field(default={}, description="the desk's own files behind it, by sha256")
     model_file: str
     model_sha256: str = Field(pattern=_SHA256)
     golden: Golden
@@ -77,11 +79,13 @@ def pack_model(model: Model, sample: Features, *, data_fingerprint: str) -> dict
         features=list(model.features),
         data_fingerprint=data_fingerprint,
         libraries=_libraries(algorithm),
+        extensions=_extensions(model),
         model_file=algorithm.filename,
         model_sha256=_sha256(data),
         golden=Golden(rows=len(rows), inputs=_encode(rows, "<f4"), predictions=_encode(predictions, "<f8")),
     )
-    text = json.dumps(schema.model_dump(), indent=1, sort_keys=True, allow_nan=False) + "\n"
+    said = schema.model_dump(exclude=None if schema.extensions else {"extensions"})
+    text = json.dumps(said, indent=1, sort_keys=True, allow_nan=False) + "\n"
     return {algorithm.filename: data, SCHEMA: text.encode()}
 
 
@@ -110,6 +114,7 @@ def load_model(folder, *, sha256: str | None = None) -> tuple[Model, dict]:
     if sha256 is not None:
         _require_hash(text, sha256, folder / SCHEMA)
     schema = _parse(text, folder / SCHEMA)
+    extensions.require(schema.extensions, f"the model {schema.candidate.name}")
     if schema.algorithm not in ALGORITHMS:
         raise ModelError(
             f"{folder / SCHEMA} has unknown algorithm {schema.algorithm!r}; known: {', '.join(ALGORITHMS)}"
@@ -123,6 +128,15 @@ def load_model(folder, *, sha256: str | None = None) -> tuple[Model, dict]:
     model = Model(schema.algorithm, tuple(schema.features), algorithm.load(data), training)
     _check_golden(model, schema, folder)
     return model, schema.model_dump()
+
+
+def require_bytes(folder, sha256: str) -> None:
+    """Raise ModelError (40) unless a bundle has the bytes of its hash; its algorithm need not be known here."""
+    text = _read(Path(folder) / SCHEMA)
+    _require_hash(text, sha256, Path(folder) / SCHEMA)
+    said = json.loads(text)  # of a known hash
+    file = Path(folder) / said["model_file"]
+    _require_hash(_read(file), said["model_sha256"], file)
 
 
 def require_fresh(schema: dict, date, max_age_days: int) -> None:
@@ -207,6 +221,13 @@ def _decode(text: str, dtype: str, folder: Path) -> np.ndarray:
         return np.frombuffer(base64.b64decode(text, validate=True), dtype=dtype)
     except ValueError as error:
         raise ModelError(f"{folder}: the golden rows cannot be read: {error}") from error
+
+
+def _extensions(model: Model) -> dict[str, str]:
+    """The desk's own files that its features and learners are defined in, by sha256."""
+    members = [member.algorithm for member in model.booster] if model.algorithm == ENSEMBLE else []
+    own_features = extensions.behind("FEATURES", model.features)
+    return own_features | extensions.behind("LEARNERS", [model.algorithm, *members])
 
 
 def _libraries(algorithm: Algorithm) -> dict[str, str]:

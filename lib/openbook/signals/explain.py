@@ -12,7 +12,7 @@ import pandas as pd
 from openbook import metrics
 from openbook.common.errors import ModelError, ParameterError
 from openbook.market.tables import Market
-from openbook.signals.algorithms import ALGORITHMS, ENSEMBLE, Recipe, Rows
+from openbook.signals.algorithms import ALGORITHMS, ENSEMBLE, SCORES, Recipe, Rows
 from openbook.signals.dataset import MLDataset, Split, compute_labels, scored_rows
 from openbook.signals.ensemble import Member
 from openbook.signals.models import Candidate, Model, check_features, evaluate_scores
@@ -112,6 +112,8 @@ def learning_curve(dataset: MLDataset, candidate: Candidate, split: Split, *, n_
     have stopped; a forest, which is all or nothing, has one point. The error is of ranks within [-0.5, 0.5]: saying
     nothing costs 1/12, and a rank IC of 0.03 lowers that by a thousandth.
     """
+    if candidate.algorithm == SCORES:  # which do not grow
+        return pd.DataFrame({"trees": [1], "rank_ic": [np.nan], "squared_error": [np.nan]})
     X, y, _ = dataset.rows(split.train)
     tested, truth, per_date = dataset.rows(split.test)
     if not (len(y) and len(truth)):

@@ -1,19 +1,21 @@
 """The features: what a model sees of each symbol on each date, ranked within the date.
 
 To add one, add its row to `FEATURES`: a name, the fields it needs, one line over the words of `operators` on a
-`Panel`, and a sentence for the report. Which features a market has follows from the fields it has.
+`Panel`, and a sentence for the report. Which features a market has follows from the fields it has. A desk adds its own
+in a file of lib/extensions, see `own_feature`.
 """
 
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
 import pandas as pd
 
-from openbook.common.errors import DataError, SchemaError
+from openbook.common import extensions
+from openbook.common.errors import DataError, ParameterError, SchemaError
 from openbook.market.tables import Market
 from openbook.signals.operators import (
     change,
@@ -303,6 +305,7 @@ class Features:
 
 def available_features(market: Market) -> list[str]:
     """Names of the features for which this market has the fields, in the order of `FEATURES`."""
+    extensions.load()
     fields = market_fields(market)
     return [feature.name for feature in FEATURES.values() if fields.issuperset(feature.needs)]
 
@@ -341,12 +344,15 @@ def compute_features(market: Market, names=None, *, dates=None) -> Features:
 
 
 def _choose(market: Market, names) -> list[Feature]:
+    extensions.load()
     fields = market_fields(market)
     if not len(names):
         raise SchemaError("no features requested; omit names for all that the market supports")
     for name in names:
         if name not in FEATURES:
-            raise SchemaError(f"unknown feature {name!r}; see openbook.signals.features.FEATURES")
+            raise SchemaError(
+                f"unknown feature {name!r}; see openbook.signals.features.FEATURES, or define it in lib/extensions"
+            )
         if missing := sorted(set(FEATURES[name].needs) - fields):
             raise SchemaError(f"feature {name} needs {', '.join(missing)}, which {market.name} does not have")
     return [FEATURES[name] for name in names]
@@ -406,3 +412,40 @@ def _spread(work: Callable[[slice], None], parts: list[slice]) -> None:
 
 def _threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def own_feature(name: str, given) -> Feature:
+    """A feature from what an extension says: a `Feature`, or a function of a `Panel` that needs closes only.
+
+    The function returns (n_dates, n_columns) for the columns of its panel, each from that column alone; the first line
+    of its docstring is the meaning. Its errors become SchemaError, as does another shape.
+    """
+    if isinstance(given, Feature) and given.name != name:
+        raise ParameterError(f"feature {name!r} is called {given.name!r} in its Feature; give both the same name")
+    if not (isinstance(given, Feature) or callable(given)):
+        raise ParameterError(f"feature {name!r} must be a function of a panel, or a Feature")
+    if not isinstance(given, Feature):
+        said = (given.__doc__ or f"{name}.").strip().splitlines()[0]
+        given = Feature(name, "own", ("close",), given, said)
+    return replace(given, line=_checked_line(given))
+
+
+def _checked_line(feature: Feature) -> Callable[[Panel], np.ndarray]:
+    """The line of an own feature, whose result is what the others return."""
+
+    def line(panel: Panel) -> np.ndarray:
+        try:
+            values = np.asarray(feature.line(panel), dtype=np.float64)
+        except KeyError as error:
+            way_out = 'declare it: Feature(name, family, ("close", …), function, meaning)'
+            raise SchemaError(f"feature {feature.name} reads {error}, which the market lacks; {way_out}") from None
+        except Exception as error:
+            raise SchemaError(f"feature {feature.name} failed: {type(error).__name__}: {error}") from error
+        if values.shape != panel.close.shape:
+            raise SchemaError(f"feature {feature.name} returned {values.shape}, not {panel.close.shape}, as its panel")
+        return values
+
+    return line
+
+
+extensions.register("FEATURES", FEATURES, own_feature)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from openbook.common import extensions
 from openbook.common.errors import ModelError, ParameterError
 
 Watch = Callable[[int, np.ndarray], bool]
@@ -66,6 +67,7 @@ class Algorithm:
     gain : (booster) -> (n_features,) error removed by the splits on each feature, in its order
     contributions : (booster, X) -> (n, n_features + 1) SHAP values and a constant, which add up to the prediction
     stops_early : whether its trees are a sequence, so that the first few are a model, too
+    has_trees : whether it is made of trees at all; else its fit counts as one
     within_date : whether it compares the rows that it is given, which must then be those of one date
     """
 
@@ -81,6 +83,7 @@ class Algorithm:
     gain: Callable[[Any], np.ndarray]
     contributions: Callable[[Any, np.ndarray], np.ndarray] | None = None
     stops_early: bool = True
+    has_trees: bool = True
     within_date: bool = False
 
     def fit(self, train: Rows, held_out: Rows | None, recipe: Recipe, watch: Watch | None = None) -> tuple[Any, int]:
@@ -364,3 +367,13 @@ LEARNERS = {
         contributions=contributions_lightgbm,
     ),
 }
+
+
+def own_learner(name: str, given) -> Algorithm:
+    """A learner from what an extension says, an `Algorithm`, such as `plain_learner` makes of two functions."""
+    if not isinstance(given, Algorithm):
+        raise ParameterError(f"learner {name!r} must be an Algorithm, such as plain_learner(fit, predict) returns")
+    return given
+
+
+extensions.register("LEARNERS", LEARNERS, own_learner)

@@ -5,21 +5,23 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_serializer, model_validator
 
 from openbook import metrics
+from openbook.common import extensions
 from openbook.common.constants import SESSIONS_A_YEAR
 from openbook.common.days import Day
 from openbook.common.errors import ParameterError, SchemaError
 from openbook.common.settings import Settings
-from openbook.signals.algorithms import ALGORITHMS, ENSEMBLE, Recipe, Rows
+from openbook.signals.algorithms import ALGORITHMS, ENSEMBLE, SCORES, Recipe, Rows
 from openbook.signals.dataset import MLDataset, hold_out_last, scored_rows
 from openbook.signals.ensemble import members_of
+from openbook.signals.own_scores import ScoreTable, rows_of, scores_on
 
 if TYPE_CHECKING:  # features brings numba in, which loading a model does not need
     from openbook.signals.features import Features
@@ -59,10 +61,19 @@ class Candidate(Settings, strict=True):
         default=(), strict=False, description="ensemble members by name; empty: the best ones"
     )
     top: int = Field(default=3, ge=2, description="number of best members of an ensemble without named members")
+    path: str = Field(default="", description="table of own scores: date, symbol, score, known_at; of `scores` only")
+
+    @model_serializer(mode="wrap")
+    def _plain(self, handler) -> dict[str, Any]:
+        """Without a path where there is none: its absence is the same trial as before there were paths."""
+        said = handler(self)
+        return said if self.path else {name: value for name, value in said.items() if name != "path"}
 
     @field_validator("algorithm")
     @classmethod
     def _known(cls, value: str) -> str:
+        if value not in ALGORITHMS:
+            extensions.load()
         if value not in ALGORITHMS:
             raise ValueError(f"unknown algorithm {value!r}; choose from {', '.join(ALGORITHMS)}")
         return value
@@ -76,6 +87,14 @@ class Candidate(Settings, strict=True):
             whole = isinstance(defaults[key], int)  # 2.5 where a whole number belongs is cut to 2 without a word
             if not (-sys.float_info.max <= value <= sys.float_info.max and (isinstance(value, int) or not whole)):
                 raise ValueError(f"{key} must be a {'whole ' if whole else ''}number like {defaults[key]}, not {value}")
+        return self
+
+    @model_validator(mode="after")
+    def _scores_have_a_path(self) -> Candidate:
+        if (self.algorithm == SCORES) != bool(self.path):
+            raise ValueError(f"path: the table of own scores goes with algorithm: {SCORES}, and with no other")
+        if self.algorithm == SCORES and self.tuning is not None:
+            raise ValueError("own scores have no parameters to tune")
         return self
 
     @model_validator(mode="after")
@@ -107,7 +126,7 @@ def define_candidates(entries: list[dict]) -> list[Candidate]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ParameterError(f"candidate names must be unique; duplicate {', '.join(twice)}")
-    learners = [candidate.name for candidate in candidates if candidate.algorithm != ENSEMBLE]
+    learners = [candidate.name for candidate in candidates if candidate.algorithm not in (ENSEMBLE, SCORES)]
     for candidate in candidates:
         if candidate.algorithm == ENSEMBLE:
             _check_members(candidate, learners)
@@ -164,6 +183,9 @@ class Model:
         Raises SchemaError unless the features are those of the training, in that order.
         """
         check_features(features, self.features)
+        if self.algorithm == SCORES:
+            own = scores_on(rows_of(self.booster), features.dates, features.symbols)
+            return own.where(scored_rows(features))
         chosen, algorithm = scored_rows(features), ALGORITHMS[self.algorithm]
         scores = np.full(chosen.shape, np.nan)
         blocks = range(len(chosen)) if algorithm.within_date else [slice(None)]
@@ -171,6 +193,14 @@ class Model:
             if chosen[at].any():
                 scores[at][chosen[at]] = algorithm.predict(self.booster, features.values[at][chosen[at]], n_jobs)
         return pd.DataFrame(scores, index=features.dates, columns=features.symbols)
+
+    def scorable(self, features: Features) -> np.ndarray:
+        """Which names should have a score on which date, dates × symbols bool: of own scores, those that are there."""
+        return self.predict(features).notna().to_numpy() if self.algorithm == SCORES else scored_rows(features)
+
+    def reading(self, rows: pd.DataFrame) -> Model:
+        """The same with these rows of own scores, in the place of its file's; any other model as it is."""
+        return replace(self, booster=self.booster._replace(rows=rows)) if self.algorithm == SCORES else self
 
 
 def check_features(features: Features, expected: tuple[str, ...]) -> None:
@@ -240,6 +270,8 @@ class ModelTrainer:
 
     def _count_trees(self, rows: Rows, per_date: np.ndarray, dataset: MLDataset) -> int:
         """Trees that did best on the held out dates, at least MIN_TREES; all of them without early stopping."""
+        if not ALGORITHMS[self.candidate.algorithm].has_trees:
+            return 1
         if self.candidate.early_stopping is None or not ALGORITHMS[self.candidate.algorithm].stops_early:
             return self.candidate.n_estimators
         end, start = hold_out_last(len(per_date), self.candidate.held_out, dataset.horizon)
@@ -258,6 +290,26 @@ class ModelTrainer:
             seed=self.candidate.seed,
             n_jobs=self.n_jobs,
         )
+
+
+def own_scores(candidate: Candidate, dataset: MLDataset, dates: pd.DatetimeIndex, rows: pd.DataFrame) -> Model:
+    """Own scores as a model of the same dates as any other: it has learned nothing, and was judged on their labels."""
+    labeled = dataset.ranks.loc[dates].notna()
+    used = dates[labeled.any(axis=1).to_numpy()]
+    if used.empty:
+        raise ParameterError(f"no labeled rows to judge {candidate.name}; use an earlier or longer period")
+    training = Training(
+        candidate=candidate,
+        horizon=dataset.horizon,
+        label=dataset.label,
+        train_start=_iso(used[0]),
+        train_end=_iso(used[-1]),
+        trained_through=_iso(dataset.matured[cast(int, dataset.dates.get_loc(used[-1]))]),
+        train_rows=int(labeled.to_numpy().sum()),
+        trees=1,
+    )
+    names = tuple(dataset.features.names)
+    return Model(SCORES, names, ScoreTable(names, candidate.path, rows), training)
 
 
 def combine(models: Mapping[str, Model], candidate: Candidate) -> Model:

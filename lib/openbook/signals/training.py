@@ -17,10 +17,11 @@ from openbook import metrics
 from openbook.common.errors import ParameterError
 from openbook.common.parallel import run_tasks
 from openbook.common.settings import Settings
-from openbook.signals.algorithms import ALGORITHMS, ENSEMBLE
+from openbook.signals.algorithms import ALGORITHMS, ENSEMBLE, SCORES
 from openbook.signals.dataset import MLDataset, Split, create_time_based_split, holdout_split
 from openbook.signals.ensemble import ensemble_scores
-from openbook.signals.models import Candidate, Model, ModelTrainer, combine, evaluate_scores
+from openbook.signals.models import Candidate, Model, ModelTrainer, combine, evaluate_scores, own_scores
+from openbook.signals.own_scores import read_scores, require_sessions
 from openbook.signals.tuning import COLUMNS as LEDGER_COLUMNS
 from openbook.signals.tuning import tune
 
@@ -107,7 +108,7 @@ class Trained:
 
     oos_scores : by candidate, dates × symbols, walk-forward before the holdout: the only scores that may be compared
     holdout_scores : likewise over the holdout, for one evaluation at the end; empty without a holdout
-    learners : the candidates that are fitted, the ensembles left out
+    learners : the candidates that are fitted, without ensembles and own scores; all, if there are only own scores
     folds : one row per candidate and fold; see `judge_fold`
     models : by candidate, fitted on every date with a label; last : by candidate, of the last fold before the holdout
     summary : one row per candidate, its figures over all folds together
@@ -160,7 +161,7 @@ def train_candidates(
     >>> list(trained.oos_scores)
     ['a']
     """
-    learners = [candidate for candidate in candidates if candidate.algorithm != ENSEMBLE]
+    learners = [candidate for candidate in candidates if candidate.algorithm not in (ENSEMBLE, SCORES)]
     splits = plan.splits(dataset)
     tasks = [(one, fold) for one in learners for fold in splits]
     tasks.sort(key=lambda task: -len(splits[task[1]].train))  # the longest first, so that no process waits at the end
@@ -168,6 +169,8 @@ def train_candidates(
     done = run_tasks(fold_task, shared, tasks, engine=engine, n_jobs=n_jobs, progress=progress)
     found = {(one.name, fold): result for (one, fold), result in zip(tasks, done, strict=True)}
     for candidate in candidates:
+        if candidate.algorithm == SCORES:
+            found |= _own_scores(candidate, splits, dataset, plan)
         if candidate.algorithm == ENSEMBLE:
             found |= _ensemble(candidate, [one.name for one in learners], found, splits, dataset, plan)
     return _gather(candidates, found, dataset, plan)
@@ -219,6 +222,22 @@ def judge_fold(name: str, fold: int, model: Model, scores: pd.DataFrame, known: 
 # ---- inside ----
 
 
+def _own_scores(candidate: Candidate, splits: dict, dataset: MLDataset, plan: WalkForward) -> dict:
+    """The desk's own scores in every fold: read once, cut and judged as those of the models are."""
+    started, results, known = time.perf_counter(), {}, plan.known_before(dataset)
+    rows = read_scores(candidate.path)
+    for fold, split in splits.items():
+        seen = dataset if fold == FINAL else known
+        model = own_scores(candidate, seen, split.train, rows)
+        scores = model.predict(dataset.features_on(split.test)) if len(split.test) else None
+        if scores is not None:
+            require_sessions(scores, candidate.path)
+        judged = 0 <= fold < plan.n_folds
+        row = judge_fold(candidate.name, fold, model, cast(pd.DataFrame, scores), known, started) if judged else None
+        results[candidate.name, fold] = FoldResult(model, scores, row, pd.DataFrame(columns=LEDGER_COLUMNS))
+    return results
+
+
 def _ensemble(candidate: Candidate, names: list[str], found: dict, splits: dict, dataset: MLDataset, plan) -> dict:
     """The ensemble in every fold, of the members that had been the best on labels known before that fold."""
     started, results, known = time.perf_counter(), {}, plan.known_before(dataset)
@@ -258,7 +277,7 @@ def _gather(candidates, found: dict, dataset: MLDataset, plan: WalkForward) -> T
     return Trained(
         oos_scores=scores,
         holdout_scores=held,
-        learners=tuple(one for one in candidates if one.algorithm != ENSEMBLE),
+        learners=tuple(one for one in candidates if one.algorithm not in (ENSEMBLE, SCORES)) or tuple(candidates),
         folds=pd.DataFrame(rows),
         models={name: found[name, FINAL].model for name in names},
         last={name: found[name, plan.n_folds - 1].model for name in names},

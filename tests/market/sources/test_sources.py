@@ -8,7 +8,16 @@ import pytest
 
 from openbook.common.errors import DataError, ParameterError
 from openbook.market.calendar import sessions
-from openbook.market.sources import PROVIDERS, FilesSource, SampleSource, SimulatedSource, fetch, parse_source
+from openbook.market.sources import (
+    PROVIDERS,
+    FilesSource,
+    SampleSource,
+    SimulatedSource,
+    fetch,
+    origin,
+    parse_source,
+    takes_since,
+)
 from openbook.market.sources.sample import FOLDER
 from openbook.market.tables import BAR_FIELDS, Delivery
 
@@ -121,3 +130,47 @@ def test_published_sample_files_are_those_of_skfolio():
     }
     assert {name: hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() for name in published} == published
     assert "BSD 3-Clause License" in (FOLDER / "LICENSE").read_text()
+
+
+# ---- a desk's own ----
+
+
+def ours(path: str, *, scale: float = 1.0, since=None) -> Delivery:
+    bars = pd.DataFrame({"symbol": "A", "date": pd.to_datetime(["2024-01-02", "2024-01-03"]), "close": scale})
+    return Delivery(bars[bars["date"] >= (since or bars["date"].min())], name=path)
+
+
+def test_settings_of_an_own_source_are_the_arguments_of_its_function(monkeypatch):
+    monkeypatch.setitem(PROVIDERS, "ours", ours)
+    source = parse_source({"provider": "ours", "path": "here", "scale": 2.5})
+    sent = fetch(source)
+    assert (sent.name, sent.bars["close"].tolist()) == ("here", [2.5, 2.5])
+    assert takes_since(source)
+    assert len(fetch(source, since=pd.Timestamp("2024-01-03")).bars) == 1
+    assert parse_source(source.model_dump(mode="json")) == source
+    assert origin(source) == "ours here"
+
+
+def test_settings_that_an_own_source_does_not_take_are_refused(monkeypatch):
+    monkeypatch.setitem(PROVIDERS, "ours", ours)
+    with pytest.raises(
+        ParameterError, match="'ours' does not take these settings: missing a required argument: 'path'"
+    ):
+        parse_source({"provider": "ours"})
+    with pytest.raises(ParameterError, match="unexpected keyword argument 'pth'"):
+        parse_source({"provider": "ours", "path": "x", "pth": "y"})
+    sealed = parse_source({"provider": "gone", "path": "x"}, sealed=True)
+    assert sealed.settings == {"path": "x"}
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda: pd.DataFrame(), "price source 'ours' must return a Delivery, not DataFrame"),
+        (lambda: pd.read_csv("/no/such/file"), "price source 'ours' failed: FileNotFoundError"),
+    ],
+)
+def test_an_own_source_that_fails_is_named(monkeypatch, function, said):
+    monkeypatch.setitem(PROVIDERS, "ours", function)
+    with pytest.raises(DataError, match=said):
+        fetch(parse_source({"provider": "ours"}))

@@ -4,13 +4,15 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from inspect import signature
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, ValidationInfo, model_validator
 
 from openbook import lazily
-from openbook.common.errors import ParameterError
+from openbook.common import extensions
+from openbook.common.errors import DataError, OpenbookError, ParameterError
+from openbook.common.settings import Settings
 from openbook.market.sources.edgar import EdgarTable
 from openbook.market.sources.files import FilesSource, fetch_files
 from openbook.market.sources.reading import shown
@@ -21,9 +23,11 @@ from openbook.market.sources.yahoo import YahooSource, fetch_yahoo
 from openbook.market.tables import Delivery
 
 __all__ = [
+    "BY_PROVIDER",
     "PROVIDERS",
     "EdgarTable",
     "FilesSource",
+    "OwnSource",
     "SampleSource",
     "SimulatedSource",
     "Source",
@@ -35,22 +39,67 @@ __all__ = [
     "takes_since",
 ]
 
-Source = SampleSource | FilesSource | SimulatedSource | YahooSource
-
 PROVIDERS: dict[str, Callable[..., Delivery]] = {
     "sample": fetch_sample,
     "files": fetch_files,
     "simulated": fetch_simulated,
     "yahoo": fetch_yahoo,
 }
+BUILT_IN = tuple(PROVIDERS)
 
-_SOURCE = TypeAdapter(Annotated[Source, Field(discriminator="provider")])
+
+class OwnSource(Settings, extra="allow"):
+    """A source of the desk's own: the settings beside `provider` are the arguments of its function."""
+
+    provider: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments by name."""
+        return dict(self.model_extra or {})
+
+    @model_validator(mode="after")
+    def _fits(self, info: ValidationInfo):
+        if (info.context or {}).get("sealed"):
+            return self
+        extensions.load()
+        if self.provider not in PROVIDERS:
+            known = ", ".join(map(repr, PROVIDERS))
+            raise ValueError(f"no provider {self.provider!r}; choose from {known}, or define it in lib/extensions")
+        try:
+            signature(PROVIDERS[self.provider]).bind(**self.settings)
+        except TypeError as error:
+            raise ValueError(f"{self.provider!r} does not take these settings: {error}") from None
+        return self
 
 
-def parse_source(values: Mapping) -> Source:
-    """Settings as written in YAML, checked strictly: ParameterError (78) names each field that is unknown or wrong."""
+def _tag(values: Any) -> str | None:
+    """Which class the settings belong to: that of a provider of ours, or `OwnSource`."""
+    name = values.get("provider") if isinstance(values, Mapping) else getattr(values, "provider", None)
+    return name if name is None or name in BUILT_IN else "own"
+
+
+Source = (
+    Annotated[SampleSource, Tag("sample")]
+    | Annotated[FilesSource, Tag("files")]
+    | Annotated[SimulatedSource, Tag("simulated")]
+    | Annotated[YahooSource, Tag("yahoo")]
+    | Annotated[OwnSource, Tag("own")]
+)
+BY_PROVIDER = Discriminator(
+    _tag, custom_error_type="provider", custom_error_message=f"provider is missing; choose from {', '.join(BUILT_IN)}"
+)
+_SOURCE = TypeAdapter(Annotated[Source, Field(discriminator=BY_PROVIDER)])
+
+
+def parse_source(values: Mapping, *, sealed: bool = False) -> Source:
+    """Settings as written in YAML, checked strictly: ParameterError (78) names each field that is unknown or wrong.
+
+    sealed : of a run that was sealed before, whose own provider may be gone since
+    """
     try:
-        return _SOURCE.validate_json(json.dumps(dict(values), default=str), strict=True)
+        given = json.dumps(dict(values), default=str)
+        return _SOURCE.validate_json(given, strict=True, context={"sealed": sealed})
     except ValidationError as error:
         faults = "; ".join(_sentence(fault) for fault in error.errors())
         raise ParameterError(f"source: {faults}") from None
@@ -69,8 +118,35 @@ def fetch(source: Source, *, since: pd.Timestamp | None = None) -> Delivery:
 
     since : the first session of interest, for a provider that `takes_since`; others send all there is
     """
-    provider = PROVIDERS[source.provider]
-    return provider(source, since=since) if takes_since(source) else provider(source)
+    extensions.load()
+    provider, recent = PROVIDERS[source.provider], {"since": since} if takes_since(source) else {}
+    return _fetch_own(source, recent) if isinstance(source, OwnSource) else provider(source, **recent)
+
+
+def _fetch_own(source: OwnSource, recent: dict) -> Delivery:
+    """What a desk's own function delivers; DataError (30) where it fails or delivers something else."""
+    try:
+        sent = PROVIDERS[source.provider](**source.settings, **recent)
+    except OpenbookError:
+        raise
+    except Exception as error:
+        raise DataError(f"price source {source.provider!r} failed: {type(error).__name__}: {error}") from error
+    if not isinstance(sent, Delivery):
+        raise DataError(f"price source {source.provider!r} must return a Delivery, not {type(sent).__name__}")
+    return sent
+
+
+def own_provider(name: str, given) -> Callable[..., Delivery]:
+    """A provider from what an extension says: a function of its settings, by name, that returns a `Delivery`.
+
+    With a parameter `since` it is asked for the sessions from then on, or for all with None.
+    """
+    if not callable(given):
+        raise ParameterError(f"price source {name!r} must be a function that returns a Delivery")
+    return given
+
+
+extensions.register("SOURCES", PROVIDERS, own_provider)
 
 
 def takes_since(source: Source) -> bool:
@@ -81,7 +157,7 @@ def takes_since(source: Source) -> bool:
 def _sentence(fault) -> str:
     """One pydantic fault in words: which field, what is wrong with it."""
     place = [str(part) for part in fault["loc"]]
-    field = ".".join(place[1:] if place and place[0] in PROVIDERS else place)
+    field = ".".join(place[1:] if place and place[0] in (*BUILT_IN, "own") else place)
     if fault["type"] == "extra_forbidden":
         return f"{field} is not a setting of provider {place[0]!r}"
     return f"{field}: {fault['msg']}" if field else fault["msg"]
