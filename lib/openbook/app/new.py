@@ -38,9 +38,9 @@ __pycache__/
 """
 EXAMPLE = b'''# Python of this desk
 
-Put features, optimizers, learners and price sources of your own here, as .py files with a dict `FEATURES`, `OPTIMIZERS`,
-`LEARNERS` or `SOURCES` at the top level. Their bytes are part of "the code": a change voids open orders. For example
-`mine.py`, named in compare.yaml by `optimizers: [inverse_variance]`:
+Put features, optimizers, learners and price sources of your own here, as .py files with a dict `FEATURES`,
+`OPTIMIZERS`, `LEARNERS` or `SOURCES` at the top level. Their bytes are part of "the code": a change voids open orders.
+For example `mine.py`, named in compare.yaml by `optimizers: [inverse_variance]`:
 
 ```python
 import numpy as np
