@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 
 CONDA_NAMES = {
     "arch": "arch-py",
+    "duckdb": "python-duckdb",
     "xgboost-cpu": "py-xgboost-cpu",
     "xgboost": "py-xgboost-cpu",  # the same module on macOS
     "matplotlib": "matplotlib-base",

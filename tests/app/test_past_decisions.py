@@ -1,5 +1,7 @@
 """All sealed runs as tables: what they say is what lies in the runs folder and in the book."""
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -57,6 +59,18 @@ def test_a_run_that_was_superseded_is_a_run_but_its_orders_do_not_count(trained,
     orders = ob.load_trades(desk.runs)
     newest = pd.read_csv(desk.runs / "daily_run" / f"{desk.days[2]:%Y-%m-%d}.2" / "trades.csv")
     assert (orders["date"] == desk.days[2]).sum() == len(newest)
+
+
+def test_the_query_of_the_guide_finds_the_same_orders(runs, project_root, monkeypatch):
+    duckdb = pytest.importorskip("duckdb")
+    page = (project_root / "notebooks" / "guides" / "day_and_month.md").read_text(encoding="utf-8")
+    (query,) = re.findall(r"```sql\n(.*?)```", page, flags=re.DOTALL)
+    monkeypatch.chdir(runs.parent)
+    found = duckdb.sql(query.replace("'runs/", f"'{runs.name}/")).df()
+    ours = ob.load_trades(runs).query("notional > 5000").sort_values(["date", "symbol"])
+    assert len(ours)
+    assert found["session"].tolist() == ours["date"].dt.strftime("%Y-%m-%d").tolist()
+    assert found["shares"].tolist() == ours["shares"].tolist()
 
 
 def test_a_folder_without_runs_gives_empty_tables_and_no_desk_is_an_error(tmp_path, monkeypatch):
