@@ -90,7 +90,7 @@ def test_d15_a_rewritten_history_that_is_stored_changes_no_sealed_day(desk):
     pd.testing.assert_frame_equal(again.adjusted, seen.adjusted)
     assert fingerprint(again) == fingerprint(seen) == prints[2]
     page = (desk.page() / "report.html").read_text()
-    told = page[page.index("vendor corrections since the previous daily run") :]
+    told = page[page.index("Restatements are corrections") :]
     assert f"Restated: {len(said)}. Revision impact on the target weights of {desk.days[2]:%Y-%m-%d}: " in told
     assert held in told[: told.index("</table>")]
     succeed(openbook("--runs", desk.runs, "replay", f"{desk.days[2]:%Y-%m-%d}"))

@@ -34,7 +34,7 @@ def test_features_of_the_library_pass(name):
 def test_the_example_of_the_guide_passes():
     code = guide_snippet("check_feature(")
     namespace: dict = {}
-    exec(code.replace("\ncheck_feature(", "\nfound = check_feature("), namespace)
+    exec(code.replace("\nob.check_feature(", "\nfound = ob.check_feature("), namespace)
     assert namespace["found"].ok
 
 

@@ -24,7 +24,15 @@ FOR_KERNELS = (
 
 # What our notebooks import, and what these import late: together most of the seconds of a daily run.
 FOR_NOTEBOOKS = (
+    "openbook.decision.decide",
+    "openbook.decision.difference",
+    "openbook.decision.rebalance",
+    "openbook.report.charts",
+    "openbook.app.inputs",
     "openbook.app.daily_page",
+    "openbook.decision.order_rationale",
+    "openbook.execution.implementation_shortfall",
+    "openbook.app.revision_impact",
     "openbook.backtest.kernels",
     "openbook.portfolio.pypfopt_check",
     "openbook.monitoring.blocks",

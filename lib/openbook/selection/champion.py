@@ -15,6 +15,7 @@ from openbook.backtest.grid import label
 from openbook.common import extensions
 from openbook.common.days import Day
 from openbook.common.errors import ModelError, ParameterError, UsageError
+from openbook.common.strict_json import parse_json
 from openbook.common.strict_yaml import in_words
 from openbook.common.text import counted
 from openbook.portfolio.construct import PortfolioSettings
@@ -207,10 +208,9 @@ def read_card(folder) -> ChampionCard:
 def _plain(data: bytes) -> dict:
     """What a card says, unchecked: its optimizer may be one that the desk no longer has. Empty for what is no card."""
     try:
-        said = json.loads(data)
+        return parse_json(data, {"extensions?": {str: str}})
     except ValueError:
         return {}
-    return said if isinstance(said, dict) else {}
 
 
 def _card_bytes(folder) -> bytes:
