@@ -1,5 +1,6 @@
 """The champion's bundle and the stand-ins: what was selected is what trades, and nothing can be altered unnoticed."""
 
+import hashlib
 import json
 
 import pandas as pd
@@ -13,11 +14,14 @@ from openbook.selection import SelectionWeights, Thresholds, judge, select_champ
 from openbook.selection.champion import (
     CARD,
     PROMISE,
+    SCHEMA,
     against_incumbent,
     bundle_champion,
     champion_hash,
+    own_scores_of,
     read_champion,
     read_promise,
+    verify_champion,
 )
 
 DATE = "2022-11-29"
@@ -240,3 +244,20 @@ def test_a_stand_in_champion_is_marked_and_has_not_seen_the_last_sessions():
     assert not card.vetted
     assert "Demo model" in card.sentence
     assert model.training.trained_through <= f"{market.dates[-inputs.UNSEEN]:%Y-%m-%d}"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{}", "null", '{"candidate": {"path": 5}}', "not json"])
+def test_a_schema_that_says_nothing_of_its_candidate_is_refused_by_name(tmp_path, text):
+    (tmp_path / SCHEMA).write_text(text)
+    with pytest.raises(ModelError, match=r"schema\.json cannot be read"):
+        own_scores_of(tmp_path)
+
+
+def test_a_card_that_names_own_files_and_nothing_else_is_refused_by_name(tmp_path):
+    """Under its own hash, as a forger names it."""
+    card = b'{"extensions": {"lib/extensions/gone.py": "ab"}}'
+    folder = tmp_path / hashlib.sha256(card).hexdigest()
+    folder.mkdir()
+    (folder / CARD).write_bytes(card)
+    with pytest.raises(ModelError):
+        verify_champion(folder)

@@ -182,7 +182,7 @@ def verify_champion(folder) -> None:
     if same:
         read_champion(folder)
         return
-    require_bytes(folder, said["model_sha256"])
+    require_bytes(folder, said.get("model_sha256", ""))
     if said.get("promise_sha256"):
         _promise_bytes(Path(folder) / PROMISE, said["promise_sha256"])
 
@@ -190,9 +190,9 @@ def verify_champion(folder) -> None:
 def own_scores_of(folder) -> str | None:
     """Where the own scores of a champion are, None if it is a fitted model; its bundle is checked where it is read."""
     try:
-        schema = json.loads((Path(folder) / SCHEMA).read_bytes())
+        schema = parse_json((Path(folder) / SCHEMA).read_bytes(), {"candidate": {"path?": (str, type(None))}})
         return schema["candidate"].get("path")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         raise ModelError(f"{Path(folder) / SCHEMA} cannot be read: {error!r}; promote the champion again") from None
 
 
@@ -208,7 +208,7 @@ def read_card(folder) -> ChampionCard:
 def _plain(data: bytes) -> dict:
     """What a card says, unchecked: its optimizer may be one that the desk no longer has. Empty for what is no card."""
     try:
-        return parse_json(data, {"extensions?": {str: str}})
+        return parse_json(data, {"extensions?": {str: str}, "model_sha256?": str, "promise_sha256?": (str, type(None))})
     except ValueError:
         return {}
 
