@@ -54,6 +54,14 @@ def test_the_checkpoints_of_jupyterlab_are_not_collected(tmp_path):
     assert not [name for name in collected if "checkpoint]" in name or "checkpoint.ipynb" in name]
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_source_is_kept_line_by_line(path):
+    """Else a diff of one word is a diff of the whole cell, or of every letter."""
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = cell["source"]
+        assert isinstance(source, str) or source == "".join(source).splitlines(keepends=True)
+
+
 def test_no_output_is_committed(cells):
     assert not [cell["id"] for cell in code(cells) if cell["outputs"] or cell["execution_count"] is not None]
 
