@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -108,16 +108,9 @@ def compare(results: Mapping[str, BacktestResult], *, benchmark: str = "", seed:
     if returns.empty:
         raise DataError("the backtests have no session in common")
     rows = summarise_backtests(
-        {(name, ""): _cut(result, returns.index) for name, result in results.items()},
+        {(name, ""): replace(result, returns=returns[name]) for name, result in results.items()},
         pd.Series(1, index=returns.index),
         benchmark=returns[benchmark],
         seed=seed,
     )
     return SideBySide(rows.set_index("model")[COMPARED].rename_axis("backtest"), returns, benchmark)
-
-
-def _cut(result: BacktestResult, sessions: pd.Index) -> BacktestResult:
-    """The same backtest, its returns only of some sessions."""
-    from dataclasses import replace
-
-    return replace(result, returns=result.returns.reindex(sessions))

@@ -83,8 +83,7 @@ class Section:
         """What IPython calls."""
         from IPython.display import display
 
-        for element in self.elements:
-            display(element)
+        display(*self.elements)
 
 
 def callout(text: str, kind: str = "note", title: str | None = None) -> Element:
