@@ -18,8 +18,8 @@ from openbook.market.sources.layouts import read_per_symbol, read_two_headers, r
 from openbook.market.sources.liquid_universe import Liquid, liquid_members
 from openbook.market.sources.presets import Preset, with_preset
 from openbook.market.sources.reading import (
+    Notation,
     SideTable,
-    Written,
     column_names,
     file_name,
     list_files,
@@ -193,18 +193,18 @@ def fetch_files(source: FilesSource) -> Delivery:
 
 def _read_bars(source: FilesSource) -> tuple[pd.DataFrame, list[str]]:
     """One row per symbol and session; also the names of action columns that adjusted prices leave unused."""
-    written, files = Written(source.date_format, source.decimal), bar_files(source)
+    notation, files = Notation(source.date_format, source.decimal), bar_files(source)
     if source.layout == "wide":
         names = {field: cast(dict[str, str], source.columns).get(field, field) for field in (*BAR_FIELDS, "market_cap")}
-        return read_wide(files, names, source.columns.get("date", "date"), written), []
+        return read_wide(files, names, source.columns.get("date", "date"), notation), []
     wanted, unused = _wanted(source)
     if source.layout == "two_headers":
-        bars = read_two_headers(files, wanted, written)
+        bars = read_two_headers(files, wanted, notation)
     elif source.layout == "per_symbol":
         wanted.pop("symbol", None)
-        return read_per_symbol(files, wanted, written, source.symbol_format), unused
+        return read_per_symbol(files, wanted, notation, source.symbol_format), unused
     else:
-        bars = read_files(files, wanted, written, shown(source.path))
+        bars = read_files(files, wanted, notation, shown(source.path))
     if source.symbol_format is not None:
         where = f"column {wanted.get('symbol', 'symbol')!r} of {shown(source.path)}"
         known = {name: unwrapped(name, source.symbol_format, where) for name in bars["symbol"].unique()}

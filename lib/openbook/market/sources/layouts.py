@@ -10,7 +10,7 @@ from openbook.market.sources.headers import TwoRows, plain, two_header_rows, two
 from openbook.market.sources.reading import (
     PARQUET,
     SUFFIXES,
-    Written,
+    Notation,
     column_names,
     first_rows,
     read_body,
@@ -24,7 +24,7 @@ SYMBOL = "{symbol}"
 
 
 def read_per_symbol(
-    files: list[str], columns: dict[str, str], written: Written, symbol_format: str | None
+    files: list[str], columns: dict[str, str], notation: Notation, symbol_format: str | None
 ) -> pd.DataFrame:
     """One file a symbol: the symbol is in the file's name, in capitals.
 
@@ -39,7 +39,7 @@ def read_per_symbol(
             raise DataError(f"two files of {symbol}: {shown(by_symbol[symbol])} and {shown(file)}; keep one of them")
         by_symbol[symbol] = file
     parts = [
-        typed(read_file(file, columns, written.decimal), columns, shown(file), written).assign(symbol=symbol)
+        typed(read_file(file, columns, notation.decimal), columns, shown(file), notation).assign(symbol=symbol)
         for symbol, file in by_symbol.items()
     ]
     return pd.concat(parts, ignore_index=True).astype({"symbol": "str"})
@@ -63,7 +63,7 @@ def unwrapped(text: str, symbol_format: str, where: str) -> str:
     return match[1].strip()
 
 
-def read_wide(paths: list[str], names: dict[str, str], date: str, written: Written) -> pd.DataFrame:
+def read_wide(paths: list[str], names: dict[str, str], date: str, notation: Notation) -> pd.DataFrame:
     """sessions × symbols tables, one file of closes or one per field.
 
     names : our field → the name of its file, without suffix, where they differ; date : the column of dates
@@ -74,13 +74,13 @@ def read_wide(paths: list[str], names: dict[str, str], date: str, written: Writt
         found = {"close": paths[0]}
     if "close" not in found:
         raise DataError(f"no file of closes among {', '.join(sorted(files))}; name it in `columns`")
-    return pd.concat([_melt(file, field, date, written) for field, file in found.items()], axis=1).reset_index()
+    return pd.concat([_melt(file, field, date, notation) for field, file in found.items()], axis=1).reset_index()
 
 
-def _melt(file: str, field: str, date: str, written: Written) -> pd.Series:
+def _melt(file: str, field: str, date: str, notation: Notation) -> pd.Series:
     """One wide file as values by (date, symbol), empty cells left out."""
     columns = {"date": date} | {f"={name}": name for name in column_names(file) if name != date}
-    wide = read_table(file, columns, written=written).set_index("date")
+    wide = read_table(file, columns, notation=notation).set_index("date")
     wide.columns = pd.Index([name[1:].strip() for name in wide.columns], dtype="str", name="symbol")
     if not wide.columns.is_unique:
         twice = wide.columns[wide.columns.duplicated()][0]
@@ -95,16 +95,16 @@ def stem(file: str) -> str:
     return shown(file).rsplit("/", 1)[-1].split(".")[0]
 
 
-def read_two_headers(files: list[str], columns: dict[str, str], written: Written) -> pd.DataFrame:
+def read_two_headers(files: list[str], columns: dict[str, str], notation: Notation) -> pd.DataFrame:
     """Files with two header rows, of fields and of symbols, as pandas writes them; dates in the first column.
 
     columns : our field → the field as the header has it
     """
-    parts = [_of_two_headers(file, columns, written) for file in files]
+    parts = [_of_two_headers(file, columns, notation) for file in files]
     return pd.concat(parts, ignore_index=True)
 
 
-def _of_two_headers(file: str, columns: dict[str, str], written: Written) -> pd.DataFrame:
+def _of_two_headers(file: str, columns: dict[str, str], notation: Notation) -> pd.DataFrame:
     """One such file, long; rows in which a symbol has nothing are left out."""
     is_parquet = file.lower().endswith(PARQUET)
     header = two_rows(column_names(file)) if is_parquet else two_header_rows(first_rows(file, 5))
@@ -113,11 +113,11 @@ def _of_two_headers(file: str, columns: dict[str, str], written: Written) -> pd.
     cells = {"date": 0} | _cells(file, header, columns)
     if is_parquet:
         named = column_names(file)
-        table = read_file(file, {key: named[place] for key, place in cells.items()}, written.decimal)
+        table = read_file(file, {key: named[place] for key, place in cells.items()}, notation.decimal)
     else:
         names = [str(place) for place in range(len(header.fields))]
-        table = read_body(file, names, {k: str(place) for k, place in cells.items()}, header.n_rows, written.decimal)
-    table = typed(table, {"date": "date"}, shown(file), written).set_index("date")
+        table = read_body(file, names, {k: str(place) for k, place in cells.items()}, header.n_rows, notation.decimal)
+    table = typed(table, {"date": "date"}, shown(file), notation).set_index("date")
     if not table.index.is_unique:
         raise DataError(f"{shown(file)} has {table.index[table.index.duplicated()][0]:%Y-%m-%d} twice")
     table.columns = pd.MultiIndex.from_tuples([tuple(str(key).split("=", 1)) for key in table], names=[None, "symbol"])

@@ -51,7 +51,7 @@ class SideTable(Settings):
     date_format: str | None = Field(None, description="strftime format of text dates; nothing: ISO 8601")
 
 
-class Written(NamedTuple):
+class Notation(NamedTuple):
     """How the files of a source write dates and numbers.
 
     date_format : a strftime format or a key of `text_dates.EPOCHS`; None: ISO 8601
@@ -62,7 +62,7 @@ class Written(NamedTuple):
     decimal: Decimal | None = None
 
 
-ISO_DATES = Written()
+ISO_DATES = Notation()
 
 
 def list_files(path: str) -> list[str]:
@@ -130,28 +130,28 @@ def _schema(file: str):
     return schema
 
 
-def read_table(path: str, columns: dict[str, str], *, written: Written = ISO_DATES) -> pd.DataFrame:
+def read_table(path: str, columns: dict[str, str], *, notation: Notation = ISO_DATES) -> pd.DataFrame:
     """The named columns of every file at `path`, under our names.
 
     columns : our field → the column's name in the files
-    written : how dates and numbers are written
+    notation : how dates and numbers are written
     Text fields are str, dates are datetime64 at midnight (zone dropped), anything else float64.
     Raises DataError naming the file and the column that is missing, or the first value that is no date or no number.
     """
-    return read_files(list_files(path), columns, written, shown(path))
+    return read_files(list_files(path), columns, notation, shown(path))
 
 
-def read_files(files: list[str], columns: dict[str, str], written: Written, where: str) -> pd.DataFrame:
+def read_files(files: list[str], columns: dict[str, str], notation: Notation, where: str) -> pd.DataFrame:
     """The named columns of these files below each other, as `read_table` gives them; where: for a message."""
-    parts = [read_file(file, columns, written.decimal) for file in files]
-    return typed(pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0], columns, where, written)
+    parts = [read_file(file, columns, notation.decimal) for file in files]
+    return typed(pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0], columns, where, notation)
 
 
-def typed(table: pd.DataFrame, columns: dict[str, str], where: str, written: Written) -> pd.DataFrame:
+def typed(table: pd.DataFrame, columns: dict[str, str], where: str, notation: Notation) -> pd.DataFrame:
     """The table of `read_file` with dates as dates and text as text."""
     for field in columns:
         if field in DATE_FIELDS:
-            table[field] = _dates(table[field], f"column {columns[field]!r} of {where}", written.date_format, field)
+            table[field] = _dates(table[field], f"column {columns[field]!r} of {where}", notation.date_format, field)
         elif field in TEXT_FIELDS:
             table[field] = _text(table[field], f"column {columns[field]!r} of {where}")
     return table
@@ -175,7 +175,7 @@ def read_side(table: SideTable, fields: tuple[str, ...]) -> pd.DataFrame:
             f"{shown(table.path)}: unknown fields in `columns`: {', '.join(unknown)}; choose from {', '.join(fields)}"
         )
     columns = {field: table.columns.get(field, field) for field in fields}
-    out = read_table(table.path, columns, written=Written(table.date_format))
+    out = read_table(table.path, columns, notation=Notation(table.date_format))
     if "symbol" in out and table.rename:
         out["symbol"] = out["symbol"].replace(table.rename).astype("str")
     return out

@@ -14,8 +14,8 @@ from openbook.market import calendar
 from openbook.market.sources.edgar import EdgarTable, fetch_reports
 from openbook.market.sources.rate_limit import Pace, Patience
 from openbook.market.sources.reading import (
+    Notation,
     SideTable,
-    Written,
     column_names,
     file_name,
     list_files,
@@ -112,7 +112,7 @@ def _universe(source: YahooSource) -> YahooUniverse:
         raise DataError(
             f"{shown(table.path)}: unknown fields in `columns`: {', '.join(unknown)}; choose from {', '.join(columns)}"
         )
-    rows = read_table(table.path, columns, written=Written(table.date_format))
+    rows = read_table(table.path, columns, notation=Notation(table.date_format))
     rows["symbol"] = rows["symbol"].replace(table.rename).astype("str")
     if rows.empty:
         raise DataError(f"{shown(table.path)} lists no symbols")
