@@ -17,6 +17,7 @@ from openbook.signals.features import FEATURES
 FEWEST = 300
 # At most so many names: the most traded ones of each month, so that a training of 10,000 does not take a night.
 MOST_NAMES = 500
+USUAL_WEIGHT = 0.15
 LONG_SPANS = ("252", "36_12", "last_year", "5_years")  # in names of features that need a longer history
 HEAD = """# Written by `openbook data check {path} --write {profile}`: {n_symbols} symbols, {first} to {last}.
 # How the files were understood, line by line:
@@ -27,8 +28,8 @@ HEAD = """# Written by `openbook data check {path} --write {profile}`: {n_symbol
 def require_free(desk: Path, profile: str) -> Path:
     """The folder of a new profile, below params/ of the desk. UsageError (64) for another place and for one in use."""
     folder = Path(profile)
-    name = folder.name if folder.parent in (PROFILE_FOLDER, Path(".")) else ""
-    if not name.isidentifier() and not name.replace("-", "_").isidentifier():
+    name = folder.name if folder.parent == PROFILE_FOLDER else ""
+    if not name.replace("-", "_").isidentifier():
         raise UsageError(f"--write {profile}: write params/NAME, for example --write params/mine")
     free = desk / PROFILE_FOLDER / name
     if free.exists():
@@ -122,7 +123,7 @@ def parameters(source: FilesSource, extent: Extent) -> dict[str, dict[str, Any]]
         known = [feature.name for feature in FEATURES.values() if fields >= set(feature.needs)]
         train["features"] = [name for name in known if not any(span in name for span in LONG_SPANS)]
     top = min(names, max(7, min(50, names // 3)))
-    widest = max(0.15, round(1.5 / top, 2))  # so that the names held can take all of the money
+    widest = max(USUAL_WEIGHT, round(1.05 / top + 0.005, 2))  # so that the names held can take all of the money
     return {
         "train_candidates": train,
         "compare": {
@@ -134,11 +135,19 @@ def parameters(source: FilesSource, extent: Extent) -> dict[str, dict[str, Any]]
         "select_champion": {},
         "daily_run": {
             "source": told,
-            "limits": {"max_weight": widest, "max_trade": widest},
+            "limits": _limits(widest),
             "max_model_age": 92,
             "dry_run": True,
         },
     }
+
+
+def _limits(widest: float) -> dict[str, Any]:
+    """The usual limits, and wider ones for so few names that each may be more than the usual weight."""
+    if widest <= USUAL_WEIGHT:
+        return {"max_weight": USUAL_WEIGHT, "max_sector_weight": 0.30, "max_turnover": 0.40}
+    first = {"max_turnover": 1.0, "max_trade": widest, "max_cost": 0.01, "max_trades": 100}
+    return {"max_weight": widest, "max_trade": widest, "initial": first}
 
 
 def _candidates(n_trials: int) -> list[dict[str, Any]]:
