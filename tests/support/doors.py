@@ -29,6 +29,7 @@ from openbook.market import calendar
 from openbook.market.ingest import admit
 from openbook.market.sources import fetch, parse_source
 from openbook.market.sources.edgar import EdgarTable, _user_agent
+from openbook.market.sources.folder import understand
 from openbook.notify import channels
 from openbook.runs import (
     approvers,
@@ -256,6 +257,39 @@ WIDE = ("date", *SYMBOLS)
 def wide_closes(place: Path, given: bytes) -> None:
     written(place / "close.csv", given)
     deliver(place, bars="close.csv", layout="wide")
+
+
+# What nobody described: a header and rows by shape, for `understand`.
+UNDESCRIBED: dict[str, tuple[tuple[str, ...], list[tuple[str, ...]]]] = {
+    "long": (("ticker", "date", "close", "volume"), [("A", day, "10.5", "1,200") for day in DAYS]),
+    "european": (("Symbol;Datum;Date;Close",), [(f"A;x;{day[8:]}.{day[5:7]}.{day[:4]};10,5",) for day in DAYS]),
+    "per_symbol": (("Date", "Close/Last"), [(f"{day[5:7]}/{day[8:]}/{day[:4]}", "$10.50") for day in DAYS]),
+    "two_headers": (("Price", "Close", "Close"), [("Ticker", "A", "B"), *((day, "10", "11") for day in DAYS)]),
+    "splits": (("symbol", "ex_date", "ratio"), [("A", DAY, "4:1"), ("B", DAY, "2")]),
+}
+
+
+def _undescribed_door(name: str) -> None:
+    head, rows = UNDESCRIBED[name]
+
+    def enter(place: Path, given: bytes) -> None:
+        folder = place / f"own_{name}"
+        written(folder / "A.csv", given)
+        source = understand(str(folder)).source
+        if source is not None:
+            admit(fetch(source), today=DAY)
+
+    def prepare(place: Path) -> None:
+        (place / f"own_{name}").mkdir()
+        if name == "splits":
+            written(place / f"own_{name}" / "bars.csv", _table(BAR_HEAD, BARS))
+
+    make = functools.partial(fuzzing.csv_file, head, rows)
+    DOORS[f"folder_{name}"] = Door(f"folder_{name}", make, enter, prepare, 25)
+
+
+for _name in UNDESCRIBED:
+    _undescribed_door(_name)
 
 
 def _side_door(name: str) -> None:

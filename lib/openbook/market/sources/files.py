@@ -42,6 +42,7 @@ PRICE_UNITS = {"USD": 1.0, "cents": 0.01}
 VOLUME_UNITS = {"shares": 1.0, "thousands": 1e3, "millions": 1e6}
 # What vendors call the columns that must not be applied to prices that are adjusted already.
 _ACTIONS = {*KNOWN_AS["split"], *KNOWN_AS["dividend"]}
+COUNT = r"(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9})"
 DAILY = ("D", "1D", "DAILY", "1DAY", "DAY")
 
 
@@ -420,7 +421,7 @@ def _action_table(spec: "ActionsTable") -> pd.DataFrame:
 
 def _ratios(texts: pd.Series, spec: SideTable) -> pd.Series:
     """New shares per old from 4, 4:1, 4/1 or "4 for 1"."""
-    parts = texts.str.extract(r"^\s*([\d.]+)\s*(?:(?::|/|-?\s*for\s*-?)\s*([\d.]+))?\s*$")
+    parts = texts.str.extract(rf"^\s*{COUNT}\s*(?:(?::|/|-?\s*for\s*-?)\s*{COUNT})?\s*$")
     bad = texts[parts[0].isna()]
     if len(bad):
         raise DataError(f"column of ratios of {shown(spec.path)} holds {bad.iloc[0]!r}, not a ratio like 4 or 4:1")

@@ -190,8 +190,10 @@ def split_like_moves(bars: pd.DataFrame) -> int:
     """How many closes are a half, a third, … or a multiple of the one before, within a day's usual move."""
     own = bars[["symbol", "date", "close"]].sort_values(["symbol", "date"])
     ratio = (own["close"] / own.groupby("symbol", observed=True)["close"].shift()).to_numpy("float64")
-    whole = np.round(np.where(ratio < 1, 1 / np.where(ratio > 0, ratio, np.nan), ratio))
-    off = np.abs(np.where(ratio < 1, 1 / np.where(ratio > 0, ratio, np.nan), ratio) / whole - 1)
+    with np.errstate(all="ignore"):  # what is no number is no split
+        factor = np.where(ratio < 1, 1 / ratio, ratio)
+        whole = np.round(factor)
+        off = np.abs(factor / whole - 1)
     return int(((whole >= 2) & (whole <= 50) & (off < 0.04)).sum())
 
 

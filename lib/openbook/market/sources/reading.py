@@ -298,7 +298,13 @@ def first_rows(file: str, n: int = 200) -> list[list[str]]:
         raise DataError(f"{shown(file)} is empty; download it again, or remove it")
     lines = head.decode("utf-8-sig", errors="replace").splitlines()
     lines = lines if whole else lines[:-1]
-    return list(csv.reader(lines[: n + 3], delimiter=_delimiter_in(head)))
+    try:
+        rows = list(csv.reader(lines[: n + 3], delimiter=_delimiter_in(head)))
+    except csv.Error as error:
+        raise DataError(f"{shown(file)} is no table of text: {error}") from None
+    if not rows or not rows[0]:
+        raise DataError(f"{shown(file)} does not begin with a row of column names; remove what is above it")
+    return rows
 
 
 def header_key(file: str) -> tuple:
