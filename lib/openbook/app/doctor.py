@@ -18,11 +18,12 @@ from openbook.app.service import require_clock
 from openbook.app.settings import load_params
 from openbook.common import desk_folder, secrets
 from openbook.common.errors import OpenbookError
-from openbook.common.extras import EXTRAS, lacking, lacks
+from openbook.common.extras import EXTRAS, lacking
 from openbook.common.text import printable
 from openbook.market import calendar
 from openbook.market.sources import FilesSource, Source, YahooSource
 from openbook.market.sources.reading import list_files
+from openbook.market.sources.yahoo_client import require_client
 from openbook.notify import channels
 from openbook.runs import audit_log
 
@@ -141,8 +142,7 @@ def _others_write(file: Path) -> bool:
 def _source(source: Source) -> tuple[str, str]:
     """Whether the prices can be reached; DataError and ParameterError say why not."""
     if isinstance(source, YahooSource):
-        if lacking("yahoo"):
-            raise lacks("yahoo", "provider: yahoo")
+        require_client()
         if source.universe is not None:
             list_files(source.universe.path)
         return _answers(*YAHOO)

@@ -163,10 +163,19 @@ def test_lasting_limits_end_the_fetch(here, ask):
         ask("AAA", "BBB")
 
 
+def quoted_as(name: str, theirs: str) -> dict:
+    """A sound answer in which one list of numbers has another name."""
+    said = plain("BBB")
+    quote = said["chart"]["result"][0]["indicators"]["quote"][0]
+    quote[theirs] = quote.pop(name)
+    return said
+
+
 @pytest.mark.parametrize(
     "broken",
     [
         Said(b"<html>Will be right back</html>", 503),
+        Said(b"<!doctype html><html><body>Sign in</body></html>", headers=(("Content-Type", "text/html"),)),
         Said(b'{"chart": {"result": [{"meta"'),
         Said([]),
         Said({"chart": {"result": [], "error": None}}),
@@ -175,8 +184,28 @@ def test_lasting_limits_end_the_fetch(here, ask):
         Said(refusal("Unauthorized", "Invalid Crumb"), 401),
         Said(b"", delay=0.6),
         Said(chart("BBB", DAYS, [None] * len(DAYS))),
+        Said(quoted_as("close", "price")),
+        Said(quoted_as("volume", "shares")),
+        Said(chart("AAA", DAYS, [50.0] * len(DAYS))),
+        Said(chart("BBB", DAYS, [50.0] * len(DAYS), granularity="1mo")),
     ],
-    ids=["down", "half", "list", "empty", "shapeless", "ragged", "crumb", "silence", "nulls"],
+    ids=[
+        *(
+            "down",
+            "html",
+            "half",
+            "list",
+            "empty",
+            "shapeless",
+            "ragged",
+            "crumb",
+            "silence",
+            "nulls",
+            "close",
+            "volume",
+        ),
+        *("other", "monthly"),
+    ],
 )
 def test_a_broken_answer_is_asked_for_again_and_else_left_out_whole(here, ask, broken):
     here.says(YAHOO + "AAA", plain("AAA"))
@@ -189,6 +218,48 @@ def test_a_broken_answer_is_asked_for_again_and_else_left_out_whole(here, ask, b
     whole = ask("AAA", "BBB", patience={"timeout": 0.3, "retries": 3})
     assert (whole.bars["symbol"] == "BBB").sum() == len(DAYS)
     assert not any(note.startswith("No bars") for note in whole.notes)
+
+
+def adjusted_by_itself(history, *args, **kwargs):
+    """What yfinance returns by default: adjusted prices under the names of the others, and no Adj Close."""
+    return history(*args, **kwargs | {"auto_adjust": True})
+
+
+def by_symbol(history, *args, **kwargs):
+    """Columns in two levels, as `yfinance.download` has them."""
+    return pd.concat({"BBB": history(*args, **kwargs)}, axis=1).swaplevel(axis=1)
+
+
+def renamed(history, *args, **kwargs):
+    return history(*args, **kwargs).rename(columns={"Close": "Last"})
+
+
+def as_text(history, *args, **kwargs):
+    return history(*args, **kwargs).astype({"Close": str})
+
+
+def twice_a_day(history, *args, **kwargs):
+    table = history(*args, **kwargs)
+    return pd.concat([table, table.iloc[-1:] * 2])
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        (adjusted_by_itself, "no column Adj Close from yfinance"),
+        (by_symbol, "columns by symbol from yfinance"),
+        (renamed, "no column Close from yfinance"),
+        (as_text, "a column Close without numbers from yfinance"),
+        (twice_a_day, "two rows of 2020-09-01 from yfinance"),
+    ],
+)
+def test_a_yfinance_with_other_columns_gives_no_price(here, ask, monkeypatch, changed, named):
+    """Each is the real answer of yfinance, as another version of it would return it."""
+    here.says(YAHOO + "BBB", chart("BBB", DAYS, [50.0] * len(DAYS), adjusted=[25.0] * len(DAYS)))
+    history = yahoo_chart.PriceHistory.history
+    monkeypatch.setattr(yahoo_chart.PriceHistory, "history", lambda *args, **kwargs: changed(history, *args, **kwargs))
+    with pytest.raises(DataNotReady, match=rf"for any of 1 symbols \(BBB: {named} "):
+        ask("BBB", index=None, patience={"retries": 0})
 
 
 def test_no_crumb_no_cookie_but_charts(here, ask):

@@ -8,12 +8,12 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from openbook.common.errors import DataError, DataNotReady
-from openbook.common.extras import needed
 from openbook.common.settings import Settings
 from openbook.market import calendar
 from openbook.market.sources.edgar import EdgarTable, fetch_reports
 from openbook.market.sources.rate_limit import Pace, Patience
 from openbook.market.sources.reading import SideTable, column_names, file_name, list_files, read_table, shown
+from openbook.market.sources.yahoo_client import require_client
 from openbook.market.tables import Delivery
 
 NAMED = 20  # symbols named in a note; the rest are counted
@@ -59,8 +59,8 @@ def fetch_yahoo(source: YahooSource, *, since: date | None = None, pace: Pace | 
     enough are there is decided by the session rules. Raises DataNotReady if Yahoo answers for none of a batch, limits
     our requests to the end, or lacks the index; DataError if it knows none of the symbols.
     """
-    with needed("yahoo", "provider: yahoo"):
-        from openbook.market.sources import yahoo_chart  # half a second, only for those who ask Yahoo
+    require_client()
+    from openbook.market.sources import yahoo_chart  # half a second, only for those who ask Yahoo
 
     universe = _universe(source)
     chart = yahoo_chart.open_chart(source.patience, pace or Pace(source.patience.requests_per_second))
