@@ -4,6 +4,7 @@ Shapes as of yfinance 1.7.0: written by hand after the v8/finance/chart answer t
 request of yfinance goes through its own session hook to a real HTTP server on the loopback.
 """
 
+import re
 import shutil
 
 import numpy as np
@@ -483,6 +484,22 @@ def test_data_update_of_the_profile_live(live, here):
     assert market.symbols.tolist() == ["AAA", "BRK.B", "CCC"]
     assert market.sectors["BRK.B"] == "Financials"
     assert any("GONE" in note for note in market.notes)
+
+
+def test_data_update_goes_on_after_a_break_and_says_how_long_it_took(live, here):
+    here.says(YAHOO + "CCC", Said(b"Too Many Requests", 429))
+    broken = update(live, DAYS[-1])
+    assert broken.code == 31
+    assert "2 answers are kept for today, and the next call asks only for the rest" in broken.err
+    assert (live / ".unfinished").is_dir()
+    before = len(here.asked("chart"))
+    here.says(YAHOO + "CCC", plain("CCC"))
+    again = update(live, DAYS[-1])
+    assert re.search(r"bars rejected so far; 5 symbols \(2 kept from an earlier attempt\) in \d+ s\n$", again.out)
+    asked = set(here.asked("chart")[before:])
+    assert asked == {YAHOO + "CCC", YAHOO + "GONE", YAHOO + "^GSPC"}
+    assert not (live / ".unfinished").exists()
+    assert re.search(r"; 5 symbols in \d+ s\n$", update(live, DAYS[-1]).out)
 
 
 def test_a_split_tonight_revises_nothing(live, here):

@@ -13,6 +13,7 @@ from openbook import lazily
 from openbook.common import extensions
 from openbook.common.errors import DataError, OpenbookError, ParameterError
 from openbook.common.settings import Settings
+from openbook.market.sources.attempt import Attempt
 from openbook.market.sources.edgar import EdgarTable
 from openbook.market.sources.files import FilesSource, fetch_files
 from openbook.market.sources.reading import shown
@@ -25,6 +26,7 @@ from openbook.market.tables import Delivery
 __all__ = [
     "BY_PROVIDER",
     "PROVIDERS",
+    "Attempt",
     "EdgarTable",
     "FilesSource",
     "OwnSource",
@@ -113,14 +115,18 @@ def origin(source: Source) -> str:
     return f"{source.provider} {shown(place)}" if place else source.provider
 
 
-def fetch(source: Source, *, since: pd.Timestamp | None = None) -> Delivery:
+def fetch(source: Source, *, since: pd.Timestamp | None = None, attempt: Attempt | None = None) -> Delivery:
     """What the provider has, as it came. DataError if it cannot be read; quality is judged by `quality.admit`.
 
     since : the first session of interest, for a provider that `takes_since`; others send all there is
+    attempt : for a provider of ours that asks for many things one after the other
     """
     extensions.load()
     provider, recent = PROVIDERS[source.provider], {"since": since} if takes_since(source) else {}
-    return _fetch_own(source, recent) if isinstance(source, OwnSource) else provider(source, **recent)
+    if isinstance(source, OwnSource):
+        return _fetch_own(source, recent)
+    followed = {"attempt": attempt} if "attempt" in signature(provider).parameters else {}
+    return provider(source, **recent, **followed)
 
 
 def _fetch_own(source: OwnSource, recent: dict) -> Delivery:

@@ -21,17 +21,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from openbook.common.errors import DataError, StorageError
+from openbook.common.errors import ConflictError, DataError, DataNotReady, StorageError
 from openbook.common.files import make_folder, replace_file, storage, sync, write_synced
 from openbook.market import calendar
 from openbook.market.ingest import LEVEL_MEMORY, admit, doubtful_closes
 from openbook.market.restatements import in_order, restated_rows
-from openbook.market.sources import Source, fetch, takes_since
+from openbook.market.sources import Attempt, Source, fetch, takes_since
+from openbook.market.sources.attempt import Tell
 from openbook.market.store.fingerprints import Earlier, fingerprint, session_digests
 from openbook.market.store.layout import fold, frame_of, from_tables, pack, refused_until, stacked, to_tables, unpack
 from openbook.market.store.manifest import (
@@ -52,6 +54,7 @@ from openbook.market.store.manifest import (
 )
 from openbook.market.store.merge import late_bars, require_same_tables
 from openbook.market.store.revisions import find_revisions
+from openbook.market.store.spool import Spool
 from openbook.market.store.update import (
     first_delta,
     joined,
@@ -85,6 +88,16 @@ BLIND, COMPARED = LEVEL_MEMORY + 1, 40
 _PART = re.compile(r"(bars-\d{4}|[a-z]+)-[0-9a-f]{16}\.parquet")
 
 
+class Asked(NamedTuple):
+    """What a provider was asked for: by kind, how many in total, and how many of them an earlier attempt had got."""
+
+    totals: dict[str, int]
+    reused: dict[str, int]
+
+
+NOTHING = Asked({}, {})
+
+
 @dataclass(frozen=True, eq=False)
 class StoreReport:
     """What an update did.
@@ -96,6 +109,7 @@ class StoreReport:
     refused : what ingest refused, of everything sent up to now
     earlier : sessions sent that lie before the first of the store, and were left out
     fingerprint : of the market as known at the last session that was sent
+    asked : of a provider that is asked for many things one after the other
     """
 
     new_sessions: pd.DatetimeIndex
@@ -105,10 +119,19 @@ class StoreReport:
     refused: pd.DataFrame
     earlier: int
     fingerprint: str
+    asked: Asked = NOTHING
 
 
 def update_store(
-    folder, source: Source, *, through, today=None, whole: bool = False, announce: Callable[[], None] = lambda: None
+    folder,
+    source: Source,
+    *,
+    through,
+    today=None,
+    whole: bool = False,
+    announce: Callable[[], None] = lambda: None,
+    unfinished: Path | None = None,
+    tell: Tell = lambda what, done, total: None,
 ) -> StoreReport:
     """Bring the store up to `through`: fetch, admit, and write what is new; without news not a byte changes.
 
@@ -117,6 +140,9 @@ def update_store(
     last one stored; but the last stored session may be corrected in place until a later one is stored.
 
     announce : called before the first byte of a change is written
+    unfinished : the folder in which a provider's answers are kept while it is asked, so that an update which breaks off
+        asks only for the rest when it is called again that day; None: nowhere
+    tell : called as the answers come in, see `Attempt`
 
     Raises ConflictError if the store was made with other settings of the source, and whatever `fetch` and `admit` do.
     """
@@ -124,8 +150,33 @@ def update_store(
     manifest = read_manifest(folder) if exists(folder) else None
     require_same_source(manifest, settings, folder)
     since = None if manifest is None or whole or not takes_since(source) else _overlap(manifest)
-    market, refused = admit(fetch(source, since=since), through=through, today=today)
-    return put_market(folder, market, refused, settings=settings, since=since, announce=announce)
+    attempt = Attempt(tell=tell)
+    with _spooled(unfinished, attempt, settings, since):
+        market, refused = admit(fetch(source, since=since, attempt=attempt), through=through, today=today)
+        report = put_market(folder, market, refused, settings=settings, since=since, announce=announce)
+    return replace(report, asked=Asked(dict(attempt.totals), dict(attempt.reused)))
+
+
+@contextmanager
+def _spooled(place: Path | None, attempt: Attempt, settings: dict, since) -> Iterator[None]:
+    """Around an update: what its attempt gets is kept until it ends, or until the answers turn out to be bad. An
+    interrupt, a crash and a provider that stops to answer leave it for the next one."""
+    if place is None:
+        yield
+        return
+    attempt.parts = spool = Spool(place, settings, since, attempt.closed)
+    try:
+        yield
+    except DataNotReady as error:
+        if not len(spool):
+            raise
+        raise DataNotReady(
+            f"{error}; {len(spool)} answers are kept for today, and the next call asks only for the rest"
+        ) from None
+    except (DataError, ConflictError):
+        spool.remove()
+        raise
+    spool.remove()
 
 
 def _is_rewritten(manifest: dict) -> bool:
