@@ -232,6 +232,7 @@ def update_data(runs: Path, through: str = "", *, profile: str = "demo", whole: 
         f"{len(report.new_sessions)} new sessions, {len(report.late)} late, {len(report.revisions)} "
         f"revised, {len(report.refused)} bars rejected so far{earlier}; "
         f"{_asked(report.asked)}in {duration(time.monotonic() - began)}"
+        + "".join(f"\n{note}" for note in report.second)
     )
 
 

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import pandas as pd
 from pydantic import Field, model_validator
 
-from openbook.common.errors import DataError, DataNotReady
+from openbook.common.errors import DataError, DataNotReady, OpenbookError
 from openbook.common.settings import Settings
 from openbook.market.sources.attempt import Attempt
 from openbook.market.sources.edgar import EdgarTable, fetch_reports
@@ -16,6 +16,8 @@ from openbook.market.sources.reading import SideTable, column_names, file_name, 
 from openbook.market.sources.yahoo_client import require_client
 from openbook.market.tables import Delivery
 
+if TYPE_CHECKING:
+    SecondSource = Settings  # the package completes the class with the other sources
 SYMBOLS = "symbols"  # what an attempt counts
 NAMED = 20  # symbols named in a note; the rest are counted
 
@@ -35,6 +37,9 @@ class YahooSource(Settings):
     index: str | None = Field("^GSPC", description="market index, as Yahoo writes it")
     ask_sectors: bool = Field(False, description="fetch today's sector of each name from Yahoo, if the file has none")
     fundamentals: EdgarTable | None = Field(None, description="SEC reports; Yahoo's fundamentals have no filing dates")
+    second_source: "SecondSource | None" = Field(
+        None, exclude=True, description="source of the names that Yahoo does not deliver, with prices as traded"
+    )
     batch_size: int = Field(50, ge=1, le=1000, exclude=True, description="symbols per request batch")
     patience: Patience = Field(Patience(), exclude=True, description="pace, retries, timeout")
 
@@ -42,6 +47,8 @@ class YahooSource(Settings):
     def _one_universe(self):
         if (self.universe is None) == (self.symbols is None):
             raise ValueError("give one of universe and symbols")
+        if getattr(self.second_source, "prices", "") == "adjusted":
+            raise ValueError("second_source needs prices as traded: raw or adjusted_with_actions")
         return self
 
 
@@ -70,17 +77,16 @@ def fetch_yahoo(
     with chart.session, yahoo_chart.raised_faults():
         wanted = [*universe.symbols, *([source.index] if source.index else [])]
         enquiry = Enquiry(source, chart, since or source.start, attempt, len(wanted))
-        enquiry.ask_all(wanted)
+        unready = enquiry.ask_all(wanted)
         answers = enquiry.answers
-        index = None if source.index is None else _index(source.index, answers.pop(source.index), attempt.closed)
-        sectors = _sectors_of_today(source, chart, universe, answers)
+        index, no_index = _index(source, answers, attempt.closed)
+        sectors = universe.sectors if unready else _sectors_of_today(source, chart, universe, answers)
     tables = {symbol: answer.table for symbol, answer in answers.items() if not answer.fault}
-    if not tables:
-        raise DataError(f"Yahoo has no bars for any of the {len(answers)} symbols; check their spelling and `start`")
+    unready = unready or no_index or _nothing(source, tables, len(answers))
     rows = yahoo_chart.together(tables)
     bars, actions = yahoo_chart.as_traded(rows)
     finished, unfinished = _finished(bars, attempt.closed)
-    fundamentals, about_reports = _fundamentals(source, finished, attempt)
+    fundamentals, about_reports = _fundamentals(source, finished, universe, attempt)
     return Delivery(
         bars=finished,
         name="Yahoo Finance" + (f", {file_name(source.universe.path)}" if source.universe else ""),
@@ -91,8 +97,23 @@ def fetch_yahoo(
         sectors=sectors,
         members=universe.members,
         index=index,
-        notes=(*_notes(answers, unfinished, yahoo_chart.doubtful(rows), universe), *about_reports),
+        notes=(*_notes(source, answers, unfinished, yahoo_chart.doubtful(rows), universe), *about_reports),
+        missing=tuple(symbol for symbol in universe.symbols if symbol not in tables),
+        unready=unready,
     )
+
+
+def _unready(source: YahooSource, why: str, error: type[OpenbookError] = DataNotReady) -> str:
+    """Why Yahoo's answer is not whole, for a source with a second one; for others an error says so."""
+    if source.second_source is None:
+        raise error(why)
+    return why
+
+
+def _nothing(source: YahooSource, tables: dict, n: int) -> str:
+    """Unready without a single table."""
+    said = f"Yahoo has no bars for any of the {n} symbols; check their spelling and `start`"
+    return "" if tables else _unready(source, said, DataError)
 
 
 def _universe(source: YahooSource) -> YahooUniverse:
@@ -155,13 +176,22 @@ class Enquiry:
     total: int
     answers: dict = field(default_factory=dict)
 
-    def ask_all(self, symbols: list[str]) -> None:
-        """An answer for every symbol, batch by batch; DataNotReady where going on is pointless."""
+    def ask_all(self, symbols: list[str]) -> str:
+        """An answer for every symbol, batch by batch, until going on is pointless: then why, or DataNotReady."""
         n_batches = -(-len(symbols) // self.source.batch_size)
         for part in range(n_batches):  # of one size, lest the last be a single name that means nothing
             batch = symbols[part * len(symbols) // n_batches : (part + 1) * len(symbols) // n_batches]
             self._ask_batch(batch)
-            _require_answers({symbol: self.answers[symbol] for symbol in batch if symbol in self.answers})
+            got = {symbol: self.answers[symbol] for symbol in batch if symbol in self.answers}
+            if why := _why_to_stop(got):
+                self._give_up(symbols, got)
+                return _unready(self.source, why)
+        return ""
+
+    def _give_up(self, symbols: list[str], got: dict) -> None:
+        """The symbols that are not asked for have the fault for which the fetch ends."""
+        fault = next(answer for answer in reversed(got.values()) if answer.fault)
+        self.answers |= {symbol: fault for symbol in symbols if symbol not in self.answers}
 
     def _ask_batch(self, batch: list[str]) -> None:
         """Ask for each symbol, and again after a pause for those whose fault may pass."""
@@ -197,49 +227,58 @@ class Enquiry:
                 return
 
 
-def _require_answers(batch: dict) -> None:
-    """DataNotReady if Yahoo limits our requests, or if nothing of a batch can be read."""
+def _why_to_stop(batch: dict) -> str:
+    """Why it is no use to go on: Yahoo limits our requests, or nothing of a batch can be read; "" if it is."""
     faults = {answer.fault for answer in batch.values()}
     if "limited" in faults:
-        raise DataNotReady(
+        return (
             "Yahoo's rate limit was reached, after all retries; try again later, or lower "
             "source.patience.requests_per_second"
         )
     if faults <= {"silent", "garbled"}:
         symbol, answer = next(iter(batch.items()))
-        raise DataNotReady(
+        return (
             f"no readable answer from Yahoo for any of {len(batch)} symbols ({symbol}: {answer.detail}); check the "
             "network, or try again later"
         )
+    return ""
 
 
-def _index(symbol: str, answer, closed: pd.Timestamp) -> pd.Series:
-    """Closes of the index by finished session."""
+def _index(source: YahooSource, answers: dict, closed: pd.Timestamp) -> tuple[pd.Series | None, str]:
+    """Closes of the index by finished session, taken out of the answers; none, and why, if Yahoo has none."""
+    if source.index is None:
+        return None, ""
+    answer = answers.pop(source.index)
     if answer.fault:
-        raise DataNotReady(f"no data from Yahoo for the index {symbol}; try again later, or remove it from the source")
+        said = f"no data from Yahoo for the index {source.index}; try again later, or remove it from the source"
+        return pd.Series(dtype="float64", name=source.index, index=pd.DatetimeIndex([])), _unready(source, said)
     close = answer.table["Close"].dropna().astype("float64").round(2)
-    return close[close.index <= closed].rename(symbol)
+    return close[close.index <= closed].rename(source.index), ""
 
 
 def _finished(bars: pd.DataFrame, closed: pd.Timestamp) -> tuple[pd.DataFrame, list[str]]:
     """The bars of sessions that are over, sorted, and the other days: their bars still form."""
     is_over = bars["date"] <= closed
-    if not is_over.any():
+    if len(bars) and not is_over.any():
         raise DataNotReady("Yahoo has no bars of a completed session yet; try again after the close")
     days = bars.loc[~is_over, "date"].drop_duplicates().sort_values()
     return bars[is_over].sort_values(["date", "symbol"], ignore_index=True), days.dt.strftime("%Y-%m-%d").tolist()
 
 
 def _fundamentals(
-    source: YahooSource, bars: pd.DataFrame, attempt: Attempt
+    source: YahooSource, bars: pd.DataFrame, universe: YahooUniverse, attempt: Attempt
 ) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
     """Reports by the session after they were filed, and notes on them."""
     if source.fundamentals is None:
         return None, ("No fundamentals: Yahoo's have no filing dates and are not used.",)
+    if source.second_source is not None:  # it may have the bars of the others
+        bars = pd.DataFrame({"symbol": universe.symbols, "date": attempt.closed})
     return fetch_reports(source.fundamentals, bars, attempt=attempt)
 
 
-def _notes(answers: dict, unfinished: list[str], doubtful: list[str], universe: YahooUniverse) -> list[str]:
+def _notes(
+    source: YahooSource, answers: dict, unfinished: list[str], doubtful: list[str], universe: YahooUniverse
+) -> list[str]:
     """Notes on this delivery for the pages."""
     from openbook.market.sources.yahoo_chart import FAULTS
 
@@ -247,7 +286,8 @@ def _notes(answers: dict, unfinished: list[str], doubtful: list[str], universe: 
     for fault, reason in FAULTS.items():
         names = sorted(symbol for symbol, answer in answers.items() if answer.fault == fault)
         if names:
-            notes.append(f"No bars of {len(names)} of {len(answers)} symbols, {reason}: {_listed(names)}.")
+            none = "No bars" if source.second_source is None else "Yahoo has no bars"
+            notes.append(f"{none} of {len(names)} of {len(answers)} symbols, {reason}: {_listed(names)}.")
     if unfinished:
         notes.append(f"The bars of {', '.join(unfinished)} were skipped: the session was not over.")
     if doubtful:

@@ -185,6 +185,10 @@ def open_chart(patience: Patience, pace: Pace) -> Chart:
 
 def together(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Answers under each other, by symbol and date: columns symbol, date, and those of the answers."""
+    if not tables:
+        tables = {
+            "": pd.DataFrame(columns=list(COLUMNS), index=pd.DatetimeIndex([], name="date").as_unit("us"), dtype=float)
+        }
     return pd.concat(tables, names=["symbol"]).reset_index().astype({"symbol": "str"})
 
 

@@ -20,6 +20,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +35,7 @@ from openbook.market.ingest import LEVEL_MEMORY, admit, doubtful_closes
 from openbook.market.restatements import in_order, restated_rows
 from openbook.market.sources import Attempt, Source, fetch, takes_since
 from openbook.market.sources.attempt import Tell
+from openbook.market.sources.second_source import Stored, carried, marked, marks
 from openbook.market.store.fingerprints import Earlier, fingerprint, session_digests
 from openbook.market.store.layout import fold, frame_of, from_tables, pack, refused_until, stacked, to_tables, unpack
 from openbook.market.store.manifest import (
@@ -50,6 +52,7 @@ from openbook.market.store.manifest import (
     require_manifest,
     require_same_source,
     seal_of,
+    second_of,
     sessions_of,
 )
 from openbook.market.store.merge import late_bars, require_same_tables
@@ -65,7 +68,7 @@ from openbook.market.store.update import (
     next_step,
     sealed,
 )
-from openbook.market.tables import REFUSED_COLUMNS, Market
+from openbook.market.tables import REFUSED_COLUMNS, Market, Spans
 
 __all__ = [
     "StoreReport",
@@ -110,6 +113,7 @@ class StoreReport:
     earlier : sessions sent that lie before the first of the store, and were left out
     fingerprint : of the market as known at the last session that was sent
     asked : of a provider that is asked for many things one after the other
+    second : sentences on what of the store comes from a second source
     """
 
     new_sessions: pd.DatetimeIndex
@@ -120,6 +124,7 @@ class StoreReport:
     earlier: int
     fingerprint: str
     asked: Asked = NOTHING
+    second: tuple[str, ...] = ()
 
 
 def update_store(
@@ -151,10 +156,18 @@ def update_store(
     require_same_source(manifest, settings, folder)
     since = None if manifest is None or whole or not takes_since(source) else _overlap(manifest)
     attempt = Attempt(tell=tell)
+    stored = None if manifest is None else partial(_stored, folder, manifest, since)
     with _spooled(unfinished, attempt, settings, since):
-        market, refused = admit(fetch(source, since=since, attempt=attempt), through=through, today=today)
-        report = put_market(folder, market, refused, settings=settings, since=since, announce=announce)
-    return replace(report, asked=Asked(dict(attempt.totals), dict(attempt.reused)))
+        delivery = fetch(source, since=since, attempt=attempt, stored=stored)
+        spans = carried(second_of(manifest), delivery, through=through)
+        market, refused = admit(marked(replace(delivery, second=spans)), through=through, today=today)
+        report = put_market(folder, market, refused, settings=settings, since=since, second=spans, announce=announce)
+    return replace(report, asked=Asked(dict(attempt.totals), dict(attempt.reused)), second=marks(spans))
+
+
+def _stored(folder: Path, manifest: dict, since: pd.Timestamp | None) -> Stored:
+    """What a second source is compared with."""
+    return Stored(_read(folder, manifest, first=since)[0], second_of(manifest), _listed(folder, manifest).index)
 
 
 @contextmanager
@@ -201,12 +214,14 @@ def put_market(
     *,
     settings: dict,
     since=None,
+    second: Spans | None = None,
     announce: Callable[[], None] = lambda: None,
 ) -> StoreReport:
     """Write what `sent`, an admitted market, adds to the store; `settings` describe its source.
 
     announce : as in `update_store`
     since : `sent` begins only here; what it lacks before is no news, and its first BLIND sessions are not compared
+    second : what of the store comes from a second source then
     """
     folder, settings = Path(folder), json.loads(json.dumps(settings))
     manifest = read_manifest(folder) if exists(folder) else None
@@ -215,7 +230,8 @@ def put_market(
         len(manifest["sessions"]) == 1 and f"{sent.dates[-1]:%Y-%m-%d}" in manifest["sessions"]
     )
     put: Callable[..., StoreReport] = _begin if begins else _go_on
-    return put(folder, manifest, sent, refused, describe(sent, settings), since, announce)
+    about = describe(sent, settings) | ({"second": second} if second else {})
+    return put(folder, manifest, sent, refused, about, since, announce)
 
 
 def _begin(
@@ -397,7 +413,7 @@ def load_market(source: Source, *, store=None, through=None) -> tuple[Market, pd
     Raises ConflictError if the store was made with other settings of the source.
     """
     if store is None:
-        return admit(fetch(source), through=through)
+        return admit(marked(fetch(source)), through=through)
     if exists(Path(store)):
         require_same_source(read_manifest(Path(store)), source.model_dump(mode="json"), Path(store))
     return read_store(store, through=through)
