@@ -1,6 +1,7 @@
 """A book is bound to the source of its prices: its holdings must not be marked at another source's."""
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,8 @@ import pandas as pd
 from openbook.common.errors import ParameterError
 from openbook.ledger import book, book_commands
 from openbook.market.sources import Source, origin, parse_source
-from openbook.market.store import load_market
+from openbook.market.store import from_second, load_market
+from openbook.market.tables import Market
 from openbook.runs.runs_folder import RunsFolder, read_run
 
 WAYS = (
@@ -44,25 +46,39 @@ def require_same_marks(runs: Path, kind: str, place: Path | str, source: Source,
     """ParameterError (78) if prices come from another source than the book's last session, and differ from its marks.
 
     A vendor's files may move, and a desk may change its vendor: where every held name has the close there at which the
-    book marked it, nothing of what it holds changes its value by that.
+    book marked it, nothing of what it holds changes its value by that. The same holds for a name whose close of that
+    session is from a second source.
     """
     recorded = bound_to(runs, place)
-    if recorded in (None, origin(source)):
+    if recorded is None:
         return
-    state, marked = book.read_book(place), book.marked_prices(place)
-    market, _ = load_market(source, store=store, through=state.last_session)
-    known = market.close.loc[state.last_session :].reindex(columns=marked.index)
+    session = cast(pd.Timestamp, book.read_book(place).last_session)  # a book is bound with its first one
+    marked = book.marked_prices(place)
+    second = from_second(store, session) if recorded == origin(source) else None
+    marked = marked if second is None else marked[marked.index.isin(list(second))]
+    if marked.empty:
+        return
+    example = _other_close(marked, load_market(source, store=store, through=session)[0], session)
+    if not example:
+        return
+    if second is None:
+        raise ParameterError(_refusal(runs, kind, recorded, source, f" ({example})"))
+    names = ", ".join(sorted({second[symbol] for symbol in marked.index}))
+    raise ParameterError(
+        f"the second source {names} has another price than that at which the {kind} book in {runs} was marked "
+        f"({example}); correct it, or remove second_source, and run openbook data update --whole"
+    )
+
+
+def _other_close(marked: pd.Series, market: Market, session: pd.Timestamp) -> str:
+    """The first of these marks that is not the close of its session, in words; empty if all are."""
+    known = market.close.loc[session:].reindex(columns=marked.index)
     closes = known.iloc[0] if len(known) else pd.Series(np.nan, index=marked.index)
-    other = [
-        symbol
-        for symbol, price in zip(marked.index, marked, strict=True)
-        if not abs(closes[symbol] / price - 1) <= ALIKE
-    ]
-    if other:
-        symbol, day = other[0], f"{state.last_session:%Y-%m-%d}"
-        found = f"{closes[symbol]:,.4f}" if closes[symbol] > 0 else "missing"
-        example = f" (close of {symbol} on {day}: {marked[symbol]:,.4f} in the book, {found} here)"
-        raise ParameterError(_refusal(runs, kind, recorded, source, example))
+    for symbol, price in zip(marked.index, marked, strict=True):
+        if not abs(closes[symbol] / price - 1) <= ALIKE:
+            found = f"{closes[symbol]:,.4f}" if closes[symbol] > 0 else "missing"
+            return f"close of {symbol} on {session:%Y-%m-%d}: {price:,.4f} in the book, {found} here"
+    return ""
 
 
 def _refusal(runs: Path, kind: str, recorded: str, source: Source, example: str = "") -> str:

@@ -75,6 +75,7 @@ __all__ = [
     "audit_store",
     "compact",
     "fingerprint",
+    "from_second",
     "load_market",
     "put_market",
     "read_store",
@@ -356,6 +357,13 @@ def has_session(folder, date) -> bool:
     """Whether the store has bars of that session, read from the manifest alone; False where there is no store."""
     folder = Path(folder)
     return exists(folder) and f"{calendar.as_day(date):%Y-%m-%d}" in read_manifest(folder)["sessions"]
+
+
+def from_second(folder, date) -> dict[str, str]:
+    """The names whose bars of that session came from a second source, and which one; read from the manifest alone."""
+    folder, day = Path(folder), f"{calendar.as_day(date):%Y-%m-%d}"
+    spans = second_of(read_manifest(folder)) if exists(folder) else {}
+    return {symbol: name for symbol, (first, last, name) in spans.items() if first <= day <= last}
 
 
 def store_fingerprint(folder, date) -> str:
