@@ -13,13 +13,23 @@ import pytest
 from openbook.common.errors import DataNotReady, ParameterError
 from openbook.market import calendar
 from openbook.market.ingest import admit
-from openbook.market.sources import PROVIDERS, FilesSource, YahooSource, fetch, parse_source, yahoo, yahoo_chart
+from openbook.market.sources import (
+    PROVIDERS,
+    EdgarTable,
+    FilesSource,
+    YahooSource,
+    edgar,
+    fetch,
+    parse_source,
+    yahoo,
+    yahoo_chart,
+)
 from openbook.market.sources.files import IndexTable
 from openbook.market.sources.rate_limit import Pace, Patience
 from openbook.market.store import load_market, read_store, restatements, update_store
 from openbook.market.store.manifest import MANIFEST, files_of, read_manifest
 from openbook.market.tables import ACTION_COLUMNS, Delivery
-from support.vendor_server import CRUMB, YAHOO, Hours, Said, chart, refusal, routed, vendor
+from support.vendor_server import CRUMB, YAHOO, Hours, Said, chart, entry, facts, refusal, routed, vendor
 
 SESSIONS = calendar.sessions("2020-03-02", "2020-09-01")
 SHORT = SESSIONS[-12:]
@@ -46,10 +56,10 @@ class Evening:
         self.higher, self.splits = {}, {}
         folder.mkdir(exist_ok=True)
 
-    def comes(self, last: pd.Timestamp, *, down=(), fault=GONE, files_until=None) -> None:
-        """The evening of a session: Yahoo answers for all but `down`; the files end with `files_until`."""
+    def comes(self, last: pd.Timestamp, *, down=(), fault=GONE, files_until=None, since=None) -> None:
+        """An evening: Yahoo answers from `since` on for all but `down`, and the files end on `files_until`."""
         self.monkeypatch.setenv(calendar.REHEARSAL, f"{last:%Y-%m-%d}T22:00Z")
-        days = self.days[self.days <= last]
+        days = self.days[(self.days <= last) & (self.days >= (since or self.days[0]))]
         for name in (*NAMES, INDEX):
             said = chart(name, days.strftime("%Y-%m-%d"), [close_of(name, day) for day in days])
             self.server.says(YAHOO + name, fault if name in down else said)
@@ -73,8 +83,9 @@ class Evening:
         given = {"symbols": tuple(NAMES), "second_source": other, "start": self.days[0].date()} | settings
         return YahooSource(**given, patience=patience)
 
-    def update(self, through=None, **settings):
-        return update_store(self.folder / "store", self.source(**settings), through=through or calendar.last_closed())
+    def update(self, through=None, whole=False, **settings):
+        through = through or calendar.last_closed()
+        return update_store(self.folder / "store", self.source(**settings), through=through, whole=whole)
 
     @property
     def stored(self):
@@ -94,7 +105,8 @@ class Evening:
 def begin(tmp_path, monkeypatch):
     """begin(days, folder) is an `Evening` with these sessions."""
     hours = Hours()
-    monkeypatch.setattr(yahoo, "Pace", lambda per_second: Pace(per_second, clock=hours.clock, sleep=hours.sleep))
+    for module in (yahoo, edgar):
+        monkeypatch.setattr(module, "Pace", lambda per_second: Pace(per_second, clock=hours.clock, sleep=hours.sleep))
     with vendor() as server:
         monkeypatch.setattr(yahoo_chart, "PacedSession", routed(server))
         server.says("/fc.yahoo.com/", b"")
@@ -249,7 +261,8 @@ def test_every_close_is_yahoos_or_marked_whatever_fails_when(begin, seed):
     desk.update()
     for day in SESSIONS[-8:]:
         down = [name for name in (*NAMES, INDEX) if rng.random() < 0.4]
-        desk.comes(day, down=down, fault=(GONE, LIMITED)[rng.integers(2)])
+        weeks = SESSIONS[SESSIONS.get_loc(day) - 61]  # what an update asks for
+        desk.comes(day, down=down, fault=(GONE, LIMITED)[rng.integers(2)], since=weeks)
         for _ in range(rng.integers(1, 3)):
             desk.update()
         market, spans = desk.stored, desk.spans
@@ -280,6 +293,52 @@ def test_through_an_earlier_session_marks_no_later_one(begin):
     desk.comes(SHORT[-1], down=["BBB"])
     desk.update(through=SHORT[-3])
     assert desk.spans["BBB"][1] == f"{SHORT[-3]:%Y-%m-%d}"
+
+
+@pytest.mark.parametrize(
+    ("off", "whole", "taken", "span"),
+    [
+        (0.001, False, True, [0, -63]),  # yahoo's last weeks are its own now, what is earlier stays marked
+        (0.02, False, False, [0, -1]),
+        (0.02, True, True, None),
+    ],
+)
+def test_a_name_that_yahoo_begins_to_have_is_not_mixed_with_another_history(begin, off, whole, taken, span):
+    desk = begin(SESSIONS)
+    desk.higher = {"BBB": off * close_of("BBB", SESSIONS[0])}
+    desk.comes(SESSIONS[-2], down=["BBB"])
+    desk.update()
+    assert desk.spans["BBB"][:2] == [f"{SESSIONS[0]:%Y-%m-%d}", f"{SESSIONS[-2]:%Y-%m-%d}"]
+    desk.comes(SESSIONS[-1], since=None if whole else SESSIONS[-62])
+    desk.update(whole=whole)
+    here, day = desk.stored, SESSIONS[-1]
+    assert here.close["BBB"].iloc[-1] == close_of("BBB", day) + (0.0 if taken else desk.higher["BBB"])
+    expected = span and [f"{SESSIONS[at]:%Y-%m-%d}" for at in span]
+    assert desk.spans.get("BBB", [None, None, None])[:2] == (expected or [None, None])
+    left_out = [note for note in here.notes if "openbook data update --whole takes them: BBB." in note]
+    assert bool(left_out) != taken
+    jumps = here.close["BBB"].pct_change().abs().max()
+    assert jumps < 0.01  # a quarter dollar a day, and at most 0.1 % between two vendors
+
+
+def test_reports_of_a_name_that_the_second_source_has_are_asked_for_and_none_is_withdrawn(begin):
+    desk = begin()
+    names = {str(i): {"cik_str": i + 1, "ticker": name} for i, name in enumerate(NAMES)}
+    desk.server.says("/files/company_tickers.json", names)
+    for i in range(len(NAMES)):
+        told = facts(i + 1, Assets=("USD", [entry(100.0 + i, "2020-06-30", "2020-08-20")]))
+        desk.server.says(f"/api/xbrl/companyfacts/CIK{i + 1:010d}.json", told)
+    patience = Patience(requests_per_second=10.0, retries=0)
+    urls = {"files_url": desk.server.url, "facts_url": desk.server.url}
+    reports = EdgarTable(user_agent="Jane jane@example.com", patience=patience, **urls)
+    desk.comes(SHORT[-2])
+    desk.update(fundamentals=reports)
+    assert desk.stored.fundamentals["symbol"].tolist() == NAMES
+    desk.comes(SHORT[-1], down=["BBB"])
+    desk.update(fundamentals=reports)
+    assert sorted(desk.spans) == ["BBB"]
+    assert desk.stored.fundamentals["symbol"].tolist() == NAMES
+    assert restatements(desk.folder / "store").empty
 
 
 # ---- what does not agree ----

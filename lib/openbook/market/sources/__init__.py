@@ -19,7 +19,7 @@ from openbook.market.sources.edgar import EdgarTable
 from openbook.market.sources.files import FilesSource, fetch_files
 from openbook.market.sources.reading import file_name, shown
 from openbook.market.sources.sample import SampleSource, fetch_sample
-from openbook.market.sources.second_source import Stored, require_usable, stand_in
+from openbook.market.sources.second_source import Stored, require_usable, stand_in, unmixed
 from openbook.market.sources.simulated import fetch_simulated, simulate
 from openbook.market.sources.simulated_settings import SimulatedSource
 from openbook.market.sources.yahoo import YahooSource, fetch_yahoo
@@ -134,14 +134,14 @@ def fetch(
     *,
     since: pd.Timestamp | None = None,
     attempt: Attempt | None = None,
-    stored: Callable[[], Stored] | None = None,
+    stored: Stored | None = None,
 ) -> Delivery:
     """What the provider has, as it came; what it lacks is taken from its second source, if it has one. DataError if it
     cannot be read; quality is judged by `quality.admit`.
 
     since : the first session of interest, for a provider that `takes_since`; others send all there is
     attempt : for a provider of ours that asks for many things one after the other
-    stored : reads what the store has of the sessions from `since` on; None where there is no store
+    stored : what the store has of the sessions from `since` on; None where there is no store
     """
     extensions.load()
     provider, recent = PROVIDERS[source.provider], {"since": since} if takes_since(source) else {}
@@ -150,13 +150,14 @@ def fetch(
     attempt = attempt or Attempt()
     followed = {"attempt": attempt} if "attempt" in signature(provider).parameters else {}
     sent = provider(source, **recent, **followed)
+    sent = sent if stored is None else unmixed(sent, stored)
     if not (isinstance(source, YahooSource) and source.second_source and (sent.missing or sent.unready)):
         return sent
     span = {"begins": pd.Timestamp(since or source.start), "closed": attempt.closed}
     return _with_second(sent, cast(Source, source.second_source), since, stored, span)
 
 
-def _with_second(sent: Delivery, other: Source, since, stored: Callable[[], Stored] | None, span: dict) -> Delivery:
+def _with_second(sent: Delivery, other: Source, since, stored: Stored | None, span: dict) -> Delivery:
     """The delivery with what it lacks from its second source. DataNotReady (31) if neither has what is needed."""
     name = " ".join([other.provider, *([file_name(place)] if (place := getattr(other, "path", "")) else [])])
     try:
@@ -165,7 +166,7 @@ def _with_second(sent: Delivery, other: Source, since, stored: Callable[[], Stor
         if sent.unready:
             raise DataNotReady(f"{sent.unready}; the second source {name} did not stand in: {error}") from None
         return replace(sent, notes=(*sent.notes, f"The second source {name} did not stand in: {error}."))
-    return stand_in(sent, second, name=name, stored=None if stored is None else stored(), **span)
+    return stand_in(sent, second, name=name, stored=stored, **span)
 
 
 def _fetch_own(source: OwnSource, recent: dict) -> Delivery:

@@ -58,6 +58,6 @@ class Attempt:
         if self.parts is None:
             return
         content, sink = pa.Table.from_pandas(table, preserve_index=False), pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, content.schema) as stream:
+        with pa.ipc.new_stream(sink, content.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
             stream.write(content)
         self.parts.put(f"{what} {name}", sink.getvalue().to_pybytes())

@@ -5,8 +5,9 @@ last one of the first source are appended, and nothing before is touched. What c
 symbol (`Spans`), until the first one delivers those sessions itself.
 """
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple, cast
 
 import pandas as pd
@@ -22,25 +23,34 @@ NAMED = 20  # symbols named in a note; the rest are counted
 WHOLE = pd.Timestamp("1900-01-01")
 
 
-class Stored(NamedTuple):
+@dataclass(frozen=True)
+class Stored:
     """What a store has already.
 
-    market : from the first session that is asked for on
+    read : gives its market from the first session that is asked for on
     spans : which of it came from a second source
     listed : every symbol that was ever in the store
     """
 
-    market: Market
+    read: Callable[[], Market]
     spans: Spans
     listed: pd.Index
 
-    def own(self, symbol: str) -> pd.Series:
-        """Closes of a symbol, or of the index, by session: those of the first source alone."""
+    @cached_property
+    def market(self) -> Market:
+        """Read when it is needed first."""
+        return self.read()
+
+    def closes(self, symbol: str) -> pd.Series:
+        """Closes of a symbol, or of the index, by session."""
         index = self.market.index
         if index is not None and symbol == index.name:
-            closes = index
-        else:
-            closes = self.market.close[symbol].dropna() if symbol in self.market.symbols else pd.Series(dtype="float64")
+            return index
+        return self.market.close[symbol].dropna() if symbol in self.market.symbols else pd.Series(dtype="float64")
+
+    def own(self, symbol: str) -> pd.Series:
+        """Those of the first source alone."""
+        closes = self.closes(symbol)
         if symbol not in self.spans:
             return closes
         first, last, _ = self.spans[symbol]
@@ -99,6 +109,28 @@ def stand_in(
         notes=(*first.notes, *_left_out(refused, name)),
         second=spans,
     )
+
+
+def unmixed(first: Delivery, stored: Stored) -> Delivery:
+    """The first delivery without the names whose earlier history stays with a second source and does not agree: a jump
+    between two vendors is no return. They count as missing."""
+    apart = {}
+    for symbol, span in stored.spans.items():
+        rows = first.bars[first.bars["symbol"] == symbol]
+        if len(rows) and _undelivered(span, pd.DatetimeIndex(rows["date"])):
+            apart[symbol] = _difference(stored.closes(symbol), rows.set_index("date")["close"])
+    apart = {symbol: why for symbol, why in apart.items() if why}
+    if not apart:
+        return first
+    one, why = next(iter(sorted(apart.items())))
+    note = (
+        f"Bars of {first.name} were left out, because they differ from the earlier ones of a second source ({one}: "
+        f"{why}); openbook data update --whole takes them: {_listed(apart)}."
+    )
+    bars = first.bars[~first.bars["symbol"].isin(list(apart))].reset_index(drop=True)
+    actions = None if first.actions is None else first.actions[~first.actions["symbol"].isin(list(apart))]
+    missing = tuple(sorted({*first.missing, *apart}))
+    return replace(first, bars=bars, actions=actions, missing=missing, notes=(*first.notes, note))
 
 
 def carried(before: Spans, delivery: Delivery, *, through=None) -> Spans:
@@ -180,14 +212,20 @@ def _joint(symbol: str, theirs: pd.Series, stored: Stored | None) -> Joint:
     if own.empty:
         is_ours = symbol in stored.listed and symbol not in stored.spans
         return Joint(WHOLE, "no stored close of these weeks to compare with" if is_ours else "")
+    fault = _difference(own, theirs)
+    return Joint(WHOLE, fault) if fault else Joint(own.index[-1])
+
+
+def _difference(own: pd.Series, theirs: pd.Series) -> str:
+    """Why two histories of closes by session are not the same one, in words; "" if they agree."""
     both = own.index.intersection(theirs.index)
     if len(both) < OVERLAP:
-        return Joint(WHOLE, f"{len(both)} sessions in common, fewer than {OVERLAP}")
+        return f"{len(both)} sessions in common, fewer than {OVERLAP}"
     agree = (theirs[both] / own[both] - 1).abs() <= AGREE
-    if not agree.all():
-        day = both[~agree.to_numpy()][-1]
-        return Joint(WHOLE, f"close {theirs[day]:,.2f} on {day:%Y-%m-%d}, not {own[day]:,.2f}")
-    return Joint(own.index[-1])
+    if agree.all():
+        return ""
+    day = both[~agree.to_numpy()][-1]
+    return f"close {theirs[day]:,.2f} on {day:%Y-%m-%d}, not {own[day]:,.2f}"
 
 
 def _stored_bars(stored: Stored | None, after: dict[str, pd.Timestamp]) -> pd.DataFrame:

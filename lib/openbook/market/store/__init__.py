@@ -20,7 +20,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -157,7 +156,7 @@ def update_store(
     require_same_source(manifest, settings, folder)
     since = None if manifest is None or whole or not takes_since(source) else _overlap(manifest)
     attempt = Attempt(tell=tell)
-    stored = None if manifest is None else partial(_stored, folder, manifest, since)
+    stored = None if manifest is None else _stored(folder, manifest, since)
     with _spooled(unfinished, attempt, settings, since):
         delivery = fetch(source, since=since, attempt=attempt, stored=stored)
         spans = carried(second_of(manifest), delivery, through=through)
@@ -168,7 +167,8 @@ def update_store(
 
 def _stored(folder: Path, manifest: dict, since: pd.Timestamp | None) -> Stored:
     """What a second source is compared with."""
-    return Stored(_read(folder, manifest, first=since)[0], second_of(manifest), _listed(folder, manifest).index)
+    listed = _listed(folder, manifest).index
+    return Stored(lambda: _read(folder, manifest, first=since)[0], second_of(manifest), listed)
 
 
 @contextmanager

@@ -27,30 +27,38 @@ class Spool:
         self._key = _digest({"format": FORMAT, "source": settings} | days)
         self._place, self._folder = place, place / self._key[:16]
         self._leave({self._folder})
+        there = sorted(self._folder.iterdir()) if self._folder.is_dir() else []
+        self._files = {file.name.partition("-")[0]: file for file in there}
 
     def __len__(self) -> int:
         """How many parts there are."""
-        return len(list(self._folder.glob("*-*")))
+        return len(self._files)
 
     def get(self, name: str) -> bytes | None:
         """A part as it was put; None if there is none, or if it is not what was put. A spoiled part is removed."""
+        file = self._files.get(self._name(name))
+        if file is None:
+            return None
         with storage(f"read the answers kept in {self._folder}"):
-            for file in sorted(self._folder.glob(f"{self._name(name)}-*")):
-                data = b"" if file.is_symlink() or not file.is_file() else read_itself(file)
-                if hashlib.sha256(data).hexdigest() == file.name.partition("-")[2]:
-                    return data
-                file.unlink()
+            data = b"" if file.is_symlink() or not file.is_file() else read_itself(file)
+            if hashlib.sha256(data).hexdigest() == file.name.partition("-")[2]:
+                return data
+            del self._files[self._name(name)]
+            shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink(missing_ok=True)
         return None
 
     def put(self, name: str, data: bytes) -> None:
         """Keep a part. It need not reach the disk at once: half a part is no part."""
         with storage(f"keep an answer in {self._folder}"):
             make_folder(self._folder)
-            write_file(self._folder / f"{self._name(name)}-{hashlib.sha256(data).hexdigest()}", data)
+            file = self._folder / f"{self._name(name)}-{hashlib.sha256(data).hexdigest()}"
+            write_file(file, data)
+            self._files[self._name(name)] = file
 
     def remove(self) -> None:
         """The update is over: nothing is kept, and the place is gone."""
         self._leave(set())
+        self._files = {}
 
     def _name(self, name: str) -> str:
         return _digest({"of": self._key, "name": name})[:32]
