@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import pandas as pd
 
@@ -145,6 +145,8 @@ def _source(source: Source) -> tuple[str, str]:
         require_client()
         if source.universe is not None:
             list_files(source.universe.path)
+        if source.second_source is not None:
+            _source(cast(Source, source.second_source))
         return _answers(*YAHOO)
     if isinstance(source, FilesSource):
         return OK, f"files: {len(list_files(source.path))} at {source.path}"

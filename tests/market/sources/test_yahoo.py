@@ -10,6 +10,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from openbook.common import desk_folder
 from openbook.common.errors import DataError, DataNotReady, ParameterError
@@ -500,6 +501,25 @@ def test_data_update_goes_on_after_a_break_and_says_how_long_it_took(live, here)
     assert asked == {YAHOO + "CCC", YAHOO + "GONE", YAHOO + "^GSPC"}
     assert not (live / ".unfinished").exists()
     assert re.search(r"; 5 symbols in \d+ s\n$", update(live, DAYS[-1]).out)
+
+
+def test_data_update_says_what_came_from_a_second_source_and_the_store_keeps_it(live, here):
+    """As a profile has it: the paths start at the desk."""
+    params = live.parent / "params" / "live" / "daily_run.yaml"
+    values = yaml.safe_load(params.read_text())
+    columns = {"split": "split", "dividend": "dividend"}
+    second = {"provider": "files", "path": "second.csv", "prices": "raw", "columns": columns}
+    params.write_text(yaml.safe_dump(values | {"source": values["source"] | {"second_source": second}}))
+    numbers = "50,50,50,50,900,1,0"
+    rows = [f"GONE,{day},{numbers}" for day in DAYS] + [f"OTHER,{day},{numbers}" for day in DAYS]
+    header = "symbol,date,open,high,low,close,volume,split,dividend"
+    (live.parent / "second.csv").write_text("\n".join([header, *rows, ""]))
+    told = update(live, DAYS[-1])
+    note = f"Bars of 1 name, {DAYS[0]} to {DAYS[-1]}, came from the second source files second.csv: GONE."
+    assert told.code == 0, told
+    assert told.out.splitlines()[1:] == [note]
+    assert note in stored(live).notes
+    assert stored(live).symbols.tolist() == ["AAA", "BRK.B", "CCC", "GONE"]
 
 
 def test_a_split_tonight_revises_nothing(live, here):

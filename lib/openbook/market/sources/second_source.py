@@ -161,6 +161,11 @@ def marks(spans: Spans) -> tuple[str, ...]:
     return tuple(out)
 
 
+def said(notes: Iterable[str]) -> tuple[str, ...]:
+    """The notes about a second source: what came from it, and what did not."""
+    return tuple(note for note in notes if "second source" in note)
+
+
 def marked(delivery: Delivery) -> Delivery:
     """The delivery with a note on what came from a second source."""
     return replace(delivery, notes=(*delivery.notes, *marks(delivery.second or {})))

@@ -34,7 +34,7 @@ from openbook.market.ingest import LEVEL_MEMORY, admit, doubtful_closes
 from openbook.market.restatements import in_order, restated_rows
 from openbook.market.sources import Attempt, Source, fetch, takes_since
 from openbook.market.sources.attempt import Tell
-from openbook.market.sources.second_source import Stored, carried, marked, marks
+from openbook.market.sources.second_source import Stored, carried, marked, said
 from openbook.market.store.fingerprints import Earlier, fingerprint, session_digests
 from openbook.market.store.layout import fold, frame_of, from_tables, pack, refused_until, stacked, to_tables, unpack
 from openbook.market.store.manifest import (
@@ -113,7 +113,7 @@ class StoreReport:
     earlier : sessions sent that lie before the first of the store, and were left out
     fingerprint : of the market as known at the last session that was sent
     asked : of a provider that is asked for many things one after the other
-    second : sentences on what of the store comes from a second source
+    second : sentences on what of the store comes from a second source, and where it did not stand in
     """
 
     new_sessions: pd.DatetimeIndex
@@ -162,7 +162,7 @@ def update_store(
         spans = carried(second_of(manifest), delivery, through=through)
         market, refused = admit(marked(replace(delivery, second=spans)), through=through, today=today)
         report = put_market(folder, market, refused, settings=settings, since=since, second=spans, announce=announce)
-    return replace(report, asked=Asked(dict(attempt.totals), dict(attempt.reused)), second=marks(spans))
+    return replace(report, asked=Asked(dict(attempt.totals), dict(attempt.reused)), second=said(market.notes))
 
 
 def _stored(folder: Path, manifest: dict, since: pd.Timestamp | None) -> Stored:
