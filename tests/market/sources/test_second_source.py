@@ -399,16 +399,38 @@ def test_a_stored_name_without_a_recent_close_is_left_out(begin):
     assert any("BBB: no stored close of these weeks to compare with" in note for note in desk.stored.notes)
 
 
-def test_two_bars_of_one_session_in_the_second_source_do_not_reject_the_first(begin):
+def test_bars_that_ingest_would_reject_do_not_spoil_the_first_source(begin):
+    """Two different bars of one session, of a name that is missing; the same of a name that is there is nobody's."""
+    desk = begin()
+    for name, stands in (("BBB", False), ("AAA", True)):
+        desk.comes(SHORT[-1], down=["BBB"])
+        file = desk.folder / "prices.csv"
+        bars = pd.read_csv(file)
+        pd.concat([bars, bars[bars["symbol"] == name].iloc[-1:].assign(close=1.0)]).to_csv(file, index=False)
+        got = fetch(desk.source())
+        assert ("BBB" in got.bars["symbol"].to_numpy()) == stands
+        told = [note for note in got.notes if "did not stand in: two different bars of BBB on 2020-09-01" in note]
+        assert bool(told) != stands
+        assert not got.bars.duplicated(["symbol", "date"]).any()
+
+
+def test_the_same_bar_twice_counts_once(begin):
     desk = begin()
     desk.comes(SHORT[-1], down=["BBB"])
     file = desk.folder / "prices.csv"
     bars = pd.read_csv(file)
-    again = bars[bars["symbol"] == "BBB"].iloc[-1:].assign(close=1.0)
-    pd.concat([bars, again]).to_csv(file, index=False)
+    pd.concat([bars, bars.iloc[-20:]]).to_csv(file, index=False)
+    got = fetch(desk.source())
+    assert (got.bars["symbol"] == "BBB").sum() == len(SHORT)
+
+
+def test_actions_that_make_no_sense_do_not_spoil_the_first_source(begin):
+    desk = begin()
+    desk.splits["BBB", SHORT[5]] = -2.0
+    desk.comes(SHORT[-1], down=["BBB"])
     got = fetch(desk.source())
     assert sorted(got.bars["symbol"].unique()) == ["AAA", "CCC"]
-    assert any("BBB: two bars of 2020-09-01" in note for note in got.notes)
+    assert any("did not stand in: split of BBB on 2020-08-24 is -2.0" in note for note in got.notes)
 
 
 # ---- when both fail ----
@@ -457,6 +479,21 @@ def test_a_second_source_that_fails_beside_a_sound_answer_is_said(begin):
         note for note in got.notes if note.startswith("The second source files desk/prices.csv did not stand in")
     ]
     assert "no file or folder at" in said
+
+
+def test_todays_sectors_are_not_asked_for_where_yahoo_does_not_answer_and_none_is_lost(begin):
+    profiles = "/query2.finance.yahoo.com/v10/finance/quoteSummary/"
+    desk = begin()
+    for name in NAMES:
+        told = {"quoteSummary": {"result": [{"assetProfile": {"sector": "Energy"}}], "error": None}}
+        desk.server.says(profiles + name, told)
+    desk.comes(SHORT[-2])
+    desk.update(ask_sectors=True)
+    desk.server.requests.clear()
+    desk.comes(SHORT[-1], down=[*NAMES, INDEX], fault=LIMITED)
+    desk.update(ask_sectors=True)
+    assert not desk.server.asked(profiles)
+    assert desk.stored.sectors.to_dict() == dict.fromkeys(NAMES, "Energy")
 
 
 # ---- a second source of the desk's own ----

@@ -153,20 +153,23 @@ def fetch(
     sent = sent if stored is None else unmixed(sent, stored)
     if not (isinstance(source, YahooSource) and source.second_source and (sent.missing or sent.unready)):
         return sent
-    span = {"begins": pd.Timestamp(since or source.start), "closed": attempt.closed}
-    return _with_second(sent, cast(Source, source.second_source), since, stored, span)
+    begins, other = pd.Timestamp(since or source.start), cast(Source, source.second_source)
+    place = getattr(other, "path", "")
+    name = " ".join([other.provider, *([file_name(place)] if isinstance(place, str) and place else [])])
+    second = _usable(sent, other, name, since, attempt.closed)
+    if isinstance(second, str):
+        return replace(sent, notes=(*sent.notes, second))
+    return stand_in(sent, second, name=name, stored=stored, begins=begins, closed=attempt.closed)
 
 
-def _with_second(sent: Delivery, other: Source, since, stored: Stored | None, span: dict) -> Delivery:
-    """The delivery with what it lacks from its second source. DataNotReady (31) if neither has what is needed."""
-    name = " ".join([other.provider, *([file_name(place)] if (place := getattr(other, "path", "")) else [])])
+def _usable(sent: Delivery, other: Source, name: str, since, closed: pd.Timestamp) -> Delivery | str:
+    """What the second source sends; or a note why it cannot stand in, or DataNotReady (31) if the first needs it to."""
     try:
-        second = require_usable(sent, fetch(other, since=since))
+        return require_usable(sent, fetch(other, since=since), closed)
     except (DataError, DataNotReady) as error:
         if sent.unready:
             raise DataNotReady(f"{sent.unready}; the second source {name} did not stand in: {error}") from None
-        return replace(sent, notes=(*sent.notes, f"The second source {name} did not stand in: {error}."))
-    return stand_in(sent, second, name=name, stored=stored, **span)
+        return f"The second source {name} did not stand in: {error}."
 
 
 def _fetch_own(source: OwnSource, recent: dict) -> Delivery:

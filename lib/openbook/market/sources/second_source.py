@@ -14,7 +14,8 @@ import pandas as pd
 
 from openbook.common.errors import DataError, DataNotReady
 from openbook.market import calendar
-from openbook.market.ingest import read_bars
+from openbook.market.ingest import Bars, admit, read_bars
+from openbook.market.side_tables import clean_actions, clean_index
 from openbook.market.tables import ACTION_COLUMNS, BAR_FIELDS, Delivery, Market, Spans, empty_actions
 
 AGREE = 0.005  # relative difference of two vendors' closes of one session
@@ -64,16 +65,29 @@ class Joint(NamedTuple):
     fault: str = ""
 
 
-def require_usable(first: Delivery, second: Delivery) -> Delivery:
-    """The second delivery; DataError if its prices or fields are of another kind."""
+def require_usable(first: Delivery, second: Delivery, closed: pd.Timestamp) -> Delivery:
+    """The second delivery up to `closed`, its actions and its index in order; DataError if its prices or fields are of
+    another kind, or if ingest would reject the bars of the names that are missing: a bad one must not spoil the first.
+    """
     if second.adjusted:
         raise DataError("its prices are adjusted; a second source has prices as traded")
     if second.actions is None:
         raise DataError("it has no splits and dividends, so a split would look like a loss; add them to its settings")
     lacking = [field for field in BAR_FIELDS if field in first.bars and field not in second.bars]
+    lacking += [column for column in ACTION_COLUMNS if column not in second.actions]
     if lacking:
         raise DataError(f"it has no column {lacking[0]}, which the first source has")
-    return second
+    read, until = read_bars(second), pd.DatetimeIndex([closed])
+    missing = read.take(read.symbols.isin(list(first.missing))[read.column])
+    table = _table(missing)
+    if (table["date"] <= closed).any():
+        admit(Delivery(table, name=second.name), through=closed)
+    return replace(
+        second,
+        bars=table.drop_duplicates(),
+        actions=clean_actions(second, read.symbols, until)[0],
+        index=clean_index(second.index, until),
+    )
 
 
 def stand_in(
@@ -81,13 +95,13 @@ def stand_in(
 ) -> Delivery:
     """The first delivery, with what it misses from the second one in the sessions from `begins` to `closed`.
 
+    second : as `require_usable` returns it
     name : of the second source, for the pages; stored : None where there is no store yet
 
     Raises DataNotReady if the first one was `unready` and the second has nothing newer, or no index where that is what
     is missing.
     """
-    bars = _bars(second, begins, closed)
-    missing = bars[bars["symbol"].isin(list(first.missing))]
+    missing = _between(second.bars[second.bars["close"].notna()], begins, closed)
     joints = {str(name): _joint(str(name), rows.set_index("date")["close"], stored) for name, rows in _by(missing)}
     after = {symbol: joint.after for symbol, joint in joints.items() if not joint.fault}
     new = _later(missing, after)
@@ -95,7 +109,7 @@ def stand_in(
     if first.unready and new.empty and not told:
         raise DataNotReady(f"{first.unready}; the second source {name} has no newer bars that agree with those before")
     kept = _stored_bars(stored, after)
-    actions = _between(cast(pd.DataFrame, second.actions)[ACTION_COLUMNS], begins, closed)
+    actions = _between(cast(pd.DataFrame, second.actions), begins, closed)
     had = empty_actions() if stored is None else _between(stored.market.actions, begins, closed)
     refused = {symbol: joint.fault for symbol, joint in joints.items() if joint.fault}
     spans = {str(symbol): _span(rows["date"], name) for symbol, rows in _by(new)} | told
@@ -133,10 +147,10 @@ def unmixed(first: Delivery, stored: Stored) -> Delivery:
     return replace(first, bars=bars, actions=actions, missing=missing, notes=(*first.notes, note))
 
 
-def carried(before: Spans, delivery: Delivery, *, through=None) -> Spans:
+def carried(before: Spans, delivery: Delivery, *, through) -> Spans:
     """What of a store comes from a second source after a delivery, up to `through`: the sessions that the first source
     has delivered itself since are left out."""
-    until = f"{calendar.as_day('9999-12-31') if through is None else calendar.as_day(through):%Y-%m-%d}"
+    until = f"{calendar.as_day(through):%Y-%m-%d}"
     new = delivery.second or {}
     out: Spans = {}
     for symbol in sorted(before.keys() | new.keys()):
@@ -174,13 +188,10 @@ def marked(delivery: Delivery) -> Delivery:
 # ---- inside ----
 
 
-def _bars(second: Delivery, begins: pd.Timestamp, closed: pd.Timestamp) -> pd.DataFrame:
-    """The bars of these sessions that have a close, as long as those of a first source."""
-    read = read_bars(second)
-    table = pd.DataFrame(
-        {"symbol": read.symbols[read.column], "date": read.day.astype("datetime64[us]"), **read.values}
-    )
-    return _between(table[table["close"].notna()], begins, closed)
+def _table(bars: Bars) -> pd.DataFrame:
+    """The arrays as a long table."""
+    keys = {"symbol": bars.symbols[bars.column], "date": bars.day.astype("datetime64[us]")}
+    return pd.DataFrame(keys | bars.values)
 
 
 def _between(table: pd.DataFrame, begins: pd.Timestamp, closed: pd.Timestamp) -> pd.DataFrame:
@@ -209,8 +220,6 @@ def _parted(table: pd.DataFrame, after: dict[str, pd.Timestamp], *, later: bool)
 
 def _joint(symbol: str, theirs: pd.Series, stored: Stored | None) -> Joint:
     """Whether, and where, the second source may go on for a symbol."""
-    if not theirs.index.is_unique:
-        return Joint(WHOLE, f"two bars of {theirs.index[theirs.index.duplicated()][0]:%Y-%m-%d}")
     if stored is None:
         return Joint(WHOLE)
     own = stored.own(symbol)
@@ -251,7 +260,7 @@ def _index(
     if first.index is None or len(first.index):
         return first.index, {}
     wanted = str(first.index.name)
-    theirs = first.index if second.index is None else second.index.dropna()
+    theirs = first.index if second.index is None else second.index
     theirs = theirs[(theirs.index >= begins) & (theirs.index <= closed)]
     joint = _joint(wanted, theirs, stored) if len(theirs) else Joint(WHOLE, "no closes of these sessions")
     if joint.fault:

@@ -80,7 +80,7 @@ def fetch_yahoo(
         unready = enquiry.ask_all(wanted)
         answers = enquiry.answers
         index, no_index = _index(source, answers, attempt.closed)
-        sectors = universe.sectors if unready else _sectors_of_today(source, chart, universe, answers)
+        sectors = _sectors_of_today(source, chart, universe, {} if unready else answers)
     tables = {symbol: answer.table for symbol, answer in answers.items() if not answer.fault}
     unready = unready or no_index or _nothing(source, tables, len(answers))
     rows = yahoo_chart.together(tables)
