@@ -490,7 +490,7 @@ def test_todays_sectors_are_not_asked_for_where_yahoo_does_not_answer_and_none_i
     desk.comes(SHORT[-2])
     desk.update(ask_sectors=True)
     desk.server.requests.clear()
-    desk.comes(SHORT[-1], down=[*NAMES, INDEX], fault=LIMITED)
+    desk.comes(SHORT[-1], down=["BBB", "CCC", INDEX], fault=LIMITED)
     desk.update(ask_sectors=True)
     assert not desk.server.asked(profiles)
     assert desk.stored.sectors.to_dict() == dict.fromkeys(NAMES, "Energy")

@@ -128,6 +128,18 @@ def test_an_update_of_the_last_weeks_is_resumed(here, tmp_path):
     assert files(tmp_path / "broken") == files(tmp_path / "unbroken")
 
 
+def test_the_last_weeks_that_were_kept_are_no_whole_history(here, tmp_path):
+    days = [f"{day:%Y-%m-%d}" for day in calendar.sessions("2020-03-02", "2020-09-01")]
+    for name in ASKED:
+        here.says(YAHOO + name, chart(name, days, [30.0 + 0.01 * i for i in range(len(days))]))
+    update_store(tmp_path / "store", source(), through=days[-2])
+    here.says(YAHOO + "CCC", LIMITED)
+    with pytest.raises(DataNotReady):
+        update(tmp_path, source())
+    here.says(YAHOO + "CCC", chart("CCC", days, [30.0 + 0.01 * i for i in range(len(days))]))
+    assert update(tmp_path, source(), whole=True).asked.reused == {}
+
+
 def test_what_was_kept_on_another_day_or_for_another_source_is_not_used(here, tmp_path, monkeypatch):
     here.says(YAHOO + "CCC", LIMITED)
     for moment, settings, symbols in (
