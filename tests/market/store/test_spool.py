@@ -5,6 +5,10 @@ Real requests of yfinance and of the SEC's client to a real HTTP server on the l
 
 import itertools
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import pandas as pd
 import pytest
@@ -16,6 +20,7 @@ from openbook.market.sources.attempt import Attempt
 from openbook.market.sources.rate_limit import Pace, Patience
 from openbook.market.store import update_store
 from openbook.market.store.spool import Spool
+from support import environment
 from support.vendor_server import CRUMB, YAHOO, Hours, Said, chart, entry, facts, routed, vendor
 
 DAYS = [f"{day:%Y-%m-%d}" for day in calendar.sessions("2020-08-06", "2020-09-01")]
@@ -109,6 +114,36 @@ def test_interrupted_again_and_again_it_arrives(here, tmp_path, whole, monkeypat
         except KeyboardInterrupt:
             assert len(parts(tmp_path)) == turn + 1
     assert turn == len(ASKED) - 1
+    assert files(tmp_path) == whole
+
+
+PROCESS = """
+import sys
+from pathlib import Path
+from openbook.market.sources import parse_source, yahoo_chart
+from openbook.market.store import update_store
+from support import environment
+from support.vendor_server import Vendor, routed
+
+yahoo_chart.PacedSession = routed(Vendor(sys.argv[1]))
+source = parse_source({"provider": "yahoo", "symbols": ["AAA", "BBB", "CCC", "DDD", "EEE"]})
+folder = Path(sys.argv[2])
+update_store(folder / "store", source, through="2020-09-01", unfinished=folder / "unfinished")
+"""
+
+
+def test_a_killed_process_leaves_what_it_got(here, tmp_path, whole):
+    """SIGKILL while Yahoo keeps it waiting for the fourth symbol."""
+    here.says(YAHOO + "DDD", Said(b"", delay=30.0))
+    command = [sys.executable, "-c", PROCESS, here.url, str(tmp_path)]
+    with subprocess.Popen(command, env=environment()) as process:
+        until = time.monotonic() + 60
+        while not here.asked("DDD") and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.02)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    here.says(YAHOO + "DDD", answer("DDD"))
+    assert update(tmp_path, source()).asked.reused == {"symbols": 3}
     assert files(tmp_path) == whole
 
 
