@@ -134,6 +134,19 @@ def test_yahoo_must_answer_and_its_client_be_installed(mine, monkeypatch):
     )
 
 
+def test_the_second_source_of_yahoo_must_be_there(mine, monkeypatch):
+    (mine / "runs" / "universe").mkdir()
+    (mine / "runs" / "universe" / "sp500.csv").write_text("symbol\nKO\n")
+    file, second = mine / "params" / "live" / "daily_run.yaml", "{provider: files, path: s.csv, prices: raw}"
+    file.write_text(file.read_text().replace("provider: yahoo", f"provider: yahoo\n  second_source: {second}"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(doctor, "YAHOO", server.getsockname())
+        state, said = states("--profile", "live")["source"]
+        assert (state, "s.csv" in said) == ("fail", True)
+        (mine / "s.csv").touch()
+        assert states("--profile", "live")["source"] == ("ok", "127.0.0.1 answers")
+
+
 def test_the_calendar_reaches_the_end_of_next_year():
     """Wednesday 2027-12-31 … the last session of a year is its last weekday, unless that is a holiday."""
     assert calendar.last_known().year == calendar.machine_now().year + 1

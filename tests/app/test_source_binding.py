@@ -1,19 +1,21 @@
 """A book is bound to the source of its prices: the demo does not leak into anybody's own data, nor the other way."""
 
 import json
+import re
 import shutil
 
 import pandas as pd
 import pytest
 
-from openbook.app.source_binding import bound_to, require_carrying
+from openbook.app.source_binding import bound_to, require_carrying, require_same_marks
 from openbook.common.errors import ParameterError
 from openbook.market.sources import origin, parse_source
+from openbook.market.store import load_market, put_market
 from support.small_runs import log_runs
 from support.trained_desk import hashes, openbook, succeed
 
 
-def refused(answer, *words: str) -> None:
+def was_refused(answer, *words: str) -> None:
     assert answer.code == 78, answer
     assert [word for word in words if word not in answer.err] == [], answer.err
 
@@ -23,8 +25,8 @@ def test_bundled_prices_in_runs_of_a_vendor_are_refused_with_both_ways_on(desk, 
     before = desk.kept()
     stores = hashes(desk.runs / "store")
     answer = openbook("--runs", desk.runs, "run", notebook, "--date", "2022-12-28")  # the demo's profile
-    refused(answer, "the paper book in", "bound to the price source files", "this run uses sample")
-    refused(answer, "openbook --runs FOLDER", "a separate desk")
+    was_refused(answer, "the paper book in", "bound to the price source files", "this run uses sample")
+    was_refused(answer, "openbook --runs FOLDER", "a separate desk")
     assert (desk.kept(), hashes(desk.runs / "store")) == (before, stores)
 
 
@@ -40,9 +42,9 @@ def test_a_vendors_prices_in_the_runs_of_a_simulated_world_are_refused(desk, tmp
     run = ("--runs", runs, "run", "daily_run", "--date", date)
     succeed(openbook(*run, "--set", f"source={json.dumps(simulated)}"))
     assert bound_to(runs, runs / "books" / "paper.db").startswith("simulated ")
-    refused(openbook(*run, "--set", desk.vendor.source), "the price source simulated", "this run uses files")
+    was_refused(openbook(*run, "--set", desk.vendor.source), "the price source simulated", "this run uses files")
     other = simulated | {"seed": 4}
-    refused(openbook(*run, "--set", f"source={json.dumps(other)}"), "the price source simulated")
+    was_refused(openbook(*run, "--set", f"source={json.dumps(other)}"), "the price source simulated")
 
 
 def test_a_vendor_that_moved_its_files_is_the_same_vendor(desk, tmp_path):
@@ -61,8 +63,27 @@ def test_other_prices_at_another_place_are_refused_by_a_name_that_is_held(desk, 
     source = desk.vendor.source.replace(str(desk.vendor.folder), str(moved))
     before = desk.kept()
     answer = openbook("--runs", desk.runs, "run", "daily_run", "--date", f"{desk.tonight:%Y-%m-%d}", "--set", source)
-    refused(answer, f"close of {desk.held()[0]} on {desk.days[2]:%Y-%m-%d}")
+    was_refused(answer, f"close of {desk.held()[0]} on {desk.days[2]:%Y-%m-%d}")
     assert desk.kept() == before
+
+
+@pytest.mark.parametrize(
+    ("higher", "is_second", "refused"), [(1.002, True, True), (1.002, False, False), (1.0, True, False)]
+)
+def test_a_held_name_is_not_marked_anew_by_a_second_source(desk, tmp_path, higher, is_second, refused):
+    """A store that was made anew while its source lacked a held name: the second source has it at another close."""
+    source, held = parse_source(json.loads(desk.vendor.source.removeprefix("source="))), desk.held()[0]
+    files = desk.vendor.files.upto(desk.days[2])
+    desk.vendor.deliver(files.scaled(held, files.bars["date"].min(), higher))
+    spans = {held: [*[f"{desk.days[2]:%Y-%m-%d}"] * 2, "files other.csv"]} if is_second else None
+    market, rejected = load_market(source)
+    put_market(tmp_path / "store", market, rejected, settings=source.model_dump(mode="json"), second=spans)
+    about = (desk.runs, "paper", desk.book, source, tmp_path / "store")
+    if not refused:
+        require_same_marks(*about)
+        return
+    with pytest.raises(ParameterError, match=rf"second source files other.csv has .* \(close of {re.escape(held)} on"):
+        require_same_marks(*about)
 
 
 def test_a_book_from_before_books_said_it_is_bound_by_its_page(desk):

@@ -6,13 +6,14 @@ import pty
 import re
 import sys
 import threading
+import time
 
 import pytest
 
 from openbook.report.elements import bar
 from openbook.runs import progress
 from openbook.runs.kernel import start_kernel
-from openbook.runs.progress import following
+from openbook.runs.progress import following, watching
 from openbook.runs.runner import execute_notebook
 from openbook.runs.stage import ABOUT
 from support.small_runs import DATE, FINISH, OPEN, new_stage
@@ -85,6 +86,24 @@ def test_a_terminal_shows_a_bar_that_moves_inside_a_cell(runs, notebook, monkeyp
     assert len(set(re.findall(r"Candidates × folds (\d)/5", text))) >= 4
     assert "daily_run: 1. The long part" in text
     assert re.search(r"0:00:0[1-9]", text)  # the clock moves
+
+
+def test_a_log_has_the_steps_of_an_update(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "EVERY", 0.05)
+    with watching("data update") as tell:
+        for done in range(1, 6):
+            tell("symbols", done, 5)
+            time.sleep(0.12)
+    lines = capsys.readouterr().err.splitlines()
+    steps = [int(found[1]) for line in lines if (found := re.fullmatch(r"data update: 0:0\d (\d)/5 symbols", line))]
+    assert len(set(steps)) >= 4
+    assert steps == sorted(steps)
+
+
+def test_a_short_update_says_nothing_in_a_log(capsys):
+    with watching("data update") as tell:
+        tell("symbols", 1, 1)
+    assert capsys.readouterr().err == ""
 
 
 def test_where_no_runner_watches_nothing_is_told(monkeypatch, tmp_path):

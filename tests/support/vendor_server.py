@@ -116,7 +116,9 @@ def routed(here: Vendor):
     return RoutedSession
 
 
-def chart(symbol: str, days, close, *, adjusted=None, splits=(), dividends=(), currency="USD", **fields) -> dict:
+def chart(
+    symbol: str, days, close, *, adjusted=None, splits=(), dividends=(), currency="USD", granularity="1d", **fields
+) -> dict:
     """An answer of v8/finance/chart for daily bars.
 
     days : dates; close : Yahoo's, split-adjusted; splits : (day, numerator, denominator); dividends : (day, USD);
@@ -147,7 +149,7 @@ def chart(symbol: str, days, close, *, adjusted=None, splits=(), dividends=(), c
         "timezone": "EDT",
         "exchangeTimezoneName": "America/New_York",
         "priceHint": 2,
-        "dataGranularity": "1d",
+        "dataGranularity": granularity,
         "range": "",
         "validRanges": ["1d", "5d", "1mo", "3mo", "6mo", "1y", "2y", "5y", "10y", "ytd", "max"],
     }

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import pandas as pd
 
@@ -18,11 +18,12 @@ from openbook.app.service import require_clock
 from openbook.app.settings import load_params
 from openbook.common import desk_folder, secrets
 from openbook.common.errors import OpenbookError
-from openbook.common.extras import EXTRAS, lacking, lacks
+from openbook.common.extras import EXTRAS, lacking
 from openbook.common.text import printable
 from openbook.market import calendar
 from openbook.market.sources import FilesSource, Source, YahooSource
 from openbook.market.sources.reading import list_files
+from openbook.market.sources.yahoo_client import require_client
 from openbook.notify import channels
 from openbook.runs import audit_log
 
@@ -141,10 +142,11 @@ def _others_write(file: Path) -> bool:
 def _source(source: Source) -> tuple[str, str]:
     """Whether the prices can be reached; DataError and ParameterError say why not."""
     if isinstance(source, YahooSource):
-        if lacking("yahoo"):
-            raise lacks("yahoo", "provider: yahoo")
+        require_client()
         if source.universe is not None:
             list_files(source.universe.path)
+        if source.second_source is not None:
+            _source(cast(Source, source.second_source))
         return _answers(*YAHOO)
     if isinstance(source, FilesSource):
         return OK, f"files: {len(list_files(source.path))} at {source.path}"

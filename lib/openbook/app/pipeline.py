@@ -6,6 +6,7 @@ makes the same outputs again, finds them committed, and seals them.
 """
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ from openbook.common.errors import (
 )
 from openbook.common.parallel import check_engine
 from openbook.common.strict_yaml import read_yaml
+from openbook.common.text import duration
 from openbook.execution.kill_switch import HALTED, REDUCE_ONLY
 from openbook.ledger import book
 from openbook.ledger.schema import SCHEMA_VERSION as BOOK_FORMAT
@@ -53,7 +55,7 @@ from openbook.market.checks.history import Checkup
 from openbook.market.sources import Source, origin, parse_source
 from openbook.market.sources.files import FilesSource
 from openbook.market.sources.folder import deliver
-from openbook.market.store import compact, snapshot
+from openbook.market.store import Asked, compact, snapshot
 from openbook.report.page import render_report
 from openbook.runs import bytecode, halt_markers, libraries, provenance
 from openbook.runs.kernel import Kernel, forking, start_kernel
@@ -218,7 +220,9 @@ def _warn_of_waiting(days: list[pd.Timestamp], profile: str, sets: tuple[str, ..
 
 
 def update_data(runs: Path, through: str = "", *, profile: str = "demo", whole: bool = False) -> str:
-    """Fetch what is new through a session, or the last that is over, into the store; `whole`: see `update_store`."""
+    """Fetch what is new through a session, or the last that is over, into the store, and say what came and how long it
+    took; `whole`: see `update_store`."""
+    began = time.monotonic()
     settings = load_params("daily_run", profile, root=find_desk())
     last = calendar.parse_date(through) if through else calendar.last_closed()
     _require_over(last)
@@ -227,8 +231,17 @@ def update_data(runs: Path, through: str = "", *, profile: str = "demo", whole: 
     earlier = f", {report.earlier} sessions before the start of the store skipped" if report.earlier else ""
     return (
         f"{len(report.new_sessions)} new sessions, {len(report.late)} late, {len(report.revisions)} "
-        f"revised, {len(report.refused)} bars rejected so far{earlier}"
+        f"revised, {len(report.refused)} bars rejected so far{earlier}; "
+        f"{_asked(report.asked)}in {duration(time.monotonic() - began)}"
+        + "".join(f"\n{note}" for note in report.second)
     )
+
+
+def _asked(asked: Asked) -> str:
+    """What a provider was asked for, one thing after the other; empty for one that was asked once."""
+    kept = {what: f" ({n} kept from an earlier attempt)" for what, n in asked.reused.items()}
+    said = ", ".join(f"{n:,} {what}{kept.get(what, '')}" for what, n in asked.totals.items())
+    return f"{said} " if said else ""
 
 
 def check_data(path: str, *, source: str = "", beside: str = "", write: str = "") -> tuple[Checkup, list[str]]:

@@ -35,7 +35,8 @@ from openbook.market.sources import Source
 from openbook.market.store import StoreReport, update_store
 from openbook.report.calendar_page import publish_calendar
 from openbook.runs import audit_log, closures, halt_markers, last_head, registry, store_states, views
-from openbook.runs.runs_folder import BOOKS, STORE, RunsFolder, read_run, sealed_name
+from openbook.runs.progress import watching
+from openbook.runs.runs_folder import BOOKS, STORE, UNFINISHED, RunsFolder, read_run, sealed_name
 from openbook.runs.stage import Stage, csv_bytes, json_bytes, plain_text
 from openbook.runs.verification import run_digest
 
@@ -177,9 +178,21 @@ def announce_sealing(folder: RunsFolder, stage: Stage, version: int) -> None:
 
 
 def update_prices(folder: RunsFolder, source: Source, *, through: pd.Timestamp, whole: bool = False) -> StoreReport:
-    """Bring the store of a source up to a session, announced in the log if it changes; `whole`: see `update_store`."""
+    """Bring the store of a source up to a session, announced in the log if it changes; `whole`: see `update_store`.
+
+    It shows how far it is, and an update that broke off goes on where it ended.
+    """
     store = store_of(folder.folder, source)
-    return update_store(store, source, through=through, whole=whole, announce=partial(announce_update, folder, store))
+    with watching("data update") as tell:
+        return update_store(
+            store,
+            source,
+            through=through,
+            whole=whole,
+            announce=partial(announce_update, folder, store),
+            unfinished=folder.folder / UNFINISHED,
+            tell=tell,
+        )
 
 
 def announce_update(folder: RunsFolder, store: Path) -> None:

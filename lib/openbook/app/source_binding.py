@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import pandas as pd
 from openbook.common.errors import DataError, ParameterError
 from openbook.ledger import book, book_commands
 from openbook.market.sources import Source, origin, parse_source
-from openbook.market.store import load_market
+from openbook.market.store import from_second, load_market
 from openbook.runs.runs_folder import RunsFolder, read_run
 
 WAYS = (
@@ -46,15 +47,31 @@ def require_same_marks(runs: Path, kind: str, place: Path | str, source: Source,
     """ParameterError (78) if prices come from another source than the book's last session, and differ from its marks.
 
     A vendor's files may move, and a desk may change its vendor: where every held name has the close there at which the
-    book marked it, nothing of what it holds changes its value by that.
+    book marked it, nothing of what it holds changes its value by that. The same holds for a name whose close of that
+    session is from a second source.
     """
     recorded = bound_to(runs, place)
-    if recorded in (None, origin(source)):
+    if recorded is None:
         return
-    for symbol, day, marked, close in _other_marks(place, source, store, ALIKE):
+    session = cast(pd.Timestamp, book.read_book(place).last_session)  # a book is bound with its first one
+    marked = book.marked_prices(place)
+    second = from_second(store, session) if recorded == origin(source) else None
+    marked = marked if second is None else marked[marked.index.isin(list(second))]
+    if marked.empty:
+        return
+    for symbol, price, close in _other_marks(marked, source, store, session, ALIKE):
         found = f"{close:,.4f}" if close > 0 else "missing"
-        example = f" (close of {symbol} on {day}: {marked:,.4f} in the book, {found} here)"
-        raise ParameterError(_refusal(runs, kind, recorded, source, example))
+        example = f"close of {symbol} on {session:%Y-%m-%d}: {price:,.4f} in the book, {found} here"
+        break
+    else:
+        return
+    if second is None:
+        raise ParameterError(_refusal(runs, kind, recorded, source, f" ({example})"))
+    names = ", ".join(sorted({second[symbol] for symbol in marked.index}))
+    raise ParameterError(
+        f"the second source {names} has another price than that at which the {kind} book in {runs} was marked "
+        f"({example}); correct it, or remove second_source, and run openbook data update --whole"
+    )
 
 
 def require_carrying(place: Path | str, source: Source, store: Path, *, paper: bool) -> None:
@@ -71,30 +88,30 @@ def require_carrying(place: Path | str, source: Source, store: Path, *, paper: b
             "prices at every split, while the book's share counts stay the same. Use raw prices with their corporate "
             "actions, or give the source the columns split and dividend"
         )
-    if book.read_book(place).last_session is None:
+    session = book.read_book(place).last_session
+    if session is None:
         return
-    for symbol, day, marked, close in _other_marks(place, source, store, REWRITTEN):
+    for symbol, marked, close in _other_marks(book.marked_prices(place), source, store, session, REWRITTEN):
         if not close > 0:
             continue  # a name that is gone is another matter, for the settlement
         raise DataError(
-            f"held name {symbol} was marked at {marked:,.4f} on {day}, but the source now has {close:,.4f}, "
-            f"{close / marked:.4g} times as much: its prices are adjusted, and were rewritten for a split or a "
-            "dividend, while the shares held stay. Begin another paper book for this download (openbook --runs FOLDER "
+            f"held name {symbol} was marked at {marked:,.4f} on {session:%Y-%m-%d}, but the source now has "
+            f"{close:,.4f}, {close / marked:.4g} times as much: its prices are adjusted, and were rewritten for a "
+            "split or a dividend, while the shares held stay. Begin another paper book for this download (openbook --runs FOLDER "
             "…), or use prices as traded with their actions"
         )
 
 
 def _other_marks(
-    place: Path | str, source: Source, store: Path, tolerance: float
-) -> Iterator[tuple[str, str, float, float]]:
-    """Held names with another close on the book's last session than it was marked at: symbol, day, mark, close."""
-    state, marked = book.read_book(place), book.marked_prices(place)
-    market, _ = load_market(source, store=store, through=state.last_session)
-    known = market.close.loc[state.last_session :].reindex(columns=marked.index)
-    closes = known.iloc[0] if len(known) else pd.Series(np.nan, index=marked.index)
-    for symbol, price in zip(marked.index, marked, strict=True):
+    marks: pd.Series, source: Source, store: Path, session: pd.Timestamp, tolerance: float
+) -> Iterator[tuple[str, float, float]]:
+    """Of these marks those that are not the close of their session: symbol, mark, close (NaN: missing)."""
+    market, _ = load_market(source, store=store, through=session)
+    known = market.close.loc[session:].reindex(columns=marks.index)
+    closes = known.iloc[0] if len(known) else pd.Series(np.nan, index=marks.index)
+    for symbol, price in zip(marks.index, marks, strict=True):
         if not abs(closes[symbol] / price - 1) <= tolerance:
-            yield symbol, f"{state.last_session:%Y-%m-%d}", float(price), float(closes[symbol])
+            yield str(symbol), float(price), float(closes[symbol])
 
 
 def _refusal(runs: Path, kind: str, recorded: str, source: Source, example: str = "") -> str:

@@ -27,6 +27,15 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
+def duration(seconds: float) -> str:
+    """A span of time to its two largest units: 12 s, 4 min 10 s, 1 h 4 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 def require_line(text: str, name: str) -> str:
     """One line that a reader sees, of at most 200 characters, for a record that stays; UsageError (64) names what is
     not."""

@@ -20,6 +20,7 @@ FILING_KEY = ["available", "symbol", "item", "period_end"]
 EXECUTIONS = ("next_open", "next_close")
 REFUSED_COLUMNS = ["date", "symbol", "rule", "detail"]
 SPELL_COLUMNS = ["symbol", "start", "sector"]
+Spans = dict[str, list[str]]  # symbol → first and last session, and the second source that they came from
 
 
 def empty_actions() -> pd.DataFrame:
@@ -52,6 +53,9 @@ class Delivery:
     market_cap : sessions × symbols in USD, or None
     index : closes of the market index by session, or None
     adjusted : True if the prices are already adjusted for splits and dividends (then `actions` is empty)
+    missing : symbols that were asked for and are not here: a second source may have them
+    unready : why the provider's answer is not whole, so that it counts with a second source only; "" if it is
+    second : what came from a second source; None if nothing did
 
     Examples
     --------
@@ -71,6 +75,9 @@ class Delivery:
     market_cap: pd.DataFrame | None = None
     index: pd.Series | None = None
     notes: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    unready: str = ""
+    second: Spans | None = None
 
 
 @dataclass(frozen=True, eq=False)

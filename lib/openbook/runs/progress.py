@@ -1,4 +1,4 @@
-"""Progress of a headless run: a bar on a terminal, a line now and then in a log.
+"""Progress of a headless run or of an update: a bar on a terminal, a line now and then in a log.
 
 The kernel writes how many tasks of a long cell are done into a small file in its private folder, which vanishes with
 it; nothing of it reaches the notebook or the stage, so that the same inputs give the same bytes.
@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 FILE = "OPENBOOK_PROGRESS"  # the environment variable that names the file to a kernel
@@ -38,8 +39,7 @@ def following(label: str, file: Path) -> Iterator[OnCell]:
 
     label : what runs; file : where its kernel writes the steps of the cell that runs now
     """
-    show = _bar if sys.stderr.isatty() else _lines
-    with show(label, file) as on_cell:
+    with _shown(label, partial(_latest, file)) as on_cell:
 
         def begin(cell: int, cells: int, heading: str) -> None:
             file.unlink(missing_ok=True)  # the steps of the cell before
@@ -49,7 +49,19 @@ def following(label: str, file: Path) -> Iterator[OnCell]:
 
 
 @contextmanager
-def _bar(label: str, file: Path) -> Iterator[OnCell]:
+def watching(label: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Show how far a long step of this process is; yields what it calls with what it works through, done and total."""
+    with _shown(label, str) as on_step:
+        yield lambda what, done, total: on_step(done, total, f"{done}/{total} {what}")
+
+
+def _shown(label: str, steps: Callable[[], str]) -> AbstractContextManager[OnCell]:
+    """A bar on a terminal, lines in a log. steps : what to add to a cell that runs, "" for nothing."""
+    return (_bar if sys.stderr.isatty() else _lines)(label, steps)
+
+
+@contextmanager
+def _bar(label: str, steps: Callable[[], str]) -> Iterator[OnCell]:
     """A bar on the terminal that vanishes at the end; steps and clock move inside a cell, too."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
@@ -59,7 +71,7 @@ def _bar(label: str, file: Path) -> Iterator[OnCell]:
         """The steps of the cell that runs now."""
 
         def render(self, task) -> Text:
-            return Text(_latest(file))
+            return Text(steps())
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), Steps(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -70,14 +82,14 @@ def _bar(label: str, file: Path) -> Iterator[OnCell]:
 
 
 @contextmanager
-def _lines(label: str, file: Path) -> Iterator[OnCell]:
+def _lines(label: str, steps: Callable[[], str]) -> Iterator[OnCell]:
     """A line on standard error every EVERY seconds; a shorter run prints nothing."""
     over, place, started = threading.Event(), [""], time.monotonic()
 
     def speak() -> None:
         while not over.wait(EVERY):
             seconds = int(time.monotonic() - started)
-            text = ", ".join(filter(None, (place[0], _latest(file))))
+            text = ", ".join(filter(None, (place[0], steps())))
             print(f"{label}: {seconds // 60}:{seconds % 60:02} {text}", file=sys.stderr, flush=True)
 
     voice = threading.Thread(target=speak, daemon=True)

@@ -26,6 +26,7 @@ from openbook.runs.stage import ABOUT, REPORT, RUN, Stage, check_name, csv_bytes
 __all__ = ["Run", "RunsFolder", "Stage", "check_date", "csv_bytes", "json_bytes", "open_stage", "read_run"]
 
 STAGE, FAILED, BOOKS, STORE, OUTBOX = ".stage", "failed", "books", "store", "outbox"
+UNFINISHED = ".unfinished"  # what a provider answered to an update that broke off
 UPGRADED = "upgraded"  # copies from before an upgrade
 READ_ONLY = 0o444  # of what the umask allows
 PATIENCE = 2.0  # seconds that a command waits for another to finish with the folder

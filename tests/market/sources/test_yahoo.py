@@ -4,11 +4,13 @@ Shapes as of yfinance 1.7.0: written by hand after the v8/finance/chart answer t
 request of yfinance goes through its own session hook to a real HTTP server on the loopback.
 """
 
+import re
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from openbook.common import desk_folder
 from openbook.common.errors import DataError, DataNotReady, ParameterError
@@ -163,10 +165,19 @@ def test_lasting_limits_end_the_fetch(here, ask):
         ask("AAA", "BBB")
 
 
+def quoted_as(name: str, theirs: str) -> dict:
+    """A sound answer in which one list of numbers has another name."""
+    said = plain("BBB")
+    quote = said["chart"]["result"][0]["indicators"]["quote"][0]
+    quote[theirs] = quote.pop(name)
+    return said
+
+
 @pytest.mark.parametrize(
     "broken",
     [
         Said(b"<html>Will be right back</html>", 503),
+        Said(b"<!doctype html><html><body>Sign in</body></html>", headers=(("Content-Type", "text/html"),)),
         Said(b'{"chart": {"result": [{"meta"'),
         Said([]),
         Said({"chart": {"result": [], "error": None}}),
@@ -175,8 +186,28 @@ def test_lasting_limits_end_the_fetch(here, ask):
         Said(refusal("Unauthorized", "Invalid Crumb"), 401),
         Said(b"", delay=0.6),
         Said(chart("BBB", DAYS, [None] * len(DAYS))),
+        Said(quoted_as("close", "price")),
+        Said(quoted_as("volume", "shares")),
+        Said(chart("AAA", DAYS, [50.0] * len(DAYS))),
+        Said(chart("BBB", DAYS, [50.0] * len(DAYS), granularity="1mo")),
     ],
-    ids=["down", "half", "list", "empty", "shapeless", "ragged", "crumb", "silence", "nulls"],
+    ids=[
+        *(
+            "down",
+            "html",
+            "half",
+            "list",
+            "empty",
+            "shapeless",
+            "ragged",
+            "crumb",
+            "silence",
+            "nulls",
+            "close",
+            "volume",
+        ),
+        *("other", "monthly"),
+    ],
 )
 def test_a_broken_answer_is_asked_for_again_and_else_left_out_whole(here, ask, broken):
     here.says(YAHOO + "AAA", plain("AAA"))
@@ -189,6 +220,48 @@ def test_a_broken_answer_is_asked_for_again_and_else_left_out_whole(here, ask, b
     whole = ask("AAA", "BBB", patience={"timeout": 0.3, "retries": 3})
     assert (whole.bars["symbol"] == "BBB").sum() == len(DAYS)
     assert not any(note.startswith("No bars") for note in whole.notes)
+
+
+def adjusted_by_itself(history, *args, **kwargs):
+    """What yfinance returns by default: adjusted prices under the names of the others, and no Adj Close."""
+    return history(*args, **kwargs | {"auto_adjust": True})
+
+
+def by_symbol(history, *args, **kwargs):
+    """Columns in two levels, as `yfinance.download` has them."""
+    return pd.concat({"BBB": history(*args, **kwargs)}, axis=1).swaplevel(axis=1)
+
+
+def renamed(history, *args, **kwargs):
+    return history(*args, **kwargs).rename(columns={"Close": "Last"})
+
+
+def as_text(history, *args, **kwargs):
+    return history(*args, **kwargs).astype({"Close": str})
+
+
+def twice_a_day(history, *args, **kwargs):
+    table = history(*args, **kwargs)
+    return pd.concat([table, table.iloc[-1:] * 2])
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        (adjusted_by_itself, "no column Adj Close from yfinance"),
+        (by_symbol, "columns by symbol from yfinance"),
+        (renamed, "no column Close from yfinance"),
+        (as_text, "a column Close without numbers from yfinance"),
+        (twice_a_day, "two rows of 2020-09-01 from yfinance"),
+    ],
+)
+def test_a_yfinance_with_other_columns_gives_no_price(here, ask, monkeypatch, changed, named):
+    """Each is the real answer of yfinance, as another version of it would return it."""
+    here.says(YAHOO + "BBB", chart("BBB", DAYS, [50.0] * len(DAYS), adjusted=[25.0] * len(DAYS)))
+    history = yahoo_chart.PriceHistory.history
+    monkeypatch.setattr(yahoo_chart.PriceHistory, "history", lambda *args, **kwargs: changed(history, *args, **kwargs))
+    with pytest.raises(DataNotReady, match=rf"for any of 1 symbols \(BBB: {named} "):
+        ask("BBB", index=None, patience={"retries": 0})
 
 
 def test_no_crumb_no_cookie_but_charts(here, ask):
@@ -412,6 +485,41 @@ def test_data_update_of_the_profile_live(live, here):
     assert market.symbols.tolist() == ["AAA", "BRK.B", "CCC"]
     assert market.sectors["BRK.B"] == "Financials"
     assert any("GONE" in note for note in market.notes)
+
+
+def test_data_update_goes_on_after_a_break_and_says_how_long_it_took(live, here):
+    here.says(YAHOO + "CCC", Said(b"Too Many Requests", 429))
+    broken = update(live, DAYS[-1])
+    assert broken.code == 31
+    assert "2 answers are kept for today, and the next call asks only for the rest" in broken.err
+    assert (live / ".unfinished").is_dir()
+    before = len(here.asked("chart"))
+    here.says(YAHOO + "CCC", plain("CCC"))
+    again = update(live, DAYS[-1])
+    assert re.search(r"bars rejected so far; 5 symbols \(2 kept from an earlier attempt\) in \d+ s\n$", again.out)
+    asked = set(here.asked("chart")[before:])
+    assert asked == {YAHOO + "CCC", YAHOO + "GONE", YAHOO + "^GSPC"}
+    assert not (live / ".unfinished").exists()
+    assert re.search(r"; 5 symbols in \d+ s\n$", update(live, DAYS[-1]).out)
+
+
+def test_data_update_says_what_came_from_a_second_source_and_the_store_keeps_it(live, here):
+    """As a profile has it: the paths start at the desk."""
+    params = live.parent / "params" / "live" / "daily_run.yaml"
+    values = yaml.safe_load(params.read_text())
+    columns = {"split": "split", "dividend": "dividend"}
+    second = {"provider": "files", "path": "second.csv", "prices": "raw", "columns": columns}
+    params.write_text(yaml.safe_dump(values | {"source": values["source"] | {"second_source": second}}))
+    numbers = "50,50,50,50,900,1,0"
+    rows = [f"GONE,{day},{numbers}" for day in DAYS] + [f"OTHER,{day},{numbers}" for day in DAYS]
+    header = "symbol,date,open,high,low,close,volume,split,dividend"
+    (live.parent / "second.csv").write_text("\n".join([header, *rows, ""]))
+    told = update(live, DAYS[-1])
+    note = f"Bars of 1 name, {DAYS[0]} to {DAYS[-1]}, came from the second source files second.csv: GONE."
+    assert told.code == 0, told
+    assert told.out.splitlines()[1:] == [note]
+    assert note in stored(live).notes
+    assert stored(live).symbols.tolist() == ["AAA", "BRK.B", "CCC", "GONE"]
 
 
 def test_a_split_tonight_revises_nothing(live, here):

@@ -3,20 +3,23 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from inspect import signature
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import pandas as pd
 from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, ValidationInfo, model_validator
 
 from openbook import lazily
 from openbook.common import extensions
-from openbook.common.errors import DataError, OpenbookError, ParameterError
+from openbook.common.errors import DataError, DataNotReady, OpenbookError, ParameterError
 from openbook.common.settings import Settings
+from openbook.market.sources.attempt import Attempt
 from openbook.market.sources.edgar import EdgarTable
 from openbook.market.sources.files import FilesSource, fetch_files
-from openbook.market.sources.reading import shown
+from openbook.market.sources.reading import file_name, shown
 from openbook.market.sources.sample import SampleSource, fetch_sample
+from openbook.market.sources.second_source import Stored, require_usable, stand_in, unmixed
 from openbook.market.sources.simulated import fetch_simulated, simulate
 from openbook.market.sources.simulated_settings import SimulatedSource
 from openbook.market.sources.yahoo import YahooSource, fetch_yahoo
@@ -25,6 +28,7 @@ from openbook.market.tables import Delivery
 __all__ = [
     "BY_PROVIDER",
     "PROVIDERS",
+    "Attempt",
     "EdgarTable",
     "FilesSource",
     "OwnSource",
@@ -89,6 +93,18 @@ Source = (
 BY_PROVIDER = Discriminator(
     _tag, custom_error_type="provider", custom_error_message=f"provider is missing; choose from {', '.join(BUILT_IN)}"
 )
+YahooSource.model_rebuild(
+    _types_namespace={
+        "SecondSource": Annotated[
+            Annotated[FilesSource, Tag("files")] | Annotated[OwnSource, Tag("own")],
+            Discriminator(
+                _tag,
+                custom_error_type="second",
+                custom_error_message="a second source is `provider: files`, or one from lib/extensions",
+            ),
+        ]
+    }
+)
 _SOURCE = TypeAdapter(Annotated[Source, Field(discriminator=BY_PROVIDER)])
 
 
@@ -113,14 +129,47 @@ def origin(source: Source) -> str:
     return f"{source.provider} {shown(place)}" if place else source.provider
 
 
-def fetch(source: Source, *, since: pd.Timestamp | None = None) -> Delivery:
-    """What the provider has, as it came. DataError if it cannot be read; quality is judged by `quality.admit`.
+def fetch(
+    source: Source,
+    *,
+    since: pd.Timestamp | None = None,
+    attempt: Attempt | None = None,
+    stored: Stored | None = None,
+) -> Delivery:
+    """What the provider has, as it came; what it lacks is taken from its second source, if it has one. DataError if it
+    cannot be read; quality is judged by `quality.admit`.
 
     since : the first session of interest, for a provider that `takes_since`; others send all there is
+    attempt : for a provider of ours that asks for many things one after the other
+    stored : what the store has of the sessions from `since` on; None where there is no store
     """
     extensions.load()
     provider, recent = PROVIDERS[source.provider], {"since": since} if takes_since(source) else {}
-    return _fetch_own(source, recent) if isinstance(source, OwnSource) else provider(source, **recent)
+    if isinstance(source, OwnSource):
+        return _fetch_own(source, recent)
+    attempt = attempt or Attempt()
+    followed = {"attempt": attempt} if "attempt" in signature(provider).parameters else {}
+    sent = provider(source, **recent, **followed)
+    sent = sent if stored is None else unmixed(sent, stored)
+    if not (isinstance(source, YahooSource) and source.second_source and (sent.missing or sent.unready)):
+        return sent
+    begins, other = pd.Timestamp(since or source.start), cast(Source, source.second_source)
+    place = getattr(other, "path", "")
+    name = " ".join([other.provider, *([file_name(place)] if isinstance(place, str) and place else [])])
+    second = _usable(sent, other, name, since, attempt.closed)
+    if isinstance(second, str):
+        return replace(sent, notes=(*sent.notes, second))
+    return stand_in(sent, second, name=name, stored=stored, begins=begins, closed=attempt.closed)
+
+
+def _usable(sent: Delivery, other: Source, name: str, since, closed: pd.Timestamp) -> Delivery | str:
+    """What the second source sends; or a note why it cannot stand in, or DataNotReady (31) if the first needs it to."""
+    try:
+        return require_usable(sent, fetch(other, since=since), closed)
+    except (DataError, DataNotReady) as error:
+        if sent.unready:
+            raise DataNotReady(f"{sent.unready}; the second source {name} did not stand in: {error}") from None
+        return f"The second source {name} did not stand in: {error}."
 
 
 def _fetch_own(source: OwnSource, recent: dict) -> Delivery:

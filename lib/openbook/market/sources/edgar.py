@@ -20,12 +20,14 @@ from openbook.common.errors import DataError, DataNotReady, ParameterError
 from openbook.common.settings import Settings
 from openbook.market import calendar
 from openbook.market.fundamentals import known_items
+from openbook.market.sources.attempt import Attempt
 from openbook.market.sources.edgar_facts import ITEMS, RAW_COLUMNS, empty_facts, parse_facts
 from openbook.market.sources.rate_limit import Pace, Patience, asked_to_wait
 from openbook.market.sources.reading import SideTable, read_table, shown
 
 USER_AGENT = "OPENBOOK_SEC_USER_AGENT"
 TICKERS, FACTS = "/files/company_tickers.json", "/api/xbrl/companyfacts/CIK{:010d}.json"
+COMPANIES = "companies at the SEC"  # what an attempt counts
 # Refusals that pass: the SEC answers 403 for ten minutes after too many requests.
 PASSING = {403, 408, 425, 429, 500, 502, 503, 504}
 _CONTACT = re.compile(r"[\x20-\x7e]*[^\s@]+@[^\s@]+\.[^\s@]+[\x20-\x7e]*")
@@ -63,33 +65,49 @@ class Filings(NamedTuple):
     notes: tuple[str, ...]
 
 
-def fetch_filings(table: EdgarTable, symbols: list[str], *, pace: Pace | None = None) -> Filings:
+def fetch_filings(
+    table: EdgarTable, symbols: list[str], *, pace: Pace | None = None, attempt: Attempt | None = None
+) -> Filings:
     """Every filing of these symbols that the SEC has in XBRL (from 2009 on), sorted; symbols without are noted.
 
     Amendments and restated comparatives are further rows with their own `filed`: nothing replaces anything. Raises
     ParameterError without a user agent, DataNotReady if the SEC keeps refusing or is out of reach.
     """
-    office = _Office(table, pace or Pace(table.patience.requests_per_second))
+    office, attempt = _Office(table, pace or Pace(table.patience.requests_per_second)), attempt or Attempt()
     ciks, ambiguous = _ciks(table, office, symbols)
-    parts, unreported, answers = [], [], {}
+    companies: dict[int, list[str]] = {}
     for symbol, numbers in ciks.items():
         for cik in numbers:
-            if cik not in answers:  # share classes report together
-                answers[cik] = office.ask(table.facts_url + FACTS.format(cik))
-        found = [parse_facts(symbol, facts, table.items) for cik in numbers if (facts := answers[cik]) is not None]
-        parts += found
-        if not any(len(part) for part in found):
-            unreported.append(symbol)
+            companies.setdefault(cik, []).append(symbol)  # share classes report together
+    parts = []
+    for done, (cik, names) in enumerate(companies.items(), start=1):
+        parts.append(_facts_of(cik, names, table, office, attempt))
+        attempt.step(COMPANIES, done, len(companies))
     raw = pd.concat([empty_facts(), *parts], ignore_index=True) if parts else empty_facts()
+    reported = set(raw["symbol"])
+    unreported = [symbol for symbol in ciks if symbol not in reported]
     raw = raw.drop_duplicates().sort_values(["filed", *RAW_COLUMNS[:4], "accession", "value"], ignore_index=True)
     return Filings(raw, tuple(_notes(symbols, ciks, ambiguous, unreported)))
 
 
+def _facts_of(cik: int, names: list[str], table: EdgarTable, office: "_Office", attempt: Attempt) -> pd.DataFrame:
+    """RAW_COLUMNS of one company, once for each of its symbols."""
+    part = f"{cik} {' '.join(names)}"
+    if (kept := attempt.table(COMPANIES, part)) is not None:
+        return kept
+    facts = office.ask(table.facts_url + FACTS.format(cik))
+    if facts is None:
+        return empty_facts()
+    found = pd.concat([parse_facts(symbol, facts, table.items) for symbol in names], ignore_index=True)
+    attempt.keep(COMPANIES, part, found)
+    return found
+
+
 def fetch_reports(
-    table: EdgarTable, bars: pd.DataFrame, *, pace: Pace | None = None
+    table: EdgarTable, bars: pd.DataFrame, *, pace: Pace | None = None, attempt: Attempt | None = None
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """FUNDAMENTAL_COLUMNS of the symbols of these bars up to the last of them; and notes on them."""
-    filed = fetch_filings(table, sorted(bars["symbol"].unique()), pace=pace)
+    filed = fetch_filings(table, sorted(bars["symbol"].unique()), pace=pace, attempt=attempt)
     first, last = filed.table["filed"].min(), bars["date"].max()
     # all sessions, not those of the bars: of an update of the last weeks, too, each report counts from its own day
     sessions = calendar.sessions(last if filed.table.empty else min(first, last), last)

@@ -367,7 +367,8 @@ def _as_traded(source: FilesSource, bars: pd.DataFrame, master) -> tuple[pd.Data
     if source.prices == "adjusted_with_actions":
         return *unadjust(bars), []
     told = recorded_actions(source, bars, master)
-    parts, notes = ([told] if len(told) or source.has_tables else []), []
+    is_told = source.has_tables or {"split", "dividend"} & set(bars.columns)
+    parts, notes = ([told] if is_told else []), []
     if "adjusted_close" in bars:
         kinds = ("dividend",) if source.prices == "split_adjusted" else ("split", "dividend")
         implied, left = derive_actions(bars, adjusted_as=source.adjusted_as, tick=source.adjusted_tick, kinds=kinds)

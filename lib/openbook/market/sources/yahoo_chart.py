@@ -11,6 +11,7 @@ past tomorrow, at prices that never traded. `as_traded` reverses that.
 """
 
 import warnings
+from collections.abc import Mapping
 from contextlib import contextmanager
 from datetime import date
 from typing import NamedTuple
@@ -41,6 +42,7 @@ PASSING = {"empty", "garbled", "silent", "limited"}
 NOTHING = {400, 404, 422}
 PROFILES = "https://query2.finance.yahoo.com/v10/finance/quoteSummary/"
 FIELDS = {"Open": "open", "High": "high", "Low": "low", "Close": "close", "Volume": "volume"}
+COLUMNS = (*FIELDS, "Adj Close", "Dividends", "Stock Splits")
 # Prices are quoted in 0.0001 USD below a dollar and in cents above (Rule 612 of Regulation NMS). Yahoo sends float32,
 # seven digits, whose noise would look like a restatement: six are used, and not more than four decimals.
 DECIMALS, DIGITS = 4, 6
@@ -107,7 +109,7 @@ class Chart:
         No `end` is named: yfinance would keep the answer, a broken one too, and give it again to every retry. The
         time zone is given, because yfinance would ask for it, once for each symbol, and keep it on the disk.
         """
-        history = PriceHistory(self._data, symbol, NEW_YORK, self.session)
+        history = PriceHistory(data=self._data, ticker=symbol, tz=NEW_YORK, session=self.session)
         self.session.status = None
         try:
             table = history.history(
@@ -122,7 +124,8 @@ class Chart:
                 rounding=False,
                 timeout=self._timeout,
             )
-            currency = history.get_history_metadata()["currency"]
+            about = history.get_history_metadata()
+            currency = about["currency"]
         except YFRateLimitError:
             return Answer(None, "limited")
         except YFPricesMissingError as error:
@@ -134,6 +137,8 @@ class Chart:
             return Answer(None, "garbled", f"{type(error).__name__}: {error}")
         if currency != "USD":
             return Answer(None, "currency")
+        if wrong := _misshapen(table) or _misplaced(about, symbol):
+            return Answer(None, "garbled", f"{wrong} from yfinance {yfinance.__version__}")
         table.index = table.index.tz_localize(None).normalize().as_unit("us").rename("date")
         return Answer(table) if table["Close"].notna().any() else Answer(None, "empty")
 
@@ -147,6 +152,32 @@ class Chart:
             return ""
 
 
+def _misplaced(about: Mapping, symbol: str) -> str:
+    """What else an answer is about than the daily bars of `symbol`, by what it says of itself; "" if nothing."""
+    name, bars = str(about.get("symbol") or symbol), about.get("dataGranularity") or "1d"
+    if name.upper() != symbol.upper():
+        return f"bars of {name} instead of {symbol}"
+    return "" if bars == "1d" else f"bars of {bars} instead of 1d"
+
+
+def _misshapen(table: pd.DataFrame) -> str:
+    """What keeps a table from being the daily rows that were asked for, in words; "" if nothing does.
+
+    Without Adj Close the prices would be adjusted ones, under the names of the others.
+    """
+    if table.columns.nlevels > 1:
+        return "columns by symbol"
+    for name in COLUMNS:
+        if list(table.columns).count(name) != 1:
+            return f"{'two columns' if name in table.columns else 'no column'} {name}"
+        if table[name].dtype.kind not in "if":
+            return f"a column {name} without numbers"
+    if not isinstance(table.index, pd.DatetimeIndex) or table.index.tz is None:
+        return "rows without the exchange's time"
+    days = table.index.tz_localize(None).normalize()
+    return "" if days.is_unique else f"two rows of {days[days.duplicated()][0]:%Y-%m-%d}"
+
+
 def open_chart(patience: Patience, pace: Pace) -> Chart:
     """Yahoo, asked at that pace."""
     return Chart(PacedSession(pace), patience.timeout)
@@ -154,6 +185,10 @@ def open_chart(patience: Patience, pace: Pace) -> Chart:
 
 def together(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Answers under each other, by symbol and date: columns symbol, date, and those of the answers."""
+    if not tables:
+        tables = {
+            "": pd.DataFrame(columns=list(COLUMNS), index=pd.DatetimeIndex([], name="date").as_unit("us"), dtype=float)
+        }
     return pd.concat(tables, names=["symbol"]).reset_index().astype({"symbol": "str"})
 
 

@@ -21,17 +21,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from openbook.common.errors import DataError, StorageError
+from openbook.common.errors import ConflictError, DataError, DataNotReady, StorageError
 from openbook.common.files import make_folder, replace_file, storage, sync, write_synced
 from openbook.market import calendar
 from openbook.market.ingest import LEVEL_MEMORY, admit, doubtful_closes
 from openbook.market.restatements import in_order, restated_rows
-from openbook.market.sources import Source, fetch, takes_since
+from openbook.market.sources import Attempt, Source, fetch, takes_since
+from openbook.market.sources.attempt import Tell
+from openbook.market.sources.second_source import Stored, carried, marked, said
 from openbook.market.store.fingerprints import Earlier, fingerprint, session_digests
 from openbook.market.store.layout import fold, frame_of, from_tables, pack, refused_until, stacked, to_tables, unpack
 from openbook.market.store.manifest import (
@@ -48,10 +51,12 @@ from openbook.market.store.manifest import (
     require_manifest,
     require_same_source,
     seal_of,
+    second_of,
     sessions_of,
 )
 from openbook.market.store.merge import late_bars, require_same_tables
 from openbook.market.store.revisions import find_revisions
+from openbook.market.store.spool import Spool
 from openbook.market.store.update import (
     first_delta,
     joined,
@@ -62,13 +67,14 @@ from openbook.market.store.update import (
     next_step,
     sealed,
 )
-from openbook.market.tables import REFUSED_COLUMNS, Market
+from openbook.market.tables import REFUSED_COLUMNS, Market, Spans
 
 __all__ = [
     "StoreReport",
     "audit_store",
     "compact",
     "fingerprint",
+    "from_second",
     "load_market",
     "put_market",
     "read_store",
@@ -85,6 +91,16 @@ BLIND, COMPARED = LEVEL_MEMORY + 1, 40
 _PART = re.compile(r"(bars-\d{4}|[a-z]+)-[0-9a-f]{16}\.parquet")
 
 
+class Asked(NamedTuple):
+    """What a provider was asked for: by kind, how many in total, and how many of them an earlier attempt had got."""
+
+    totals: dict[str, int]
+    reused: dict[str, int]
+
+
+NOTHING = Asked({}, {})
+
+
 @dataclass(frozen=True, eq=False)
 class StoreReport:
     """What an update did.
@@ -96,6 +112,8 @@ class StoreReport:
     refused : what ingest refused, of everything sent up to now
     earlier : sessions sent that lie before the first of the store, and were left out
     fingerprint : of the market as known at the last session that was sent
+    asked : of a provider that is asked for many things one after the other
+    second : sentences on what of the store comes from a second source, and where it did not stand in
     """
 
     new_sessions: pd.DatetimeIndex
@@ -105,10 +123,20 @@ class StoreReport:
     refused: pd.DataFrame
     earlier: int
     fingerprint: str
+    asked: Asked = NOTHING
+    second: tuple[str, ...] = ()
 
 
 def update_store(
-    folder, source: Source, *, through, today=None, whole: bool = False, announce: Callable[[], None] = lambda: None
+    folder,
+    source: Source,
+    *,
+    through,
+    today=None,
+    whole: bool = False,
+    announce: Callable[[], None] = lambda: None,
+    unfinished: Path | None = None,
+    tell: Tell = lambda what, done, total: None,
 ) -> StoreReport:
     """Bring the store up to `through`: fetch, admit, and write what is new; without news not a byte changes.
 
@@ -117,6 +145,9 @@ def update_store(
     last one stored; but the last stored session may be corrected in place until a later one is stored.
 
     announce : called before the first byte of a change is written
+    unfinished : the folder in which a provider's answers are kept while it is asked, so that an update which breaks off
+        asks only for the rest when it is called again that day; None: nowhere
+    tell : called as the answers come in, see `Attempt`
 
     Raises ConflictError if the store was made with other settings of the source, and whatever `fetch` and `admit` do.
     """
@@ -124,8 +155,42 @@ def update_store(
     manifest = read_manifest(folder) if exists(folder) else None
     require_same_source(manifest, settings, folder)
     since = None if manifest is None or whole or not takes_since(source) else _overlap(manifest)
-    market, refused = admit(fetch(source, since=since), through=through, today=today)
-    return put_market(folder, market, refused, settings=settings, since=since, announce=announce)
+    attempt = Attempt(tell=tell)
+    stored = None if manifest is None else _stored(folder, manifest, since)
+    with _spooled(unfinished, attempt, settings, since):
+        delivery = fetch(source, since=since, attempt=attempt, stored=stored)
+        spans = carried(second_of(manifest), delivery, through=through)
+        market, refused = admit(marked(replace(delivery, second=spans)), through=through, today=today)
+        report = put_market(folder, market, refused, settings=settings, since=since, second=spans, announce=announce)
+    return replace(report, asked=Asked(dict(attempt.totals), dict(attempt.reused)), second=said(market.notes))
+
+
+def _stored(folder: Path, manifest: dict, since: pd.Timestamp | None) -> Stored:
+    """What a second source is compared with."""
+    listed = _listed(folder, manifest).index
+    return Stored(lambda: _read(folder, manifest, first=since)[0], second_of(manifest), listed)
+
+
+@contextmanager
+def _spooled(place: Path | None, attempt: Attempt, settings: dict, since) -> Iterator[None]:
+    """Around an update: what its attempt gets is kept until it ends, or until the answers turn out to be bad. An
+    interrupt, a crash and a provider that stops to answer leave it for the next one."""
+    if place is None:
+        yield
+        return
+    attempt.parts = spool = Spool(place, settings, since, attempt.closed)
+    try:
+        yield
+    except DataNotReady as error:
+        if not len(spool):
+            raise
+        raise DataNotReady(
+            f"{error}; {len(spool)} answers are kept for today, and the next call asks only for the rest"
+        ) from None
+    except (DataError, ConflictError):
+        spool.remove()
+        raise
+    spool.remove()
 
 
 def _is_rewritten(manifest: dict) -> bool:
@@ -150,12 +215,14 @@ def put_market(
     *,
     settings: dict,
     since=None,
+    second: Spans | None = None,
     announce: Callable[[], None] = lambda: None,
 ) -> StoreReport:
     """Write what `sent`, an admitted market, adds to the store; `settings` describe its source.
 
     announce : as in `update_store`
     since : `sent` begins only here; what it lacks before is no news, and its first BLIND sessions are not compared
+    second : what of the store comes from a second source then
     """
     folder, settings = Path(folder), json.loads(json.dumps(settings))
     manifest = read_manifest(folder) if exists(folder) else None
@@ -164,7 +231,8 @@ def put_market(
         len(manifest["sessions"]) == 1 and f"{sent.dates[-1]:%Y-%m-%d}" in manifest["sessions"]
     )
     put: Callable[..., StoreReport] = _begin if begins else _go_on
-    return put(folder, manifest, sent, refused, describe(sent, settings), since, announce)
+    about = describe(sent, settings) | ({"second": second} if second else {})
+    return put(folder, manifest, sent, refused, about, since, announce)
 
 
 def _begin(
@@ -291,6 +359,13 @@ def has_session(folder, date) -> bool:
     return exists(folder) and f"{calendar.as_day(date):%Y-%m-%d}" in read_manifest(folder)["sessions"]
 
 
+def from_second(folder, date) -> dict[str, str]:
+    """The names whose bars of that session came from a second source, and which one; read from the manifest alone."""
+    folder, day = Path(folder), f"{calendar.as_day(date):%Y-%m-%d}"
+    spans = second_of(read_manifest(folder)) if exists(folder) else {}
+    return {symbol: name for symbol, (first, last, name) in spans.items() if first <= day <= last}
+
+
 def store_fingerprint(folder, date) -> str:
     """`fingerprint` of the stored market as known at the close of `date`, read from the manifest alone.
 
@@ -346,7 +421,7 @@ def load_market(source: Source, *, store=None, through=None) -> tuple[Market, pd
     Raises ConflictError if the store was made with other settings of the source.
     """
     if store is None:
-        return admit(fetch(source), through=through)
+        return admit(marked(fetch(source)), through=through)
     if exists(Path(store)):
         require_same_source(read_manifest(Path(store)), source.model_dump(mode="json"), Path(store))
     return read_store(store, through=through)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from openbook.common.errors import ConflictError, DataError, StorageError
 from openbook.common.strict_json import mismatch, parse_json
-from openbook.market.tables import Market
+from openbook.market.tables import Market, Spans
 
 MANIFEST = "manifest.json"
 FORMAT = 2
@@ -23,6 +23,7 @@ LATER = {
     "tables": [str],
     "index?": (str, type(None)),
     "listed": ({str: str}, type(None)),
+    "second?": {str: [str]},
     "deltas": [{"first": str, "known": str, "chain": str, "files": _FILES}],
 }
 _REPAIR = "restore the folder from a backup, or delete it, then openbook reset --restored and openbook data update"
@@ -60,6 +61,11 @@ def describe(market: Market, settings: dict) -> dict:
 
 def sessions_of(manifest: dict) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(list(manifest["sessions"]), name="date").as_unit("us")
+
+
+def second_of(manifest: dict | None) -> Spans:
+    """What of a store comes from a second source: by symbol the first and last session, and the source."""
+    return {} if manifest is None else manifest.get("second", {})
 
 
 def dated(listed: pd.Series) -> dict[str, str]:
