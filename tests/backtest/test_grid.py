@@ -261,7 +261,7 @@ def test_the_index_beside_the_combinations_loses_no_growth_to_a_hole(grid, marke
 
 
 def test_names_that_vanish_while_held_are_counted_over_the_backtests(market):
-    """One name of the universe is delisted; the backtest without it never had it."""
+    """A name that still trades on the day of its delisting is cash on the next; a backtest without it never had it."""
     gone, day = str(market.symbols[0]), market.dates[300]
     ended = replace(market, actions=lab.delisting(f"{day:%Y-%m-%d}", gone, -0.5))
     tester, dates = VectorizedBacktester(settings=PortfolioSettings(top_n=10, lookback=100)), market.dates[250:350:10]
@@ -269,5 +269,7 @@ def test_names_that_vanish_while_held_are_counted_over_the_backtests(market):
     whole = tester.run(weights, ended)
     others = tester.run(weights.assign(**{gone: 0.0, other: weights[other] + weights[gone]}), ended)
     found = forced_exits({("a", "x"): whole, ("b", "x"): whole, ("c", "x"): others})
-    assert found.to_dict("records") == [{"date": day, "symbol": gone, "kind": "delisting", "backtests": 2}]
+    assert found.to_dict("records") == [
+        {"date": market.dates[301], "symbol": gone, "kind": "delisting", "backtests": 2}
+    ]
     assert forced_exits({("c", "x"): others}).empty
