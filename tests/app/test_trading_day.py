@@ -1,4 +1,4 @@
-"""One evening on the bundled members of an index, with a book that holds a name whose bars ended three sessions before."""
+"""One evening on the bundled members of an index, after a name of the book has vanished."""
 
 import pytest
 

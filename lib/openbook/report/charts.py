@@ -204,7 +204,7 @@ def intervals(table: pd.DataFrame, title: str, form: str = "{x:.0%}"):
     ax.set_yticks(at, list(shown.index))
     ax.set_ylim(-0.7, len(shown) - 0.3)
     ax.xaxis.set_major_formatter(form)
-    fig.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")  # over the names too, which are long
+    ax.set_title(title, loc="left")
     ends = [f"{name} {_formatted(row.low, '+.1%')} to {_formatted(row.high, '+.1%')}" for name, row in shown.iterrows()]
     return figure(fig, _listed(title, ends))
 
