@@ -24,6 +24,7 @@ from openbook.ledger.records import new_state
 from openbook.market.calendar import sessions
 from openbook.market.dollar_volume import median_dollar_volume
 from openbook.market.ingest import admit
+from openbook.market.store import load_market
 from openbook.market.tables import Delivery
 from openbook.portfolio.construct import construct_portfolio
 from openbook.portfolio.regime import detect_regime
@@ -448,10 +449,14 @@ def test_every_profile_fits_its_notebook(project_root, notebook, profile):
     check_parameters(project_root / "notebooks" / f"{notebook}.ipynb", params)
 
 
-def test_the_demo_ends_with_the_bundled_data():
-    days = sessions("2022-11-01", pipeline.DEMO_LAST)[-pipeline.DEMO_SESSIONS :]
-    assert (20, pd.Timestamp("2022-12-28")) == (pipeline.DEMO_SESSIONS, pipeline.DEMO_LAST)
-    assert f"{days[0]:%Y-%m-%d}" == "2022-11-30"
+def test_names_vanish_during_the_demo(project_root):
+    days = sessions("2017-08-01", pipeline.DEMO_LAST)[-pipeline.DEMO_SESSIONS :]
+    assert (20, pd.Timestamp("2017-09-15")) == (pipeline.DEMO_SESSIONS, pipeline.DEMO_LAST)
+    assert f"{days[0]:%Y-%m-%d}" == "2017-08-18"
+    market, _ = load_market(load_params("daily_run", "demo", root=project_root).source, through=days[-1])
+    during = market.actions[market.actions["date"] >= days[0]]
+    assert during["symbol"].tolist() == ["WFM", "DOW", "SPLS"]
+    assert market.volume.iloc[-1].count() == market.members.iloc[-1].sum() == 120
 
 
 def test_an_earlier_run_must_be_there(tmp_path):
@@ -476,7 +481,7 @@ def test_the_demo_from_nothing_to_twenty_pages(tmp_path):
     answer = succeed(openbook("--runs", tmp_path / "runs", "demo"))
     pages = sorted((tmp_path / "runs" / "daily_run").glob("*/report.html"))
     assert len(pages) == pipeline.DEMO_SESSIONS
-    assert pages[-1].parent.name == "2022-12-28"
+    assert pages[-1].parent.name == "2017-09-15"
     assert str(pages[-1].resolve()) in answer.out
     history = views(tmp_path / "runs" / "books" / "paper.db")["performance_history"]
     assert list(history["date"]) == [page.parent.name for page in pages]
@@ -495,7 +500,7 @@ def test_the_demo_from_nothing_to_twenty_pages(tmp_path):
 @pytest.mark.parametrize(
     ("notebook", "options"),
     [(name, ()) for name in NOTEBOOKS]
-    + [("daily_run", ("-f", "params/demo/daily_run.yaml", "-p", "date", "2022-12-28"))],
+    + [("daily_run", ("-f", "params/demo/daily_run.yaml", "-p", "date", "2017-09-15"))],
 )
 def test_bare_papermill_runs_every_notebook_and_changes_no_state(project_root, tmp_path, notebook, options):
     """Run All with the defaults, and the line that the quickstart gives."""

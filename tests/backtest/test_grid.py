@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from openbook import metrics
-from openbook.backtest.engine import BacktestResult, VectorizedBacktester
+from openbook.backtest.engine import BacktestResult, VectorizedBacktester, equal_weight_universe
 from openbook.backtest.grid import (
     INDEX,
     RANDOM,
@@ -17,6 +17,7 @@ from openbook.backtest.grid import (
     backtest_holdout,
     common_dates,
     daily_returns,
+    forced_exits,
     label,
     regime_breakdown,
 )
@@ -257,3 +258,18 @@ def test_the_index_beside_the_combinations_loses_no_growth_to_a_hole(grid, marke
     assert holed.notna().all()
     assert (1 + holed).prod() == pytest.approx((1 + whole).prod())
     assert "index" not in daily_returns(results, market)
+
+
+def test_names_that_vanish_while_held_are_counted_over_the_backtests(market):
+    """A name that still trades on the day of its delisting is cash on the next; a backtest without it never had it."""
+    gone, day = str(market.symbols[0]), market.dates[300]
+    ended = replace(market, actions=lab.delisting(f"{day:%Y-%m-%d}", gone, -0.5))
+    tester, dates = VectorizedBacktester(settings=PortfolioSettings(top_n=10, lookback=100)), market.dates[250:350:10]
+    weights, other = equal_weight_universe(ended, dates), str(market.symbols[1])
+    whole = tester.run(weights, ended)
+    others = tester.run(weights.assign(**{gone: 0.0, other: weights[other] + weights[gone]}), ended)
+    found = forced_exits({("a", "x"): whole, ("b", "x"): whole, ("c", "x"): others})
+    assert found.to_dict("records") == [
+        {"date": market.dates[301], "symbol": gone, "kind": "delisting", "backtests": 2}
+    ]
+    assert forced_exits({("c", "x"): others}).empty

@@ -81,6 +81,21 @@ def test_shares_that_follow_from_a_rounded_value_have_no_stray_decimals(trades):
     assert "; 27 shares held after the order. " in told.iloc[0]
 
 
+def test_nothing_is_left_of_a_name_that_is_sold(trades):
+    """104 shares of 98.5180 are 10,245.872 USD; of an equity that is 0.03 USD off, 1e-5 shares would seem to stay."""
+    order = trades.iloc[[0]].assign(shares=-104, price=98.518, weight_before=104 * 98.518 / 102_644.56, weight_target=0)
+    story = pd.DataFrame({"score": [0.0], "rank": [72]}, index=order["symbol"])
+    for value in (102_644.59, 102_644.53):
+        told = order_stories(order, story, pd.Series(dtype="str"), value)["rationale"]
+        assert "Target 0.00% = 0.0 shares; 0 shares held after the order. " in told.iloc[0]
+
+
+def test_participation_of_a_small_book_in_large_names_is_not_shown_as_zero():
+    """7,584 USD of a name that trades 150 million a day are half a basis point."""
+    row = {"check": "liquidity", "status": "pass", "value": 7_584 / 150e6, "limit": 0.05, "detail": ""}
+    assert spoken(pd.DataFrame([row]))[["value", "limit"]].iloc[0].tolist() == ["0.005%", "5.000%"]
+
+
 def test_names_that_the_book_is_too_small_for_come_last(trades):
     missed = pd.DataFrame({"symbol": ["NVR"], "why": ["10.0% is 0.13 shares at 1,581.29 USD, less than one"]})
     none = pd.DataFrame({"score": [], "rank": []}, dtype=float)

@@ -1,5 +1,7 @@
 """Laws of the frozen tables, and the total-return close against hand computations."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -228,6 +230,14 @@ def test_summary_says_what_a_page_needs(delivery, damage, tonight):
     assert said["Names with a bar"] == "38 of 40"
     assert said["Sessions"] == "70 since 2023-03-22"
     assert said["Execution"] == "next open"
+    assert "Members" not in said
+
+
+def test_summary_counts_the_members_of_the_last_session():
+    close = table({"A": [4.0, 2.0], "B": [1.0, 1.0]})
+    members = pd.DataFrame({"A": [True, False], "B": [True, True]}, index=close.index).rename_axis(columns="symbol")
+    market = replace(market_of(close), members=members[close.columns])
+    assert market.summary()["Members"] == "1"
 
 
 def test_tables_out_of_step_are_refused():

@@ -175,3 +175,14 @@ def test_a_histogram_says_how_much_lies_below_the_mark():
 def test_a_curve_names_its_best_point():
     table = pd.DataFrame({"rank_ic": [0.01, 0.03, 0.02]}, index=pd.Index([10, 20, 30], name="trees"))
     assert "rank_ic best at 20" in alt(charts.curve(table, "Learning"))
+
+
+def test_a_title_beside_long_names_is_not_cut_off():
+    """Ink of a title that goes on beyond the picture would reach its last columns."""
+    table = pd.DataFrame(
+        {"low": -0.1, "value": 0.0, "high": 0.1}, index=[f"random_forest × {n:024d}" for n in range(9)]
+    )
+    drawn = charts.intervals(table, "Annualized active return over equal weight, 95% interval")
+    title = np.asarray(Image.open(io.BytesIO(drawn.png)).convert("L"))[:40]
+    assert title.min() < 100
+    assert title[:, -4:].min() > 200

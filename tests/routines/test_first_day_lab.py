@@ -47,7 +47,7 @@ def command(clone: Path, *words: str, cwd: Path | None = None) -> subprocess.Com
 def test_the_demo_shows_its_progress_and_leaves_a_desk_in_order(clone):
     done = command(clone, "demo")
     assert done.returncode == 0, done.stderr
-    assert "[23/23] daily_run of 2022-12-28" in done.stdout
+    assert "[23/23] daily_run of 2017-09-15" in done.stdout
     assert "Candidates × folds" in done.stderr  # no terminal: a line now and then
     status = command(clone, "status", cwd=clone / "notebooks" / "guides")
     assert status.returncode == 0
@@ -123,7 +123,7 @@ def test_run_all_in_jupyterlab_saves_a_guide_and_voids_no_order(clone, lab):
     assert sum(bool(cell["outputs"]) for cell in cells) > 10
     assert not [out for cell in cells for out in cell["outputs"] if out["output_type"] == "error"]
     assert "VOID" not in command(clone, "status").stdout
-    assert command(clone, "export", "2022-12-28").stderr.count("the code changed") == 0
+    assert command(clone, "export", "2017-09-15").stderr.count("the code changed") == 0
     tests = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-n0", "notebooks"]
     collected = subprocess.run(tests, cwd=clone, env=environment(clone), capture_output=True, text=True)
     assert ".ipynb_checkpoints" not in collected.stdout

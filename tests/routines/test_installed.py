@@ -50,10 +50,10 @@ def test_a_desk_from_the_wheel_alone(installed, tmp_path):
     openbook, desk = installed / "openbook", tmp_path / "desk"
     assert "a new desk" in call(openbook, "new", "desk", at=tmp_path)
     said = call(openbook, "demo", at=desk)
-    page = desk / "runs" / "daily_run" / "2022-12-28"
+    page = desk / "runs" / "daily_run" / "2017-09-15"
     assert f"Latest daily page: {page / 'report.html'}" in said
     assert call(openbook, "open", at=desk) == f"{page / 'report.html'}\n"
-    assert "daily_run: 20 sealed, the last of 2022-12-28" in call(openbook, "status", at=desk / "notebooks")
+    assert "daily_run: 20 sealed, the last of 2017-09-15" in call(openbook, "status", at=desk / "notebooks")
     assert "23 runs" in call(openbook, "verify", at=desk)
     assert "no problems" in call(openbook, "verify", at=desk)
-    assert "outputs of 2022-12-28 are identical" in call(openbook, "replay", "2022-12-28", at=desk)
+    assert "outputs of 2017-09-15 are identical" in call(openbook, "replay", "2017-09-15", at=desk)

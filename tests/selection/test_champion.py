@@ -24,7 +24,7 @@ from openbook.selection.champion import (
     verify_champion,
 )
 
-DATE = "2022-11-29"
+DATE = "2017-08-17"
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_an_unvetted_champion_says_so_and_what_stopped_it(bundle):
     assert "NOT VETTED, paper only" in card.sentence
     assert card.sentence.startswith(f"{card.model} × {card.optimizer}, selected ")
     assert card.sentence.count(" failed: ") == 1
-    assert card.summary("2022-12-28")["Passed every gate"] == "no: paper only"
+    assert card.summary("2017-09-15")["Passed every gate"] == "no: paper only"
 
 
 @pytest.mark.parametrize("name", [CARD, "schema.json", "model.txt"])
@@ -148,7 +148,7 @@ def test_the_card_of_one_that_passed_says_so_and_does_not_boast(compared, bundle
     chosen = selection.ranking.iloc[-1]
     _, card = bundle_champion(chosen, vetted=True, selection=selection, compared=compared, selected=DATE)
     assert card.sentence.endswith("after 2 trials: passed every gate.")
-    said = card.summary("2022-12-28")
+    said = card.summary("2017-09-15")
     assert said["Passed every gate"] == "yes"
     assert said["Selection score"].endswith("after 2 trials")  # another may have scored higher and failed a gate
     assert card.portfolio == compared.portfolio.model_copy(update={"optimizer": chosen["optimizer"]})
@@ -239,7 +239,7 @@ def test_a_challenger_is_compared_with_the_champion_on_the_same_dates(bundle, fo
 
 
 def test_a_stand_in_champion_is_marked_and_has_not_seen_the_last_sessions():
-    market, _ = load_market(SampleSource(), through=DATE)
+    market, _ = load_market(SampleSource(market="sp500_2013_2018"), through=DATE)
     model, card = inputs.champion(None, market)
     assert not card.vetted
     assert "Demo model" in card.sentence

@@ -262,8 +262,8 @@ def _train(dataset: MLDataset) -> Trained:
 
 
 def _small_comparison(date) -> Comparison:
-    """One model, two optimizers, the bundled data."""
-    market, _ = load_market(SampleSource(), through=date)
+    """One model, two optimizers, the bundled members of the S&P 500."""
+    market, _ = load_market(SampleSource(market="sp500_2013_2018"), through=date)
     market = market.upto(date)
     dataset = _dataset(market)
     trained = _train(dataset)

@@ -15,7 +15,7 @@ README = b"""# A desk of openbook
 
 Every trading decision of this desk is an executed notebook that anyone can open, check and replay.
 
-    openbook demo      # train, compare, select and 20 daily pages, on bundled data: two minutes
+    openbook demo      # train, compare, select and 20 daily pages, on bundled data: some minutes
     openbook open      # the latest daily page
     openbook status    # the book, the champion, the latest runs
 

@@ -126,6 +126,12 @@ def warnings(results: Mapping[Combination, BacktestResult]) -> str:
     return "\n".join(dict.fromkeys(result.warning for result in results.values() if result.warning))
 
 
+def forced_exits(results: Mapping[Combination, BacktestResult]) -> pd.DataFrame:
+    """Held names that became cash without an order: date, symbol, kind, and the number of backtests that held them."""
+    every = pd.concat([result.forced_exits for result in results.values()], ignore_index=True)
+    return every.groupby(["date", "symbol", "kind"]).size().rename("backtests").reset_index()
+
+
 def backtest_baselines(
     market: Market, regimes: pd.Series, *, backtester: VectorizedBacktester, dates: pd.DatetimeIndex, seed: int
 ) -> dict[Combination, BacktestResult]:

@@ -36,8 +36,13 @@ STATUSES = {  # of the kill switch, on a page; `n/30` counts sessions
     "unevaluable": "cannot be evaluated",
 }
 _COUNT = re.compile(r"(\d+)/(\d+)", re.ASCII)
-SHOWN = 7  # digits of a number of shares that follows from a weight
-UNITS = {**dict.fromkeys(COUNTED, ",.0f"), "cash": ",.2f", "sharpe": ".2f"}  # of a check; others are fractions
+SHOWN = 6  # digits of a number of shares that follows from a weight
+UNITS = {
+    **dict.fromkeys(COUNTED, ",.0f"),
+    "cash": ",.2f",
+    "sharpe": ".2f",
+    "liquidity": ".3%",
+}  # of a check; others are fractions
 BPS = ("max_cost",)  # fractions so small that a page shows basis points
 
 
@@ -134,7 +139,9 @@ def _rounding(order: Any, value: float) -> str:
     """The target in shares, and what the order makes of it."""
     wanted = order.weight_target * value / order.price
     before = order.weight_before * value / order.price
-    after = float(f"{before + order.shares:.{SHOWN}g}")  # of a value that is rounded to the cent no more is known
+    # Of a value whose parts are rounded to the cent no more is known, and a difference is known no better.
+    digits = SHOWN - len(f"{max(before, before + order.shares):.0f}")
+    after = round(before + order.shares, digits) + 0.0  # not −0
     return f"Target {order.weight_target:.2%} = {wanted:,.1f} shares; {after:,.10g} shares held after the order"
 
 

@@ -168,10 +168,12 @@ class Market(Shown):
     def summary(self) -> dict[str, str]:
         """Description of the market for a page: source, size, span, fields, and how orders execute."""
         there = int(self.close.iloc[-1].notna().sum())
+        members = {} if self.members is None else {"Members": f"{int(self.members.iloc[-1].sum())}"}
         return {
             "Source": self.name,
             "Last session": f"{self.dates[-1]:%Y-%m-%d}",
             "Names with a bar": f"{there} of {len(self.symbols)}",
+            **members,
             "Sessions": f"{len(self.dates):,} since {self.dates[0]:%Y-%m-%d}",
             "Fields": ", ".join(self.bar_fields),
             "Execution": self.execution.replace("_", " "),

@@ -265,6 +265,18 @@ def _arrange(fig) -> None:
         room["right"] -= max(0.0, max(box.x1 for box in inches) - width + EDGE) / width
         room["top"] -= max(0.0, max(box.y1 for box in inches) - height + EDGE) / height
         fig.subplots_adjust(**room)
+    _fit_titles(fig, renderer)
+
+
+def _fit_titles(fig, renderer) -> None:
+    """A title that is longer than its axes begins further to the left, above the labels of the axis."""
+    for ax in fig.axes:
+        with house_style():
+            text = ax.set_title(ax.get_title("left"), loc="left", y=1.0)
+        box = text.get_window_extent(renderer)
+        beyond = box.x1 - fig.bbox.x1 + EDGE * fig.dpi
+        if beyond > 0:
+            text.set_x(-min(beyond, box.x0) / ax.bbox.width)
 
 
 def _png(fig) -> tuple[bytes, int, int]:

@@ -125,6 +125,8 @@ def origin(source: Source) -> str:
     """Which provider and which of its places the prices come from, in a few words: how they are read does not count."""
     if isinstance(source, SimulatedSource):
         return f"simulated {hashlib.sha256(source.model_dump_json().encode()).hexdigest()[:8]}"
+    if isinstance(source, SampleSource):
+        return source.provider if source.market == "large_2022" else f"{source.provider} {source.market}"
     place = getattr(source, "path", "")
     return f"{source.provider} {shown(place)}" if place else source.provider
 
