@@ -1,4 +1,4 @@
-"""Every command that the README and the guides show is given, as it stands there, on a desk on which it makes sense."""
+"""Every command that the pages and the guides show is given, as it stands there, on a desk on which it makes sense."""
 
 import pytest
 
@@ -23,6 +23,7 @@ WHEN = {
     "openbook verify --restored": "restored",
     "openbook sign HASH --date D --by NAME --key FILE --out TOKEN": "listed",
     "openbook approve D --token TOKEN": "signed",
+    "openbook approve D --token token.json": "signed",
     "openbook export D --format generic --out FILE": "live, approved",
     "openbook export D --format ibkr --out FILE": "live, approved",
     "openbook export D --format alpaca --out FILE": "live, approved",
@@ -41,8 +42,13 @@ ELSEWHERE = {
     "pip install uv && uv run --extra test pytest": "these tests",
     "openbook demo": "takes minutes; tests/app/test_pipeline.py runs it",
     "openbook run daily_run": "named without its date",
+    "openbook fills": "named without its file",
+    "openbook cash fee": "named without an amount",
+    "openbook cash interest": "named without an amount",
     "openbook data check": "named without a folder",
     "openbook --runs FOLDER …": "stands for any command",
+    "openbook -v …": "stands for any command",
+    "openbook verify --head …": "stands for the two that are given, with HASH and with FILE",
     "openbook run train_candidates … --engine dask://host:8786": "needs a cluster; tests/app/test_pipeline.py has one",
     "openbook data update --profile live": "needs Yahoo Finance",
     "uv run --extra docs openbook open docs": "builds the site, which takes minutes; tests/test_docs.py builds it",

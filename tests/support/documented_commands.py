@@ -4,6 +4,7 @@ A page's command is a line of a fenced shell block, or code between backticks th
 than name a command. Words in capitals stand for a name, a date or a file; each moment has what stands for them.
 """
 
+import json
 import re
 import shlex
 import shutil
@@ -39,7 +40,8 @@ from support.trained_desk import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "notebooks" / "guides").glob("*.md")))
+GUIDES = ROOT / "notebooks" / "guides"
+PAGES = (ROOT / "README.md", *sorted(GUIDES.glob("*.md")), *sorted(GUIDES.glob("*.ipynb")))
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 OURS = re.compile(r"(?:uv run (?:--extra \w+ )*)?openbook ((?:-|[a-z]).*)")
 MONTH = tuple(f"openbook run {name} --date D" for name in ("train_candidates", "compare", "select_champion"))
@@ -60,7 +62,7 @@ def shown() -> dict[str, str]:
     """Every command of the pages and the first page that has it; of alternatives such as orders|runs each."""
     found: dict[str, str] = {}
     for page in PAGES:
-        text = page.read_text(encoding="utf-8")
+        text = _words(page)
         blocks = [body for language, body in FENCED.findall(text) if language == "bash"]
         lines = [line.partition(" #")[0].strip() for body in blocks for line in body.splitlines()]
         spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", FENCED.sub("", text))]
@@ -69,6 +71,14 @@ def shown() -> dict[str, str]:
             for command in _alternatives(line.replace("\\|", "|")):
                 found.setdefault(command, page.name)
     return found
+
+
+def _words(page: Path) -> str:
+    """The text of a page, of a notebook the prose alone: its cells are run by other tests."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".md":
+        return text
+    return "\n\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown")
 
 
 def _alternatives(line: str) -> list[str]:
@@ -145,7 +155,14 @@ class Moment:
         date, before = self.date(self.session), self.date(max(self.session - 1, 0))
         hashes = {"--head HASH": audit_log.head(self.desk.runs), "sign HASH": self._digest()}
         files = {"FILE": "new.txt", "--head FILE": "mail.txt", "--weights FILE": "ours.csv", "--key FILE": "ann.key"}
-        said = {"NAME": "Ann", "WHY": "a test", "OLD": self._held(), "NEW": "NEWER", "FILL_ID": "fill-0"}
+        said = {
+            "NAME": "Ann",
+            "WHY": "a test",
+            "OLD": self._held(),
+            "NEW": "NEWER",
+            "FILL_ID": "fill-0",
+            "AMOUNT": "5",
+        }
         places = {"FOLDER": "../new", "check FOLDER": "delivered", "TOKEN": "token.json"}
         dates = {"D": date, "D1": before, "D2": date}
         one = {name: [word] for name, word in (hashes | files | said | places | dates).items()}
