@@ -43,8 +43,6 @@ ELSEWHERE = {
     "openbook demo": "takes minutes; tests/app/test_pipeline.py runs it",
     "openbook run daily_run": "named without its date",
     "openbook fills": "named without its file",
-    "openbook cash fee": "named without an amount",
-    "openbook cash interest": "named without an amount",
     "openbook data check": "named without a folder",
     "openbook --runs FOLDER …": "stands for any command",
     "openbook -v …": "stands for any command",
