@@ -42,6 +42,7 @@ from support.trained_desk import (
 ROOT = Path(__file__).resolve().parents[2]
 GUIDES = ROOT / "notebooks" / "guides"
 PAGES = (ROOT / "README.md", *sorted(GUIDES.glob("*.md")), *sorted(GUIDES.glob("*.ipynb")))
+INDENTED = re.compile(r"^ {4}(openbook .*?)(?: {2,}.*)?$", re.MULTILINE)  # and in words what it does
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 OURS = re.compile(r"(?:uv run (?:--extra \w+ )*)?openbook ((?:-|[a-z]).*)")
 MONTH = tuple(f"openbook run {name} --date D" for name in ("train_candidates", "compare", "select_champion"))
@@ -65,6 +66,7 @@ def shown() -> dict[str, str]:
         text = _words(page)
         blocks = [body for language, body in FENCED.findall(text) if language == "bash"]
         lines = [line.partition(" #")[0].strip() for body in blocks for line in body.splitlines()]
+        lines += INDENTED.findall(text)
         spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", FENCED.sub("", text))]
         commands = [span for span in spans if OURS.fullmatch(span) and not is_a_name(span)]
         for line in [*filter(None, lines), *commands]:
@@ -164,9 +166,9 @@ class Moment:
             "AMOUNT": "5",
         }
         places = {"FOLDER": "../new", "check FOLDER": "delivered", "TOKEN": "token.json"}
-        dates = {"D": date, "D1": before, "D2": date}
+        dates = {"2022-12-20": date, "D": date, "D1": before, "D2": date}
         one = {name: [word] for name, word in (hashes | files | said | places | dates).items()}
-        return one | {"…": ["--date", date]}
+        return one | {"vendor …": ["--date", date]}
 
     def _digest(self) -> str:
         with suppress(BookError):  # no book, or not this session
