@@ -687,13 +687,15 @@ def data_check(
     folder: Annotated[str, typer.Argument(help="Vendor folder, file or URL; its layout is detected.")] = "",
     source: Annotated[str, typer.Option(help="YAML with a source: block, if detection fails.")] = "",
     beside: Annotated[str, typer.Option(help="A second source to compare with: a folder, or YAML.")] = "",
+    write: Annotated[str, typer.Option(help="params/NAME: write what was recognized as a profile that runs.")] = "",
     json_: Json = False,
 ) -> int:
     """Check a full price history: findings, worst first, and how to fix them. Exit code 30: it would stop a run."""
     from openbook.app import pipeline
 
-    checkup = pipeline.check_data(folder, source=source, beside=beside)
-    _answer(json_, checkup.document() if json_ else {}, [] if json_ else list(checkup.lines()))
+    checkup, following = pipeline.check_data(folder, source=source, beside=beside, write=write)
+    lines = [] if json_ else [*checkup.lines(), *following]
+    _answer(json_, checkup.document() | {"written": write} if json_ else {}, lines)
     return 0 if checkup.usable else DataError.exit_code
 
 

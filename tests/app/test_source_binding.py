@@ -6,7 +6,8 @@ import shutil
 import pandas as pd
 import pytest
 
-from openbook.app.source_binding import bound_to
+from openbook.app.source_binding import bound_to, require_carrying
+from openbook.common.errors import ParameterError
 from openbook.market.sources import origin, parse_source
 from support.small_runs import log_runs
 from support.trained_desk import hashes, openbook, succeed
@@ -77,3 +78,24 @@ def test_how_prices_are_read_does_not_count():
     assert origin(secret) == "files https://host/a.csv"
     assert origin(parse_source({"provider": "sample"})) == "sample"
     assert pd.notna(origin(parse_source({"provider": "simulated", "end": "2024-06-28"})))
+
+
+@pytest.mark.parametrize(
+    ("settings", "carries"),
+    [
+        ({"prices": "raw"}, True),
+        ({"prices": "adjusted"}, False),
+        ({"prices": "split_adjusted"}, False),
+        ({"prices": "split_adjusted", "columns": {"split": "split"}}, True),
+        ({"prices": "split_adjusted", "splits": {"path": "splits.csv"}}, True),
+        ({"prices": "adjusted_with_actions", "columns": {"split": "split"}}, True),
+    ],
+)
+def test_w01_a_live_book_needs_prices_whose_splits_are_known(desk, settings, carries):
+    source = parse_source({"provider": "files", "path": "x", **settings})
+    given = (desk.book, source, desk.runs / "store")
+    if carries:
+        require_carrying(*given, paper=False)
+        return
+    with pytest.raises(ParameterError, match=f"prices: {source.prices} does not work for a live book"):
+        require_carrying(*given, paper=False)

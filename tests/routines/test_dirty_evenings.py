@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from support.trained_desk import clock, openbook, succeed
 
@@ -51,15 +52,28 @@ def test_w05_a_company_that_changes_its_ticker_is_the_same_holding(desk):
     assert (held.get("ZZTOP"), name in held) == (shares, False)
 
 
-def test_w01_adjusted_prices_alone_carry_no_book(desk):
-    """78 before anything is fetched, with both ways on; the book, its pages and its champion stay as they are."""
-    before = desk.kept()
+@pytest.mark.parametrize(
+    "factor", [1.0, 0.5, 10.0, 0.75, 0.995], ids=["as it was", "2:1", "1:10", "special", "dividend"]
+)
+def test_w01_adjusted_prices_that_rewrite_a_held_name_stop_a_paper_book(desk, factor):
+    """30 with name and factor, and nothing changes; as long as nothing held is rewritten the evening goes on."""
+    name, files, before = desk.held()[0], desk.evening(), desk.kept()
     source = json.dumps({**json.loads(desk.vendor.source.partition("=")[2]), "prices": "adjusted", "actions": None})
+    given = ("--runs", desk.runs, "run", "daily_run", "--date", f"{desk.tonight:%Y-%m-%d}", "--set", f"source={source}")
+    past = (files.bars["symbol"] == name) & (files.bars["date"] < desk.tonight)
+    fields = ["open", "high", "low", "close"]
     with clock(f"{desk.tonight:%Y-%m-%d}T21:00Z"):
-        given = ("--date", f"{desk.tonight:%Y-%m-%d}", "--set", f"source={source}")
-        answer = openbook("--runs", desk.runs, "run", "daily_run", *given)
-    assert answer.code == 78
-    assert "adjusted_with_actions" in answer.err
+        rewritten = files.bars.copy()
+        rewritten.loc[past, fields] *= factor
+        desk.vendor.deliver(replace(files, bars=rewritten))
+        answer = openbook(*given)
+    if factor == 1.0:
+        succeed(answer)
+        assert "Prices are adjusted by the vendor" in (desk.page(desk.days[3]) / "report.html").read_text()
+        return
+    assert answer.code == 30
+    assert f"held name {name} was marked at" in answer.err
+    assert f"{factor:g} times as much" in answer.err
     assert desk.kept() == before
 
 

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import pandas as pd
 
-from openbook.app import champions, pre_trade_recheck
+from openbook.app import champions, own_profile, pre_trade_recheck
 from openbook.app.book_places import books, the_book
 from openbook.app.plan import ON_A_CLUSTER, Plan, kind_of, make_plan, next_version, require_sealed
 from openbook.app.service import (
@@ -51,6 +51,7 @@ from openbook.market import calendar
 from openbook.market.checks import vendor_folder
 from openbook.market.checks.history import Checkup
 from openbook.market.sources import Source, origin, parse_source
+from openbook.market.sources.files import FilesSource
 from openbook.market.sources.folder import deliver
 from openbook.market.store import compact, snapshot
 from openbook.report.page import render_report
@@ -230,22 +231,33 @@ def update_data(runs: Path, through: str = "", *, profile: str = "demo", whole: 
     )
 
 
-def check_data(path: str, *, source: str = "", beside: str = "") -> Checkup:
-    """A whole history checked: its faults, worst first, and whether they would stop a run.
+def check_data(path: str, *, source: str = "", beside: str = "", write: str = "") -> tuple[Checkup, list[str]]:
+    """A whole history checked: its faults, worst first, and whether they would stop a run; and what comes next.
 
     path : a folder, file or URL without a description; or nothing, if `source` is given
     source : a YAML file with a `source:` block, as in the parameters
     beside : a second source to compare with, either way
+    write : params/NAME, where what was recognized is written as a profile; DataError if no run could use the prices
     """
+    folder = own_profile.require_free(find_desk(), write) if write else None
     if bool(path) == bool(source):
         raise UsageError("give a FOLDER, or a --source FILE.yaml that describes it")
     other = None
     if beside:
-        described = beside.endswith((".yaml", ".yml"))
-        other = deliver(_source_in(beside)) if described else vendor_folder.delivery_of(_from_here(beside))
+        is_described = beside.endswith((".yaml", ".yml"))
+        other = deliver(_source_in(beside)) if is_described else vendor_folder.delivery_of(_from_here(beside))
+    found: Source | None
     if source:
-        return vendor_folder.check_source(_source_in(source), beside=other)
-    return vendor_folder.check_folder(_from_here(path), beside=other)
+        described = _source_in(source)
+        checkup, found = vendor_folder.check_source(described, beside=other), described
+    else:
+        checkup = vendor_folder.check_folder(_from_here(path), beside=other)
+        found = checkup.source
+    if folder is None:
+        return checkup, []
+    if found is not None and not isinstance(found, FilesSource):
+        raise UsageError("--write describes files; for another provider copy params/vendor and edit its source")
+    return checkup, own_profile.write_profile(folder, path or source, found, checkup)
 
 
 def _from_here(path: str) -> str:

@@ -12,7 +12,7 @@ from openbook.app import champions
 from openbook.app.book_places import book_place, books
 from openbook.app.service import obey_halts, require_own_clock, store_of, update_prices
 from openbook.app.settings import DailyRun, Settings, TrainCandidates
-from openbook.app.source_binding import require_own_source, require_same_marks
+from openbook.app.source_binding import require_carrying, require_own_source, require_same_marks
 from openbook.common.desk_folder import inside
 from openbook.common.errors import (
     ApprovalError,
@@ -20,13 +20,11 @@ from openbook.common.errors import (
     ConflictError,
     DataNotReady,
     OutOfOrderError,
-    ParameterError,
     UsageError,
 )
 from openbook.ledger import book
 from openbook.ledger.supersede import require_supersedable
 from openbook.market import calendar
-from openbook.market.sources import Source
 from openbook.market.store import has_session, store_fingerprint
 from openbook.market.store.manifest import require_manifest, sessions_of
 from openbook.monitoring.monitoring_log import SCORED
@@ -141,7 +139,7 @@ def _plan_selection(folder: RunsFolder, inputs: dict, handed: dict, version: int
 def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dict, version: int) -> None:
     """The champion and the book of a daily run, into `inputs` and `handed`."""
     place = _book_of(folder, settings)
-    _require_carrying(settings.source)
+    require_carrying(place, settings.source, Path(handed["store"]), paper=settings.dry_run)
     champion, note = champions.champion_of(folder.folder, settings.fallback_champion)
     card = read_card(champion)
     if not card.vetted and not settings.dry_run:
@@ -183,18 +181,6 @@ def _kept_scores(runs: Path, path: str, session: pd.Timestamp, *, smoothed: int)
         )
     require_rows(table, dates[-smoothed:], path)
     return score_files.keep(runs, rows)
-
-
-def _require_carrying(source: Source) -> None:
-    """ParameterError (78) for a source of adjusted prices alone: its vendor rewrites them at every split and dividend,
-    and the shares of a book stay as they are."""
-    if getattr(source, "prices", "") == "adjusted":
-        raise ParameterError(
-            "source.prices: adjusted does not work for a trading book: the vendor rewrites adjusted "
-            "prices at every split and dividend, while the book's share counts stay the same. Use "
-            "prices: adjusted_with_actions (with columns split and dividend), or raw prices with their "
-            "corporate actions. Adjusted prices are fine for train_candidates and compare"
-        )
 
 
 def _require_new(folder: RunsFolder, place, session, last, sealed: int) -> None:

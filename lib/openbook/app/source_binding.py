@@ -1,11 +1,12 @@
 """A book is bound to the source of its prices: its holdings must not be marked at another source's."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from openbook.common.errors import ParameterError
+from openbook.common.errors import DataError, ParameterError
 from openbook.ledger import book, book_commands
 from openbook.market.sources import Source, origin, parse_source
 from openbook.market.store import load_market
@@ -16,6 +17,7 @@ WAYS = (
     "notebooks/, params/) for this source"
 )
 INVENTED = ("sample", "simulated")  # providers whose prices are no desk's own
+REWRITTEN = 1e-4  # relative; a close that adjusted prices have moved by more was rewritten
 ALIKE = 1e-3  # relative; two vendors' closes of one session differ by less, a split or a dividend by more
 
 
@@ -49,20 +51,50 @@ def require_same_marks(runs: Path, kind: str, place: Path | str, source: Source,
     recorded = bound_to(runs, place)
     if recorded in (None, origin(source)):
         return
+    for symbol, day, marked, close in _other_marks(place, source, store, ALIKE):
+        found = f"{close:,.4f}" if close > 0 else "missing"
+        example = f" (close of {symbol} on {day}: {marked:,.4f} in the book, {found} here)"
+        raise ParameterError(_refusal(runs, kind, recorded, source, example))
+
+
+def require_carrying(place: Path | str, source: Source, store: Path, *, paper: bool) -> None:
+    """Refuse prices that their vendor rewrites at every split and dividend, while the shares of a book stay.
+
+    ParameterError (78) for a live book. A paper book may use them until the close of a held name at which it was marked
+    is another one: then DataError (30).
+    """
+    if getattr(source, "carries_a_live_book", True):
+        return
+    if not paper:
+        raise ParameterError(
+            f"source.prices: {getattr(source, 'prices', '')} does not work for a live book: the vendor rewrites such "
+            "prices at every split, while the book's share counts stay the same. Use raw prices with their corporate "
+            "actions, or give the source the columns split and dividend"
+        )
+    if book.read_book(place).last_session is None:
+        return
+    for symbol, day, marked, close in _other_marks(place, source, store, REWRITTEN):
+        if not close > 0:
+            continue  # a name that is gone is another matter, for the settlement
+        raise DataError(
+            f"held name {symbol} was marked at {marked:,.4f} on {day}, but the source now has {close:,.4f}, "
+            f"{close / marked:.4g} times as much: its prices are adjusted, and were rewritten for a split or a "
+            "dividend, while the shares held stay. Begin another paper book for this download (openbook --runs FOLDER "
+            "…), or use prices as traded with their actions"
+        )
+
+
+def _other_marks(
+    place: Path | str, source: Source, store: Path, tolerance: float
+) -> Iterator[tuple[str, str, float, float]]:
+    """Held names with another close on the book's last session than it was marked at: symbol, day, mark, close."""
     state, marked = book.read_book(place), book.marked_prices(place)
     market, _ = load_market(source, store=store, through=state.last_session)
     known = market.close.loc[state.last_session :].reindex(columns=marked.index)
     closes = known.iloc[0] if len(known) else pd.Series(np.nan, index=marked.index)
-    other = [
-        symbol
-        for symbol, price in zip(marked.index, marked, strict=True)
-        if not abs(closes[symbol] / price - 1) <= ALIKE
-    ]
-    if other:
-        symbol, day = other[0], f"{state.last_session:%Y-%m-%d}"
-        found = f"{closes[symbol]:,.4f}" if closes[symbol] > 0 else "missing"
-        example = f" (close of {symbol} on {day}: {marked[symbol]:,.4f} in the book, {found} here)"
-        raise ParameterError(_refusal(runs, kind, recorded, source, example))
+    for symbol, price in zip(marked.index, marked, strict=True):
+        if not abs(closes[symbol] / price - 1) <= tolerance:
+            yield symbol, f"{state.last_session:%Y-%m-%d}", float(price), float(closes[symbol])
 
 
 def _refusal(runs: Path, kind: str, recorded: str, source: Source, example: str = "") -> str:

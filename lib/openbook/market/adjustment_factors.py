@@ -18,7 +18,11 @@ SPLIT_PRECISION = 1e-4  # how far the growth may be from its ratio beside the ro
 
 
 def derive_actions(
-    bars: pd.DataFrame, *, adjusted_as: AdjustedAs, tick: float = 0.01
+    bars: pd.DataFrame,
+    *,
+    adjusted_as: AdjustedAs,
+    tick: float = 0.01,
+    kinds: tuple[str, ...] = ("split", "dividend"),
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Splits and dividends implied by the adjusted close of raw bars.
 
@@ -27,6 +31,7 @@ def derive_actions(
         a session is the change of adjusted_close / close. "next_session", each close as it was adjusted at the session
         of the next session: it grew by the last close / the last adjusted close
     tick : USD to which the vendor rounds the adjusted close; a growth within that rounding is ignored
+    kinds : ("dividend",) where both closes have the splits in them, so that no growth is one
 
     A growth at a ratio of `SPLIT_RATIOS` is a split; any other above 1 is a dividend in USD per share, special ones
     and the value of a spin-off too: the vendor's factor is 1 − dividend / last close (CRSP's is the same).
@@ -37,6 +42,7 @@ def derive_actions(
     steps = _steps(bars, adjusted_as, tick)
     ratio = _nearest(SPLIT_RATIOS, steps["growth"].to_numpy())
     is_split = np.abs(steps["growth"] / ratio - 1.0) <= steps["noise"] + SPLIT_PRECISION
+    is_split &= "split" in kinds
     is_dividend = ~is_split & (steps["growth"] > 1.0)
     dividend = steps["last"] * (1.0 - 1.0 / steps["growth"])
     table = steps.assign(kind=np.where(is_split, "split", "dividend"), value=np.where(is_split, ratio, dividend))
@@ -73,6 +79,63 @@ def unadjust(bars: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     events.append(keys.assign(kind="dividend", value=dividend * shares)[dividend != 0.0])
     columns = [name for name in table.columns if name not in ("split", "dividend")]
     return table.assign(**raw)[columns], _as_actions(pd.concat(events))
+
+
+def unadjust_splits(
+    bars: pd.DataFrame, actions: pd.DataFrame | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """Prices as they were traded, and the actions, from prices divided by the splits that followed.
+
+    bars : long, columns symbol, date, close, any of open, high, low, volume; and unadjusted_close, the close as traded,
+        where the vendor sends it: then every split is in the two closes
+    actions : ACTION_COLUMNS or None, dividends in USD per share of today: they are divided by later splits too
+
+    A price is multiplied, a volume divided, by all splits of its symbol with a later date.
+
+    Returns the bars sorted by symbol and date, and ACTION_COLUMNS in shares of the day, splits among them; None where
+    nothing is told, and then the bars are as they came.
+    """
+    table = bars.sort_values(["symbol", "date"], kind="stable", ignore_index=True)
+    if "unadjusted_close" in table:
+        splits = _splits_between(table)
+        actions = splits if actions is None else pd.concat([splits, actions], ignore_index=True)
+        scale = (table["unadjusted_close"] / table["close"]).to_numpy("float64")
+    elif actions is None:
+        return bars, None
+    else:
+        scale = later_splits(table, actions)
+    raw = {name: table[name] * scale for name in PRICES if name in table}
+    if "volume" in table:
+        raw["volume"] = table["volume"] / scale
+    if "unadjusted_close" in table:
+        raw["close"] = table.pop("unadjusted_close").astype("float64")
+    is_paid = (actions["kind"] == "dividend").to_numpy()
+    paid = actions["value"].to_numpy("float64") * np.where(is_paid, later_splits(actions, actions), 1.0)
+    return table.assign(**raw), _as_actions(actions.assign(value=paid))
+
+
+def later_splits(rows: pd.DataFrame, actions: pd.DataFrame) -> np.ndarray:
+    """By row (symbol, date), the product of all splits of its symbol with a later date."""
+    out = np.ones(len(rows))
+    splits = actions[(actions["kind"] == "split") & (actions["value"] > 0)]
+    where = rows.groupby("symbol", sort=False, observed=True).indices
+    dates = rows["date"].to_numpy("datetime64[us]")
+    for symbol, each in splits.groupby("symbol", sort=False):
+        at = where.get(symbol, np.zeros(0, dtype=int))
+        for day, ratio in zip(each["date"].to_numpy("datetime64[us]"), each["value"], strict=True):
+            out[at[dates[at] < day]] *= ratio
+    return out
+
+
+def _splits_between(table: pd.DataFrame) -> pd.DataFrame:
+    """Splits that show in closes as traded beside closes divided by the splits that followed, ACTION_COLUMNS."""
+    closes = {"close": table["unadjusted_close"], "adjusted_close": table["close"]}
+    beside = table[["symbol", "date"]].assign(**closes)
+    steps = _steps(beside, "today", 0.01)
+    ratio = _nearest(SPLIT_RATIOS, steps["growth"].to_numpy())
+    is_ratio = np.abs(steps["growth"] / ratio - 1.0) <= steps["noise"] + SPLIT_PRECISION
+    value = np.where(is_ratio, ratio, steps["growth"].round(6))
+    return _as_actions(steps.assign(kind="split", value=value))
 
 
 def _steps(bars: pd.DataFrame, adjusted_as: AdjustedAs, tick: float) -> pd.DataFrame:

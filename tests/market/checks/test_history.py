@@ -316,7 +316,7 @@ def test_a_folder_is_guessed_aloud(vendor, delivery):
     vendor("members.csv", spells)
     vendor("reports.csv", reports)
     vendor("notes.csv", pd.DataFrame({"hello": ["you"]}))
-    folder = vendor("prices.csv", strange.assign(adj_close=1.0))
+    folder = vendor("prices.csv", strange.assign(adj_close=0.9 * strange["Close"]))
     told = "\n".join(check_folder(folder, today=TODAY).lines())
     for words in (
         "prices.csv: bars",
@@ -325,9 +325,8 @@ def test_a_folder_is_guessed_aloud(vendor, delivery):
         "filed = collected, period_end = end_date; 1 items",
         "members.csv: membership",
         "notes.csv: not recognized, skipped (columns hello)",
-        "bars: unused columns adj_close",
-        "a source with columns: {adjusted_close: adj_close} reads them",
-        "prices: raw, because adj_close is also there",
+        "adjusted_close = adj_close",
+        "prices: split adjusted, because adj_close beside it contains dividends and no split",
         "Usable: 0 findings",
     ):
         assert words in told
@@ -364,7 +363,9 @@ def test_several_files_of_bars_are_one_history_and_others_are_named(vendor, deli
     folder = vendor("b.parquet", delivery.bars[~half])
     assert check_folder(folder, today=TODAY).summary["Rows"] == "2,800"
     vendor("c.parquet", delivery.bars.head(5).assign(volume_l=1.0))
-    with pytest.raises(DataError, match="2 files of bars among others; move them to a separate folder"):
+    with pytest.raises(
+        DataError, match=r"2 files of bars beside c.parquet, .*; move the files of bars to a folder of their own"
+    ):
         check_folder(folder, today=TODAY)
 
 

@@ -101,13 +101,12 @@ def test_d12_a_damaged_file_is_one_line(capsys, folder, damaged):
 
 UNPRICED = {
     "nothing at all": {},
-    "text files": {"readme.txt": "symbol,date,close\nA,2023-05-25,1\n"},
+    "a readme": {"readme.txt": "symbol,date,close\nA,2023-05-25,1\n"},
     "headers only": {"prices.csv": "symbol,date,open,high,low,close,volume\n"},
     "prices all missing": {"prices.csv": "symbol,date,close,volume\nA,2023-05-24,,\nA,2023-05-25,,\n"},
     "prices all zero": {"prices.csv": "symbol,date,close\nA,2023-05-24,0\nA,2023-05-25,0\n"},
-    "another name of the close": {"prices.csv": "symbol,date,px_last\nA,2023-05-24,1\nA,2023-05-25,2\n"},
+    "another name of the close": {"prices.csv": "symbol,date,px_mid\nA,2023-05-24,1\nA,2023-05-25,2\n"},
     "membership only": {"members.csv": "symbol,start,end\nA,2023-05-24,\n"},
-    "one column for each symbol": {"prices.csv": "date,AAPL,MSFT\n2023-05-24,1,2\n"},
     "reports only": {"reports.csv": "symbol,filed,period_end,sales\nA,2023-05-24,2023-03-31,7\n"},
 }
 

@@ -88,8 +88,8 @@ def test_decimal_commas_that_can_be_nothing_else_are_read(tmp_path, text):
             ("106,04", "106.10"),
             "'106,04' and '106.10': mixed commas and points; write every number with a decimal point",
         ),
-        (("1,234,567", "1"), "'1,234,567', which is not a number: write numbers with a decimal point"),
-        (("1.234,56", "2,5"), "'1.234,56', which is not a number: write numbers with a decimal point"),
+        (("1,23,456", "1"), "'1,23,456', which is not a number with a decimal point"),
+        (("12€", "1"), "'12€': prices are read in USD; convert them"),
         (("halted", "10"), "'halted', which is not a number"),
     ],
 )

@@ -55,7 +55,7 @@ def test_parse_source_takes_the_dates_of_yaml():
         ({"provider": "files", "path": "x.csv"}, "prices: Field required"),
         (
             {"provider": "files", "path": "x.csv", "prices": "split-adjusted"},
-            "'raw', 'adjusted' or 'adjusted_with_actions'",
+            "'raw', 'split_adjusted', 'adjusted' or 'adjusted_with_actions'",
         ),
         ({"provider": "files", "path": "x.csv", "prices": "raw", "price_unit": "EUR"}, "'USD' or 'cents'"),
         ({"provider": "files", "path": "x.csv", "prices": "raw", "volume_unit": "lots"}, "volume_unit"),

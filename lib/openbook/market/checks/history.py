@@ -6,7 +6,7 @@ once, forwards and backwards, and changes nothing.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,7 @@ from openbook.market.checks.price_moves import judge_moves
 from openbook.market.checks.session import check_session
 from openbook.market.checks.thresholds import QualityRules
 from openbook.market.ingest import Bars, admit, copies, is_bad, read_bars, refuse
+from openbook.market.sources.files import FilesSource
 from openbook.market.tables import Delivery
 
 __all__ = ["CHECKS", "Checkup", "CheckupRules", "examine"]
@@ -41,6 +42,15 @@ __all__ = ["CHECKS", "Checkup", "CheckupRules", "examine"]
 # Rules of ingest that hide a bar, in its order.
 REFUSING = ("reserved", "price", "volume", "range")
 EXAMPLES = 5
+
+
+class Extent(NamedTuple):
+    """How much was checked: symbols, the sessions with bars, and which fields there are beside the close."""
+
+    n_symbols: int
+    sessions: pd.DatetimeIndex
+    fields: tuple[str, ...]
+    has_sectors: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +62,8 @@ class Checkup:
     readings : how files and columns were understood, if that was guessed
     symbol_years : bars over SESSIONS_A_YEAR: what rates of findings are measured by
     unpriced : why there was no price to check; empty if there were prices
+    extent : how much was checked; None where there was no price
+    source : the settings that read the files, if they were guessed
     """
 
     findings: pd.DataFrame
@@ -59,6 +71,8 @@ class Checkup:
     symbol_years: float
     readings: tuple[str, ...] = ()
     unpriced: str = ""
+    extent: Extent | None = None
+    source: FilesSource | None = None
 
     @property
     def usable(self) -> bool:
@@ -160,7 +174,12 @@ def examine(
     if beside is not None:
         found += compare(tape, _tape_beside(beside, tape), rules)
     found += _last_session(delivery, session_rules, today)
-    return Checkup(rank_findings(found), _summary(delivery, bars, tape), len(tape.close) / SESSIONS_A_YEAR)
+    extent = Extent(
+        len(bars.symbols), pd.DatetimeIndex(tape.sessions), tuple(bars.values), delivery.sectors is not None
+    )
+    return Checkup(
+        rank_findings(found), _summary(delivery, bars, tape), len(tape.close) / SESSIONS_A_YEAR, extent=extent
+    )
 
 
 def _on_arrival(bars: Bars, rules: CheckupRules, today: pd.Timestamp) -> tuple[Bars, list[pd.DataFrame]]:

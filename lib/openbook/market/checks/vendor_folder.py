@@ -6,12 +6,9 @@ from openbook.common.errors import DataError
 from openbook.market.checks.gaps import overlapping_spells, repeated_keys
 from openbook.market.checks.history import Checkup, examine, rank_findings
 from openbook.market.sources import Source
-from openbook.market.sources.files import FilesSource
-from openbook.market.sources.folder import Understood, are_adjusted, deliver, understand
-from openbook.market.sources.reading import column_names, file_name, list_files, read_keys, read_table, shown
+from openbook.market.sources.folder import DESCRIBE, Understood, deliver, understand
+from openbook.market.sources.reading import file_name, list_files, read_keys, read_table, shown
 from openbook.market.tables import Delivery
-
-DESCRIBE = "describe the files and columns with --source FILE.yaml"
 
 
 def check_folder(path: str, *, beside: Delivery | None = None, today=None) -> Checkup:
@@ -24,21 +21,22 @@ def check_folder(path: str, *, beside: Delivery | None = None, today=None) -> Ch
         files = ", ".join(file_name(file) for file, _ in [*understood.keyed, *understood.spells])
         unpriced = f"no prices found: no file in {shown(path)} has symbol, date and close; {DESCRIBE}"
         return Checkup(found, {"Bars": "none", "Keys of": files}, 0.0, tuple(understood.readings), unpriced)
-    delivery, reading = _described(understood.source)
+    source = understood.source
     try:
-        checkup = examine(delivery, beside=beside, today=today)
+        checkup = examine(deliver(source), beside=beside, today=today)
     except DataError as error:
-        raise DataError(f"{error}; column {understood.source.columns['close']!r} was used as the close") from None
+        raise DataError(f"{error}; column {source.columns.get('close', 'close')!r} was used as the close") from None
     found = rank_findings([checkup.findings, *keyed])
-    return replace(checkup, findings=found, readings=(*understood.readings, reading))
+    return replace(checkup, findings=found, readings=tuple(understood.readings), source=source)
 
 
 def _understood(path: str) -> Understood:
     """What the files at `path` are; DataError if no price was read, with the way out."""
     try:
-        return understand(path)
+        list_files(path)
     except DataError as error:
         raise DataError(f"no prices found: {error}; {DESCRIBE}") from None
+    return understand(path)
 
 
 def check_source(source: Source, *, beside: Delivery | None = None, today=None) -> Checkup:
@@ -51,11 +49,4 @@ def delivery_of(path: str) -> Delivery:
     source = understand(path).source
     if source is None:
         raise DataError(f"no file in {shown(path)} has symbol, date and close to compare with; use --beside FILE.yaml")
-    return _described(source)[0]
-
-
-def _described(source: FilesSource) -> tuple[Delivery, str]:
-    """The delivery of a guessed source, raw or adjusted according to its numbers, and a sentence about that."""
-    delivery = deliver(source)
-    adjusted, reading = are_adjusted(delivery, column_names(list_files(source.path)[0]))
-    return replace(delivery, adjusted=adjusted), reading
+    return deliver(source)

@@ -4,39 +4,101 @@ Every guess is reported: each line of `Understood.readings` can be overridden by
 """
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
-import numpy as np
+import pandas as pd
 
 from openbook.common.errors import DataError
 from openbook.market.sources import Source, fetch
-from openbook.market.sources.files import ACTION_NAMES, FilesSource, FundamentalsTable, MembersTable
-from openbook.market.sources.reading import column_names, file_bytes, list_files, number_columns, shown
-from openbook.market.tables import BAR_FIELDS, Delivery
+from openbook.market.sources.company_reports import FundamentalsTable
+from openbook.market.sources.files import (
+    ActionsTable,
+    FilesSource,
+    IndexTable,
+    MembersTable,
+    bars_as_written,
+    recorded_actions,
+)
+from openbook.market.sources.headers import KNOWN_AS, Header, find_columns, plain, read_header, without_header
+from openbook.market.sources.layouts import SYMBOL, stem
+from openbook.market.sources.plausible import require_plausible
+from openbook.market.sources.price_kinds import price_kind
+from openbook.market.sources.reading import (
+    SUFFIXES,
+    SideTable,
+    file_bytes,
+    has_decimal_commas,
+    header_key,
+    list_files,
+    local_path,
+    number_columns,
+    read_texts,
+    shown,
+)
+from openbook.market.sources.text_dates import find_date_format
+from openbook.market.tables import Delivery
 
-# What vendors call our fields, in lower case; our own name first.
-KNOWN_AS: dict[str, tuple[str, ...]] = {field: (field,) for field in BAR_FIELDS} | {
-    "symbol": ("symbol", "ticker"),
-    "date": ("date", "datetime", "timestamp"),
-    "split": ("split", "splits", "split_ratio", "stock splits"),
-    "dividend": ("dividend", "dividends"),
-}
 REPORT_FIELDS: dict[str, tuple[str, ...]] = {
     "symbol": ("symbol", "ticker"),
     "available": ("available",),
-    "filed": ("filed", "filing_date", "collected"),
-    "period_end": ("period_end", "end_date", "report_period"),
+    "filed": ("filed", "filing_date", "collected", "datekey"),
+    "period_end": ("period_end", "end_date", "report_period", "reportperiod"),
 }
 SPELL_FIELDS: dict[str, tuple[str, ...]] = {
     "symbol": ("symbol", "ticker"),
-    "start": ("start", "start_date"),
-    "end": ("end", "end_date"),
+    "start": ("start", "start_date", "date_added", "from"),
+    "end": ("end", "end_date", "date_removed", "to"),
 }
-ADJUSTED_CLOSE = ("adj_close", "adj close", "adjclose", "adjusted_close")
+SECTOR_FIELDS: dict[str, tuple[str, ...]] = {
+    "symbol": ("symbol", "ticker"),
+    "sector": ("sector", "gics_sector", "industry_sector", "sector_name"),
+}
+ACTION_FIELDS: dict[str, tuple[str, ...]] = {
+    "date": ("date", "ex_date", "exdate", "effective_date", "execution_date"),
+    "symbol": ("symbol", "ticker"),
+    "kind": ("kind", "action", "type", "action_type", "event"),
+    "value": ("value", "amount"),
+}
+SPLIT_FIELDS: dict[str, tuple[str, ...]] = {
+    "date": ACTION_FIELDS["date"],
+    "symbol": ("symbol", "ticker"),
+    "ratio": ("ratio", *KNOWN_AS["split"], "value"),
+}
+DIVIDEND_FIELDS: dict[str, tuple[str, ...]] = {
+    "date": ACTION_FIELDS["date"],
+    "symbol": ("symbol", "ticker"),
+    "value": ("dividend", "dividends", "cash_amount", "dividend_amount", "amount", "value"),
+}
+# What vendors call an action, in lower case, and what it is; other words are left out.
+ACTION_WORDS = {
+    "split": ("split", "stock split", "splits"),
+    "dividend": ("dividend", "cash dividend", "div", "dividends"),
+    "delisting": ("delisting", "delisted", "regulatorydelisting", "voluntarydelisting", "bankruptcyliquidation",
+                  "acquisitionby", "mergerto"),
+}  # fmt: skip
 KEYS = ("symbol", "date")
 KEYED = "rows by symbol and date"
-# A day on which a recorded split of at least this much shows in the close, or does not.
-TELLING_SPLIT = 1.4
+LAID_OUT = {
+    "long": "bars, one row per symbol and date",
+    "per_symbol": "bars, one file a symbol",
+    "wide": "bars, one column a symbol",
+    "two_headers": "bars, two header rows of fields and symbols",
+}
+DESCRIBE = "describe the files and columns with --source FILE.yaml"
+ACTION_TABLES = {"actions", "splits", "dividends"}
+SAME_CLOSE = 1e-3  # how far two files may round one close
+ENOUGH = 5  # files or symbols whose names end alike: the end is no part of a symbol
+KNOWN_ENDS = (".US", " US Equity", " US")
+INDEXES = ("^GSPC", "GSPC", "SPX", "SP500", "S&P500", "^SPX")
+
+
+class Files(NamedTuple):
+    """Files with one header: what they are (a layout, or a word of `_kind`), and their columns as written."""
+
+    kind: str
+    header: Header
+    columns: tuple[str, ...]
+    paths: list[str]
 
 
 class Understood(NamedTuple):
@@ -55,91 +117,296 @@ class Understood(NamedTuple):
 
 
 def understand(path: str) -> Understood:
-    """Read the names and types of all columns at `path`; DataError if no file can be understood."""
-    groups: dict[tuple[str, ...], list[str]] = {}
-    files = list_files(path)
-    for file in files:
-        groups.setdefault(tuple(column_names(file)), []).append(file)
-    kinds = {columns: _kind(columns) for columns in groups}
-    readings = [f"{_names(groups[columns])}: {kind}" for columns, kind in kinds.items()]
-    bars = [columns for columns, kind in kinds.items() if kind == "bars"]
-    bars.sort(key=lambda columns: -sum(map(file_bytes, groups[columns])))  # the largest is the history
-    keyed, spells = (
-        [(file, _found(c, known, tuple(known))) for c, kind in kinds.items() if kind == wanted for file in groups[c]]
-        for wanted, known in ((KEYED, {field: KNOWN_AS[field] for field in KEYS}), ("membership", SPELL_FIELDS))
-    )
+    """Read what all files at `path` begin with; DataError if no file can be understood, or if two contradict."""
+    files = [local_path(file) for file in list_files(path)]
+    groups = _with_wide_together(_grouped(files))
+    readings = [f"{_names(group.paths)}: {_in_words(group)}" for group in groups]
+    keyed = [(file, _keys(group)) for group in groups if group.kind == KEYED for file in group.paths]
+    spells = [
+        (file, find_columns(group.columns, SPELL_FIELDS, tuple(SPELL_FIELDS)))
+        for group in groups
+        if group.kind == "membership"
+        for file in group.paths
+    ]
+    bars, index = _bars_of(groups)
     if not (bars or keyed or spells):
-        raise DataError(f"no file of {shown(path)} has columns symbol, date and close ({'; '.join(readings)})")
+        raise DataError(_nothing_read(path, groups, readings))
     if not bars:
         return Understood(None, keyed, spells, readings)
-    source, of_bars = _source(path, files, groups[bars[0]], {kinds[c]: (groups[c][0], c) for c in reversed(groups)})
+    _require_one_history(path, bars)
+    source, of_bars = _source(path, bars[0], [group for group in groups if group is not bars[0]], index)
     unread = [
-        (f"{_names(groups[other])}: skipped, because the larger file of bars is used; choose another with --source")
+        f"{_names(other.paths)}: skipped, because the larger file of bars is used; choose another with --source"
         for other in bars[1:]
     ]
     return Understood(source, keyed, spells, [*readings, *of_bars, *unread])
 
 
+def _grouped(files: list[str]) -> list[Files]:
+    """The files by their first line, in the order of the first of each."""
+    paths: dict[Any, list[str]] = {}
+    for file in files:
+        paths.setdefault(header_key(file), []).append(file)
+    return [_files(group) for group in paths.values()]
+
+
+def _with_wide_together(groups: list[Files]) -> list[Files]:
+    """Wide tables of different fields are one history, though not all have the same symbols."""
+    wide = [group for group in groups if group.kind == "wide"]
+    if len(wide) < 2:
+        return groups
+    together = wide[0]._replace(paths=[path for group in wide for path in group.paths])
+    return [together, *(group for group in groups if group.kind != "wide")]
+
+
+def _files(paths: list[str]) -> Files:
+    """What files with one header hold; DataError where one is no table."""
+    header = read_header(paths[0])
+    return Files(header.layout or _kind(header.names), header, header.names, paths)
+
+
 def _kind(columns: tuple[str, ...]) -> str:
-    """What a file with these columns holds."""
-    if len(_found(columns, KNOWN_AS, ("symbol", "date", "close"))) == 3:
-        return "bars"
-    reports = _found(columns, REPORT_FIELDS, tuple(REPORT_FIELDS))
-    if {"symbol", "period_end"} <= reports.keys() and reports.keys() & {"available", "filed"}:
+    """What a file with these columns holds, if it is no bars; empty if that is unknown."""
+
+    def has(known: dict[str, tuple[str, ...]], *fields: str) -> bool:
+        return set(fields) <= find_columns(columns, known, tuple(known)).keys()
+
+    if has(REPORT_FIELDS, "symbol", "period_end", "available") or has(REPORT_FIELDS, "symbol", "period_end", "filed"):
         return "reports"
-    if len(_found(columns, SPELL_FIELDS, tuple(SPELL_FIELDS))) == 3:
+    if has(SPELL_FIELDS, *SPELL_FIELDS):
         return "membership"
-    if len(_found(columns, KNOWN_AS, KEYS)) == 2:
-        return KEYED
-    return f"not recognized, skipped (columns {', '.join(columns[:8])}{', …' if len(columns) > 8 else ''})"
+    if has(SECTOR_FIELDS, *SECTOR_FIELDS) and not has(ACTION_FIELDS, "date"):
+        return "sectors"
+    for kind, known in (("actions", ACTION_FIELDS), ("splits", SPLIT_FIELDS), ("dividends", DIVIDEND_FIELDS)):
+        if has(known, *known):
+            return kind
+    return KEYED if has(KNOWN_AS, *KEYS) else ""
 
 
-def _found(columns, known: dict[str, tuple[str, ...]], fields: tuple[str, ...]) -> dict[str, str]:
-    """Our field → their column, for the fields that are there; our own name is preferred."""
-    by_lower = {name.lower(): name for name in reversed(columns)}
-    out = {}
-    for field in fields:
-        match = next((by_lower[name] for name in known[field] if name in by_lower), None)
-        if match is not None:
-            out[field] = match
-    return out
+def _in_words(group: Files) -> str:
+    """What the files are, for a line of the report."""
+    if group.kind in LAID_OUT:
+        return LAID_OUT[group.kind]
+    named = ", ".join(group.columns[:8]) + (", …" if len(group.columns) > 8 else "")
+    return group.kind or f"not recognized, skipped (columns {named})"
 
 
-def _source(path: str, files: list[str], bars: list[str], first_of: dict) -> tuple[FilesSource, list[str]]:
-    """Settings for the bars and the side tables beside them, and how that was understood."""
-    if len(bars) > 1 and len(bars) < len(files):
-        raise DataError(f"{shown(path)} holds {len(bars)} files of bars among others; move them to a separate folder")
-    columns = column_names(bars[0])
-    found = _found(columns, KNOWN_AS, tuple(KNOWN_AS))
+def _keys(group: Files) -> dict[str, str]:
+    return find_columns(group.columns, KNOWN_AS, KEYS)
+
+
+def _bars_of(groups: list[Files]) -> tuple[list[Files], Files | None]:
+    """The groups of bars, the largest first; and the index, where one file of closes without symbols lies beside."""
+    bars = [group for group in groups if group.kind in LAID_OUT]
+    bars.sort(key=lambda group: -sum(map(file_bytes, group.paths)))  # the largest is the history
+    index = next((g for g in bars[1:] if g.kind == "per_symbol" and len(g.paths) == 1 and _is_index(g)), None)
+    return [group for group in bars if group is not index], index
+
+
+def _is_index(group: Files) -> bool:
+    """Whether the file's name is that of a market index."""
+    name = plain(shown(group.paths[0]).rsplit("/", 1)[-1].split(".")[0])
+    return name in ("index", "benchmark", *(plain(known) for known in INDEXES))
+
+
+def _nothing_read(path: str, groups: list[Files], readings: list[str]) -> str:
+    """Why no file was understood."""
+    said = next((text for group in groups if (text := without_header(group.paths[0]))), "")
+    lacking = f"no file of {shown(path)} has columns symbol, date and close"
+    return said or f"no prices found: {lacking} ({'; '.join(readings)}); {DESCRIBE}"
+
+
+def _require_one_history(path: str, bars: list[Files]) -> None:
+    """DataError if two files give one symbol different closes on one day."""
+    long = [group for group in bars if group.kind == "long"]
+    if len(long) < 2:
+        return
+    mine = _closes(path, long[0])
+    for other in long[1:]:
+        both = mine.merge(_closes(path, other), on=list(KEYS), suffixes=("", "_other"))
+        differ = both[(both["close"] / both["close_other"] - 1.0).abs() > SAME_CLOSE]
+        for row in differ.head(1).itertuples():
+            raise DataError(
+                f"{_names(long[0].paths)} and {_names(other.paths)} give {row.symbol} on {row.date:%Y-%m-%d} two "
+                f"closes, {row.close:,.4f} and {row.close_other:,.4f} (adjusted beside raw?); keep one of the files in "
+                f"{shown(path)}, or describe it with --source FILE.yaml"
+            )
+
+
+def _closes(path: str, group: Files) -> pd.DataFrame:
+    """Symbol, date and close of the files of one header."""
+    source = _laid_out(path, group)[0]
+    parts = [bars_as_written(source.model_copy(update={"path": file})) for file in group.paths]
+    return pd.concat(parts, ignore_index=True)[[*KEYS, "close"]].astype({"symbol": "str"})
+
+
+def _source(path: str, bars: Files, others: list[Files], index: Files | None) -> tuple[FilesSource, list[str]]:
+    """Settings for the bars and the tables beside them, and how that was understood."""
+    laid_out, readings = _laid_out(path, bars)
+    tables, of_tables = _side_tables(others)
+    strange = [group for group in others if group.kind not in SIDE_TABLES and group is not index]
+    if len(bars.paths) > 1 and strange:
+        raise DataError(
+            f"{shown(path)} holds {len(bars.paths)} files of bars beside {_names(strange[0].paths)}, "
+            f"{_in_words(strange[0])}; move the files of bars to a folder of their own"
+        )
+    if index is not None:
+        tables["index"] = IndexTable(path=index.paths[0], **_dated(index, index.header.columns))
+        of_tables.append(f"index: {_names(index.paths)}")
+    return _with_prices(laid_out, bars, tables, [*readings, *of_tables])
+
+
+def _fields_of_names(paths: list[str]) -> dict[str, str]:
+    """Our field → the name of its file, of wide tables one per field."""
+    stems = {plain(stem(path)): stem(path) for path in paths}
+    return {field: stems[name] for field, known in KNOWN_AS.items() for name in known if name in stems}
+
+
+def _laid_out(path: str, bars: Files) -> tuple[FilesSource, list[str]]:
+    """Where the bars are and how they are written, as settings with every column of ours, prices still unknown."""
+    found = dict(bars.header.columns)
+    if bars.kind == "wide" and len(bars.paths) > 1:
+        found |= _fields_of_names(bars.paths)
+    settings: dict[str, Any] = {"layout": bars.kind, "columns": found, **_dated(bars, found)}
+    settings |= {"decimal": "comma"} if has_decimal_commas(bars.paths[0]) else {}
+    ends = (
+        _common_format([shown(file).rsplit("/", 1)[-1] for file in bars.paths]) if bars.kind == "per_symbol" else None
+    )
+    if bars.kind == "long":
+        ends = _common_end(cast(pd.Series, read_texts(bars.paths[0], found["symbol"])))
+    settings |= {"symbol_format": ends} if ends else {}
+    if bars.kind == "wide" and len(bars.paths) == 1:
+        settings["columns"] = {"date": found["date"]}
     readings = [f"bars: {', '.join(f'{ours} = {theirs}' for ours, theirs in found.items())}"]
-    left = sorted(set(columns) - set(found.values()))
+    readings += [f"bars: {name} {value}" for name, value in settings.items() if name not in ("layout", "columns")]
+    left = sorted(set(bars.columns) - set(found.values())) if bars.kind in ("long", "per_symbol") else []
     readings += [f"bars: unused columns {', '.join(left)}"] if left else []
-    readings += [
-        f"bars: {name} contains splits and dividends; a source with columns: {{adjusted_close: {name}}} reads them"
-        for name in left
-        if name.lower() in ADJUSTED_CLOSE
-    ]
-    reports, report_readings = _reports(first_of)
-    members = None
-    if "membership" in first_of:
-        file, names = first_of["membership"]
-        members = MembersTable(path=file, columns=_found(names, SPELL_FIELDS, tuple(SPELL_FIELDS)))
-    settings = {"columns": found, "fundamentals": reports, "members": members}
-    whole = path if len(bars) == len(files) else bars[0]
-    return FilesSource(path=whole, prices="raw", **settings), [*readings, *report_readings]
+    whole = path if len(bars.paths) > 1 else bars.paths[0]
+    return FilesSource.model_construct(**FilesSource(path=whole, prices="raw").model_dump() | settings), readings
 
 
-def _reports(first_of: dict) -> tuple[FundamentalsTable | None, list[str]]:
-    """The table of reports, if there is one: every column of numbers is an item."""
-    if "reports" not in first_of:
-        return None, []
-    file, names = first_of["reports"]
-    found = _found(names, REPORT_FIELDS, tuple(REPORT_FIELDS))
+def _dated(group: Files, columns: dict[str, str]) -> dict[str, Any]:
+    """Columns, and the date_format of the files if it is not ISO 8601. DataError names the file where dates differ."""
+    texts = {file: read_texts(file, columns.get("date"), group.header.n_rows) for file in group.paths}
+    known = {file: each for file, each in texts.items() if each is not None}
+    if not known:
+        return {"columns": columns}
+    every = pd.Series(pd.unique(pd.concat(known.values(), ignore_index=True)), dtype="str")
+    column = f"column {columns.get('date', 'date')!r} of"
+    try:
+        form = find_date_format(every, f"{column} {shown(group.paths[0]) if len(known) == 1 else _names(group.paths)}")
+    except DataError:
+        for file, each in known.items():
+            find_date_format(each, f"{column} {shown(file)}")
+        raise
+    return {"columns": columns} | ({"date_format": form} if form else {})
+
+
+def _common_format(names: list[str]) -> str | None:
+    """What all file names have around the symbol, such as {symbol}.us.txt; None if it is the suffix alone."""
+    suffix = next(each for each in sorted(SUFFIXES, key=len, reverse=True) if names[0].lower().endswith(each))
+    stems = [name[: -len(suffix)] for name in names if name.lower().endswith(suffix)]
+    if len(stems) < len(names):
+        return None
+    after = _shared(stems, ENOUGH) or next((end for end in (".us",) if all(s.lower().endswith(end) for s in stems)), "")
+    before = _shared([text[::-1] for text in stems], ENOUGH)[::-1]
+    return f"{before}{SYMBOL}{after}{suffix}" if before or after else None
+
+
+def _common_end(symbols: pd.Series) -> str | None:
+    """What all symbols end with beside the ticker, such as {symbol}.US."""
+    known = next((end for end in KNOWN_ENDS if symbols.str.endswith(end).all()), "")
+    end = known or _shared(list(symbols), 4 * ENOUGH)
+    return SYMBOL + end if end else None
+
+
+def _shared(texts: list[str], enough: int) -> str:
+    """The end that all texts share, from a mark on; empty for too few texts."""
+    if len(texts) < enough:
+        return ""
+    first, last = min(text[::-1] for text in texts), max(text[::-1] for text in texts)
+    n = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    end = first[:n][::-1]
+    at = next((i for i, mark in enumerate(end) if not mark.isalnum()), None)
+    return "" if at is None else end[at:]
+
+
+def _side_tables(groups: list[Files]) -> tuple[dict[str, Any], list[str]]:
+    """The tables beside the bars as settings by name, the first file of each kind; and how they were understood."""
+    tables: dict[str, Any] = {}
+    readings = []
+    for kind, (name, known, make) in SIDE_TABLES.items():
+        group = next((group for group in groups if group.kind == kind), None)
+        if group is None:
+            continue
+        found = find_columns(group.columns, known, tuple(known))
+        tables[name], said = make(group, found)
+        readings.append(f"{kind}: {', '.join(f'{ours} = {theirs}' for ours, theirs in found.items())}{said}")
+    return tables, readings
+
+
+def _reports(group: Files, found: dict[str, str]) -> tuple[FundamentalsTable, str]:
+    """The table of reports: every column of numbers is an item."""
     if "available" in found:
         found.pop("filed", None)
-    items = {name: name for name in number_columns(file) if name not in found.values()}
-    reading = f"reports: {', '.join(f'{ours} = {theirs}' for ours, theirs in found.items())}; {len(items)} items"
-    return FundamentalsTable(path=file, columns=found, items=items), [reading]
+    items = {name: name for name in number_columns(group.paths[0]) if name not in found.values()}
+    return FundamentalsTable(path=group.paths[0], columns=found, items=items), f"; {len(items)} items"
+
+
+def _members(group: Files, found: dict[str, str]) -> tuple[MembersTable, str]:
+    return MembersTable(path=group.paths[0], **_dated_by(group, found, "start")), ""
+
+
+def _plain_table(group: Files, found: dict[str, str]) -> tuple[SideTable, str]:
+    return SideTable(path=group.paths[0], **_dated_by(group, found, "date")), ""
+
+
+def _actions(group: Files, found: dict[str, str]) -> tuple[ActionsTable, str]:
+    """The table of actions, with the words that are known; the others are left out and named."""
+    words = list(cast(pd.Series, read_texts(group.paths[0], found["kind"])))
+    ours = {theirs: kind for kind, known in ACTION_WORDS.items() for theirs in words if theirs.lower() in known}
+    left = sorted(set(words) - set(ours))
+    said = f"; left out: {', '.join(left[:8])}" if left else ""
+    return ActionsTable(path=group.paths[0], kinds=ours, **_dated_by(group, found, "date")), said
+
+
+def _dated_by(group: Files, found: dict[str, str], field: str) -> dict[str, Any]:
+    """Columns of a side table, and the date_format if its dates are not ISO 8601."""
+    if field not in found:
+        return {"columns": found}
+    return _dated(group, {"date": found[field]}) | {"columns": found}
+
+
+# By the word of `_kind`: the setting of FilesSource, the names of its columns, and how the table is described.
+SIDE_TABLES: dict[str, tuple[str, dict[str, tuple[str, ...]], Any]] = {
+    "reports": ("fundamentals", REPORT_FIELDS, _reports),
+    "membership": ("members", SPELL_FIELDS, _members),
+    "sectors": ("sectors", SECTOR_FIELDS, _plain_table),
+    "actions": ("actions", ACTION_FIELDS, _actions),
+    "splits": ("splits", SPLIT_FIELDS, _plain_table),
+    "dividends": ("dividends", DIVIDEND_FIELDS, _plain_table),
+}
+
+
+def _with_prices(
+    laid_out: FilesSource, bars: Files, tables: dict[str, Any], readings: list[str]
+) -> tuple[FilesSource, list[str]]:
+    """The settings with what kind of prices these are, and the tables that belong to such prices."""
+    names = cast(dict[str, str], laid_out.columns)
+    table = bars_as_written(laid_out.model_copy(update=tables))
+    require_plausible(table, names, shown(laid_out.path))
+    told = recorded_actions(laid_out.model_copy(update=tables), table, None)
+    kind = price_kind(table, told, names, shown(laid_out.path))
+    unused = {names[field] for field in kind.unused}
+    columns = {ours: theirs for ours, theirs in names.items() if theirs not in unused}
+    if kind.prices == "adjusted" or "adjusted_close" in columns:
+        dropped = sorted(tables.keys() & ACTION_TABLES) if kind.prices == "adjusted" else []
+        tables = {name: each for name, each in tables.items() if name not in dropped}
+        readings += [f"{name}: not applied, the prices are adjusted for them" for name in dropped]
+    readings += [f"prices: {kind.prices.replace('_', ' ')}, {kind.why}"]
+    readings += [f"bars: not used with such prices: {', '.join(sorted(unused))}"] if unused else []
+    settings = laid_out.model_dump(exclude_defaults=True) | {"prices": kind.prices, "columns": columns}
+    return FilesSource(**settings | {name: each.model_dump() for name, each in tables.items()}), readings
 
 
 def deliver(source: Source) -> Delivery:
@@ -147,43 +414,14 @@ def deliver(source: Source) -> Delivery:
 
     `fetch` leaves those out, because the market must not apply them again; a check compares them with the prices.
     """
-    if not (isinstance(source, FilesSource) and source.prices == "adjusted" and source.layout == "long"):
+    if not isinstance(source, FilesSource) or source.layout == "wide":
         return fetch(source)
-    present = column_names(list_files(source.path)[0])
-    known = {field: tuple(name for name in KNOWN_AS[field] if name in ACTION_NAMES) for field in ("split", "dividend")}
-    columns = _found(present, known, ("split", "dividend")) | source.columns
+    if source.prices not in ("adjusted", "adjusted_with_actions"):
+        return fetch(source)
+    first = read_header(list_files(source.path)[0]).columns
+    columns = {field: first[field] for field in ("split", "dividend") if field in first} | source.columns
     raw = source.model_copy(update={"prices": "raw", "columns": columns})
     return replace(fetch(raw), adjusted=True)
-
-
-def are_adjusted(delivery: Delivery, columns) -> tuple[bool, str]:
-    """Whether undescribed prices are adjusted, and the evidence.
-
-    columns : all names in the file: a column of adjusted closes beside the close makes the close raw
-    """
-    beside = [name for name in columns if name.lower() in ADJUSTED_CLOSE]
-    if beside:
-        return False, f"prices: raw, because {beside[0]} is also there"
-    shown_by, n = _splits_that_show(delivery)
-    if n:
-        adjusted = shown_by < n / 2
-        word = "adjusted" if adjusted else "raw"
-        return adjusted, f"prices: {word}, because {shown_by} of {n} recorded splits are visible in the close"
-    return True, "prices: assumed to be adjusted; set prices: raw or adjusted in a source file"
-
-
-def _splits_that_show(delivery: Delivery) -> tuple[int, int]:
-    """On how many days with a recorded split the close moved by it, and how many such days there are."""
-    if delivery.actions is None:
-        return 0, 0
-    splits = delivery.actions[delivery.actions["kind"] == "split"]
-    splits = splits[np.abs(np.log(splits["value"].where(splits["value"] > 0))) > np.log(TELLING_SPLIT)]
-    bars = delivery.bars[delivery.bars["symbol"].isin(splits["symbol"])].sort_values(["symbol", "date"])
-    ratio = bars["close"] / bars.groupby("symbol")["close"].shift()
-    moved = bars[["symbol", "date"]].assign(ratio=ratio).merge(splits, on=["symbol", "date"]).dropna(subset=["ratio"])
-    moved = moved[moved["ratio"] > 0]
-    shows = np.abs(np.log(moved["ratio"] * moved["value"])) < np.abs(np.log(moved["ratio"]))
-    return int(shows.sum()), len(moved)
 
 
 def _names(files: list[str]) -> str:

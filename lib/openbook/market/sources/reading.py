@@ -3,10 +3,12 @@
 Text stays text: the tickers NA, TRUE and 1E5 are not missing, not a bool, and not a number.
 """
 
+import csv
 import re
 import zlib
 from contextlib import contextmanager
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,13 +19,27 @@ from openbook.common.desk_folder import inside
 from openbook.common.errors import DataError, OpenbookError, UsageError
 from openbook.common.extras import lacks
 from openbook.common.settings import Settings
+from openbook.market.sources.text_dates import parse_dates
+from openbook.market.sources.text_numbers import MISSING_NUMBERS, SHOWS, Decimal, read_numbers
 
-TEXT_FIELDS = {"symbol", "kind", "item", "sector", "id", "ticker", "focus", "accession"}
+TEXT_FIELDS = {"symbol", "kind", "item", "sector", "id", "ticker", "focus", "accession", "currency", "period", "ratio"}
 DATE_FIELDS = {"date", "start", "end", "available", "filed", "period_start", "period_end"}
 MAY_BE_MISSING = {"start", "end", "period_start"}
 REMOTE = {"http", "https", "s3", "s3a", "gs", "gcs", "abfs", "az"}  # by the extra of that name
-SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz")
-MISSING_NUMBERS = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "#N/A"]
+PARQUET = (".parquet", ".pq")
+TEXT = (".txt", ".txt.gz")
+SUFFIXES = (*PARQUET, ".csv", ".csv.gz", ".tsv", ".tsv.gz", *TEXT)
+_NO_DATA = re.compile(r"(?i)(readme|licen[sc]e|copying|notice|changelog|\.)")
+HEAD = 1 << 18  # bytes in which the shape of a file shows
+DELIMITERS = (b",", b";", b"\t", b"|")
+# What a download is instead of a table: how it begins, and the way out.
+NO_TABLES = {
+    b"PK": "an Excel workbook or a zip archive; unpack it, or save the sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook; save the sheet as CSV",
+    b"%PDF": "a PDF; get the table as CSV",
+    b"\xff\xfe": "written in UTF-16; save it as UTF-8",
+    b"\xfe\xff": "written in UTF-16; save it as UTF-8",
+}
 
 
 class SideTable(Settings):
@@ -35,15 +51,33 @@ class SideTable(Settings):
     date_format: str | None = Field(None, description="strftime format of text dates; nothing: ISO 8601")
 
 
+class Notation(NamedTuple):
+    """How the files of a source write dates and numbers.
+
+    date_format : a strftime format or a key of `text_dates.EPOCHS`; None: ISO 8601
+    decimal : the decimal mark; None: found in each file
+    """
+
+    date_format: str | None = None
+    decimal: Decimal | None = None
+
+
+ISO_DATES = Notation()
+
+
 def list_files(path: str) -> list[str]:
-    """The parquet and CSV files at `path`, sorted by name; a folder is not searched below its first level."""
+    """The parquet and CSV files at `path`, sorted by name.
+
+    A folder is searched below its first level if no table lies there. Plain text (.txt) counts where no parquet or CSV
+    file lies beside it; a readme never does.
+    """
     fs, root = _file_system(path)
     try:
         with _reached(path):
             if fs.isfile(root):
                 return [path]
-            there = fs.ls(root, detail=False)
-            names = sorted(name for name in there if str(name).endswith(SUFFIXES))
+            there = [str(name) for name in fs.ls(root, detail=False)]
+            names = _tables(there) or _tables([str(name) for name in fs.find(root)])
     except FileNotFoundError:
         raise DataError(f"no file or folder at {shown(path)}; check the path of the source") from None
     except (OSError, ValueError) as error:  # a name that the system cannot spell is a ValueError
@@ -52,6 +86,13 @@ def list_files(path: str) -> list[str]:
         ends = ", ".join(SUFFIXES)
         raise DataError(f"nothing to read in {shown(path)}: none of its {len(there)} entries ends with {ends}")
     return [fs.unstrip_protocol(name) for name in names]
+
+
+def _tables(names: list[str]) -> list[str]:
+    """The files among these that may hold a table, sorted."""
+    named = [name for name in names if name.lower().endswith(SUFFIXES) and not _NO_DATA.match(name.rsplit("/", 1)[-1])]
+    sure = [name for name in named if not name.lower().endswith(TEXT)]
+    return sorted(sure or named)
 
 
 def column_names(file: str) -> list[str]:
@@ -89,19 +130,28 @@ def _schema(file: str):
     return schema
 
 
-def read_table(path: str, columns: dict[str, str], *, date_format: str | None = None) -> pd.DataFrame:
+def read_table(path: str, columns: dict[str, str], *, notation: Notation = ISO_DATES) -> pd.DataFrame:
     """The named columns of every file at `path`, under our names.
 
     columns : our field → the column's name in the files
+    notation : how dates and numbers are written
     Text fields are str, dates are datetime64 at midnight (zone dropped), anything else float64.
     Raises DataError naming the file and the column that is missing, or the first value that is no date or no number.
     """
-    parts = [_read_file(file, columns) for file in list_files(path)]
-    table = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
-    where = shown(path)
+    return read_files(list_files(path), columns, notation, shown(path))
+
+
+def read_files(files: list[str], columns: dict[str, str], notation: Notation, where: str) -> pd.DataFrame:
+    """The named columns of these files below each other, as `read_table` gives them; where: for a message."""
+    parts = [read_file(file, columns, notation.decimal) for file in files]
+    return typed(pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0], columns, where, notation)
+
+
+def typed(table: pd.DataFrame, columns: dict[str, str], where: str, notation: Notation) -> pd.DataFrame:
+    """The table of `read_file` with dates as dates and text as text."""
     for field in columns:
         if field in DATE_FIELDS:
-            table[field] = _dates(table[field], f"column {columns[field]!r} of {where}", date_format, field)
+            table[field] = _dates(table[field], f"column {columns[field]!r} of {where}", notation.date_format, field)
         elif field in TEXT_FIELDS:
             table[field] = _text(table[field], f"column {columns[field]!r} of {where}")
     return table
@@ -109,7 +159,7 @@ def read_table(path: str, columns: dict[str, str], *, date_format: str | None = 
 
 def read_keys(file: str, columns: dict[str, str]) -> tuple[pd.DataFrame, int]:
     """Symbol and date of each row of one file, and how many rows were left out because they name no symbol."""
-    table = _read_file(file, columns)
+    table = read_file(file, columns, None)
     named = table["symbol"].notna() & (table["symbol"].astype("str").str.strip() != "")
     table = table[named].reset_index(drop=True)
     table["symbol"] = _text(table["symbol"], f"column {columns['symbol']!r} of {shown(file)}")
@@ -125,7 +175,7 @@ def read_side(table: SideTable, fields: tuple[str, ...]) -> pd.DataFrame:
             f"{shown(table.path)}: unknown fields in `columns`: {', '.join(unknown)}; choose from {', '.join(fields)}"
         )
     columns = {field: table.columns.get(field, field) for field in fields}
-    out = read_table(table.path, columns, date_format=table.date_format)
+    out = read_table(table.path, columns, notation=Notation(table.date_format))
     if "symbol" in out and table.rename:
         out["symbol"] = out["symbol"].replace(table.rename).astype("str")
     return out
@@ -136,12 +186,17 @@ def shown(path: str) -> str:
     return re.sub(r"//[^/@]*@", "//", path.split("?")[0])
 
 
+def local_path(file: str) -> str:
+    """A file of this machine as a plain path, not as file://; any other URL as it is."""
+    return file.removeprefix("file://")
+
+
 def file_name(path: str) -> str:
     """Folder and file name only, for a page that travels."""
     return "/".join(PurePosixPath(shown(path)).parts[-2:])
 
 
-def _read_file(file: str, columns: dict[str, str]) -> pd.DataFrame:
+def read_file(file: str, columns: dict[str, str], decimal: Decimal | None) -> pd.DataFrame:
     """One file, columns renamed to ours, numbers float64, text and dates as they are."""
     present = column_names(file)
     for field, name in columns.items():
@@ -150,8 +205,7 @@ def _read_file(file: str, columns: dict[str, str]) -> pd.DataFrame:
             raise DataError(f"{shown(file)} has no {wanted}; it has {', '.join(map(repr, present))}")
         if present.count(name) > 1:
             raise DataError(f"{shown(file)} has the column {name!r} {present.count(name)} times; keep one of them")
-    read = _read_parquet if _is_parquet(file) else _read_csv
-    table = read(file, columns)
+    table = _read_parquet(file, columns) if _is_parquet(file) else _read_csv(file, columns, decimal)
     for field, name in columns.items():
         if field not in TEXT_FIELDS | DATE_FIELDS:
             table[name] = _numbers(table[name], f"column {name!r} of {shown(file)}")
@@ -182,8 +236,20 @@ def _plain_schema(schema, file: str):
     return pyarrow.schema(fields)
 
 
-def _read_csv(file: str, columns: dict[str, str]) -> pd.DataFrame:
-    """CSV through pyarrow: text and dates are read as text in any case."""
+def read_body(file: str, names: list[str], columns: dict[str, str], n_header: int, decimal: Decimal | None):
+    """The columns of a CSV file whose header has several rows, under our names: as `read_file`, with names given.
+
+    names : of all columns, in their order; n_header : rows to skip
+    """
+    table = _read_csv(file, columns, decimal, {"skip_rows": n_header, "column_names": names})
+    return pd.DataFrame({field: table[name] for field, name in columns.items()})
+
+
+def _read_csv(file: str, columns: dict[str, str], decimal: Decimal | None, header: dict | None = None) -> pd.DataFrame:
+    """CSV through pyarrow: text and dates are read as text in any case, numbers too where they are not plain.
+
+    header : pyarrow's ReadOptions, where the file's first row is not its header
+    """
     import pyarrow
     import pyarrow.csv
 
@@ -195,60 +261,104 @@ def _read_csv(file: str, columns: dict[str, str]) -> pd.DataFrame:
         strings_can_be_null=False,
     )
     with _opened(file) as stream:
-        parse = pyarrow.csv.ParseOptions(delimiter=_delimiter(stream))
+        options = {
+            "parse_options": pyarrow.csv.ParseOptions(delimiter=_delimiter(stream)),
+            "read_options": pyarrow.csv.ReadOptions(**(header or {})),
+            "convert_options": convert,
+        }
         try:
-            return pyarrow.csv.read_csv(stream, parse_options=parse, convert_options=convert).to_pandas()
+            if decimal is None:
+                return pyarrow.csv.read_csv(stream, **options).to_pandas()
         except pyarrow.ArrowInvalid as error:
             if "conversion error" not in str(error):
                 raise
         stream.seek(0)
         convert.column_types = dict.fromkeys(is_text, pyarrow.string())
-        table = pyarrow.csv.read_csv(stream, parse_options=parse, convert_options=convert).to_pandas()
-    for name, text in is_text.items():
-        if not text:
-            table[name] = _with_commas(table[name], f"column {name!r} of {shown(file)}")
-    return table
+        table = pyarrow.csv.read_csv(stream, **options).to_pandas()
+    numbers = {field: name for field, name in columns.items() if not is_text[name]}
+    where = {field: f"column {name!r} of {shown(file)}" for field, name in numbers.items()}
+    read = read_numbers({field: table[name] for field, name in numbers.items()}, where, decimal)
+    return table.assign(**{numbers[field]: values for field, values in read.items()})
+
+
+def first_rows(file: str, n: int = 200) -> list[list[str]]:
+    """The first rows of a CSV file as text, the header among them; DataError where the file is no table of text."""
+    with _opened(file) as stream:
+        head = stream.read(HEAD)
+        whole = len(head) < HEAD
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    for mark, what in NO_TABLES.items():
+        if head.startswith(mark):
+            raise DataError(f"{shown(file)} is {what}")
+    if start[:1] == b"<" and re.match(rb"(?i)<(!doctype|html|head|body|\?xml|script|!--)", start):
+        raise DataError(f"{shown(file)} is a web page, not a table; download it again (a login or a limit answered)")
+    if start[:1] == b"{":
+        raise DataError(f"{shown(file)} is JSON, not a table; get it as CSV")
+    if not start:
+        raise DataError(f"{shown(file)} is empty; download it again, or remove it")
+    lines = head.decode("utf-8-sig", errors="replace").splitlines()
+    lines = lines if whole else lines[:-1]
+    return list(csv.reader(lines[: n + 3], delimiter=_delimiter_in(head)))
+
+
+def header_key(file: str) -> tuple:
+    """What two files with the same columns share: the names of parquet, the first line of text."""
+    if _is_parquet(file):
+        return ("parquet", *column_names(file))
+    with _opened(file) as stream:
+        return ("text", stream.readline().strip())
+
+
+def read_texts(file: str, name: str | None, n_header: int = 1) -> pd.Series | None:
+    """The distinct texts of one column, in the order of the file; None for a column of real dates.
+
+    name : of the column; where the header has several rows, the first one is read
+    """
+    import pyarrow
+    import pyarrow.csv
+
+    if _is_parquet(file):
+        name = name if name in column_names(file) else column_names(file)[0]
+        values = _read_parquet(file, {"name": name})[name]
+        is_date = pd.api.types.is_datetime64_any_dtype(values) or str(values.dtype).startswith("date")
+        return None if is_date or not len(values) or hasattr(values.iloc[0], "year") else _distinct(values)
+    options = {"skip_rows": n_header, "autogenerate_column_names": True} if n_header > 1 else {}
+    chosen = "f0" if n_header > 1 or name is None else name
+    with _opened(file) as stream:
+        table = pyarrow.csv.read_csv(
+            stream,
+            read_options=pyarrow.csv.ReadOptions(**options),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=_delimiter(stream)),
+            convert_options=pyarrow.csv.ConvertOptions(
+                include_columns=[chosen], column_types={chosen: pyarrow.string()}, strings_can_be_null=False
+            ),
+        )
+    return _distinct(table.to_pandas()[chosen])
+
+
+def _distinct(values: pd.Series) -> pd.Series:
+    return pd.Series(pd.unique(values.dropna().astype("str")), dtype="str")
+
+
+def has_decimal_commas(file: str) -> bool:
+    """Whether numbers in the first rows of a file have a comma before their decimals."""
+    if _is_parquet(file):
+        return False
+    cells = pd.Series([cell.strip() for row in first_rows(file)[1:] for cell in row], dtype="str")
+    return bool(cells.str.match(SHOWS["comma"]).any() and not cells.str.match(SHOWS["point"]).any())
 
 
 def _delimiter(stream) -> str:
-    """The separator of the first line: a comma, or another one if there is no comma."""
+    """The separator of a file, by its first line."""
     head = stream.readline()
     stream.seek(0)
-    return next((mark.decode() for mark in (b",", b";", b"\t") if mark in head), ",")
+    return _delimiter_in(head)
 
 
-def _with_commas(values: pd.Series, where: str) -> pd.Series:
-    """Numbers written as text; a decimal comma is read where it can be nothing else, and else DataError names it.
-
-    It can be nothing else if no number of the column has a point, none has two commas, and the digits after a comma are
-    not always three, as after a comma between thousands.
-    """
-    text = values.str.strip().where(~values.str.strip().isin(MISSING_NUMBERS))
-    plain = pd.to_numeric(text, errors="coerce")
-    odd = text[text.notna() & plain.isna()]
-    if odd.empty:
-        return plain.astype("float64")
-    comma = odd.str.fullmatch(r"[+-]?\d+,\d+")
-    if not comma.all():
-        raise DataError(f"{where} holds {odd[~comma].iloc[0]!r}, which is not a number{_thousands(odd[~comma])}")
-    points = text.dropna()[text.dropna().str.contains(".", regex=False)]
-    if len(points):
-        raise DataError(
-            f"{where} holds {odd.iloc[0]!r} and {points.iloc[0]!r}: mixed commas and points; write every "
-            "number with a decimal point"
-        )
-    if odd.str.fullmatch(r"[+-]?\d{1,3},\d{3}").all() and not odd.str.match(r"[+-]?0,").any():
-        raise DataError(
-            f"{where} holds {odd.iloc[0]!r}: ambiguous comma (decimal or thousands); write numbers with a "
-            "decimal point and without thousands separators"
-        )
-    return pd.to_numeric(text.str.replace(",", "."), errors="coerce").astype("float64")
-
-
-def _thousands(values: pd.Series) -> str:
-    """The way out, if it is a number with marks between its thousands."""
-    marked = values.iloc[0].replace(",", "").replace(".", "").replace(" ", "").replace("'", "").lstrip("+-").isdigit()
-    return ": write numbers with a decimal point and without thousands separators" if marked else ""
+def _delimiter_in(head: bytes) -> str:
+    """The separator that the first line has most often; a comma where none is there."""
+    first = re.sub(rb'"[^"]*"', b"", head.splitlines()[0]) if head else b""
+    return max(DELIMITERS, key=first.count).decode()
 
 
 @contextmanager
@@ -300,9 +410,9 @@ def _file_system(path: str):
 def _is_parquet(file: str) -> bool:
     """By the file name's suffix; an unknown suffix is an error."""
     plain = file.split("?")[0]
-    if not plain.endswith(SUFFIXES):
+    if not plain.lower().endswith(SUFFIXES):
         raise DataError(f"unknown file type of {shown(file)}; its name must end with {', '.join(SUFFIXES)}")
-    return plain.endswith((".parquet", ".pq"))
+    return plain.lower().endswith(PARQUET)
 
 
 def _text(values: pd.Series, where: str) -> pd.Series:
@@ -351,12 +461,7 @@ def _dates(values: pd.Series, where: str, date_format: str | None, field: str) -
 
 
 def _parse_dates(values: pd.Series, where: str, date_format: str | None) -> pd.Series:
-    """Each distinct text once; a zone offset at the end of an ISO text is dropped."""
+    """Each distinct text once."""
     codes, distinct = pd.factorize(values.astype("str"))
-    text = pd.Series(distinct, dtype="str").str.replace(r"(?<=\d\d)(Z|[+-]\d\d:\d\d)$", "", regex=True)
-    parsed = pd.to_datetime(text.mask(text == ""), format=date_format or "ISO8601", errors="coerce")
-    bad = text[parsed.isna() & (text != "")]
-    if len(bad):
-        like = date_format or "YYYY-MM-DD"
-        raise DataError(f"{where} holds {bad.iloc[0]!r}, not a date like {like}; set date_format")
+    parsed = parse_dates(pd.Series(distinct, dtype="str"), date_format, where)
     return pd.Series(parsed.to_numpy(), index=parsed.index).reindex(codes).set_axis(values.index)

@@ -13,7 +13,15 @@ from openbook.common.settings import Settings
 from openbook.market import calendar
 from openbook.market.sources.edgar import EdgarTable, fetch_reports
 from openbook.market.sources.rate_limit import Pace, Patience
-from openbook.market.sources.reading import SideTable, column_names, file_name, list_files, read_table, shown
+from openbook.market.sources.reading import (
+    Notation,
+    SideTable,
+    column_names,
+    file_name,
+    list_files,
+    read_table,
+    shown,
+)
 from openbook.market.tables import Delivery
 
 NAMED = 20  # symbols named in a note; the rest are counted
@@ -104,7 +112,7 @@ def _universe(source: YahooSource) -> YahooUniverse:
         raise DataError(
             f"{shown(table.path)}: unknown fields in `columns`: {', '.join(unknown)}; choose from {', '.join(columns)}"
         )
-    rows = read_table(table.path, columns, date_format=table.date_format)
+    rows = read_table(table.path, columns, notation=Notation(table.date_format))
     rows["symbol"] = rows["symbol"].replace(table.rename).astype("str")
     if rows.empty:
         raise DataError(f"{shown(table.path)} lists no symbols")
