@@ -59,7 +59,7 @@ def test_a_research_question_takes_ten_lines(tmp_path):
     closes.rename_axis("date").to_csv(tmp_path / "closes.csv")
     question = f"""
 import openbook as ob
-market = ob.load_market({str(tmp_path / "closes.csv")!r}, prices="adjusted", layout="wide")
+market = ob.load_market({str(tmp_path / "closes.csv")!r})
 momentum = ob.compute_features(market, ["momentum_126"])["momentum_126"]
 mine = ob.run_backtest(momentum, market, optimizer="hrp", top_n=10, first="2018-01-02")
 equal = ob.run_backtest(None, market, first="2018-01-02")
@@ -73,6 +73,7 @@ answer = ob.compare({{"six-month momentum × HRP": mine, "equal weight": equal}}
     low, mean, high = table.loc["six-month momentum × HRP", ["active_low", "active_return", "active_high"]]
     assert low < mean < high
     assert there["mine"].turnover.sum() > there["equal"].turnover.sum()
+    assert "closes.csv: bars, one column a symbol" in there["market"].notes  # how it was read is said
 
 
 def test_what_is_compared_has_a_benchmark_and_common_sessions(market):

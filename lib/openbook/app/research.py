@@ -12,6 +12,7 @@ from openbook.backtest.grid import common_dates
 from openbook.common.errors import DataError, UsageError
 from openbook.common.shown import Shown
 from openbook.market.sources import parse_source
+from openbook.market.sources.folder import understand
 from openbook.market.store import load_market as read_market
 from openbook.market.tables import Market
 from openbook.selection import summarise_backtests
@@ -22,8 +23,9 @@ COMPARED = ["cagr", "volatility", "sharpe", "max_drawdown", "turnover", "active_
 def load_market(source: str | os.PathLike | Mapping[str, Any] | None = None, **settings: Any) -> Market:
     """Daily prices as a `Market`, checked on arrival.
 
-    source : a file or folder of bars, whose settings follow by name as in params/<profile> (`prices="raw"`, or
-        `"adjusted"`; `layout="wide"`); or all settings of a source, `{"provider": …}`; None: the bundled closes
+    source : a file or folder of daily prices: without settings they are recognized, and `market.notes` say how; else
+        the settings follow by name as in params/<profile> (`prices="raw"`, `layout="wide"`). Or all settings of a
+        source, `{"provider": …}`. None: the bundled closes
 
     Raises ParameterError (78) for a setting that is unknown or missing, DataError (30) for data that are refused.
 
@@ -35,9 +37,20 @@ def load_market(source: str | os.PathLike | Mapping[str, Any] | None = None, **s
     """
     if source is None:
         source = {"provider": "sample"}
+    if not isinstance(source, Mapping) and not settings:
+        return _recognized(os.fspath(source))
     if not isinstance(source, Mapping):
         source = {"provider": "files", "path": os.fspath(source)}
     return read_market(parse_source({**source, **settings}))[0]
+
+
+def _recognized(path: str) -> Market:
+    """The market in files that nobody described, with how they were understood among its notes."""
+    understood = understand(path)
+    if understood.source is None:
+        raise DataError(f"no file of {path} has symbol, date and close")
+    market = read_market(understood.source)[0]
+    return replace(market, notes=(*market.notes, *understood.readings))
 
 
 def run_backtest(
