@@ -1,7 +1,8 @@
 """The commands that the pages show, and a desk at each moment at which a person gives one.
 
-A page's command is a line of a fenced shell block, or code between backticks that begins with `openbook` and does more
-than name a command. Words in capitals stand for a name, a date or a file; each moment has what stands for them.
+A page's command is code between backticks that begins with `openbook` and does more than name a command, or a fenced
+block of shell commands, here in one line with a semicolon between. Words in capitals stand for a name, a date or a
+file; each moment has what stands for them.
 """
 
 import json
@@ -65,11 +66,10 @@ def shown() -> dict[str, str]:
     for page in PAGES:
         text = _words(page)
         blocks = [body for language, body in FENCED.findall(text) if language == "bash"]
-        lines = [line.partition(" #")[0].strip() for body in blocks for line in body.splitlines()]
-        lines += INDENTED.findall(text)
+        lines = [_one_line(body) for body in blocks] + INDENTED.findall(text)
         spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", FENCED.sub("", text))]
         commands = [span for span in spans if OURS.fullmatch(span) and not is_a_name(span)]
-        for line in [*filter(None, lines), *commands]:
+        for line in [*lines, *commands]:
             for command in _alternatives(line.replace("\\|", "|")):
                 found.setdefault(command, page.name)
     return found
@@ -81,6 +81,12 @@ def _words(page: Path) -> str:
     if page.suffix == ".md":
         return text
     return "\n\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown")
+
+
+def _one_line(block: str) -> str:
+    """The commands of a block without their comments."""
+    lines = [line.partition(" #")[0].strip() for line in block.splitlines()]
+    return "; ".join(filter(None, lines))
 
 
 def _alternatives(line: str) -> list[str]:
@@ -131,7 +137,17 @@ class Moment:
         return read_batch(self.book, self.date(self.session))
 
     def give(self, line: str) -> Answer:
-        """Give a command as it stands on a page, at the top of the desk and at a terminal."""
+        """Give commands as they stand on a page, up to the first that fails, beginning at the top of the desk."""
+        here, answer = self.folder, Answer(0, "", "")
+        for command in line.split("; "):
+            if command.startswith("cd "):
+                here = here / command.removeprefix("cd ")
+            elif not answer.code:
+                answer = self._give(command, here)
+        return answer
+
+    def _give(self, line: str, here: Path) -> Answer:
+        """Give one command in a folder, at a terminal."""
         day, time = self.clock
         now = pd.Timestamp(f"{self.date(day)}T{time}Z")
         self.desk.vendor.deliver(self.desk.vendor.files.upto(self.desk.days[day]))
@@ -139,7 +155,7 @@ class Moment:
         with pytest.MonkeyPatch.context() as patch:
             for name in (desk_folder.DESK, desk_folder.RUNS, calendar.REHEARSAL, calendar.CLOSURES):
                 patch.setenv(name, "")
-            patch.chdir(self.folder)
+            patch.chdir(here)
             patch.setattr(calendar, "machine_now", lambda: now)
             patch.setattr("sys.stdin", Terminal(typed))
             return openbook(*self.words(line))
@@ -227,13 +243,27 @@ def _new(moments: Moments) -> Moment:
     folder = moments.home / "new"
     shutil.copytree(ROOT / "notebooks", folder / "notebooks")
     sets = {name: more if name == "select_champion" else (vendor.source, *more) for name, more in SMALL.items()}
-    for profile in ("demo", "vendor"):
+    for profile in ("demo", "vendor", "theirs"):
         write_profile(folder / "params" / profile, sets)
     (folder / desk_folder.FILE).write_text("format: 1\n")
-    (folder / "delivered").mkdir()
     sound = bars[(bars["symbol"] != OLD_SPLIT[0]) & (bars["date"] <= days[0])]
-    sound.to_csv(folder / "delivered" / "prices.csv", index=False)
+    for place in (folder / "delivered", moments.home / "outside" / "prices"):
+        place.mkdir(parents=True)
+        sound.to_csv(place / "prices.csv", index=False)
     return Moment(Desk(folder / "runs", vendor, days), 0, (0, "21:00"))
+
+
+def _outside(moments: Moments) -> Moment:
+    """A folder that is no desk and in none, with prices in it."""
+    new = moments.at("new")
+    return replace(new, desk=replace(new.desk, runs=moments.home / "outside" / "runs"))
+
+
+def _next_evening(moments: Moments) -> Moment:
+    """The evening after, on a desk that has a profile `mine` too."""
+    moment = moments.after("waiting", "next evening", session=3, clock=(3, "21:00"))
+    (moment.folder / "params" / "theirs").rename(moment.folder / "params" / "mine")
+    return moment
 
 
 def _waiting(moments: Moments) -> Moment:
@@ -311,7 +341,8 @@ MAKERS: dict[str, Callable[[Moments], Moment]] = {
         session=1, clock=(1, "21:00"),
     ),
     "waiting": _waiting,
-    "next evening": lambda moments: moments.after("waiting", "next evening", session=3, clock=(3, "21:00")),
+    "next evening": _next_evening,
+    "outside": _outside,
     "listed": _listed,
     "signed": lambda moments: moments.after(
         "listed", "signed", "openbook sign HASH --date D --by NAME --key FILE --out TOKEN"
