@@ -22,7 +22,7 @@ from openbook.market.sources.files import (
 from openbook.market.sources.headers import KNOWN_AS, Header, find_columns, plain, read_header, without_header
 from openbook.market.sources.layouts import SYMBOL, stem
 from openbook.market.sources.plausible import require_plausible
-from openbook.market.sources.price_kinds import price_kind
+from openbook.market.sources.price_kinds import adjusted_as, price_kind
 from openbook.market.sources.reading import (
     SUFFIXES,
     SideTable,
@@ -86,6 +86,7 @@ LAID_OUT = {
 }
 DESCRIBE = "describe the files and columns with --source FILE.yaml"
 ACTION_TABLES = {"actions", "splits", "dividends"}
+SECOND_HISTORY = 0.01  # of the rows of the larger file
 SAME_CLOSE = 1e-3  # how far two files may round one close
 ENOUGH = 5  # files or symbols whose names end alike: the end is no part of a symbol
 KNOWN_ENDS = (".US", " US Equity", " US")
@@ -225,6 +226,8 @@ def _require_one_history(path: str, bars: list[Files]) -> None:
     for other in long[1:]:
         both = mine.merge(_closes(path, other), on=list(KEYS), suffixes=("", "_other"))
         differ = both[(both["close"] / both["close_other"] - 1.0).abs() > SAME_CLOSE]
+        if len(differ) < SECOND_HISTORY * len(mine):
+            continue  # a table of corrections is no second history
         for row in differ.head(1).itertuples():
             raise DataError(
                 f"{_names(long[0].paths)} and {_names(other.paths)} give {row.symbol} on {row.date:%Y-%m-%d} two "
@@ -406,6 +409,11 @@ def _with_prices(
     readings += [f"prices: {kind.prices.replace('_', ' ')}, {kind.why}"]
     readings += [f"bars: not used with such prices: {', '.join(sorted(unused))}"] if unused else []
     settings = laid_out.model_dump(exclude_defaults=True) | {"prices": kind.prices, "columns": columns}
+    if "adjusted_close" in columns and (how := adjusted_as(table)) != "today":
+        settings["adjusted_as"] = how
+        readings += [
+            f"bars: adjusted_as {how}: {columns['adjusted_close']} differs from the close before an action alone"
+        ]
     return FilesSource(**settings | {name: each.model_dump() for name, each in tables.items()}), readings
 
 

@@ -25,10 +25,20 @@ def require_plausible(bars: pd.DataFrame, names: dict[str, str], where: str) -> 
 
 
 def _totals(bars: pd.DataFrame, names: dict[str, str]) -> str:
-    """A symbol that is a line of totals."""
-    odd = next((symbol for symbol in bars["symbol"].unique() if TOTAL.fullmatch(symbol)), "")
+    """A symbol that is a line of totals: it is called so, and its closes are the sum or the mean of the others."""
+    called = [symbol for symbol in bars["symbol"].unique() if TOTAL.fullmatch(symbol)]
+    odd = next((symbol for symbol in called if _adds_up(bars, symbol)), "")
     column = f"column {names['symbol']!r}" if "symbol" in names else "the header"
     return f"{column} holds {odd!r}; remove the totals" if odd else ""
+
+
+def _adds_up(bars: pd.DataFrame, symbol: str) -> bool:
+    """Whether the closes of a symbol are the sum or the mean of all others, on most days."""
+    is_it = (bars["symbol"] == symbol).to_numpy()
+    others = bars[~is_it].groupby("date")["close"]
+    own = bars[is_it].groupby("date")["close"].first()
+    off = [(own / each.reindex(own.index) - 1.0).abs() < 1e-3 for each in (others.sum(), others.mean())]
+    return any(each.mean() > MOST for each in off)
 
 
 def _returns(bars: pd.DataFrame, names: dict[str, str]) -> str:

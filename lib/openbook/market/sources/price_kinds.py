@@ -11,7 +11,7 @@ import pandas as pd
 
 from openbook.common.constants import SESSIONS_A_YEAR
 from openbook.common.errors import DataError
-from openbook.market.adjustment_factors import derive_actions
+from openbook.market.adjustment_factors import AdjustedAs, derive_actions
 from openbook.market.tables import ACTION_COLUMNS
 
 # Symbol, first session at the new count, new shares per old: by the companies' announcements.
@@ -28,6 +28,7 @@ WELL_KNOWN = (
 )  # fmt: skip
 # A day on which a split of at least this much shows in the close, or does not.
 TELLING_SPLIT = 1.4
+SCATTERED = 0.2  # share of sessions up to the last action on which an adjusted close made that way differs at most
 # Where between so many splits that show and that do not, two kinds of prices stand in one file.
 MIXED = (0.25, 0.75)
 DECIMAL_SINCE = pd.Timestamp("2001-04-09")  # all US stocks are quoted in cents
@@ -114,7 +115,7 @@ def _beside_adjusted(bars: pd.DataFrame, names: dict[str, str], seen: pd.DataFra
         complete = "dividend" in bars
         spare = ("adjusted_close",) if complete else (("split",) if prices == "raw" else ())
         return PriceKind(prices, told, spare)
-    implied, _ = derive_actions(bars, adjusted_as="today")
+    implied, _ = derive_actions(bars, adjusted_as=adjusted_as(bars))
     splits = _telling(implied[implied["kind"] == "split"])
     unused = tuple(name for name in ("split", "dividend") if name in bars)
     if len(splits) or seen["shows"].any():
@@ -122,6 +123,18 @@ def _beside_adjusted(bars: pd.DataFrame, names: dict[str, str], seen: pd.DataFra
         return PriceKind("raw", f"because {column} beside it contains splits ({first})", unused)
     why = f"because {column} beside it contains dividends and no split"
     return PriceKind("split_adjusted", why, tuple(name for name in unused if name == "dividend"))
+
+
+def adjusted_as(bars: pd.DataFrame) -> AdjustedAs:
+    """How an adjusted close beside the close was made; see `derive_actions`.
+
+    Adjusted for all later actions, it differs on every session up to the last action; as it was adjusted one session
+    later, it differs on the session before each action alone.
+    """
+    own = bars[["symbol", "date", "close", "adjusted_close"]].dropna().sort_values(["symbol", "date"])
+    differs = (own["adjusted_close"] / own["close"] - 1.0).abs() > 1e-4
+    later = differs[::-1].groupby(own["symbol"][::-1], observed=True).cummax()[::-1]  # up to the last difference
+    return "next_session" if later.any() and differs[later].mean() < SCATTERED else "today"
 
 
 def _without_splits(bars: pd.DataFrame, recorded: pd.DataFrame, told: str) -> PriceKind:
