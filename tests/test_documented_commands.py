@@ -51,11 +51,11 @@ ELSEWHERE = {
     "openbook -v …": "stands for any command",
     "openbook verify --head …": "stands for the two that are given, with HASH and with FILE",
     "openbook run train_candidates … --engine dask://host:8786": "needs a cluster; tests/app/test_pipeline.py has one",
-    "openbook run train_candidates --date 2022-11-29 --engine dask://host:8786": "needs a cluster, likewise",
+    "openbook run train_candidates --date D --engine dask://host:8786": "needs a cluster, likewise",
     "openbook data update --profile live": "needs Yahoo Finance",
     "uv run --extra docs openbook open docs": "builds the site, which takes minutes; tests/test_docs.py builds it",
     "openbook --install-completion": "changes the start-up file of the user's shell",
-    "papermill notebooks/daily_run.ipynb out.ipynb -f params/demo/daily_run.yaml -p date 2022-12-28": (
+    "papermill notebooks/daily_run.ipynb out.ipynb -f params/demo/daily_run.yaml -p date D": (
         "a command of papermill; tests/app/test_pipeline.py runs it"
     ),
 }

@@ -2,7 +2,7 @@
 
 A page's command is code between backticks that begins with `openbook` and does more than name a command, or a fenced
 block of shell commands, here in one line with a semicolon between. Words in capitals stand for a name, a date or a
-file; each moment has what stands for them.
+file, and a date of the past for one of the desk's; each moment has what stands for them.
 """
 
 import json
@@ -44,6 +44,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GUIDES = ROOT / "notebooks" / "guides"
 PAGES = (ROOT / "README.md", *sorted(GUIDES.glob("*.md")), *sorted(GUIDES.glob("*.ipynb")))
 INDENTED = re.compile(r"^ {4}(openbook .*?)(?: {2,}.*)?$", re.MULTILINE)  # and in words what it does
+DATE = re.compile(r"\b\d{4}-\d{2}-\d{2}\b")
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 OURS = re.compile(r"(?:uv run (?:--extra \w+ )*)?openbook ((?:-|[a-z]).*)")
 MONTH = tuple(f"openbook run {name} --date D" for name in ("train_candidates", "compare", "select_champion"))
@@ -70,7 +71,7 @@ def shown() -> dict[str, str]:
         spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", FENCED.sub("", text))]
         commands = [span for span in spans if OURS.fullmatch(span) and not is_a_name(span)]
         for line in [*lines, *commands]:
-            for command in _alternatives(line.replace("\\|", "|")):
+            for command in _alternatives(DATE.sub("D", line).replace("\\|", "|")):
                 found.setdefault(command, page.name)
     return found
 
@@ -182,7 +183,7 @@ class Moment:
             "AMOUNT": "5",
         }
         places = {"FOLDER": "../new", "check FOLDER": "delivered", "TOKEN": "token.json"}
-        dates = {"2022-12-20": date, "D": date, "D1": before, "D2": date}
+        dates = {"D": date, "D1": before, "D2": date}
         one = {name: [word] for name, word in (hashes | files | said | places | dates).items()}
         return one | {"vendor …": ["--date", date]}
 
