@@ -2,7 +2,8 @@
 
 import pytest
 
-from support.documented_commands import Moments, is_a_name, shown
+from support.desk_moments import Moments
+from support.documented_commands import is_a_name, shown
 
 SHOWN = shown()
 
