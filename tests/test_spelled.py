@@ -20,7 +20,7 @@ NAMED_IN = re.compile(r"`([A-Za-z_]\w*)` in\s+`(openbook(?:\.\w+)+)`")
 OURS = re.compile(r"(?:^|&& |uv run (?:--extra \w+ )*)openbook (.*)")  # a command of ours, alone or after others
 TEST_FILE = re.compile(r"(?<![\w.])(?:tests/)?((?:\w+/)*test_\w+\.py)")
 BELOW = ("lib/", "tests/", "notebooks/", "params/")
-OF_A_DESK = "lib/extensions"  # a desk may have it and files in it, this repository does not
+OF_A_DESK = ("lib/extensions", "params/mine")  # a desk may have it and files in it, this repository does not
 
 
 def texts() -> dict[str, str]:

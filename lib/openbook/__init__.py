@@ -45,12 +45,15 @@ PUBLIC = {  # what a notebook imports: `import openbook as ob`
     "WalkForward": "signals.training:WalkForward",
     "define_candidates": "signals.models:define_candidates",
     "train": "signals.training:train_candidates",
+    "explain": "signals.explain",
     # portfolios and backtests
     "Costs": "portfolio.costs:Costs",
     "PortfolioSettings": "portfolio.construct:PortfolioSettings",
     "construct_portfolio": "portfolio.construct:construct_portfolio",
     "run_backtest": "app.research:run_backtest",
     "compare": "app.research:compare",
+    "load_scores": "app.inputs:scores",
+    "grid": "backtest.grid",
     # the champion
     "SelectionWeights": "selection.gates:SelectionWeights",
     "Thresholds": "selection.gates:Thresholds",

@@ -108,6 +108,13 @@ def test_not_inside_another_desk_nor_below_nothing(tmp_path):
     assert everything(tmp_path) == before
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc is of Linux")
+def test_a_folder_where_nothing_can_be_made_is_named():
+    answer = openbook("new", "/proc/mine")
+    why = "(No such file or directory|Permission denied)"
+    assert (answer.code, bool(re.fullmatch(f"openbook: could not make /proc/mine: {why}\n", answer.err))) == (74, True)
+
+
 @pytest.mark.parametrize("there", [False, True], ids=["new", "empty"])
 @pytest.mark.parametrize("failing", ["write", "rename"])
 def test_a_failure_leaves_nothing_half_written(there, failing, tmp_path, monkeypatch):

@@ -120,6 +120,14 @@ def test_only_our_own_leftovers_are_removed(tmp_path):
     assert set(os.listdir(tmp_path)) == others | {"a.csv"}
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc is of Linux")
+def test_where_nothing_can_be_made_a_writer_ends():
+    """/proc answers "no such file" to every new name, although the folder is there."""
+    for write in (claim_folder, lambda place: replace_file(place, b"")):
+        with pytest.raises(OSError, match=r"No such file or directory|Permission denied"):
+            write(Path("/proc/anything"))
+
+
 def test_a_writer_that_fails_leaves_nothing(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(IsADirectoryError):

@@ -79,6 +79,10 @@ def test_each_candidate_was_trained_and_compared(followed):
     }
 
 
+def test_verify_says_nothing_of_files_that_are_as_they_were(followed):
+    assert "daily_run would end with" not in done(followed.command("verify")).stdout
+
+
 def test_a_day_replays_with_the_files_of_then(desk):
     date = f"{desk.days[2]:%Y-%m-%d}"
     answer = done(desk.command("replay", date))
@@ -87,9 +91,14 @@ def test_a_day_replays_with_the_files_of_then(desk):
 
 
 def test_verify_finds_an_altered_bundle_and_lets_a_desk_edit_its_files(desk):
+    said = done(desk.command("verify")).stdout
+    assert "\ndaily_run would end with 40: the champion " in f"\n{said}"
+    assert " needs lib/extensions/our_features.py as it was (sha256 " in said
+    assert "no problems" in said
     (desk.folder / "lib/extensions/our_learners.py").unlink()
     desk.write("lib/extensions/our_optimizers.py", "1 / 0\n")
-    done(desk.command("verify"))
+    said = done(desk.command("verify")).stdout
+    assert "daily_run would end with 78: lib/extensions/our_optimizers.py, line 1: ZeroDivisionError" in said
     (model,) = [path for path in (desk.runs / "production").glob("*/*") if path.name in MODEL_FILES]
     data = bytearray(model.read_bytes())
     data[-2] ^= 1

@@ -12,14 +12,23 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
-import yaml
 from nbclient import NotebookClient
 
 from openbook.common import desk_folder
 from openbook.ledger import book, book_commands
 from openbook.market import calendar
 from openbook.runs.runs_folder import read_run
-from support.trained_desk import COMPARED, TRAINED, Answer, Desk, Terminal, make_vendor, openbook, succeed
+from support.trained_desk import (
+    COMPARED,
+    TRAINED,
+    Answer,
+    Desk,
+    Terminal,
+    make_vendor,
+    openbook,
+    succeed,
+    write_profile,
+)
 
 MINE = ("--profile", "mine")
 
@@ -33,28 +42,14 @@ def desk(tmp_path_factory, project_root) -> Desk:
     shutil.copyfile(project_root / desk_folder.FILE, home / desk_folder.FILE)
     vendor = make_vendor(home.parent / "vendor")
     days = pd.DatetimeIndex(sorted(vendor.files.bars["date"].unique()))[-6:]
-    write_profile(home / "params" / "mine", vendor.source)
-    return Desk(home / "runs", vendor, days)
-
-
-def write_profile(folder: Path, source: str) -> None:
-    """The parameters of small runs on the vendor's files, as somebody writes them."""
-    folder.mkdir()
-    for notebook, sets in {
-        "train_candidates": [source, *TRAINED],
-        "compare": [source, *COMPARED, "portfolio.top_n=10"],
+    sets = {
+        "train_candidates": [vendor.source, *TRAINED],
+        "compare": [vendor.source, *COMPARED, "portfolio.top_n=10"],
         "select_champion": [],
-        "daily_run": [source],
-    }.items():
-        values: dict = {}
-        for line in sets:
-            key, _, value = line.partition("=")
-            *above, last = key.split(".")
-            place = values
-            for part in above:
-                place = place.setdefault(part, {})
-            place[last] = value if last == "first" else yaml.safe_load(value)  # a date stays text
-        (folder / f"{notebook}.yaml").write_text(yaml.safe_dump(values) if values else "{}\n")
+        "daily_run": [vendor.source],
+    }
+    write_profile(home / "params" / "mine", sets)
+    return Desk(home / "runs", vendor, days)
 
 
 @pytest.fixture

@@ -92,6 +92,26 @@ def test_an_evening_waits_for_its_scores(desk):
     done(daily(desk, 3))
 
 
+def test_a_session_without_a_row_is_refused_and_one_whose_rows_came_late_is_said(desk):
+    """The scores of the evening before last are smoothed into tonight's; a session before the smoothing is not."""
+    gap, known = f"{desk.days[1]:%Y-%m-%d}", f"{desk.days[2]:%Y-%m-%d}T13:00:00Z"
+    send_scores(desk, desk.days[3])
+    file = desk.folder / "scores" / "ours.csv"
+    rows = pd.read_csv(file, dtype=str, keep_default_na=False)
+    old = sorted(rows["date"].unique())[-40]
+    rows[~rows["date"].isin([gap, old])].to_csv(file, index=False)
+    answer = daily(desk, 3)
+    assert answer.returncode == 31
+    assert f"ours.csv has no row for {gap}, and tonight's scores are smoothed over 30 sessions" in answer.stderr
+    assert not page(desk, 3).exists()
+    rows.loc[rows["date"] == gap, "known_at"] = known
+    rows[rows["date"] != old].to_csv(file, index=False)
+    done(daily(desk, 3))
+    said = f"No own score was known by the close of {gap}: the smoothed scores lack it."
+    assert said in (page(desk, 3) / "report.html").read_text()
+    assert said not in (page(desk, 2) / "report.html").read_text()
+
+
 def test_other_scores_are_other_inputs(desk):
     """The same date again is done; with another file it is refused, and superseding it keeps both."""
     assert "already done" in done(daily(desk, 2)).stdout

@@ -1,6 +1,7 @@
 """The log: what is in it stays in it, and whoever alters a byte is found out."""
 
 import json
+import os
 from hashlib import sha256
 from pathlib import Path
 
@@ -60,6 +61,19 @@ def test_an_entry_is_what_was_told_and_pins_the_one_before(log):
     assert audit_log.check(log.parent) == []
     kept = [KeptHead(found[n]["hash"]) for n in (0, -1)]
     assert [len(lines) for lines in check_heads(log.parent, kept)] == [0, 2]
+
+
+def test_what_was_read_before_is_not_taken_for_other_bytes_of_the_same_length_and_time(log):
+    before, times = audit_log.entries(log.parent), log.stat()
+    with open(log, "r+b") as opened:  # the same file, as long as it was
+        opened.write(log.read_bytes().replace(b"paper/2", b"paper/3"))
+    os.utime(log, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert [one["subject"] for one in audit_log.entries(log.parent)] == [*(one[1] for one in FOUND[:3]), "paper/3"]
+    assert audit_log.check(log.parent) == ["line 4 of audit.jsonl was altered"]
+    before[0]["digest"] = "of the caller alone"
+    log.write_bytes(log.read_bytes().replace(b"paper/3", b"paper/2"))
+    audit_log.entries(log.parent)[0]["digest"] = "of the caller alone"
+    assert audit_log.entries(log.parent)[0]["digest"] == "aa"
 
 
 def test_the_same_again_appends_nothing(log):

@@ -4,14 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from openbook.common.errors import DataError, ModelError, ParameterError
+from openbook.common.errors import DataError, DataNotReady, ModelError, ParameterError
 from openbook.market.calendar import session_close, sessions
 from openbook.signals.bundle import load_model, pack_model
 from openbook.signals.dataset import build_dataset
 from openbook.signals.features import Features
 from openbook.signals.learners import LEARNERS
 from openbook.signals.models import Candidate, check_scores, define_candidates
-from openbook.signals.own_scores import OWN_SCORES, read_scores, scores_on
+from openbook.signals.own_scores import OWN_SCORES, read_rows, read_scores, require_rows, scores_on
 from openbook.signals.training import WalkForward, train_candidates
 from support.signal_markets import features_of, market_of
 
@@ -50,6 +50,18 @@ def test_of_several_the_latest_that_was_known_by_the_close_counts(tmp_path):
         ("2022-11-28", "A", 9.0, "2022-11-29T10:00:00Z"),  # a revision, too late
     )
     assert read_scores(written(tmp_path, rows))["score"].tolist() == [3.0]
+
+
+def test_sessions_without_any_row_are_named_and_late_rows_are_rows(tmp_path):
+    days = sessions("2022-11-21", "2022-12-02")  # without Thanksgiving, the 24th
+    late = [(f"{days[0]:%Y-%m-%d}", "A", 1.0, "2023-01-01T00:00:00Z")]
+    there = [(f"{day:%Y-%m-%d}", "A", 1.0, f"{day:%Y-%m-%d}") for day in days[5:]]
+    rows = read_rows(written(tmp_path, table(*late, *there)))
+    said = "ours.csv has no row for 2022-11-22, 2022-11-23, 2022-11-25 and 1 more sessions"
+    with pytest.raises(DataNotReady, match=f"{said}.* smoothed over 9 sessions"):
+        require_rows(rows, days, "ours.csv")
+    require_rows(rows, days[5:], "ours.csv")
+    require_rows(rows, days[:1], "ours.csv")
 
 
 def test_parquet_and_csv_say_the_same_and_tickers_stay_texts(tmp_path):

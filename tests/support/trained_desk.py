@@ -6,12 +6,14 @@ import io
 import json
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from openbook.cli import main
 from openbook.ledger.book import BookState, read_book
@@ -249,6 +251,21 @@ def hashes(folder: Path, root: Path | None = None) -> dict[str, str]:
     return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+def write_profile(folder: Path, sets: Mapping[str, Sequence[str]]) -> None:
+    """A profile of parameter files as somebody writes them, by notebook from lines as --set takes them."""
+    folder.mkdir(parents=True)
+    for notebook, lines in sets.items():
+        values: dict = {}
+        for line in lines:
+            key, _, value = line.partition("=")
+            *above, last = key.split(".")
+            place = values
+            for part in above:
+                place = place.setdefault(part, {})
+            place[last] = value if last == "first" else yaml.safe_load(value)  # a date stays text
+        (folder / f"{notebook}.yaml").write_text(yaml.safe_dump(values) if values else "{}\n")
+
+
 def train_desk(folder: Path) -> Desk:
     """Train, compare, select, open a book and write the first page; the second is `trained`'s."""
     desk = select_champion(folder, 6)
@@ -306,5 +323,5 @@ def copied(desk: Desk, folder: Path) -> Desk:
 
 __all__ = [
     *("AWKWARD", "SCRIPT", "Answer", "Desk", "Files", "Terminal", "clock", "copied"),
-    *("hashes", "openbook", "train_desk"),
+    *("hashes", "openbook", "train_desk", "write_profile"),
 ]

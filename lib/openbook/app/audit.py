@@ -18,7 +18,7 @@ from openbook.market.sources import parse_source
 from openbook.market.store import audit_store, store_fingerprint
 from openbook.market.store.manifest import MANIFEST
 from openbook.report.calendar_page import INDEX, render_calendar
-from openbook.runs import audit_log, bytecode, score_files, store_states, verification, views
+from openbook.runs import audit_log, bytecode, registry, score_files, store_states, verification, views
 from openbook.runs.coverage import links, not_covered
 from openbook.runs.provenance import notebook_file
 from openbook.runs.rebuild import Made, rebuild
@@ -27,7 +27,7 @@ from openbook.runs.runs_folder import BOOKS, STORE, RunsFolder, read_run
 from openbook.runs.stage import REPORT, RUN, Stage
 from openbook.runs.timestamps import check_stamps
 from openbook.runs.witness import KeptHead, check_heads, head_line, kept_heads
-from openbook.selection.champion import verify_champion
+from openbook.selection.champion import refusal, verify_champion
 
 FIRST_FORMAT = 2  # of the book, when runs did not record it yet
 
@@ -57,6 +57,7 @@ def verify(runs: Path, *, head: str | None = None) -> tuple[list[str], list[str]
         unsound, signed = _check_signatures(runs, kind, place)
         problems, notes = [*problems, *unsound], [*notes, *signed]
     problems += verification.check_champions(runs, verify=verify_champion)
+    notes += _note_of_champion(runs)
     problems += verification.check_libraries(runs)
     problems += _check_stores(runs)
     problems += [f"{name} is a symbolic link, and what it leads to can be altered elsewhere" for name in links(runs)]
@@ -99,6 +100,15 @@ def _check_book(runs: Path, kind: str, place: Path | str) -> list[str]:
         f"{name} of the {kind} book was edited by hand or is out of date; rebuild it with openbook views"
         for name in views.unlike(runs / BOOKS / kind, made)
     ]
+
+
+def _note_of_champion(runs: Path) -> list[str]:
+    """A line if the desk's own files changed since the champion in use was selected, which alters no sealed run."""
+    with suppress(OpenbookError):  # findings of their own
+        entries = registry.history(runs)
+        if entries and (said := refusal(registry.place(runs, entries[-1]["sha256"]))):
+            return [said]
+    return []
 
 
 def _check_stores(runs: Path) -> list[str]:

@@ -113,7 +113,16 @@ class Scored:
 
 
 def scores(training: str | None, market: Market) -> Scored:
-    """The scores of a sealed training run, or of a small one made here."""
+    """The scores of a sealed training run, or of a small one made here.
+
+    Examples
+    --------
+    >>> scored = ob.load_scores(None, market)
+    >>> sorted(scored.oos)
+    ['stand_in']
+    >>> scored.last_known < market.dates[-1]
+    True
+    """
     if training is None:
         trained = _train(_dataset(market))
         return Scored(trained.oos_scores, trained.holdout_scores, {CANDIDATE.name: CANDIDATE.model_dump(mode="json")})

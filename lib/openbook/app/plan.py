@@ -32,7 +32,7 @@ from openbook.runs import score_files
 from openbook.runs.runs_folder import RunsFolder, read_run
 from openbook.runs.verification import require_as_logged
 from openbook.selection.champion import own_scores_of, read_card
-from openbook.signals.own_scores import SCORES, latest_rows, read_scores, rows_digest
+from openbook.signals.own_scores import SCORES, in_time, latest_rows, read_rows, read_scores, require_rows, rows_digest
 
 # Which sealed runs a notebook reads, and the parameter that holds the folder of each.
 NEEDS = {
@@ -141,7 +141,8 @@ def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dic
     place = _book_of(folder, settings)
     require_carrying(place, settings.source, Path(handed["store"]), paper=settings.dry_run)
     champion, note = champions.champion_of(folder.folder, settings.fallback_champion)
-    if not read_card(champion).vetted and not settings.dry_run:
+    card = read_card(champion)
+    if not card.vetted and not settings.dry_run:
         raise ApprovalError("the champion did not pass every gate: it may only run a paper book")
     require_same_marks(folder.folder, kind_of(settings), place, settings.source, Path(handed["store"]))
     obey_halts(folder, kind_of(settings), place)
@@ -151,7 +152,7 @@ def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dic
     elif version > max(sealed, 1):
         require_supersedable(place, f"{session:%Y-%m-%d}")
     if path := own_scores_of(champion):
-        file = _kept_scores(folder.folder, path, session)
+        file = _kept_scores(folder.folder, path, session, smoothed=card.portfolio.score_window)
         inputs["scores"], handed["scores_file"] = file.stem, str(file.resolve())
     inputs |= {"champion": champion.name, "champion_note": note, "book": book.head(place, before=session)}
     handed |= {"champion": str(champion.resolve()), "champion_note": note, "book": str(place)}
@@ -161,18 +162,24 @@ def _plan_daily(folder: RunsFolder, session, settings, inputs: dict, handed: dic
     handed["previous"] = str(before.resolve()) if before else None
 
 
-def _kept_scores(runs: Path, path: str, session: pd.Timestamp) -> Path:
-    """The desk's own scores of the sessions that a page uses, kept in the runs folder; DataNotReady (31) while the file
-    or the scores of the session are not there."""
+def _kept_scores(runs: Path, path: str, session: pd.Timestamp, *, smoothed: int) -> Path:
+    """The desk's own scores of the sessions that a page uses, kept in the runs folder.
+
+    smoothed : sessions whose scores enter tonight's
+
+    DataNotReady (31) while the file, the scores of the session or all rows of a session in `smoothed` are not there.
+    """
     if not Path(inside(path)).is_file():
         raise DataNotReady(f"the scores {path} are not there yet; try again when they are")
     dates = calendar.sessions(session - pd.Timedelta(days=2 * SCORED), session)[-SCORED:]
-    rows = latest_rows(read_scores(path), dates)
+    table = read_rows(path)
+    rows = latest_rows(in_time(table, path), dates)
     if not (rows["date"] == session).any():
         raise DataNotReady(
             f"{path} has no score for {session:%Y-%m-%d} known by its close"
             f"{f', the latest are of {rows.date.max():%Y-%m-%d}' if len(rows) else ''}; try again when they are there"
         )
+    require_rows(table, dates[-smoothed:], path)
     return score_files.keep(runs, rows)
 
 

@@ -36,6 +36,7 @@ from openbook.signals.bundle import require_fresh
 from openbook.signals.dataset import compute_labels
 from openbook.signals.features import Features, compute_features
 from openbook.signals.models import Model, check_scores
+from openbook.signals.own_scores import SCORES, late_sessions
 
 TOLD = ["check", "status", "detail"]  # of a check that did not pass, in run.json
 
@@ -260,7 +261,9 @@ class TradingDay:
     def _warnings(self) -> list[str]:
         """What a reader must not miss, each may be empty."""
         vetted = "" if self.card.vetted else "The model did not pass every gate: paper only."
-        return [vetted, self.champion_note, self.decision.portfolio.warning, self.settlement.halted]
+        own = self.all_scores.iloc[-self.decision.inputs.n_scored :] if self.model.algorithm == SCORES else None
+        late = "" if own is None else late_sessions(own)
+        return [vetted, self.champion_note, late, self.decision.portfolio.warning, self.settlement.halted]
 
     @cached_property
     def change(self) -> Difference:

@@ -118,24 +118,24 @@ def behind(kind: str, names: Iterable[str]) -> dict[str, str]:
     return {name: _sha256(_files[name]) for name in files}
 
 
-def are_loaded(recorded: Mapping[str, str]) -> bool:
-    """Whether each recorded file is loaded with its recorded sha256."""
+def unlike(recorded: Mapping[str, str], who: str) -> str:
+    """Which recorded file is not loaded with its recorded sha256, in words; empty if all are. who : needs them"""
     if recorded:
         load()
-    return all(name in _files and _sha256(_files[name]) == sha256 for name, sha256 in recorded.items())
+    for name, sha256 in recorded.items():
+        if name not in _files or _sha256(_files[name]) != sha256:
+            what = "is missing" if name not in _files else "has changed"
+            return (
+                f"{who} needs {name} as it was (sha256 {sha256[:SHORT]}…), which {what}; restore the file, or train, "
+                "compare and select again"
+            )
+    return ""
 
 
 def require(recorded: Mapping[str, str], who: str) -> None:
     """Raise ModelError (40) unless each recorded file is loaded with its recorded sha256. who : needs them"""
-    if are_loaded(recorded):
-        return
-    for name, sha256 in recorded.items():
-        what = "is missing" if name not in _files else "has changed"
-        if name not in _files or _sha256(_files[name]) != sha256:
-            raise ModelError(
-                f"{who} needs {name} as it was (sha256 {sha256[:SHORT]}…), which {what}; restore the file, or train, "
-                "compare and select again"
-            )
+    if said := unlike(recorded, who):
+        raise ModelError(said)
 
 
 def require_unchanged() -> None:

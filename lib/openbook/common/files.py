@@ -21,6 +21,7 @@ from openbook.common.errors import StorageError
 
 PRIVATE = 0o700  # mode of a folder that only its owner can open
 OPEN_FILES = 1024  # are enough for everything, and the usual limit
+CLAIMS = 1000  # names of which not one can be taken: then it is not others who are in the way
 
 
 @contextmanager
@@ -192,14 +193,19 @@ def claim_folder(place: Path, mode: int = 0o777) -> tuple[Path, int]:
 
 
 def _claim(place: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
-    """A new name beside `place` and its locked handle; what dead processes left there is removed first."""
+    """A new name beside `place` and its locked handle; what dead processes left there is removed first.
+
+    OSError if nothing can be made there; a file system such as /proc says that of every name with "no such file".
+    """
     _sweep(place)
+    failed = 0
     while True:
         new = place.with_name(f".{place.name}.{secrets.token_hex(6)}.new")
         try:
             handle = make(new)
-        except (FileExistsError, FileNotFoundError):
-            if not place.parent.is_dir():
+        except (FileExistsError, FileNotFoundError):  # a name that is taken, or swept away before it was opened
+            failed += 1
+            if failed == CLAIMS or not place.parent.is_dir():
                 raise
             continue
         if _locked(handle, new):

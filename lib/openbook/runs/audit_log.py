@@ -9,6 +9,7 @@ changed, `sealing` and `updating` announce it, so that what a crash left can be 
 `waived` is a person's word that what an earlier entry names is gone or is another now.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -31,10 +32,10 @@ def entries(runs: Path) -> list[dict]:
 
     Raises AuditError (90) naming the first line that is no entry.
     """
-    found = [_parse(line) for line in _lines(runs)]
+    found = _parsed(_bytes(runs))
     if None in found:
         raise AuditError(f"line {found.index(None) + 1} of {runs / FILE} is not a valid entry; {WAY_OUT}")
-    return cast(list[dict], found)
+    return [dict(entry) for entry in cast(tuple[dict, ...], found)]
 
 
 def head(runs: Path) -> str:
@@ -104,7 +105,7 @@ def check(runs: Path) -> list[str]:
     """What is wrong with the log's own chain, in words; empty if nothing is. Missing last lines break no chain."""
     problems, told = [], set()
     before: dict | None = {"n": 0, "hash": GENESIS}
-    for number, line in enumerate(_lines(runs), start=1):
+    for number, line in enumerate(_lines(_bytes(runs)), start=1):
         entry = _parse(line)
         if entry is None:
             problems.append(f"line {number} of {FILE} is not a valid entry")
@@ -121,11 +122,21 @@ def check(runs: Path) -> list[str]:
     return problems
 
 
-def _lines(runs: Path) -> list[bytes]:
-    """The whole lines of the log."""
+def _bytes(runs: Path) -> bytes:
     with storage(f"read {runs / FILE}"):
-        data = read_itself(runs / FILE) if os.path.lexists(runs / FILE) else b""
+        return read_itself(runs / FILE) if os.path.lexists(runs / FILE) else b""
+
+
+def _lines(data: bytes) -> list[bytes]:
+    """The whole lines of the log."""
     return data.split(b"\n")[:-1]
+
+
+@functools.lru_cache(maxsize=1)
+def _parsed(data: bytes) -> tuple[dict | None, ...]:
+    """`_parse` of each whole line. A command reads the log some eight times; the file is read and all of its bytes are
+    compared each time, so what was parsed before is taken for the same bytes only."""
+    return tuple(_parse(line) for line in _lines(data))
 
 
 def _parse(line: bytes) -> dict | None:

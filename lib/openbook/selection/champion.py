@@ -174,17 +174,28 @@ def verify_champion(folder) -> None:
 
     Of a champion whose own files have changed since, which a desk may do, the hashes alone are compared.
     """
-    said = _plain(_card_bytes(folder))
-    try:
-        same = extensions.are_loaded(said.get("extensions", {}))
-    except (ParameterError, UsageError):  # a file that cannot be loaded; commands that need it name it
-        same = False
-    if same:
+    if not refusal(folder):
         read_champion(folder)
         return
+    said = _plain(_card_bytes(folder))
     require_bytes(folder, said.get("model_sha256", ""))
     if said.get("promise_sha256"):
         _promise_bytes(Path(folder) / PROMISE, said["promise_sha256"])
+
+
+def refusal(folder) -> str:
+    """Why a daily run would refuse a champion for the desk's own files that it needs, with the exit code; empty if they
+    are those of its selection."""
+    said = _plain(_card_bytes(folder))
+    try:
+        changed = extensions.unlike(said.get("extensions", {}), _who(said))
+    except (ParameterError, UsageError) as error:  # a file that cannot be loaded
+        return f"daily_run would end with {error.exit_code}: {error}"
+    return f"daily_run would end with {ModelError.exit_code}: {changed}" if changed else ""
+
+
+def _who(said: Mapping) -> str:
+    return f"the champion {said.get('model')} × {said.get('optimizer')}"
 
 
 def own_scores_of(folder) -> str | None:
@@ -201,7 +212,7 @@ def read_card(folder) -> ChampionCard:
     of the desk's own that it needs is not the one of its selection."""
     data = _card_bytes(folder)
     said = _plain(data)
-    extensions.require(said.get("extensions", {}), f"the champion {said.get('model')} × {said.get('optimizer')}")
+    extensions.require(said.get("extensions", {}), _who(said))
     return parse_card(data, Path(folder) / CARD)
 
 

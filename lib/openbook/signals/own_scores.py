@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from openbook.common.desk_folder import inside
-from openbook.common.errors import DataError, ModelError, NoSession, ParameterError
+from openbook.common.errors import DataError, DataNotReady, ModelError, NoSession, ParameterError
 from openbook.market.calendar import session_close
 from openbook.signals.learners import Algorithm
 
@@ -41,6 +41,11 @@ def read_scores(path: str) -> pd.DataFrame:
 
     Raises DataError (30) naming what is missing, is no number or date, is there twice, or is no session.
     """
+    return in_time(read_rows(path), path)
+
+
+def read_rows(path: str) -> pd.DataFrame:
+    """All rows of the file, those that came too late for their session too; DataError as `read_scores`."""
     file = Path(inside(path))
     if not file.is_file():
         raise DataError(f"the scores {path} are not there: no file {file}")
@@ -48,6 +53,11 @@ def read_scores(path: str) -> pd.DataFrame:
     twice = table[table.duplicated(["date", "symbol", "known_at"], keep=False)]
     if len(twice):
         raise DataError(f"{path}: {_row(twice.iloc[0])} is there twice with one known_at; keep one")
+    return table
+
+
+def in_time(table: pd.DataFrame, path: str) -> pd.DataFrame:
+    """The rows that were known by the close of their date, of several the latest; DataError (30) if there is none."""
     closes = {date: _close(date, path) for date in table["date"].unique()}
     table = table[table["known_at"] <= table["date"].map(closes)]
     if table.empty:
@@ -65,11 +75,26 @@ def scores_on(rows: pd.DataFrame, dates: pd.DatetimeIndex, symbols: pd.Index) ->
 
 def require_sessions(scores: pd.DataFrame, path: str, error: type[Exception] = DataError) -> None:
     """Raise DataError (30), or `error`, naming the sessions on which no name has a score."""
-    bare = scores.index[scores.isna().all(axis=1)]
+    bare = pd.DatetimeIndex(scores.index[scores.isna().all(axis=1)])
     if len(bare):
-        days = ", ".join(f"{day:%Y-%m-%d}" for day in bare[:SHOWN])
-        more = f" and {len(bare) - SHOWN} more sessions" if len(bare) > SHOWN else ""
-        raise error(f"{path}: no score of this market was known by the close of {days}{more}")
+        raise error(f"{path}: no score of this market was known by the close of {_days(bare)}")
+
+
+def require_rows(table: pd.DataFrame, dates: pd.DatetimeIndex, path: str) -> None:
+    """DataNotReady (31) naming the sessions that the table has no row of, not even a late one: a decision smooths the
+    scores over them, and would differ from its backtest without a word."""
+    bare = dates.difference(pd.DatetimeIndex(table["date"].unique()))
+    if len(bare):
+        raise DataNotReady(
+            f"{path} has no row for {_days(bare)}, and tonight's scores are smoothed over {len(dates)} sessions; "
+            "add the rows (one that was known after its close is not used, and the page says so)"
+        )
+
+
+def late_sessions(scores: pd.DataFrame) -> str:
+    """What a reader of a decision has to know of sessions whose scores all came after the close; may be empty."""
+    bare = pd.DatetimeIndex(scores.index[scores.isna().all(axis=1)])
+    return f"No own score was known by the close of {_days(bare)}: the smoothed scores lack it." if len(bare) else ""
 
 
 def rows_of(table: ScoreTable) -> pd.DataFrame:
@@ -119,6 +144,12 @@ def _converted(table: pd.DataFrame, column: str, path: str, convert: Callable) -
 
 def _numbers(values: pd.Series) -> pd.Series:
     return pd.Series(pd.to_numeric(values, errors="coerce"), index=values.index, dtype="float64")
+
+
+def _days(days: pd.DatetimeIndex) -> str:
+    """The first of some sessions, and how many more there are."""
+    said = ", ".join(f"{day:%Y-%m-%d}" for day in days[:SHOWN])
+    return f"{said} and {len(days) - SHOWN} more sessions" if len(days) > SHOWN else said
 
 
 def _row(row: pd.Series) -> str:
