@@ -97,8 +97,8 @@ def require_carrying(place: Path | str, source: Source, store: Path, *, paper: b
         raise DataError(
             f"held name {symbol} was marked at {marked:,.4f} on {session:%Y-%m-%d}, but the source now has "
             f"{close:,.4f}, {close / marked:.4g} times as much: its prices are adjusted, and were rewritten for "
-            "a split or a dividend, while the shares held stay. Begin another paper book for this download (openbook --runs FOLDER "
-            "FOLDER …), or use prices as traded with their actions"
+            "a split or a dividend, while the shares held stay. Begin another paper book for this download "
+            "(openbook --runs FOLDER …), or use prices as traded with their actions"
         )
 
 
