@@ -77,6 +77,7 @@ def test_a_day_replays_without_the_file(desk):
     done(desk.command("whatif", f"{desk.days[2]:%Y-%m-%d}", "--set", "portfolio.top_n=5"))
 
 
+@pytest.mark.long
 def test_an_evening_waits_for_its_scores(desk):
     answer = daily(desk, 3)
     assert answer.returncode == 31
@@ -112,6 +113,7 @@ def test_a_session_without_a_row_is_refused_and_one_whose_rows_came_late_is_said
     assert said not in (page(desk, 2) / "report.html").read_text()
 
 
+@pytest.mark.long
 def test_other_scores_are_other_inputs(desk):
     """The same date again is done; with another file it is refused, and superseding it keeps both."""
     assert "already done" in done(daily(desk, 2)).stdout
