@@ -75,3 +75,19 @@ def test_a_history_too_short_to_judge_a_model_on_is_refused(tmp_path):
     assert answer.code == 30
     assert "has 251 sessions; a model is trained and judged on at least 300: get a longer history" in answer.err
     assert not (desk / "params" / "mine").exists()
+
+
+def test_a_name_in_a_vendors_file_cannot_write_a_parameter(tmp_path):
+    """A column called after a line of YAML stays a comment; nothing of it reaches the terminal raw."""
+    desk, data = tmp_path / "desk", tmp_path / "data"
+    succeed(openbook("new", desk))
+    data.mkdir()
+    market = make_market(12)
+    hostile = "x\ncandidates: []\n\x1b[2J\u202e"
+    market.bars.assign(**{hostile: 1}).to_csv(data / "prices.csv", index=False)
+    answer = openbook("--desk", desk, "data", "check", data, "--write", "params/mine")
+    assert (answer.code, "params/mine is written" in answer.out) == (30, True)  # splits that nobody recorded: said
+    assert "\x1b" not in answer.out
+    text = (desk / "params" / "mine" / "train_candidates.yaml").read_text()
+    assert "\x1b" not in text
+    assert len(read_yaml(desk / "params" / "mine" / "train_candidates.yaml")["candidates"]) == 5
