@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from openbook.runs import provenance
+from support.vendor_shapes import SHAPES, make_market
 
 pytestmark = pytest.mark.long
 HOURS = 3600.0  # seconds at most for a command; the demo takes two minutes on a machine that does nothing else
@@ -57,3 +58,16 @@ def test_a_desk_from_the_wheel_alone(installed, tmp_path):
     assert "23 runs" in call(openbook, "verify", at=desk)
     assert "no problems" in call(openbook, "verify", at=desk)
     assert "outputs of 2017-09-15 are identical" in call(openbook, "replay", "2017-09-15", at=desk)
+
+
+def test_own_files_by_the_wheel_alone(installed, tmp_path):
+    """new, data check --write, the month, a book, an evening: in the words that the check prints."""
+    openbook, desk, data = installed / "openbook", tmp_path / "desk", tmp_path / "prices"
+    call(openbook, "new", "desk", at=tmp_path)
+    data.mkdir()
+    SHAPES["yahoo_csv"].write(data, make_market(12, last="2019-05-31"))
+    lines = call(openbook, "data", "check", "../prices", "--write", "params/mine", at=desk).splitlines()
+    following = [line.split()[1:] for line in lines[lines.index("params/mine is written; next:") + 1 :]]
+    for words in following:
+        call(openbook, *words, at=desk)
+    assert (desk / "runs" / "daily_run" / "2019-05-31" / "report.html").is_file()
