@@ -1,9 +1,10 @@
-"""One market, written as ten vendors write theirs: by the documentation of their files, each with its own units.
+"""One market, written as sixteen vendors write theirs: by the documentation of their files, each with its own units.
 
 `write_SHAPE(folder, market)` writes files of prices into a folder; SHAPES lists them with what must be recognized. The
 documentation that each follows is named in its docstring.
 """
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -190,6 +191,53 @@ def write_kaggle(folder: Path, market: VendorMarket) -> None:
     table[["date", *FIELDS, "volume", "Name"]].to_csv(folder / "all_stocks_5yr.csv", index=False, float_format="%.4f")
 
 
+def write_investing(folder: Path, market: VendorMarket) -> None:
+    """Investing.com's download, a file a symbol: quoted, Price for the close, 1,234.5000, 12.34M, 01/31/2019."""
+    for symbol, rows in split_adjusted(market).groupby("symbol"):
+        table = {"Date": rows["date"].dt.strftime("%m/%d/%Y"), "Price": rows["close"]}
+        table |= {field.title(): rows[field] for field in ("open", "high", "low")}
+        table = {name: [f"{x:,.4f}" if name != "Date" else x for x in values] for name, values in table.items()}
+        table |= {"Vol.": [f"{value / 1e6:.2f}M" for value in rows["volume"]], "Change %": "0.50%"}
+        pd.DataFrame(table)[::-1].to_csv(folder / f"{symbol} Historical Data.csv", index=False, quoting=csv.QUOTE_ALL)
+
+
+def write_tiingo(folder: Path, market: VendorMarket) -> None:
+    """Tiingo's end-of-day prices as CSV, a file a symbol: as traded beside adj…, divCash, splitFactor, …T00:00:00Z."""
+    table = pd.concat([market.bars, _columns(market, 1.0)], axis=1)
+    table["adjClose"] = split_adjusted(market)["adj_close"]
+    names = {"dividend": "divCash", "split": "splitFactor"}
+    for symbol, rows in table.rename(columns=names).groupby("symbol"):
+        rows = rows.assign(date=rows["date"].dt.strftime("%Y-%m-%dT00:00:00.000Z"))
+        rows.drop(columns="symbol").to_csv(folder / f"{symbol}.csv", index=False)
+
+
+def write_simfin(folder: Path, market: VendorMarket) -> None:
+    """SimFin's us-shareprices-daily.csv: semicolons, as traded, "Adj. Close" beside, dividends where there are any."""
+    told = _columns(market)["dividend"]
+    columns = {"Ticker": market.bars["symbol"], "SimFinId": 1, "Date": market.bars["date"].dt.strftime("%Y-%m-%d")}
+    columns |= {field.title(): market.bars[field] for field in FIELDS}
+    columns |= {"Adj. Close": split_adjusted(market)["adj_close"], "Volume": market.bars["volume"]}
+    columns |= {"Dividend": told.where(told > 0), "Shares Outstanding": 1_000_000}
+    pd.DataFrame(columns).to_csv(folder / "us-shareprices-daily.csv", index=False, sep=";")
+
+
+def write_wide_parquet(folder: Path, market: VendorMarket) -> None:
+    """A quant's own tables, one parquet file a field, dates as the index of pandas."""
+    for field in (*FIELDS, "volume"):
+        split_adjusted(market).pivot(index="date", columns="symbol", values=field).to_parquet(
+            folder / f"{field}.parquet"
+        )
+
+
+def write_two_headers_parquet(folder: Path, market: VendorMarket) -> None:
+    """yfinance's `download(tickers, group_by="ticker").to_parquet(...)`: tickers over fields, prices adjusted."""
+    table = split_adjusted(market)
+    table[list(FIELDS)] = table[list(FIELDS)].mul(table["adj_close"] / table["close"], axis=0)
+    table = table.rename(columns=str.title)
+    wide = table.pivot(index="Date", columns="Symbol", values=["Open", "High", "Low", "Close", "Volume"])
+    wide.swaplevel(axis=1).sort_index(axis=1).to_parquet(folder / "download.parquet")
+
+
 class Shape(NamedTuple):
     """write : the files; layout, prices : what must be recognized; exact : closes as traded come back to the cent"""
 
@@ -210,5 +258,10 @@ SHAPES = {
     "nasdaq": Shape(write_nasdaq, "per_symbol", "split_adjusted", False),
     "polygon": Shape(write_polygon, "long", "raw", True),
     "alpha_vantage": Shape(write_alpha_vantage, "per_symbol", "raw", True),
+    "investing": Shape(write_investing, "per_symbol", "split_adjusted", False),
+    "tiingo": Shape(write_tiingo, "per_symbol", "raw", True),
+    "simfin": Shape(write_simfin, "long", "raw", True),
+    "wide_parquet": Shape(write_wide_parquet, "wide", "split_adjusted", False),
+    "two_headers_parquet": Shape(write_two_headers_parquet, "two_headers", "adjusted", False),
     "kaggle": Shape(write_kaggle, "long", "split_adjusted", False),
 }

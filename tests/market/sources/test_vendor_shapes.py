@@ -11,6 +11,7 @@ from openbook.market.sources.folder import understand
 from support.vendor_shapes import SHAPES, make_market, split_adjusted
 
 TODAY = "2020-01-02"
+WITHOUT_DIVIDENDS = {"polygon", "nasdaq", "kaggle", "investing", "wide_parquet"}
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +57,7 @@ def test_prices_as_traded_come_back_with_their_splits(folder, market, shape):
     pd.testing.assert_frame_equal(told, wanted, check_dtype=False)
 
 
-@pytest.mark.parametrize(
-    "shape", sorted(SHAPES.keys() - {"polygon", "nasdaq", "kaggle"})
-)  # no dividends in these files
+@pytest.mark.parametrize("shape", sorted(SHAPES.keys() - WITHOUT_DIVIDENDS))
 def test_every_shape_has_the_same_total_returns(folder, market, shape):
     """On the day of a dividend D at price P the vendor's factor 1 − D/P and one reinvested at the close differ by D/P
     times the day's return: at most 0.01 × 0.05 here."""

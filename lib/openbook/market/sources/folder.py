@@ -3,6 +3,7 @@
 Every guess is reported: each line of `Understood.readings` can be overridden by a `source:` in YAML.
 """
 
+import re
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
@@ -19,11 +20,12 @@ from openbook.market.sources.files import (
     bars_as_written,
     recorded_actions,
 )
-from openbook.market.sources.headers import KNOWN_AS, Header, find_columns, plain, read_header, without_header
+from openbook.market.sources.headers import KNOWN_AS, Header, find_columns, names_of, plain, read_header, without_header
 from openbook.market.sources.layouts import SYMBOL, stem
 from openbook.market.sources.plausible import require_plausible
 from openbook.market.sources.price_kinds import adjusted_as, price_kind
 from openbook.market.sources.reading import (
+    PARQUET,
     SUFFIXES,
     SideTable,
     file_bytes,
@@ -290,7 +292,7 @@ def _laid_out(path: str, bars: Files) -> tuple[FilesSource, list[str]]:
 
 def _dated(group: Files, columns: dict[str, str]) -> dict[str, Any]:
     """Columns, and the date_format of the files if it is not ISO 8601. DataError names the file where dates differ."""
-    texts = {file: read_texts(file, columns.get("date"), group.header.n_rows) for file in group.paths}
+    texts = {file: read_texts(file, _date_column(file, columns), group.header.n_rows) for file in group.paths}
     known = {file: each for file, each in texts.items() if each is not None}
     if not known:
         return {"columns": columns}
@@ -303,6 +305,11 @@ def _dated(group: Files, columns: dict[str, str]) -> dict[str, Any]:
             find_date_format(each, f"{column} {shown(file)}")
         raise
     return {"columns": columns} | ({"date_format": form} if form else {})
+
+
+def _date_column(file: str, columns: dict[str, str]) -> str | None:
+    """The column of dates; None: the first of a CSV file, whose header has several rows."""
+    return columns.get("date") or (names_of(file)[0] if file.lower().endswith(PARQUET) else None)
 
 
 def _common_format(names: list[str]) -> str | None:
@@ -324,14 +331,16 @@ def _common_end(symbols: pd.Series) -> str | None:
 
 
 def _shared(texts: list[str], enough: int) -> str:
-    """The end that all texts share, from a mark on; empty for too few texts."""
-    if len(texts) < enough:
+    """The end that all texts share, from a mark on; empty for too few texts, unless a word is in it."""
+    if len(texts) < 2:
         return ""
     first, last = min(text[::-1] for text in texts), max(text[::-1] for text in texts)
     n = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
     end = first[:n][::-1]
     at = next((i for i, mark in enumerate(end) if not mark.isalnum()), None)
-    return "" if at is None else end[at:]
+    if at is None or (len(texts) < enough and not re.search("[A-Za-z]{4,}", end[at:])):
+        return ""
+    return end[at:]
 
 
 def _side_tables(groups: list[Files]) -> tuple[dict[str, Any], list[str]]:

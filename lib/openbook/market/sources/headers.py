@@ -8,25 +8,25 @@ import pandas as pd
 
 from openbook.market.sources.reading import PARQUET, column_names, first_rows, number_columns, shown
 from openbook.market.sources.text_dates import FORMATS, read_dates
-from openbook.market.tables import BAR_FIELDS
 
 Layout = Literal["long", "per_symbol", "wide", "two_headers"]
 # What vendors call our fields, by letters and digits alone, in lower case; what is preferred first.
-KNOWN_AS: dict[str, tuple[str, ...]] = {field: (field, f"px{field}", f"{field}price") for field in BAR_FIELDS} | {
+KNOWN_AS: dict[str, tuple[str, ...]] = {
     "symbol": ("symbol", "ticker", "sym", "tic", "code", "stock", "actsymbol", "name", "instrument", "security"),
     "date": ("date", "day", "datetime", "timestamp", "tradedate", "tradingday", "dtyyyymmdd", "windowstart", "datadate",
-             "time"),
-    "open": ("open", "pxopen", "openprice", "openprc", "o"),
-    "high": ("high", "pxhigh", "highprice", "h"),
-    "low": ("low", "pxlow", "lowprice", "l"),
-    "close": ("close", "closelast", "pxlast", "closeprice", "closingprice", "last", "lastprice", "price", "prc", "c"),
-    "volume": ("volume", "vol", "pxvolume", "totalvolume", "sharevolume", "v"),
+             "tsevent", "time"),
+    "open": ("open", "pxopen", "openprice", "openprc", "prcod", "o"),
+    "high": ("high", "pxhigh", "highprice", "askhi", "prchd", "h"),
+    "low": ("low", "pxlow", "lowprice", "bidlo", "prcld", "l"),
+    "close": ("close", "closelast", "pxlast", "closeprice", "closingprice", "last", "lastprice", "price", "prc",
+              "prccd", "c"),
+    "volume": ("volume", "vol", "pxvolume", "totalvolume", "sharevolume", "cshtrd", "v"),
     "market_cap": ("marketcap", "mktcap", "marketcapitalization"),
     "adjusted_close": ("adjclose", "adjustedclose", "closeadj", "closeadjusted", "adjcloseprice"),
     "unadjusted_close": ("closeunadj", "unadjustedclose", "closeunadjusted"),
     "split": ("split", "splits", "splitratio", "stocksplits", "splitfactor", "splitcoefficient"),
     "dividend": ("dividend", "dividends", "dividendamount", "divcash", "exdividend"),
-    "currency": ("currency", "ccy"),
+    "currency": ("currency", "ccy", "curcdd"),
     "period": ("per", "period", "interval", "timeframe"),
 }  # fmt: skip
 # A table with one of these is of holdings or constituents, though it has a price.
@@ -55,6 +55,17 @@ class TwoRows(NamedTuple):
     n_rows: int
 
 
+def names_of(file: str) -> list[str]:
+    """The columns of a parquet file, its dates first: pandas writes an index behind the columns."""
+    names = column_names(file)
+    is_behind = (
+        len(names) > 1
+        and plain(names[-1]) in ("indexlevel0", *KNOWN_AS["date"])
+        and plain(names[0]) not in KNOWN_AS["date"]
+    )
+    return [names[-1], *names[:-1]] if is_behind else names
+
+
 def plain(name: str) -> str:
     """Letters and digits of a name, in lower case: `<Adj Close>` is adjclose."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
@@ -75,13 +86,14 @@ def read_header(file: str) -> Header:
     """What one file holds; layout "" where nothing shows bars. DataError where it is no table at all."""
     is_parquet = file.lower().endswith(PARQUET)
     rows = [] if is_parquet else first_rows(file)
-    two = two_rows(column_names(file)) if is_parquet else two_header_rows(rows)
+    two = two_rows(names_of(file)) if is_parquet else two_header_rows(rows)
     if two is not None:
         fields = tuple(dict.fromkeys(two.fields[1:]))
         return Header("two_headers", find_columns(fields, KNOWN_AS, tuple(KNOWN_AS)), fields, two.n_rows)
-    names = tuple(column_names(file) if is_parquet else rows[0])
+    names = tuple(names_of(file) if is_parquet else rows[0])
     found = find_columns(names, KNOWN_AS, tuple(KNOWN_AS))
-    if {"date", "close"} <= found.keys() and not _HOLDINGS & {plain(name) for name in names}:
+    is_held = not {"open", "high", "low"} & found.keys() and _HOLDINGS & {plain(name) for name in names}
+    if {"date", "close"} <= found.keys() and not is_held:
         return Header("long" if "symbol" in found else "per_symbol", found, names)
     return Header("wide", {"date": names[0]}, names) if _is_wide(file, names, rows) else Header("", {}, names)
 

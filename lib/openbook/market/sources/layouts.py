@@ -6,7 +6,7 @@ from typing import cast
 import pandas as pd
 
 from openbook.common.errors import DataError
-from openbook.market.sources.headers import TwoRows, plain, two_header_rows, two_rows
+from openbook.market.sources.headers import TwoRows, names_of, plain, two_header_rows, two_rows
 from openbook.market.sources.reading import (
     PARQUET,
     SUFFIXES,
@@ -107,12 +107,12 @@ def read_two_headers(files: list[str], columns: dict[str, str], notation: Notati
 def _of_two_headers(file: str, columns: dict[str, str], notation: Notation) -> pd.DataFrame:
     """One such file, long; rows in which a symbol has nothing are left out."""
     is_parquet = file.lower().endswith(PARQUET)
-    header = two_rows(column_names(file)) if is_parquet else two_header_rows(first_rows(file, 5))
+    header = two_rows(names_of(file)) if is_parquet else two_header_rows(first_rows(file, 5))
     if header is None:
         raise DataError(f"{shown(file)} has no two header rows of fields and symbols; correct `layout`")
     cells = {"date": 0} | _cells(file, header, columns)
     if is_parquet:
-        named = column_names(file)
+        named = names_of(file)
         table = read_file(file, {key: named[place] for key, place in cells.items()}, notation.decimal)
     else:
         names = [str(place) for place in range(len(header.fields))]

@@ -83,8 +83,12 @@ def list_files(path: str) -> list[str]:
     except (OSError, ValueError) as error:  # a name that the system cannot spell is a ValueError
         raise DataError(f"cannot look into {shown(path)}: {error}") from None
     if not names:
-        ends = ", ".join(SUFFIXES)
-        raise DataError(f"nothing to read in {shown(path)}: none of its {len(there)} entries ends with {ends}")
+        ends, packed = (
+            ", ".join(SUFFIXES),
+            [name for name in there if name.lower().endswith((".zip", ".7z", ".tar.gz"))],
+        )
+        way_out = f"; unpack {packed[0].rsplit('/', 1)[-1]}" if packed else ""
+        raise DataError(f"nothing to read in {shown(path)}: none of its {len(there)} entries ends with {ends}{way_out}")
     return [fs.unstrip_protocol(name) for name in names]
 
 

@@ -29,7 +29,7 @@ FORMATS = (
     "%d-%m-%Y",
 )
 _ZONE = r"(:\d\d(?:\.\d+)?)\s?(?:Z|UTC|[+-]\d\d:?\d\d)$"  # behind a time; -2019 ends a date
-_CLOCK = r"[ T]00:00(:00(\.0+)?)?$"
+_CLOCK = r"[ T]\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?(?: ?[AaPp][Mm])?$"
 _MONTHS = re.compile(r"(?i)jan\w*|feb\w*|mar\w*|apr\w*|may|june?|july?|aug\w*|sep\w*|oct\w*|nov\w*|dec\w*")
 _SERIAL = re.compile(r"[2-5]\d{4}(\.0)?")  # days since 1900, as Excel counts them
 
@@ -45,7 +45,7 @@ def parse_dates(texts: pd.Series, date_format: str | None, where: str) -> pd.Ser
 
 
 def read_dates(texts: pd.Series, date_format: str | None) -> pd.Series:
-    """datetime64 by text; NaT where it is no such date. A zone at the end, and midnight before it, are dropped."""
+    """datetime64 by text; NaT where it is no such date. A zone at the end, and the time before it, are dropped."""
     texts = texts.str.strip()
     if date_format in EPOCHS:
         counts = pd.to_numeric(texts, errors="coerce").astype("Float64")
