@@ -177,7 +177,9 @@ def upgrade() -> None:
 @app.command(rich_help_panel=RESEARCH)
 def run(
     notebook: Annotated[str, typer.Argument(help="train_candidates, compare, select_champion or daily_run.")],
-    date: Annotated[str, typer.Option(help="Session whose close is the latest known data, YYYY-MM-DD.")],
+    date: Annotated[
+        str, typer.Option(help="Session whose close is the latest known data: YYYY-MM-DD, today, or last (completed).")
+    ],
     profile: Annotated[str, typer.Option(help="Parameter profile: a folder in params/.")] = "demo",
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, overrides the profile; repeatable.")
@@ -206,7 +208,10 @@ def run(
     # It imports what the notebook needs while we import what the command needs.
     with start_kernel(FOR_NOTEBOOKS, memory=memory) as kernel:
         from openbook.app import pipeline
+        from openbook.market.calendar import spelled_out
         from openbook.notify import alerts
+
+        date = spelled_out(date)
 
         def act() -> int:
             given: dict[str, Any] = {

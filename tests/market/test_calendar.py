@@ -161,3 +161,20 @@ def test_prices_are_too_late_two_hours_before_the_next_open():
     assert calendar.prices_deadline("2024-06-26") == pd.Timestamp("2024-06-27T11:30Z")  # in summer
     assert calendar.session_close("2024-06-26") < calendar.prices_deadline("2024-06-26")
     assert calendar.prices_deadline("2024-06-26") < calendar.approval_deadline("2024-06-26")
+
+
+@pytest.mark.parametrize(
+    ("now", "today", "last"),
+    [
+        ("2024-06-28T21:00Z", "2024-06-28", "2024-06-28"),
+        ("2024-06-28T15:00Z", "2024-06-28", "2024-06-27"),  # the exchange is open
+        ("2024-06-30T03:00Z", "2024-06-29", "2024-06-28"),  # Saturday evening in New York
+        ("2024-07-04T22:00Z", "2024-07-04", "2024-07-03"),  # a holiday
+    ],
+)
+def test_a_command_may_name_today_and_the_last_session(monkeypatch, now, today, last):
+    monkeypatch.setenv(calendar.REHEARSAL, now)
+    assert calendar.spelled_out("today") == today
+    assert calendar.spelled_out("last") == last
+    for text in ("2024-06-28", "Today", "yesterday", ""):
+        assert calendar.spelled_out(text) == text

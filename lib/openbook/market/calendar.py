@@ -36,6 +36,12 @@ def parse_date(text: str) -> pd.Timestamp:
         raise UsageError(f"{text!a} is not a date; write YYYY-MM-DD, for example 2024-12-31") from None
 
 
+def spelled_out(text: str) -> str:
+    """A date of a command line as YYYY-MM-DD: today is the date now in New York, last the last completed session."""
+    named = {"today": today, "last": last_closed}
+    return f"{named[text]():%Y-%m-%d}" if text in named else text
+
+
 def sessions(start, end) -> pd.DatetimeIndex:
     """The sessions from `start` to `end`, both included, as datetime64[us]; CalendarError beyond the calendar."""
     known = _sessions()
