@@ -16,7 +16,7 @@ WHEN = {
     "openbook init --cash 100000 --parts 1000": "selected",
     "openbook backfill daily_run --from D --to D": "next evening",
     "openbook run daily_run --date D": "next evening",
-    "openbook run daily_run --date D --profile mine": "next evening",
+    "openbook run daily_run --date last --profile mine": "next evening",
     "openbook new desk; cd desk; openbook data check ../prices --write params/mine": "outside",
     "openbook closure D --who NAME --reason WHY": "next evening",
     "openbook data update": "next evening",
