@@ -47,6 +47,9 @@ COMPARED = (
     "portfolio.cash_absorbs=true",
     "portfolio.lookback=120",
     "portfolio.regimes={}",
+    "portfolio.top_n=10",
+    "portfolio.hold_buffer=1.5",
+    "portfolio.max_weight=0.15",
     "n_jobs=1",
 )
 OLD_SPLIT = ("BRK.B", 300)  # 2:1, recorded, long before the first page
