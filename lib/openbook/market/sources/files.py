@@ -10,6 +10,7 @@ from openbook.common.errors import DataError
 from openbook.common.settings import Settings
 from openbook.market.adjustment_factors import AdjustedAs, derive_actions, unadjust, unadjust_splits
 from openbook.market.securities import MASTER_COLUMNS, resolve, resolve_spells
+from openbook.market.sources.attempt import Attempt
 from openbook.market.sources.company_reports import FundamentalsTable, read_reports
 from openbook.market.sources.edgar import EdgarTable, fetch_reports
 from openbook.market.sources.headers import KNOWN_AS, Layout, plain, read_header
@@ -164,8 +165,11 @@ class FilesSource(Settings):
         return self
 
 
-def fetch_files(source: FilesSource) -> Delivery:
-    """Read the bars and every table beside them; nothing is judged here but names and types."""
+def fetch_files(source: FilesSource, *, attempt: Attempt | None = None) -> Delivery:
+    """Read the bars and every table beside them; nothing is judged here but names and types.
+
+    attempt : keeps the companies that the SEC has answered for, where reports come from there
+    """
     bars, unused = _read_bars(source)
     bars = _in_our_terms(bars, source)
     master = None if source.securities is None else read_side(source.securities, tuple(MASTER_COLUMNS))
@@ -176,7 +180,7 @@ def fetch_files(source: FilesSource) -> Delivery:
     actions = _with_endings(source, bars, actions)
     market_cap = bars.pivot(index="date", columns="symbol", values="market_cap") if "market_cap" in bars else None
     members = _members(source, bars, master)
-    reports, odd = _reports(source.fundamentals, bars, master)
+    reports, odd = _reports(source.fundamentals, bars, master, attempt)
     return Delivery(
         bars=bars[[name for name in ("symbol", "date", *BAR_FIELDS) if name in bars]],
         name=source.name or file_name(source.path),
@@ -442,9 +446,11 @@ def _with_endings(source: FilesSource, bars: pd.DataFrame, actions: pd.DataFrame
     return table[ACTION_COLUMNS]
 
 
-def _reports(spec: FundamentalsTable | EdgarTable | None, bars: pd.DataFrame, master: pd.DataFrame | None):
+def _reports(spec: FundamentalsTable | EdgarTable | None, bars: pd.DataFrame, master, attempt: Attempt | None):
     """Reports from a table or from the SEC, and notes on them."""
-    return fetch_reports(spec, bars) if isinstance(spec, EdgarTable) else read_reports(spec, bars, master)
+    if isinstance(spec, EdgarTable):
+        return fetch_reports(spec, bars, attempt=attempt)
+    return read_reports(spec, bars, master)
 
 
 def _notes(source: FilesSource, bars: pd.DataFrame, members, unused: list[str]) -> list[str]:
