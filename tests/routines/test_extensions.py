@@ -17,6 +17,7 @@ CANDIDATES = (
 PAIRS = ("optimizers=[score_weighted]", "n_jobs=2", "shaken=1", "portfolio.top_n=10")
 MODEL_FILES = ("arrays.json", "members.json", "model.txt")
 AUTOMATIC = "require_manual_approval=false"
+pytestmark = pytest.mark.long  # three minutes
 
 
 def warehouse(desk: OwnDesk) -> str:
@@ -83,7 +84,6 @@ def test_verify_says_nothing_of_files_that_are_as_they_were(followed):
     assert "daily_run would end with" not in done(followed.command("verify")).stdout
 
 
-@pytest.mark.long
 def test_a_day_replays_with_the_files_of_then(desk):
     date = f"{desk.days[2]:%Y-%m-%d}"
     answer = done(desk.command("replay", date))
@@ -126,7 +126,6 @@ def test_a_source_that_is_gone_is_named(desk):
     assert "no provider 'warehouse'; choose from 'sample'" in answer.stderr
 
 
-@pytest.mark.long
 def test_orders_approved_before_an_edit_are_void(followed, tmp_path):
     shutil.copytree(followed.folder, tmp_path / "desk")
     desk = replace(followed, folder=tmp_path / "desk")

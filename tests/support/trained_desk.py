@@ -16,6 +16,7 @@ import pandas as pd
 import yaml
 
 from openbook.cli import main
+from openbook.common import desk_folder
 from openbook.ledger.book import BookState, read_book
 from openbook.market.calendar import REHEARSAL
 from openbook.market.sources import SimulatedSource, fetch
@@ -64,10 +65,15 @@ class Answer(NamedTuple):
 
 
 def openbook(*arguments: str) -> Answer:
-    """Run one command in this process."""
+    """Run one command in this process; the desk that it may name is named for it alone."""
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main([str(argument) for argument in arguments])
+    named = os.environ.get(desk_folder.DESK)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main([str(argument) for argument in arguments])
+    finally:
+        os.environ.pop(desk_folder.DESK, None)
+        os.environ.update({desk_folder.DESK: named} if named is not None else {})
     return Answer(code, out.getvalue(), err.getvalue())
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from openbook import cli
+from support.trained_desk import openbook, succeed
 from support.vendor_shapes import FIELDS, VendorMarket, make_market, split_adjusted, write_stooq, write_yahoo_csv
 
 
@@ -186,16 +186,14 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("write", "file", "column", "way_out"), WRONG, ids=[row[0].__name__ for row in WRONG])
-def test_it_is_refused_in_one_line_and_nothing_is_written(capsys, tmp_path, market, write, file, column, way_out):
+def test_it_is_refused_in_one_line_and_nothing_is_written(tmp_path, market, write, file, column, way_out):
     (tmp_path / "data").mkdir()
     desk = tmp_path / "desk"
-    assert cli.main(["new", str(desk)]) == 0
+    succeed(openbook("new", desk))
     write(tmp_path / "data", market)
-    capsys.readouterr()
     before = sorted(desk.rglob("*"))
-    code = cli.main(["--desk", str(desk), "data", "check", str(tmp_path / "data"), "--write", "params/mine"])
-    said = capsys.readouterr()
-    assert code == 30
+    said = openbook("--desk", desk, "data", "check", tmp_path / "data", "--write", "params/mine")
+    assert said.code == 30
     assert said.err.count("\n") == 1
     assert str(tmp_path / "data") in said.err or file in said.err
     assert file in said.err

@@ -307,7 +307,7 @@ def test_a_rewrite_in_one_row_says_what_its_cells_said_many_times(tmp_path_facto
     check_rewrites(tmp_path_factory.mktemp("store"), seed, steps)
 
 
-@pytest.mark.parametrize("precision", [0, 1, 3])
+@pytest.mark.parametrize("precision", [*(pytest.param(n, marks=pytest.mark.long) for n in (0, 1)), 3])
 def test_rewrites_of_every_precision_are_packed_and_mended_on_their_own_evening(tmp_path, precision):
     steps = [(["bar"], 1), (["factor"] * 4, 1), (["factor", "bar", "hide"], 0), (["undo"] * 2, 0), (["factor"] * 4, 2)]
     assert check_rewrites(tmp_path, 8 + precision, [*steps, (["bar", "undo", "undo"], 1), (["factor"], -1)]) > 3
