@@ -16,7 +16,7 @@ import pandas as pd
 import yaml
 
 from openbook.cli import main
-from openbook.common import desk_folder
+from openbook.common import desk_folder, extensions
 from openbook.ledger.book import BookState, read_book
 from openbook.market.calendar import REHEARSAL
 from openbook.market.sources import SimulatedSource, fetch
@@ -65,7 +65,7 @@ class Answer(NamedTuple):
 
 
 def openbook(*arguments: str) -> Answer:
-    """Run one command in this process; the desk that it may name is named for it alone."""
+    """Run one command in this process; the desk that it may name, and that desk's own code, are there for it alone."""
     out, err = io.StringIO(), io.StringIO()
     named = os.environ.get(desk_folder.DESK)
     try:
@@ -74,6 +74,8 @@ def openbook(*arguments: str) -> Answer:
     finally:
         os.environ.pop(desk_folder.DESK, None)
         os.environ.update({desk_folder.DESK: named} if named is not None else {})
+        if "--desk" in arguments:
+            extensions.forget()
     return Answer(code, out.getvalue(), err.getvalue())
 
 
