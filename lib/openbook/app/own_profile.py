@@ -9,13 +9,14 @@ import yaml
 from openbook.app.settings import NOTEBOOKS, PROFILE_FOLDER, check_params
 from openbook.common.errors import DataError, UsageError
 from openbook.common.files import write_folder
-from openbook.common.text import printable
+from openbook.common.text import counted, printable
 from openbook.market.checks.history import CHECKS, Checkup, Extent
 from openbook.market.sources.files import FilesSource
+from openbook.market.sources.price_kinds import UNTAKEN
 from openbook.signals.features import FEATURES
 
 # Sessions below which a training has nothing to be judged by: a year of features, folds and a holdout.
-FEWEST = 300
+FEWEST, FEWEST_NAMES = 300, 5  # and names, among which there is something to choose
 # At most so many names: the most traded ones of each month, so that a training of 10,000 does not take a night.
 MOST_NAMES = 500
 USUAL_WEIGHT = 0.15
@@ -56,7 +57,13 @@ def write_profile(folder: Path, path: str, source: FilesSource | None, checkup: 
         files[f"{notebook}.yaml"] = files.get(f"{notebook}.yaml", b"") + text.encode()
     folder.parent.mkdir(exist_ok=True)
     write_folder(folder, files)
-    return _next_commands(folder.name, extent)
+    days = checkup.findings.loc[checkup.findings["rule"].isin(checkup.stopping), "last"].dropna()
+    warned = (
+        [f"a run stops on {counted(days.nunique(), 'session')} until what is found above is mended"]
+        if len(days)
+        else []
+    )
+    return [*warned, *_next_commands(folder.name, extent)]
 
 
 def _head(name: str, path: str, readings: tuple[str, ...], extent: Extent) -> bytes:
@@ -74,7 +81,7 @@ def _require_usable(path: str, source: FilesSource | None, checkup: Checkup) -> 
     """Prices that a run can use; DataError in one line, with the file, the finding and the way out."""
     if source is None or checkup.extent is None:
         raise DataError(checkup.unpriced)
-    whole = [rule for rule in checkup.stopping if CHECKS[rule].stops == "delivery"]
+    whole = [rule for rule in checkup.stopping if CHECKS[rule].stops == "delivery" or rule == "unadjusted split"]
     if whole:
         worst = checkup.findings[checkup.findings["rule"] == whole[0]].iloc[0]
         named = ", ".join(repr(source.columns.get(field, field)) for field in ("symbol", "date", "close"))
@@ -85,6 +92,13 @@ def _require_usable(path: str, source: FilesSource | None, checkup: Checkup) -> 
         )
         way_out = "" if whole[0] == "refused" else f"; {CHECKS[whole[0]].way_out}"
         raise DataError(f"{source.path} (columns {named}): {CHECKS[whole[0]].reason}: {said}{way_out}")
+    untold = next((line for line in checkup.readings if UNTAKEN in line), "")
+    if untold:
+        raise DataError(f"{source.path}: {untold}; put a table of the splits (date, symbol, ratio) beside the prices")
+    if (n := checkup.extent.n_symbols) < FEWEST_NAMES:
+        raise DataError(
+            f"{path} has {counted(n, 'symbol')}; a model ranks names against each other: at least {FEWEST_NAMES}"
+        )
     if len(checkup.extent.sessions) < FEWEST:
         raise DataError(
             f"{path} has {len(checkup.extent.sessions)} sessions; a model is trained and judged on at least {FEWEST}: "
@@ -111,7 +125,9 @@ def parameters(told: dict[str, Any], extent: Extent) -> dict[str, dict[str, Any]
         told = told | {"liquid": {"top": MOST_NAMES}}
     names = min(extent.n_symbols, MOST_NAMES)
     top = min(names, max(7, min(50, names // 3)))
-    widest = max(USUAL_WEIGHT, round(1.05 / top + 0.005, 2))  # so that the names held can take all of the money
+    widest = min(
+        1.0, max(USUAL_WEIGHT, round(1.05 / top + 0.005, 2))
+    )  # so that the names held can take all of the money
     portfolio = {"cash_absorbs": True, "top_n": top, "hold_buffer": 1.5, "max_weight": widest}
     return {
         "train_candidates": {"source": told, **_training(extent)},

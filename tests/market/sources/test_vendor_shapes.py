@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from openbook.common.errors import ParameterError
+from openbook.common.errors import DataError, ParameterError
 from openbook.market.ingest import admit
 from openbook.market.sources import fetch, parse_source
 from openbook.market.sources.folder import understand
@@ -115,3 +115,70 @@ def test_tables_beside_the_prices_are_recognized(tmp_path, market):
     assert len(delivery.fundamentals) == len(names)
     assert sorted(delivery.actions["kind"].unique()) == ["dividend", "split"]
     pd.testing.assert_series_equal(keyed(delivery.bars), keyed(market.bars), rtol=1e-4, check_names=False)
+
+
+def without_splits(market) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Bars and dividends of the names that never split."""
+    split = market.actions.loc[market.actions["kind"] == "split", "symbol"]
+    paid = market.actions[(market.actions["kind"] == "dividend") & ~market.actions["symbol"].isin(split)]
+    return market.bars[~market.bars["symbol"].isin(split)], paid[["date", "symbol", "value"]]
+
+
+def test_a_table_of_values_is_what_its_name_says(tmp_path, market):
+    """date, symbol, value: dividends in dividends.csv, and nothing that is applied in ratings.csv."""
+    bars, paid = without_splits(market)
+    bars.to_csv(tmp_path / "prices.csv", index=False)
+    paid.to_csv(tmp_path / "ratings.csv", index=False)
+    assert fetch(understand(str(tmp_path)).source).actions is None
+    (tmp_path / "ratings.csv").rename(tmp_path / "dividends.csv")
+    delivery = fetch(understand(str(tmp_path)).source)
+    assert delivery.actions["kind"].unique().tolist() == ["dividend"]
+    assert len(delivery.actions) == len(paid)
+    pd.testing.assert_series_equal(keyed(delivery.bars), keyed(bars))
+
+
+@pytest.mark.parametrize("ticker", ["C", "V", "O", "T", "LOW", "LAST"])
+def test_a_ticker_that_is_a_word_for_a_column_is_a_ticker(tmp_path, market, ticker):
+    closes = split_adjusted(market).pivot(index="date", columns="symbol", values="adj_close")
+    closes.rename(columns={"BAL": ticker}).rename_axis("Date").to_csv(tmp_path / "closes.csv")
+    source = understand(str(tmp_path)).source
+    assert source.layout == "wide"
+    assert set(fetch(source).bars["symbol"]) == {ticker, *closes.columns} - {"BAL"}
+
+
+def test_files_of_one_header_in_another_order_are_one_history(tmp_path, market):
+    early = market.bars["date"] < "2019-01-01"
+    market.bars[early].to_csv(tmp_path / "a.csv", index=False)
+    text = market.bars[~early][market.bars.columns[::-1]].to_csv(index=False)
+    (tmp_path / "b.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    pd.testing.assert_series_equal(keyed(fetch(understand(str(tmp_path)).source).bars), keyed(market.bars))
+
+
+def test_an_adjusted_close_that_is_the_close_tells_nothing(tmp_path, market):
+    whole = split_adjusted(market)
+    whole.assign(close=whole["adj_close"]).drop(columns=["open", "high", "low"]).to_csv(tmp_path / "a.csv", index=False)
+    assert understand(str(tmp_path)).source.prices == "adjusted"
+
+
+def test_an_unadjusted_close_beside_total_returns_gives_no_splits(tmp_path, market):
+    """Norgate's usual export: what pays a dividend is no split of 1.003 to 1."""
+    whole = split_adjusted(market)
+    table = market.bars[["symbol", "date"]].assign(close=whole["adj_close"], unadjusted_close=market.bars["close"])
+    table.to_csv(tmp_path / "a.csv", index=False)
+    source = understand(str(tmp_path)).source
+    assert source.prices == "adjusted"
+    assert fetch(source).actions is None
+
+
+def test_what_is_not_read_is_said(tmp_path, market):
+    market.bars.to_csv(tmp_path / "prices.csv", index=False)
+    (tmp_path / "later").mkdir()
+    (tmp_path / "later" / "more.csv").write_text("symbol,date,close\n")
+    assert "not looked at: more.csv" in understand(str(tmp_path)).readings
+
+
+def test_dates_of_membership_may_lie_on_weekends_and_so_tell_no_format(tmp_path, market):
+    market.bars.to_csv(tmp_path / "prices.csv", index=False)
+    (tmp_path / "members.csv").write_text("symbol,start,end\nBAL,01/02/2010,\nBAN,05/01/2010,\n")
+    with pytest.raises(DataError, match=r"'01/02/2010', which may be %m/%d/%Y or %d/%m/%Y; set date_format"):
+        understand(str(tmp_path))

@@ -2,6 +2,7 @@
 
 from typing import Literal, cast
 
+import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
@@ -430,7 +431,12 @@ def _ratios(texts: pd.Series, spec: SideTable) -> pd.Series:
     bad = texts[parts[0].isna()]
     if len(bad):
         raise DataError(f"column of ratios of {shown(spec.path)} holds {bad.iloc[0]!r}, not a ratio like 4 or 4:1")
-    return parts[0].astype("float64") / parts[1].astype("float64").fillna(1.0)
+    ratio = parts[0].astype("float64") / parts[1].astype("float64").fillna(1.0)
+    if len(wrong := texts[~((ratio > 0) & np.isfinite(ratio))]):
+        raise DataError(
+            f"column of ratios of {shown(spec.path)} holds {wrong.iloc[0]!r}; a split has more than 0 shares"
+        )
+    return ratio
 
 
 def _with_endings(source: FilesSource, bars: pd.DataFrame, actions: pd.DataFrame | None) -> pd.DataFrame | None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 import pandas as pd
 
 from openbook.common.errors import DataError
+from openbook.market.adjustment_factors import derive_actions
 from openbook.market.sources import Source, fetch
 from openbook.market.sources.company_reports import FundamentalsTable
 from openbook.market.sources.files import (
@@ -22,12 +23,13 @@ from openbook.market.sources.files import (
 )
 from openbook.market.sources.headers import KNOWN_AS, Header, find_columns, names_of, plain, read_header, without_header
 from openbook.market.sources.layouts import SYMBOL, stem
-from openbook.market.sources.plausible import require_plausible
+from openbook.market.sources.plausible import require_plausible, require_rare
 from openbook.market.sources.price_kinds import adjusted_as, price_kind
 from openbook.market.sources.reading import (
     PARQUET,
     SUFFIXES,
     SideTable,
+    all_files,
     file_bytes,
     has_decimal_commas,
     header_key,
@@ -38,7 +40,7 @@ from openbook.market.sources.reading import (
     shown,
 )
 from openbook.market.sources.text_dates import find_date_format
-from openbook.market.tables import Delivery
+from openbook.market.tables import BAR_FIELDS, Delivery
 
 REPORT_FIELDS: dict[str, tuple[str, ...]] = {
     "symbol": ("symbol", "ticker"),
@@ -64,13 +66,15 @@ ACTION_FIELDS: dict[str, tuple[str, ...]] = {
 SPLIT_FIELDS: dict[str, tuple[str, ...]] = {
     "date": ACTION_FIELDS["date"],
     "symbol": ("symbol", "ticker"),
-    "ratio": ("ratio", *KNOWN_AS["split"], "value"),
+    "ratio": ("ratio", *KNOWN_AS["split"]),
 }
 DIVIDEND_FIELDS: dict[str, tuple[str, ...]] = {
     "date": ACTION_FIELDS["date"],
     "symbol": ("symbol", "ticker"),
-    "value": ("dividend", "dividends", "cash_amount", "dividend_amount", "amount", "value"),
+    "value": ("dividend", "dividends", "cash_amount", "dividend_amount"),
 }
+# What a column called so holds only the name of its file can tell.
+VALUES = ("value", "amount")
 # What vendors call an action, in lower case, and what it is; other words are left out.
 ACTION_WORDS = {
     "split": ("split", "stock split", "splits"),
@@ -88,9 +92,10 @@ LAID_OUT = {
 }
 DESCRIBE = "describe the files and columns with --source FILE.yaml"
 ACTION_TABLES = {"actions", "splits", "dividends"}
+SAME_HISTORY = 0.9  # of the rows of a smaller file that the larger one has too
 SECOND_HISTORY = 0.01  # of the rows of the larger file
+MOST_READ = 50  # files of one header whose numbers are looked at
 SAME_CLOSE = 1e-3  # how far two files may round one close
-ENOUGH = 5  # files or symbols whose names end alike: the end is no part of a symbol
 KNOWN_ENDS = (".US", " US Equity", " US")
 INDEXES = ("^GSPC", "GSPC", "SPX", "SP500", "S&P500", "^SPX")
 
@@ -138,6 +143,8 @@ def understand(path: str) -> Understood:
         return Understood(None, keyed, spells, readings)
     _require_one_history(path, bars)
     source, of_bars = _source(path, bars[0], [group for group in groups if group is not bars[0]], index)
+    unseen = sorted(set(map(local_path, all_files(path))) - set(files))
+    readings += [f"not looked at: {_names(unseen)}"] if unseen else []
     unread = [
         f"{_names(other.paths)}: skipped, because the larger file of bars is used; choose another with --source"
         for other in bars[1:]
@@ -165,11 +172,11 @@ def _with_wide_together(groups: list[Files]) -> list[Files]:
 def _files(paths: list[str]) -> Files:
     """What files with one header hold; DataError where one is no table."""
     header = read_header(paths[0])
-    return Files(header.layout or _kind(header.names), header, header.names, paths)
+    return Files(header.layout or _kind(header.names, stem(paths[0])), header, header.names, paths)
 
 
-def _kind(columns: tuple[str, ...]) -> str:
-    """What a file with these columns holds, if it is no bars; empty if that is unknown."""
+def _kind(columns: tuple[str, ...], name: str) -> str:
+    """What a file with these columns and of this name holds, if it is no bars; empty if that is unknown."""
 
     def has(known: dict[str, tuple[str, ...]], *fields: str) -> bool:
         return set(fields) <= find_columns(columns, known, tuple(known)).keys()
@@ -180,10 +187,17 @@ def _kind(columns: tuple[str, ...]) -> str:
         return "membership"
     if has(SECTOR_FIELDS, *SECTOR_FIELDS) and not has(ACTION_FIELDS, "date"):
         return "sectors"
-    for kind, known in (("actions", ACTION_FIELDS), ("splits", SPLIT_FIELDS), ("dividends", DIVIDEND_FIELDS)):
-        if has(known, *known):
+    tables = {"actions": ACTION_FIELDS, "splits": SPLIT_FIELDS, "dividends": DIVIDEND_FIELDS}
+    for kind, known in tables.items():
+        if has(known, *known) or (kind[:3] in name.lower() and has(_with_values(known), *known)):
             return kind
     return KEYED if has(KNOWN_AS, *KEYS) else ""
+
+
+def _with_values(known: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """The names of the columns of splits or dividends, with those that only the file's name explains."""
+    last = list(known)[-1]
+    return known | {last: (*known[last], *VALUES)}
 
 
 def _in_words(group: Files) -> str:
@@ -221,12 +235,21 @@ def _nothing_read(path: str, groups: list[Files], readings: list[str]) -> str:
 
 def _require_one_history(path: str, bars: list[Files]) -> None:
     """DataError if two files give one symbol different closes on one day."""
-    long = [group for group in bars if group.kind == "long"]
-    if len(long) < 2:
+    if len({group.kind for group in bars}) > 1 or sum(group.kind != "long" for group in bars) > 1:
+        named = " and ".join(f"{_names(group.paths)} ({LAID_OUT[group.kind]})" for group in bars[:2])
+        raise DataError(f"{named} are bars under different headers; leave one of them in {shown(path)}")
+    long = bars if bars[0].kind == "long" and len(bars) > 1 else []
+    if not long:
         return
     mine = _closes(path, long[0])
     for other in long[1:]:
-        both = mine.merge(_closes(path, other), on=list(KEYS), suffixes=("", "_other"))
+        theirs = _closes(path, other)
+        both = mine.merge(theirs, on=list(KEYS), suffixes=("", "_other"))
+        if len(both) < SAME_HISTORY * len(theirs):
+            raise DataError(
+                f"{_names(long[0].paths)} and {_names(other.paths)} hold bars of different names or days under two "
+                "headers; write them with one header, or describe them with --source FILE.yaml"
+            )
         differ = both[(both["close"] / both["close_other"] - 1.0).abs() > SAME_CLOSE]
         if len(differ) < SECOND_HISTORY * len(mine):
             continue  # a table of corrections is no second history
@@ -256,7 +279,8 @@ def _source(path: str, bars: Files, others: list[Files], index: Files | None) ->
             f"{_in_words(strange[0])}; move the files of bars to a folder of their own"
         )
     if index is not None:
-        tables["index"] = IndexTable(path=index.paths[0], **_dated(index, index.header.columns))
+        columns = {field: index.header.columns[field] for field in ("date", "close")}
+        tables["index"] = IndexTable(path=index.paths[0], **_dated(index, columns))
         of_tables.append(f"index: {_names(index.paths)}")
     return _with_prices(laid_out, bars, tables, [*readings, *of_tables])
 
@@ -264,7 +288,8 @@ def _source(path: str, bars: Files, others: list[Files], index: Files | None) ->
 def _fields_of_names(paths: list[str]) -> dict[str, str]:
     """Our field → the name of its file, of wide tables one per field."""
     stems = {plain(stem(path)): stem(path) for path in paths}
-    return {field: stems[name] for field, known in KNOWN_AS.items() for name in known if name in stems}
+    fields = (*BAR_FIELDS, "market_cap")
+    return {field: stems[name] for field in fields for name in KNOWN_AS[field] if len(name) > 1 and name in stems}
 
 
 def _laid_out(path: str, bars: Files) -> tuple[FilesSource, list[str]]:
@@ -273,12 +298,13 @@ def _laid_out(path: str, bars: Files) -> tuple[FilesSource, list[str]]:
     if bars.kind == "wide" and len(bars.paths) > 1:
         found |= _fields_of_names(bars.paths)
     settings: dict[str, Any] = {"layout": bars.kind, "columns": found, **_dated(bars, found)}
-    settings |= {"decimal": "comma"} if has_decimal_commas(bars.paths[0]) else {}
+    settings |= {"decimal": "comma"} if any(map(has_decimal_commas, bars.paths[:MOST_READ])) else {}
     ends = (
         _common_format([shown(file).rsplit("/", 1)[-1] for file in bars.paths]) if bars.kind == "per_symbol" else None
     )
     if bars.kind == "long":
-        ends = _common_end(cast(pd.Series, read_texts(bars.paths[0], found["symbol"])))
+        written = read_texts(bars.paths[0], found["symbol"])
+        ends = None if written is None else _common_end(written)
     settings |= {"symbol_format": ends} if ends else {}
     if bars.kind == "wide" and len(bars.paths) == 1:
         settings["columns"] = {"date": found["date"]}
@@ -290,8 +316,11 @@ def _laid_out(path: str, bars: Files) -> tuple[FilesSource, list[str]]:
     return FilesSource.model_construct(**FilesSource(path=whole, prices="raw").model_dump() | settings), readings
 
 
-def _dated(group: Files, columns: dict[str, str]) -> dict[str, Any]:
-    """Columns, and the date_format of the files if it is not ISO 8601. DataError names the file where dates differ."""
+def _dated(group: Files, columns: dict[str, str], *, traded: bool = True) -> dict[str, Any]:
+    """Columns, and the date_format of the files if it is not ISO 8601. DataError names the file where dates differ.
+
+    traded : the dates are of days of trading, none of them on a weekend
+    """
     texts = {file: read_texts(file, _date_column(file, columns), group.header.n_rows) for file in group.paths}
     known = {file: each for file, each in texts.items() if each is not None}
     if not known:
@@ -299,10 +328,11 @@ def _dated(group: Files, columns: dict[str, str]) -> dict[str, Any]:
     every = pd.Series(pd.unique(pd.concat(known.values(), ignore_index=True)), dtype="str")
     column = f"column {columns.get('date', 'date')!r} of"
     try:
-        form = find_date_format(every, f"{column} {shown(group.paths[0]) if len(known) == 1 else _names(group.paths)}")
+        where = shown(group.paths[0]) if len(known) == 1 else _names(group.paths)
+        form = find_date_format(every, f"{column} {where}", traded=traded)
     except DataError:
         for file, each in known.items():
-            find_date_format(each, f"{column} {shown(file)}")
+            find_date_format(each, f"{column} {shown(file)}", traded=traded)
         raise
     return {"columns": columns} | ({"date_format": form} if form else {})
 
@@ -318,27 +348,35 @@ def _common_format(names: list[str]) -> str | None:
     stems = [name[: -len(suffix)] for name in names if name.lower().endswith(suffix)]
     if len(stems) < len(names):
         return None
-    after = _shared(stems, ENOUGH) or next((end for end in (".us",) if all(s.lower().endswith(end) for s in stems)), "")
-    before = _shared([text[::-1] for text in stems], ENOUGH)[::-1]
+    after = _shared(stems) or next((end for end in (".us",) if all(s.lower().endswith(end) for s in stems)), "")
+    before = _before(stems)
     return f"{before}{SYMBOL}{after}{suffix}" if before or after else None
+
+
+def _before(stems: list[str]) -> str:
+    """The word that all names begin with, up to a mark."""
+    first, last = min(stems), max(stems)
+    n = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
+    start = re.match(r"(.*[A-Za-z]{4,}.*[^A-Za-z0-9])", first[:n])
+    return start[1] if start and len(stems) > 1 else ""
 
 
 def _common_end(symbols: pd.Series) -> str | None:
     """What all symbols end with beside the ticker, such as {symbol}.US."""
     known = next((end for end in KNOWN_ENDS if symbols.str.endswith(end).all()), "")
-    end = known or _shared(list(symbols), 4 * ENOUGH)
+    end = known or _shared(list(symbols))
     return SYMBOL + end if end else None
 
 
-def _shared(texts: list[str], enough: int) -> str:
-    """The end that all texts share, from a mark on; empty for too few texts, unless a word is in it."""
+def _shared(texts: list[str]) -> str:
+    """The end that all texts share, from a mark on, if it is a word or means the US: -PA is part of a symbol."""
     if len(texts) < 2:
         return ""
     first, last = min(text[::-1] for text in texts), max(text[::-1] for text in texts)
     n = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
     end = first[:n][::-1]
     at = next((i for i, mark in enumerate(end) if not mark.isalnum()), None)
-    if at is None or (len(texts) < enough and not re.search("[A-Za-z]{4,}", end[at:])):
+    if at is None or not re.search(r"[A-Za-z]{4,}|(?i:[._ -]us)$", end[at:]):
         return ""
     return end[at:]
 
@@ -351,6 +389,9 @@ def _side_tables(groups: list[Files]) -> tuple[dict[str, Any], list[str]]:
         group = next((group for group in groups if group.kind == kind), None)
         if group is None:
             continue
+        if len(group.paths) > 1:
+            raise DataError(f"{_names(group.paths)} are {kind} in several files; join them in one")
+        known = _with_values(known) if kind in ("splits", "dividends") else known
         found = find_columns(group.columns, known, tuple(known))
         tables[name], said = make(group, found)
         readings.append(f"{kind}: {', '.join(f'{ours} = {theirs}' for ours, theirs in found.items())}{said}")
@@ -386,7 +427,7 @@ def _dated_by(group: Files, found: dict[str, str], field: str) -> dict[str, Any]
     """Columns of a side table, and the date_format if its dates are not ISO 8601."""
     if field not in found:
         return {"columns": found}
-    return _dated(group, {"date": found[field]}) | {"columns": found}
+    return _dated(group, {"date": found[field]}, traded=field != "start") | {"columns": found}
 
 
 # By the word of `_kind`: the setting of FilesSource, the names of its columns, and how the table is described.
@@ -404,11 +445,12 @@ def _with_prices(
     laid_out: FilesSource, bars: Files, tables: dict[str, Any], readings: list[str]
 ) -> tuple[FilesSource, list[str]]:
     """The settings with what kind of prices these are, and the tables that belong to such prices."""
-    names = cast(dict[str, str], laid_out.columns)
+    names, where = cast(dict[str, str], laid_out.columns), shown(laid_out.path)
     table = bars_as_written(laid_out.model_copy(update=tables))
-    require_plausible(table, names, shown(laid_out.path))
+    require_plausible(table, names, where)
     told = recorded_actions(laid_out.model_copy(update=tables), table, None)
-    kind = price_kind(table, told, names, shown(laid_out.path))
+    require_rare(told, table, names, where)
+    kind = price_kind(table, told, names, where)
     unused = {names[field] for field in kind.unused}
     columns = {ours: theirs for ours, theirs in names.items() if theirs not in unused}
     if kind.prices == "adjusted" or "adjusted_close" in columns:
@@ -416,8 +458,13 @@ def _with_prices(
         tables = {name: each for name, each in tables.items() if name not in dropped}
         readings += [f"{name}: not applied, the prices are adjusted for them" for name in dropped]
     readings += [f"prices: {kind.prices.replace('_', ' ')}, {kind.why}"]
+    if kind.prices == "split_adjusted" and (told["kind"] == "dividend").any():
+        readings += ["dividends: taken as divided by later splits, as the prices are"]
     readings += [f"bars: not used with such prices: {', '.join(sorted(unused))}"] if unused else []
     settings = laid_out.model_dump(exclude_defaults=True) | {"prices": kind.prices, "columns": columns}
+    if "adjusted_close" in columns:
+        implied, _ = derive_actions(table, adjusted_as=adjusted_as(table))
+        require_rare(implied, table, {"dividend": columns["adjusted_close"], "split": columns["adjusted_close"]}, where)
     if "adjusted_close" in columns and (how := adjusted_as(table)) != "today":
         settings["adjusted_as"] = how
         readings += [

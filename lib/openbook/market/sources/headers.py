@@ -14,23 +14,24 @@ Layout = Literal["long", "per_symbol", "wide", "two_headers"]
 KNOWN_AS: dict[str, tuple[str, ...]] = {
     "symbol": ("symbol", "ticker", "sym", "tic", "code", "stock", "actsymbol", "name", "instrument", "security"),
     "date": ("date", "day", "datetime", "timestamp", "tradedate", "tradingday", "dtyyyymmdd", "windowstart", "datadate",
-             "tsevent", "time"),
-    "open": ("open", "pxopen", "openprice", "openprc", "prcod", "o"),
-    "high": ("high", "pxhigh", "highprice", "askhi", "prchd", "h"),
-    "low": ("low", "pxlow", "lowprice", "bidlo", "prcld", "l"),
-    "close": ("close", "closelast", "pxlast", "closeprice", "closingprice", "last", "lastprice", "price", "prc",
-              "prccd", "c"),
+             "tsevent", "time", "dates", "datum", "t"),
+    "open": ("open", "pxopen", "openprice", "priceopen", "openprc", "prcod", "o"),
+    "high": ("high", "pxhigh", "highprice", "pricehigh", "askhi", "prchd", "h"),
+    "low": ("low", "pxlow", "lowprice", "pricelow", "bidlo", "prcld", "l"),
+    "close": ("close", "closelast", "pxlast", "closeprice", "closingprice", "priceclose", "schlusskurs", "last",
+              "lastprice", "price", "prc", "prccd", "c"),
     "volume": ("volume", "vol", "pxvolume", "totalvolume", "sharevolume", "cshtrd", "v"),
     "market_cap": ("marketcap", "mktcap", "marketcapitalization"),
     "adjusted_close": ("adjclose", "adjustedclose", "closeadj", "closeadjusted", "adjcloseprice"),
     "unadjusted_close": ("closeunadj", "unadjustedclose", "closeunadjusted"),
     "split": ("split", "splits", "splitratio", "stocksplits", "splitfactor", "splitcoefficient"),
     "dividend": ("dividend", "dividends", "dividendamount", "divcash", "exdividend"),
-    "currency": ("currency", "ccy", "curcdd"),
+    "currency": ("currency", "ccy", "curcdd", "currencycode", "curr", "unit", "priceunit"),
     "period": ("per", "period", "interval", "timeframe"),
 }  # fmt: skip
 # A table with one of these is of holdings or constituents, though it has a price.
-_HOLDINGS = {"weight", "shares", "quantity", "sector", "marketvalue"}
+_HOLDINGS = {"weight", "shares", "quantity", "marketvalue"}
+_LETTERS = {"open": "o", "high": "h", "low": "l", "close": "c"}  # these mean prices only together
 DATE_LIKE = 0.9  # of the first rows
 
 
@@ -91,11 +92,24 @@ def read_header(file: str) -> Header:
         fields = tuple(dict.fromkeys(two.fields[1:]))
         return Header("two_headers", find_columns(fields, KNOWN_AS, tuple(KNOWN_AS)), fields, two.n_rows)
     names = tuple(names_of(file) if is_parquet else rows[0])
-    found = find_columns(names, KNOWN_AS, tuple(KNOWN_AS))
+    found = _prices_in(names)
     is_held = not {"open", "high", "low"} & found.keys() and _HOLDINGS & {plain(name) for name in names}
     if {"date", "close"} <= found.keys() and not is_held:
-        return Header("long" if "symbol" in found else "per_symbol", found, names)
+        layout: Layout = "long" if "symbol" in found else "per_symbol"
+        if len(names) <= 3 * len(found) or not _is_wide(file, names, rows):
+            return Header(layout, found, names)
     return Header("wide", {"date": names[0]}, names) if _is_wide(file, names, rows) else Header("", {}, names)
+
+
+def _prices_in(names: tuple[str, ...]) -> dict[str, str]:
+    """Our field → their column, of a table of bars; C alone is Citigroup, not a close."""
+    found = find_columns(names, KNOWN_AS, tuple(KNOWN_AS))
+    if "close" not in found and "adjusted_close" in found:
+        found["close"] = found.pop("adjusted_close")
+    letters = {field for field, name in found.items() if len(plain(name)) == 1}
+    if letters >= _LETTERS.keys():
+        return found
+    return {field: name for field, name in found.items() if field not in letters}
 
 
 def _is_wide(file: str, names: tuple[str, ...], rows: list[list[str]]) -> bool:

@@ -28,6 +28,7 @@ WELL_KNOWN = (
 )  # fmt: skip
 # A day on which a split of at least this much shows in the close, or does not.
 TELLING_SPLIT = 1.4
+UNTAKEN = "look like splits that nobody took out"
 SCATTERED = 0.2  # share of sessions up to the last action on which an adjusted close made that way differs at most
 # Where between so many splits that show and that do not, two kinds of prices stand in one file.
 MIXED = (0.25, 0.75)
@@ -55,12 +56,19 @@ def price_kind(bars: pd.DataFrame, recorded: pd.DataFrame, names: dict[str, str]
 
     Raises DataError if some splits show and some do not: closes of two kinds.
     """
+    if "adjusted_close" in bars and _are_equal(bars["adjusted_close"], bars["close"]):
+        kind = price_kind(bars.drop(columns="adjusted_close"), recorded, names, where)
+        return kind._replace(unused=(*kind.unused, "adjusted_close"))
+    if "unadjusted_close" in bars and not _by_splits_alone(bars):
+        unused = ("unadjusted_close", *({"adjusted_close", "split", "dividend"} & set(bars)))
+        return PriceKind("adjusted", f"because {names['unadjusted_close']} shows dividends in the close", unused)
     if "unadjusted_close" in bars:
         unused = tuple({"split"} & set(bars)) + tuple({"adjusted_close"} & set(bars) if "dividend" in bars else ())
         return PriceKind("split_adjusted", f"because {names['unadjusted_close']} is the close as traded", unused)
     splits = recorded[recorded["kind"] == "split"]
     seen = splits_seen(bars, splits if len(_telling(splits)) else _well_known())
     _require_one_kind(seen, where)
+    _require_new_per_old(seen, bars, splits, where)
     showing, n = int(seen["shows"].sum()), len(seen)
     which = "recorded" if len(_telling(splits)) else "well-known"
     told = f"because {showing} of {n} {which} splits are visible in the close"
@@ -70,7 +78,33 @@ def price_kind(bars: pd.DataFrame, recorded: pd.DataFrame, names: dict[str, str]
         return PriceKind("raw", told)
     if n:
         return _without_splits(bars, recorded, told)
-    return _by_cents(bars)
+    return _by_cents(bars, recorded)
+
+
+def _are_equal(one: pd.Series, other: pd.Series) -> bool:
+    """Whether two columns are the same but for rounding."""
+    return bool(((one / other - 1.0).abs() < 1e-6)[one.notna() & other.notna()].mean() > 0.999)
+
+
+def _by_splits_alone(bars: pd.DataFrame) -> bool:
+    """Whether the close as traded and the close differ by splits alone: dividends move them apart more often."""
+    closes = {"close": bars["unadjusted_close"], "adjusted_close": bars["close"]}
+    implied, left = derive_actions(bars[["symbol", "date"]].assign(**closes), adjusted_as="today")
+    others = len(left) + int((implied["kind"] == "dividend").sum())
+    return others <= max(len(implied) - others, len(bars) / (5 * SESSIONS_A_YEAR))
+
+
+def _require_new_per_old(seen: pd.DataFrame, bars: pd.DataFrame, splits: pd.DataFrame, where: str) -> None:
+    """DataError if the splits are written as old shares per new: the closes move by the other way round."""
+    if not len(seen) or seen["shows"].any() or not len(_telling(splits)):
+        return
+    other = splits_seen(bars, splits.assign(value=1.0 / splits["value"]))
+    if other["shows"].mean() > MIXED[1]:
+        row = other.iloc[0]
+        raise DataError(
+            f"{where}: the split of {row['symbol']} on {row['date']:%Y-%m-%d} is written as old shares per new "
+            f"({1 / row['value']:g}); write new shares per old ({row['value']:g})"
+        )
 
 
 def splits_seen(bars: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
@@ -80,7 +114,7 @@ def splits_seen(bars: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
     ratio = own["close"] / own.groupby("symbol", observed=True)["close"].shift()
     moved = own[["symbol", "date"]].assign(ratio=ratio).astype({"symbol": "str"})
     moved = moved.merge(splits, on=["symbol", "date"])
-    moved = moved[moved["ratio"] > 0]
+    moved = moved[moved["ratio"] > 0].drop_duplicates(["symbol", "date", "value"])
     shows = np.abs(np.log(moved["ratio"] * moved["value"])) < np.abs(np.log(moved["ratio"]))
     return moved.assign(shows=shows)[["symbol", "date", "value", "shows"]]
 
@@ -169,13 +203,16 @@ def dividends_show(bars: pd.DataFrame, dividends: pd.DataFrame) -> bool | None:
     return bool(slope > 0.5) if error < DIVIDEND_SLOPE_ERROR else None
 
 
-def _by_cents(bars: pd.DataFrame) -> PriceKind:
+def _by_cents(bars: pd.DataFrame, recorded: pd.DataFrame) -> PriceKind:
     """No split tells: nothing trades at fractions of a cent."""
+    paid = (recorded["kind"] == "dividend").any()
     share, by_name = _in_cents(bars).mean(), _names_in_cents(bars)
     if np.isnan(share) or share == 1.0:
         jumps = split_like_moves(bars)
         if jumps >= 2 and jumps / len(bars) * 100 * SESSIONS_A_YEAR >= 1:  # splits are some four times as frequent
-            return PriceKind("raw", f"because {jumps} overnight moves look like splits that nobody took out")
+            return PriceKind("raw", f"because {jumps} overnight moves {UNTAKEN}")
+        if share == 1.0 and paid and dividends_show(bars, recorded[recorded["kind"] == "dividend"]) is not False:
+            return PriceKind("raw", "because all closes are whole cents, and dividends are beside them")
         return PriceKind("adjusted", "assumed: nothing in the file tells; set prices in the source if they are raw")
     if share >= WHOLE:
         return PriceKind("raw", f"because {share:.1%} of the closes are whole cents")

@@ -92,6 +92,13 @@ def list_files(path: str) -> list[str]:
     return [fs.unstrip_protocol(name) for name in names]
 
 
+def all_files(path: str) -> list[str]:
+    """Every file at or below a folder, whatever it is; nothing for a file."""
+    fs, root = _file_system(path)
+    with _reached(path):
+        return [] if fs.isfile(root) else [fs.unstrip_protocol(str(name)) for name in fs.find(root)]
+
+
 def _tables(names: list[str]) -> list[str]:
     """The files among these that may hold a table, sorted."""
     named = [name for name in names if name.lower().endswith(SUFFIXES) and not _NO_DATA.match(name.rsplit("/", 1)[-1])]
@@ -187,7 +194,7 @@ def read_side(table: SideTable, fields: tuple[str, ...]) -> pd.DataFrame:
 
 def shown(path: str) -> str:
     """The path for a message: no user, password or token of a URL."""
-    return re.sub(r"//[^/@]*@", "//", path.split("?")[0])
+    return local_path(re.sub(r"//[^/@]*@", "//", path.split("?")[0]))
 
 
 def local_path(file: str) -> str:
@@ -316,7 +323,8 @@ def header_key(file: str) -> tuple:
     if _is_parquet(file):
         return ("parquet", *column_names(file))
     with _opened(file) as stream:
-        return ("text", stream.readline().strip())
+        line = stream.readline().removeprefix(b"\xef\xbb\xbf").strip()
+    return ("text", *sorted(line.split(_delimiter_in(line).encode())))
 
 
 def read_texts(file: str, name: str | None, n_header: int = 1) -> pd.Series | None:
@@ -382,6 +390,8 @@ def _opened(file: str):
             yield stream
     except (pyarrow.ArrowException, OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         text = " ".join(str(error).split())
+        if "UTF8" in text or isinstance(error, UnicodeDecodeError):
+            raise DataError(f"{shown(file)} is not written in UTF-8; save it as UTF-8") from None
         raise DataError(f"{shown(file)} is damaged or not of the type of its file name: {text}") from None
 
 

@@ -54,12 +54,17 @@ def read_dates(texts: pd.Series, date_format: str | None) -> pd.Series:
     plain = texts.str.replace(_ZONE, r"\1", regex=True)
     if date_format is not None:
         plain = plain.str.replace(_CLOCK, "", regex=True) if "%H" not in date_format else plain
-        return pd.to_datetime(plain, format=date_format, errors="coerce")
+        try:
+            return pd.to_datetime(plain, format=date_format, errors="coerce")
+        except ValueError as error:
+            raise DataError(f"date_format {date_format!r} is none of strftime: {error}") from None
     return pd.to_datetime(plain.mask(plain == ""), format=ISO, errors="coerce")
 
 
-def find_date_format(texts: pd.Series, where: str) -> str | None:
+def find_date_format(texts: pd.Series, where: str, *, traded: bool = True) -> str | None:
     """The `date_format` that reads every one of these distinct texts; None: ISO 8601.
+
+    traded : the dates are days of trading, so that a reading with weekends is none
 
     Raises DataError where no format reads all of them (mixed dates, a line with a total) and where two do.
     """
@@ -71,7 +76,7 @@ def find_date_format(texts: pd.Series, where: str) -> str | None:
     if not whole:
         raise DataError(_unreadable(texts, fits, where))
     if len(whole) > 1 and None not in whole:
-        return _of_two(texts, {form: fits[form] for form in whole if form}, where)
+        return _of_two(texts, {form: fits[form] for form in whole if form}, where, traded)
     return whole[0]
 
 
@@ -84,12 +89,14 @@ def _epoch(texts: pd.Series) -> str:
     return next((name for name, limit in zip(EPOCHS, (4.2e9, 4.2e12, 4.2e15, 4.2e18), strict=True) if size < limit), "")
 
 
-def _of_two(texts: pd.Series, fits: dict[str, pd.Series], where: str) -> str:
+def _of_two(texts: pd.Series, fits: dict[str, pd.Series], where: str, traded: bool) -> str:
     """Of formats that all read, the one whose dates are weekdays; DataError where two are."""
+    if len({tuple(days) for days in fits.values()}) == 1:
+        return next(iter(fits))
     weekdays = [form for form, days in fits.items() if (days.dt.dayofweek < 5).mean() > 0.99]
-    if len(weekdays) == 1:
+    if traded and len(weekdays) == 1:
         return weekdays[0]
-    named = " or ".join(weekdays or fits)
+    named = " or ".join((weekdays if traded else []) or fits)
     raise DataError(f"{where} holds {texts.iloc[0]!r}, which may be {named}; set date_format in the source")
 
 

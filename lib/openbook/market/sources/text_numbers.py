@@ -11,7 +11,23 @@ import pandas as pd
 from openbook.common.errors import DataError
 
 Decimal = Literal["point", "comma"]
-MISSING_NUMBERS = ["", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "#N/A", "-", "--"]
+MISSING_NUMBERS = [
+    "",
+    "NA",
+    "N/A",
+    "n/a",
+    "NaN",
+    "nan",
+    "null",
+    "NULL",
+    "None",
+    "#N/A",
+    "#N/A N/A",
+    "n.a.",
+    ".",
+    "-",
+    "--",
+]
 USD = r"^(?:US\$|USD|\$)\s*|\s*(?:USD|\$)$"
 FOREIGN = r"[€£¥₹₩]|\b(?:EUR|GBP|GBX|JPY|CHF|CAD|AUD|HKD|CNY|INR)\b"
 GAPS = "[\u0020\u00a0\u202f'’](?=\\d{3}(?:\\D|$))"  # what else stands between thousands
@@ -78,7 +94,7 @@ def _plain(text: pd.Series, field: str, where: str) -> pd.Series:
 
 def _without_multiple(values: pd.Series, field: str) -> pd.Series:
     """Counts without their letter for thousands, millions, billions."""
-    return values.str.replace(r"[KMBT]$", "", regex=True) if field in COUNTED else values
+    return values.str.replace(r"[KMBTkmbt]$", "", regex=True) if field in COUNTED else values
 
 
 def _as_floats(text: pd.Series, mark: Decimal, field: str, where: str) -> pd.Series:
@@ -91,7 +107,7 @@ def _as_floats(text: pd.Series, mark: Decimal, field: str, where: str) -> pd.Ser
     thousands, point = (".", ",") if mark == "comma" else (",", ".")
     numbers = pd.to_numeric(values.str.replace(thousands, "").str.replace(point, "."), errors="coerce")
     if field in COUNTED:
-        numbers = numbers * text.str[-1].map(MULTIPLES).fillna(1.0).astype("float64")
+        numbers = numbers * text.str[-1].str.upper().map(MULTIPLES).fillna(1.0).astype("float64")
     return numbers.astype("float64")
 
 
