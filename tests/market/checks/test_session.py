@@ -502,7 +502,7 @@ def test_one_symbol_dated_a_day_early_stops_everybody_and_is_named(delivery, ton
 def test_stray_rows_and_markets_that_never_close_are_not_dated_early(delivery):
     """Two Sundays in fifteen weeks are strays; who trades every day of the week has Fridays, too."""
     bars, last = delivery.bars, delivery.bars["date"].max()
-    stray = bars[(bars["symbol"] == "S07") & (bars["date"].dt.dayofweek == 0)].head(2)
+    stray = bars[(bars["symbol"] == "S07") & (bars["date"].dt.day_of_week == 0)].head(2)
     days = pd.date_range(bars["date"].min(), last)
     always = pd.DataFrame({"symbol": "COIN", "date": days, "close": 50.0 + np.arange(len(days)) % 7, "volume": 1e6})
     for more in (stray.assign(date=stray["date"] - pd.Timedelta(days=1)), always):

@@ -145,7 +145,7 @@ def raw(market: VendorMarket) -> pd.DataFrame:
 
 
 def weekly(folder: Path, market: VendorMarket) -> None:
-    long(folder, market.bars[market.bars["date"].dt.dayofweek == 4])
+    long(folder, market.bars[market.bars["date"].dt.day_of_week == 4])
 
 
 def every_day(folder: Path, market: VendorMarket) -> None:
@@ -216,7 +216,7 @@ def dividends_in_two_files(folder: Path, market: VendorMarket) -> None:
 
 def signs_before_quotes(folder: Path, market: VendorMarket) -> None:
     """CRSP's PRC is minus the middle of bid and ask on a day without a trade."""
-    days = market.bars["date"].dt.dayofweek == 2
+    days = market.bars["date"].dt.day_of_week == 2
     long(folder, market.bars.assign(close=market.bars["close"].where(~days, -market.bars["close"])))
 
 

@@ -100,7 +100,7 @@ def _not_daily(bars: pd.DataFrame, names: dict[str, str]) -> str:
 
 def _weekends(bars: pd.DataFrame, names: dict[str, str]) -> str:
     """Bars on weekends, as of what trades every day."""
-    share = (bars["date"].dt.dayofweek == 5).groupby(bars["symbol"], observed=True).mean()
+    share = (bars["date"].dt.day_of_week == 5).groupby(bars["symbol"], observed=True).mean()
     odd = share[share > 0.1]
     column = names.get("date", "date")
     return (

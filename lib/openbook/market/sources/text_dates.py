@@ -93,7 +93,7 @@ def _of_two(texts: pd.Series, fits: dict[str, pd.Series], where: str, traded: bo
     """Of formats that all read, the one whose dates are weekdays; DataError where two are."""
     if len({tuple(days) for days in fits.values()}) == 1:
         return next(iter(fits))
-    weekdays = [form for form, days in fits.items() if (days.dt.dayofweek < 5).mean() > 0.99]
+    weekdays = [form for form, days in fits.items() if (days.dt.day_of_week < 5).mean() > 0.99]
     if traded and len(weekdays) == 1:
         return weekdays[0]
     named = " or ".join((weekdays if traded else []) or fits)
