@@ -208,10 +208,9 @@ def run(
     # It imports what the notebook needs while we import what the command needs.
     with start_kernel(FOR_NOTEBOOKS, memory=memory) as kernel:
         from openbook.app import pipeline
-        from openbook.market.calendar import spelled_out
         from openbook.notify import alerts
 
-        date = spelled_out(date)
+        date = pipeline.named_date(date)
 
         def act() -> int:
             given: dict[str, Any] = {

@@ -84,10 +84,10 @@ def test_a_name_in_a_vendors_file_cannot_write_a_parameter(tmp_path):
     data.mkdir()
     market = make_market(12)
     hostile = "x\ncandidates: []\n\x1b[2J\u202e"
-    market.bars.assign(**{hostile: 1}).to_csv(data / "prices.csv", index=False)
-    answer = openbook("--desk", desk, "data", "check", data, "--write", "params/mine")
-    assert (answer.code, "params/mine is written" in answer.out) == (30, True)  # splits that nobody recorded: said
-    assert "\x1b" not in answer.out
+    split = market.actions.loc[market.actions["kind"] == "split", "symbol"]
+    bars = market.bars[~market.bars["symbol"].isin(split)]
+    bars.assign(**{hostile: 1}).to_csv(data / "prices.csv", index=False)
+    assert "\x1b" not in said(desk, "data", "check", data, "--write", "params/mine")
     text = (desk / "params" / "mine" / "train_candidates.yaml").read_text()
     assert "\x1b" not in text
     assert len(read_yaml(desk / "params" / "mine" / "train_candidates.yaml")["candidates"]) == 5

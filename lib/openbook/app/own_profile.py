@@ -92,6 +92,12 @@ def _require_usable(path: str, source: FilesSource | None, checkup: Checkup) -> 
         )
         way_out = "" if whole[0] == "refused" else f"; {CHECKS[whole[0]].way_out}"
         raise DataError(f"{source.path} (columns {named}): {CHECKS[whole[0]].reason}: {said}{way_out}")
+    closed = checkup.findings.loc[checkup.findings["rule"] == "weekend bars", "symbol"]
+    if closed.nunique() > checkup.extent.n_symbols / 2:
+        column = source.columns.get("date", "date")
+        raise DataError(
+            f"{source.path}: column {column!r}: {closed.iloc[0]} has bars on weekends, so it is no US stock"
+        )
     untold = next((line for line in checkup.readings if UNTAKEN in line), "")
     if untold:
         raise DataError(f"{source.path}: {untold}; put a table of the splits (date, symbol, ratio) beside the prices")

@@ -219,6 +219,11 @@ def _warn_of_waiting(days: list[pd.Timestamp], profile: str, sets: tuple[str, ..
     say(f"{waits}{last if calendar.now() <= until else ''}; {rehearse}")
 
 
+def named_date(text: str) -> str:
+    """A date of a command line as YYYY-MM-DD: today in New York, and last, the last completed session, by name."""
+    return calendar.spelled_out(text)
+
+
 def update_data(runs: Path, through: str = "", *, profile: str = "demo", whole: bool = False) -> str:
     """Fetch what is new through a session, or the last that is over, into the store, and say what came and how long it
     took; `whole`: see `update_store`."""

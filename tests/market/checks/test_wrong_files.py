@@ -231,7 +231,7 @@ def an_index_among_stocks(folder: Path, market: VendorMarket) -> None:
 
 WRONG = [
     (weekly, "prices.csv", "'date'", "bars of B.. are 7 days apart; get daily bars"),
-    (every_day, "prices.csv", "'date'", "BTC-USD has bars on Saturdays, so it is no US stock; leave it out"),
+    (every_day, "prices.csv", "'date'", "...-USD has bars on weekends, so it is no US stock"),
     (listed_abroad, "prices.csv", "BAL.L and 7 more", "listed outside the US; use US listings"),
     (fixed_point, "prices.csv", "'close'", "no price of a share in USD; name the closes"),
     (copied, "", "BAL (1)", "named by more than its ticker; rename it, or set symbol_format"),

@@ -25,7 +25,7 @@ def require_plausible(bars: pd.DataFrame, names: dict[str, str], where: str) -> 
     bars : long, symbol, date, close and any of open, high, low, volume
     names : our column → theirs
     """
-    checks = (_totals, _spelling, _foreign, _indexes, _not_daily, _weekends, _swapped_range, _swapped_volume, _returns)
+    checks = (_totals, _spelling, _foreign, _indexes, _not_daily, _swapped_range, _swapped_volume, _returns)
     for check in (*checks, _outside, _unit):
         said = check(bars, names)
         if said:
@@ -96,18 +96,6 @@ def _not_daily(bars: pd.DataFrame, names: dict[str, str]) -> str:
         return ""
     column = names.get("date", "date")
     return f"column {column!r}: bars of {wide.index[0]} are {wide.iloc[0]:.0f} days apart; get daily bars"
-
-
-def _weekends(bars: pd.DataFrame, names: dict[str, str]) -> str:
-    """Bars on weekends, as of what trades every day."""
-    share = (bars["date"].dt.day_of_week == 5).groupby(bars["symbol"], observed=True).mean()
-    odd = share[share > 0.1]
-    column = names.get("date", "date")
-    return (
-        f"column {column!r}: {odd.index[0]} has bars on Saturdays, so it is no US stock; leave it out"
-        if len(odd)
-        else ""
-    )
 
 
 def _unit(bars: pd.DataFrame, names: dict[str, str]) -> str:
