@@ -222,7 +222,7 @@ def _bars_of(groups: list[Files]) -> tuple[list[Files], Files | None]:
 
 def _is_index(group: Files) -> bool:
     """Whether the file's name is that of a market index."""
-    name = plain(shown(group.paths[0]).rsplit("/", 1)[-1].split(".")[0])
+    name = plain(stem(group.paths[0]))
     return name in ("index", "benchmark", *(plain(known) for known in INDEXES))
 
 
@@ -282,7 +282,7 @@ def _source(path: str, bars: Files, others: list[Files], index: Files | None) ->
         columns = {field: index.header.columns[field] for field in ("date", "close")}
         tables["index"] = IndexTable(path=index.paths[0], **_dated(index, columns))
         of_tables.append(f"index: {_names(index.paths)}")
-    return _with_prices(laid_out, bars, tables, [*readings, *of_tables])
+    return _with_prices(laid_out, tables, [*readings, *of_tables])
 
 
 def _fields_of_names(paths: list[str]) -> dict[str, str]:
@@ -382,7 +382,7 @@ def _shared(texts: list[str]) -> str:
 
 
 def _side_tables(groups: list[Files]) -> tuple[dict[str, Any], list[str]]:
-    """The tables beside the bars as settings by name, the first file of each kind; and how they were understood."""
+    """The tables beside the bars as settings by name, and how they were understood. DataError for two of one kind."""
     tables: dict[str, Any] = {}
     readings = []
     for kind, (name, known, make) in SIDE_TABLES.items():
@@ -441,14 +441,13 @@ SIDE_TABLES: dict[str, tuple[str, dict[str, tuple[str, ...]], Any]] = {
 }
 
 
-def _with_prices(
-    laid_out: FilesSource, bars: Files, tables: dict[str, Any], readings: list[str]
-) -> tuple[FilesSource, list[str]]:
+def _with_prices(laid_out: FilesSource, tables: dict[str, Any], readings: list[str]) -> tuple[FilesSource, list[str]]:
     """The settings with what kind of prices these are, and the tables that belong to such prices."""
     names, where = cast(dict[str, str], laid_out.columns), shown(laid_out.path)
-    table = bars_as_written(laid_out.model_copy(update=tables))
+    whole = laid_out.model_copy(update=tables)
+    table = bars_as_written(whole)
     require_plausible(table, names, where)
-    told = recorded_actions(laid_out.model_copy(update=tables), table, None)
+    told = recorded_actions(whole, table, None)
     require_rare(told, table, names, where)
     kind = price_kind(table, told, names, where)
     unused = {names[field] for field in kind.unused}
@@ -463,13 +462,12 @@ def _with_prices(
     readings += [f"bars: not used with such prices: {', '.join(sorted(unused))}"] if unused else []
     settings = laid_out.model_dump(exclude_defaults=True) | {"prices": kind.prices, "columns": columns}
     if "adjusted_close" in columns:
-        implied, _ = derive_actions(table, adjusted_as=adjusted_as(table))
-        require_rare(implied, table, {"dividend": columns["adjusted_close"], "split": columns["adjusted_close"]}, where)
-    if "adjusted_close" in columns and (how := adjusted_as(table)) != "today":
-        settings["adjusted_as"] = how
-        readings += [
-            f"bars: adjusted_as {how}: {columns['adjusted_close']} differs from the close before an action alone"
-        ]
+        how, column = adjusted_as(table), columns["adjusted_close"]
+        implied, _ = derive_actions(table, adjusted_as=how)
+        require_rare(implied, table, {"dividend": column, "split": column}, where)
+        if how != "today":
+            settings["adjusted_as"] = how
+            readings += [f"bars: adjusted_as {how}: {column} differs from the close before an action alone"]
     return FilesSource(**settings | {name: each.model_dump() for name, each in tables.items()}), readings
 
 

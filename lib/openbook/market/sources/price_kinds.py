@@ -33,7 +33,7 @@ SCATTERED = 0.2  # share of sessions up to the last action on which an adjusted 
 # Where between so many splits that show and that do not, two kinds of prices stand in one file.
 MIXED = (0.25, 0.75)
 DECIMAL_SINCE = pd.Timestamp("2001-04-09")  # all US stocks are quoted in cents
-WHOLE, ADJUSTED = 0.99, 0.5  # share of closes in whole cents: of traded ones at least, of adjusted ones at most
+WHOLE = 0.99  # share of closes as traded that are whole cents, at least
 DIVIDEND_SLOPE_ERROR = 0.2  # standard error at which a slope of 0 or 1 can be told
 
 
