@@ -131,9 +131,8 @@ def parameters(told: dict[str, Any], extent: Extent) -> dict[str, dict[str, Any]
         told = told | {"liquid": {"top": MOST_NAMES}}
     names = min(extent.n_symbols, MOST_NAMES)
     top = min(names, max(7, min(50, names // 3)))
-    widest = min(
-        1.0, max(USUAL_WEIGHT, round(1.05 / top + 0.005, 2))
-    )  # so that the names held can take all of the money
+    # Wide enough that the names held can take all of the money; there are at least FEWEST_NAMES.
+    widest = max(USUAL_WEIGHT, round(1.05 / top + 0.005, 2))
     portfolio = {"cash_absorbs": True, "top_n": top, "hold_buffer": 1.5, "max_weight": widest}
     return {
         "train_candidates": {"source": told, **_training(extent)},

@@ -214,6 +214,12 @@ def dividends_in_two_files(folder: Path, market: VendorMarket) -> None:
     long(folder, paid.tail(9), "dividends_2019.csv")
 
 
+def dividends_under_two_headers(folder: Path, market: VendorMarket) -> None:
+    dividends_in_two_files(folder, market)
+    later = folder / "dividends_2019.csv"
+    later.write_text(later.read_text().replace("date,", "ex_date,", 1))
+
+
 def signs_before_quotes(folder: Path, market: VendorMarket) -> None:
     """CRSP's PRC is minus the middle of bid and ask on a day without a trade."""
     days = market.bars["date"].dt.day_of_week == 2
@@ -243,6 +249,7 @@ WRONG = [
     (splits_that_nobody_took_out, "prices.csv", "look like splits", "put a table of the splits .* beside the prices"),
     (two_headers_of_two_halves, "a.csv", "b.csv", "under two headers; write them with one header"),
     (dividends_in_two_files, "dividends_2018.csv", "in several files", "join them in one"),
+    (dividends_under_two_headers, "dividends_2018.csv", "in several files", "join them in one"),
     (signs_before_quotes, "prices.csv", "'close'", "closes below zero .*; write them without it"),
     (one_name, "", "has 1 symbol", "ranks names against each other: at least 5"),
     (an_index_among_stocks, "", "^GSPC is an index", "move it out, or name it as `index`"),

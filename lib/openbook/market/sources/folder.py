@@ -386,11 +386,12 @@ def _side_tables(groups: list[Files]) -> tuple[dict[str, Any], list[str]]:
     tables: dict[str, Any] = {}
     readings = []
     for kind, (name, known, make) in SIDE_TABLES.items():
+        found_in = [path for group in groups if group.kind == kind for path in group.paths]
+        if len(found_in) > 1:
+            raise DataError(f"{_names(found_in)} are {kind} in several files; join them in one")
         group = next((group for group in groups if group.kind == kind), None)
         if group is None:
             continue
-        if len(group.paths) > 1:
-            raise DataError(f"{_names(group.paths)} are {kind} in several files; join them in one")
         known = _with_values(known) if kind in ("splits", "dividends") else known
         found = find_columns(group.columns, known, tuple(known))
         tables[name], said = make(group, found)
